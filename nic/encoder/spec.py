@@ -1,0 +1,60 @@
+"""What an encoder says of itself, and the protocol by which other rooms take one. Needs numpy alone."""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nic.errors import EncoderError
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """How tiles must be cut for an encoder; it travels in the ONNX metadata, so nobody has to remember it.
+
+    code_size: D. tile_px: side of a tile as the graph takes it. tile_mpp: um/px of such a tile. read_mpp: um/px that
+    slides are read at before averaging by area to tile_mpp: a scanner's own coarser level is not the finer one
+    averaged, and codes would differ by the pyramid. objective: what the encoder was trained for. tasks: tile tasks
+    it saw. sha256: of the ONNX file; empty until the file exists.
+    """
+
+    code_size: int
+    tile_px: int
+    tile_mpp: float
+    read_mpp: float
+    objective: str
+    tasks: tuple[str, ...]
+    sha256: str = ""
+
+    @property
+    def tile_um(self) -> float:
+        """Side of the field of a tile in um."""
+        return self.tile_px * self.tile_mpp
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "EncoderSpec":
+        """Raises EncoderError when a field is missing or unknown."""
+        try:
+            fields = json.loads(text)
+            return cls(**{**fields, "tasks": tuple(fields["tasks"])})
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise EncoderError(f"encoder spec is not readable: {error}; found {text[:120]!r}") from error
+
+    def with_sha256(self, sha256: str) -> "EncoderSpec":
+        return replace(self, sha256=sha256)
+
+
+class Encoder(Protocol):
+    """Anything that turns tiles into codes."""
+
+    @property
+    def spec(self) -> EncoderSpec: ...
+
+    def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Tiles uint8 [N, tile_px, tile_px, 3] RGB to codes float32 [N, D]; called from several threads."""
+        ...

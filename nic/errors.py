@@ -1,0 +1,133 @@
+"""Everything nic refuses, by name.
+
+    NicError
+    ├── SlideError            a slide cannot be used
+    │   ├── UnreadableSlide       missing, empty, truncated, or not an image (OSError)
+    │   ├── MissingResolution     no um/px in the file and none given (ValueError)
+    │   ├── ImplausibleResolution um/px outside what microscopes make (ValueError)
+    │   ├── ResolutionTooLow      the finest level is coarser than the encoder reads (ValueError)
+    │   ├── NoTissue              nothing but glass (ValueError)
+    │   └── TooManyFailedCells    too much of the slide cannot be decoded (OSError)
+    ├── TaskError             labelled tiles cannot be used (ValueError)
+    ├── EncoderError          an encoder cannot be built, read or trusted (ValueError)
+    │   └── ParityFailed          the ONNX graph does not compute what was trained
+    ├── CodesError            a compressed slide cannot be used (ValueError)
+    │   └── ForeignCodes          made by another encoder than the one wanted
+    ├── CohortError           the table of patients is wrong (ValueError)
+    │   ├── EmptyCohort           no rows, or none in the part asked for
+    │   ├── UnknownColumn         a named column is not in the table (also KeyError)
+    │   ├── ConflictingLabels     one patient, two labels
+    │   └── PatientInTwoParts     one patient in two splits
+    ├── EndpointError         the labels cannot teach the endpoint (ValueError)
+    │   ├── OneClass              a classification with a single class
+    │   └── NoEvents              a survival endpoint without events
+    ├── StudyError            the study file is wrong (ValueError)
+    └── RegistryError         the registry cannot do what was asked
+        ├── UnknownModel          no such name, version or alias (LookupError)
+        └── GateRefused           promotion.yaml does not let the version pass
+
+Each message names the object, what was found, what was wanted and, where there is one, the remedy. Every class also
+derives from the builtin a caller would expect, so that `except ValueError` works for those who do not know nic.
+"""
+
+
+class NicError(Exception):
+    """Root of all that nic refuses."""
+
+
+class SlideError(NicError):
+    """A slide cannot be used."""
+
+
+class UnreadableSlide(SlideError, OSError):
+    """The file is missing, empty, truncated, or not an image."""
+
+
+class MissingResolution(SlideError, ValueError):
+    """The file states no um/px and none was given."""
+
+
+class ImplausibleResolution(SlideError, ValueError):
+    """The um/px lies outside what microscopes make."""
+
+
+class ResolutionTooLow(SlideError, ValueError):
+    """The finest level is coarser than the encoder reads."""
+
+
+class NoTissue(SlideError, ValueError):
+    """Nothing but glass was found."""
+
+
+class TooManyFailedCells(SlideError, OSError):
+    """More of the slide is undecodable than the stated fraction."""
+
+
+class TaskError(NicError, ValueError):
+    """Labelled tiles cannot be used."""
+
+
+class EncoderError(NicError, ValueError):
+    """An encoder cannot be built, read or trusted."""
+
+
+class ParityFailed(EncoderError):
+    """The ONNX graph does not compute what was trained."""
+
+
+class CodesError(NicError, ValueError):
+    """A compressed slide cannot be used."""
+
+
+class ForeignCodes(CodesError):
+    """The codes were made by another encoder than the one wanted."""
+
+
+class CohortError(NicError, ValueError):
+    """The table of patients is wrong."""
+
+
+class EmptyCohort(CohortError):
+    """No rows, or none in the part asked for."""
+
+
+class UnknownColumn(CohortError, KeyError):
+    """A named column is not in the table."""
+
+    __str__ = Exception.__str__  # KeyError would print the message in quotes
+
+
+class ConflictingLabels(CohortError):
+    """One patient carries two labels."""
+
+
+class PatientInTwoParts(CohortError):
+    """One patient stands in two splits."""
+
+
+class EndpointError(NicError, ValueError):
+    """The labels cannot teach the endpoint."""
+
+
+class OneClass(EndpointError):
+    """A classification with a single class."""
+
+
+class NoEvents(EndpointError):
+    """A survival endpoint without events."""
+
+
+class StudyError(NicError, ValueError):
+    """The study file is wrong."""
+
+
+class RegistryError(NicError):
+    """The registry cannot do what was asked."""
+
+
+class UnknownModel(RegistryError, LookupError):
+    """No such registered name, version or alias."""
+
+
+class GateRefused(RegistryError):
+    """promotion.yaml does not let the version pass."""

@@ -1,0 +1,50 @@
+"""Running ONNX graphs: one session, its metadata and its digest. Needs no torch."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from nic.errors import EncoderError
+
+
+class OnnxGraph:
+    """An ONNX file ready to run; threads may share it.
+
+    threads: cores that one run uses; None leaves it to ONNX Runtime.
+    Raises EncoderError when the file is missing or is no ONNX graph.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        self.path = Path(path)
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            content = self.path.read_bytes()
+            # From bytes: the digest is then of what runs, whatever happens to the file later.
+            self._session = ort.InferenceSession(content, options, providers=_providers())
+        except (OSError, ort.capi.onnxruntime_pybind11_state.Fail) as error:
+            raise EncoderError(f"{self.path.name}: not a readable ONNX graph: {error}") from error
+        except ort.capi.onnxruntime_pybind11_state.InvalidProtobuf as error:
+            raise EncoderError(f"{self.path.name}: not an ONNX file: {error}") from error
+        self.sha256 = hashlib.sha256(content).hexdigest()
+        self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.providers: list[str] = self._session.get_providers()
+        self.inputs: dict[str, list[int | str]] = {i.name: i.shape for i in self._session.get_inputs()}
+
+    def run(self, **inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """Outputs in the graph's order."""
+        outputs: list[NDArray[np.float32]] = self._session.run(None, inputs)
+        return outputs
+
+
+def _providers() -> list[str]:
+    # The GPU wheel lists CUDA on machines without a device too, and then fails late.
+    has_device = Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists()
+    cuda = ["CUDAExecutionProvider"] if has_device and "CUDAExecutionProvider" in ort.get_available_providers() else []
+    return [*cuda, "CPUExecutionProvider"]
