@@ -1,0 +1,60 @@
+"""Step 2: compress slides with a registered encoder into one .h5 each."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from entrypoints.cli import launch
+from nic.compression.compress import compress_cohort
+from nic.encoder.onnx import OnnxEncoder
+from nic.patients.cohort import read_cohort
+from nic.slides.slide import SlideSource, find_slides
+from nic.tracking.digests import digest, file_sha256
+from nic.tracking.registry import encoder_file
+from nic.tracking.runs import stage_run
+
+
+@dataclass(frozen=True)
+class Config:
+    slides: str = "data/phantom/breast.csv"
+    """A slide, a folder, a glob in quotes, or a cohort's CSV (its `mpp` column is obeyed)."""
+    encoder: str = "models:/nic-encoder@champion"
+    """Registered encoder, or a path to an .onnx file that nic wrote."""
+    out: Path = Path("work/codes")
+    """Folder that receives <slide>.h5 and refused.csv; finished files are kept."""
+    min_tissue: float = 0.6
+    """Least share of tissue in a tile that is encoded."""
+    strict: bool = False
+    """Exit with code 1 when a slide was refused."""
+
+
+def sources(config: Config) -> list[SlideSource]:
+    if config.slides.endswith(".csv"):
+        return [slide for patient in read_cohort(Path(config.slides)).patients for slide in patient.slides]
+    return find_slides(config.slides)
+
+
+def inputs(config: Config) -> dict[str, str]:
+    slides = {source.slide_id: [source.mpp, source.path.stat().st_size] for source in sources(config)}
+    return {"slides": digest(slides), "encoder": file_sha256(encoder_file(config.encoder))}
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Compress every slide; a bad one is recorded with its reason and does not stop the others."""
+    with stage_run("compress", config, inputs(config)) as stage:
+        encoder = OnnxEncoder(encoder_file(config.encoder))
+        report = compress_cohort(sources(config), encoder, config.out, min_tissue=config.min_tissue)
+        print(f"{config.out}: {len(report.done)} compressed, {len(report.reused)} reused, {len(report.refused)} refused")
+        for refusal in report.refused:
+            print(f"  {refusal.slide_id}: {refusal.reason}: {refusal.evidence}")
+        stage.log("slides", len(report.done) + len(report.reused))
+        stage.log("refused", len(report.refused))
+        stage.result.update(outputs=[str(config.out)], refused=[r.slide_id for r in report.refused])
+    if config.strict and report.refused:
+        sys.exit(1)
+    return stage.result
+
+
+if __name__ == "__main__":
+    launch(run, Config)

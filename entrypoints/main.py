@@ -1,0 +1,61 @@
+"""The whole study: labelled tiles to encoder, slides to codes, codes to patient models, the best of them served."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from entrypoints import compress, evaluate, make_phantom, promote, train_encoder, train_patients
+from entrypoints.cli import launch
+from entrypoints.steps import Steps
+from nic.study import read_study
+from nic.tracking.runs import stage_run
+
+
+@dataclass(frozen=True)
+class Config:
+    study: Path = Path("studies/phantom.yaml")
+    """Study file: tile tasks, cohorts, endpoints. Copy the phantom's and point it at your own data."""
+    work: Path = Path("work")
+    """Folder for compressed slides and other intermediate files."""
+    seed: int = 0
+    """Seed of the patient stage: folds and training. Another one leaves the encoder and the codes as they are."""
+    encoder_seed: int = 0
+    """Seed of the encoder stage."""
+    trials: int = 6
+    """Trials of the search for task weights."""
+    encoder_epochs: int = 8
+    """Epochs of the encoder's training."""
+    patient_epochs: int = 40
+    """Epochs of each fold's training."""
+
+
+def run(config: Config) -> None:
+    """Run the whole study; stages that finished before with the same parameters, inputs and code are reused."""
+    study = read_study(config.study)
+    with stage_run("main", config, {}) as stage:
+        steps = Steps()
+        if study.phantom:
+            steps.take("make phantom", make_phantom, make_phantom.Config(out=study.root))
+        encoder_config = train_encoder.Config(
+            config.study, config.work, seed=config.encoder_seed, trials=config.trials, epochs=config.encoder_epochs
+        )
+        encoder = steps.take("train encoder", train_encoder, encoder_config)
+        steps.take("promote encoder", promote, promote.Config(encoder["version"]))
+        codes = {name: config.work / "codes" / f"{name}-{encoder['sha256'][:8]}" for name in study.cohorts}
+        for name, table in study.cohorts.items():
+            compress_config = compress.Config(str(table), encoder["version"], codes[name])
+            steps.take(f"compress {name}", compress, compress_config)
+        for entry in study.endpoints:
+            chosen = config.study, entry.name, codes[entry.cohort]
+            train_config = train_patients.Config(
+                *chosen, encoder["version"], epochs=config.patient_epochs, seed=config.seed
+            )
+            model = steps.take(f"train {entry.name}", train_patients, train_config)
+            steps.take(f"evaluate {entry.name}", evaluate, evaluate.Config(*chosen, model["version"]))
+            steps.take(f"promote {entry.name}", promote, promote.Config(model["version"]))
+        endpoints = [entry.name for entry in study.endpoints]
+        stage.result.update(steps.summary(endpoints))
+        steps.show(endpoints)
+
+
+if __name__ == "__main__":
+    launch(run, Config)

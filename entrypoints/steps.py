@@ -1,0 +1,57 @@
+"""The steps of a study as they are taken, and what is shown of them in the end."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from nic.tracking.runs import Finished, run_or_reuse
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+
+NEXT = """Look:   mlflow ui
+Serve:  mlflow models serve -m models:/{name}@champion --env-manager local -p 5999
+"""
+
+
+@dataclass
+class Steps:
+    """Finished stages by title."""
+
+    finished: dict[str, Finished] = field(default_factory=dict)
+    console: Console = field(default_factory=Console)
+
+    def take(self, title: str, entry_point: ModuleType, config: "DataclassInstance") -> dict[str, Any]:
+        """Run an entry point as a child run, or reuse a finished one; its result."""
+        self.console.rule(f"[bold]{title}")
+        stage = entry_point.__name__.rpartition(".")[2]
+        self.finished[title] = step = run_or_reuse(stage, config, entry_point.inputs(config))
+        self.console.print(f"{title}: {'reused' if step.reused else f'{step.seconds:.0f} s'}")
+        return step.result
+
+    def summary(self, endpoints: Sequence[str]) -> dict[str, Any]:
+        """Figures and verdicts by endpoint, for the parent run."""
+        return {
+            name: {**self.finished[f"evaluate {name}"].result, **self.finished[f"promote {name}"].result}
+            for name in endpoints
+        }
+
+    def show(self, endpoints: Sequence[str]) -> None:
+        """Stage times, figures, what was registered and promoted, and where to look next."""
+        times = Table("stage", "time", title="Stages")
+        for title, step in self.finished.items():
+            times.add_row(title, "reused" if step.reused else f"{step.seconds:.0f} s")
+        figures = Table("endpoint", "figure", "cross-validated", "external [95% interval]", "oracle", title="Figures")
+        for name, figure in self.summary(endpoints).items():
+            figures.add_row(name, figure["metric"], figure["cross_validated"], figure["external"], figure["oracle"])
+        models = Table("registered model", "version", "champion", title="Registry")
+        for title, step in self.finished.items():
+            if title.startswith("promote"):
+                verdict = "yes" if step.result["promoted"] else "refused: " + "; ".join(step.result["reasons"])
+                models.add_row(step.result["name"], step.result["version"], verdict)
+        self.console.print(times, figures, models, NEXT.format(name=step.result["name"]))

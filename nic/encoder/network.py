@@ -1,0 +1,45 @@
+"""The published encoder: four strided convolutions and a linear code. Source: Tellez et al. 2019, 2020."""
+
+import torch
+from torch import Tensor, nn
+
+CODE_SIZE, CHANNELS, TILE_PX = 128, 128, 64
+
+
+class TileEncoder(nn.Module):
+    """Tiles float [B, 3, 64, 64] in [-1, 1] to codes float [B, 128].
+
+    4 x [convolution 3x3, stride 2, valid, 128 -> LeakyReLU 0.2 -> BatchNorm]: 31, 15, 7, 3 px; then 1152 -> 128, linear.
+    The published networks keep 0.8 of a running mean a step, which torch writes as momentum 0.2.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = []
+        for channels in (3, CHANNELS, CHANNELS, CHANNELS):
+            blocks += [
+                nn.Conv2d(channels, CHANNELS, 3, stride=2),
+                nn.LeakyReLU(0.2),
+                nn.BatchNorm2d(CHANNELS, eps=1e-3, momentum=0.2),
+            ]
+        self.features = nn.Sequential(*blocks)  # [B, 128, 3, 3]
+        self.code = nn.Linear(CHANNELS * 3 * 3, CODE_SIZE)
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        codes: Tensor = self.code(self.features(tiles).flatten(1))
+        return codes
+
+
+def scaled(tiles: Tensor) -> Tensor:
+    """Tiles uint8 [B, px, px, 3] to float [B, 3, px, px] in [-1, 1]."""
+    return tiles.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def task_heads(classes: dict[str, int]) -> nn.ModuleDict:
+    """A linear head a task on the code."""
+    return nn.ModuleDict({task: nn.Linear(CODE_SIZE, count) for task, count in classes.items()})
+
+
+def seeded_encoder(seed: int) -> TileEncoder:
+    torch.manual_seed(seed)
+    return TileEncoder()

@@ -1,0 +1,170 @@
+"""Training an encoder on labelled tiles. Lightning runs the loop."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import lightning
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset
+
+from nic.encoder.multitask import multitask_loss, normalised
+from nic.encoder.network import TileEncoder, task_heads
+from nic.tasks.augment import augment
+from nic.tasks.tile_task import TileSet, split
+
+VALIDATION = 0.2
+Log = Callable[[str, float, int], None]
+
+
+@dataclass(frozen=True)
+class FittedEncoder:
+    """validation: AUC by task on groups that training never saw; macro one-vs-rest where there are more classes."""
+
+    encoder: TileEncoder
+    validation: dict[str, float]
+    held_out: int
+
+    @property
+    def score(self) -> float:
+        """Mean validation AUC over tasks."""
+        return float(np.mean(list(self.validation.values())))
+
+
+def fit_multitask(
+    tile_sets: Sequence[TileSet],
+    weights: Mapping[str, float],
+    *,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    augmentation: str,
+    seed: int,
+    log: Log,
+    tiles_per_epoch: int | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
+) -> FittedEncoder:
+    """Train one encoder with a head a task; the loss is the weighted sum of the tasks' cross-entropies.
+
+    batch_size: tiles a step, in equal shares of the tasks. tiles_per_epoch: all training tiles when None.
+    on_epoch: called with (epoch, mean validation AUC); what it raises ends the training.
+    """
+    lightning.seed_everything(seed, verbose=False)
+    parts = {t.task.name: (t, *split(t, VALIDATION, seed)) for t in tile_sets}
+    share = batch_size // len(parts)
+    total = tiles_per_epoch or sum(len(train) for _, train, _ in parts.values())
+    stream = _TileStream({n: (t, train) for n, (t, train, _) in parts.items()}, share, total // batch_size, seed)
+    validation = {name: (t, held_out) for name, (t, _, held_out) in parts.items()}
+    module = _Multitask(
+        {t.task.name: len(t.task.classes) for t in tile_sets},
+        normalised(weights),
+        validation,
+        learning_rate,
+        stream.steps * epochs,
+        augmentation,
+        seed,
+        log,
+        on_epoch,
+    )
+    _quiet_trainer(epochs).fit(module, DataLoader(stream, batch_size=None))
+    held_out_tiles = sum(len(held_out) for _, _, held_out in parts.values())
+    return FittedEncoder(module.encoder.eval().float(), module.validate(), held_out_tiles)
+
+
+class _TileStream(IterableDataset[dict[str, tuple[Tensor, Tensor]]]):
+    """Batches with tiles of every task in equal shares, each class of a task equally often."""
+
+    def __init__(
+        self, parts: Mapping[str, tuple[TileSet, NDArray[np.intp]]], share: int, steps: int, seed: int
+    ) -> None:
+        self.parts, self.share, self.steps = parts, share, steps
+        self.rng = np.random.default_rng(seed)
+
+    def __iter__(self) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+        for _ in range(self.steps):
+            yield {name: self._draw(tile_set, train) for name, (tile_set, train) in self.parts.items()}
+
+    def _draw(self, tile_set: TileSet, train: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        labels = tile_set.labels[train]
+        weight = 1 / np.bincount(labels)[labels]
+        chosen = np.sort(self.rng.choice(train, self.share, p=weight / weight.sum()))
+        return torch.from_numpy(np.asarray(tile_set.tiles[chosen])), torch.from_numpy(tile_set.labels[chosen])
+
+
+class _Multitask(lightning.LightningModule):
+    def __init__(
+        self,
+        classes: dict[str, int],
+        weights: dict[str, float],
+        validation: Mapping[str, tuple[TileSet, NDArray[np.intp]]],
+        learning_rate: float,
+        steps: int,
+        augmentation: str,
+        seed: int,
+        log: Log,
+        on_epoch: Callable[[int, float], None] | None,
+    ) -> None:
+        super().__init__()
+        self.encoder = TileEncoder().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.heads = task_heads(classes)
+        self.weights, self.validation, self.learning_rate, self.steps = weights, validation, learning_rate, steps
+        self.augmentation, self.record, self.on_epoch = augmentation, log, on_epoch
+        self.random = torch.Generator().manual_seed(seed)
+
+    def training_step(self, batch: dict[str, tuple[Tensor, Tensor]], index: int) -> Tensor:
+        tiles = torch.cat([tiles for tiles, _ in batch.values()]).permute(0, 3, 1, 2).float() / 255
+        tiles = augment(tiles, self.augmentation, self.random) * 2 - 1
+        codes = self.encoder(tiles.contiguous(memory_format=torch.channels_last))
+        parts = codes.split([len(labels) for _, labels in batch.values()])
+        logits = {name: self.heads[name](part) for name, part in zip(batch, parts, strict=True)}
+        return multitask_loss(logits, {name: labels for name, (_, labels) in batch.items()}, self.weights)
+
+    def on_train_epoch_end(self) -> None:
+        found = self.validate()
+        for name, auc in found.items():
+            self.record(f"validation.auc.{name}", auc, self.current_epoch)
+        if self.on_epoch:
+            self.on_epoch(self.current_epoch, float(np.mean(list(found.values()))))
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """AUC by task on the held-out groups."""
+        self.eval()
+        found = {name: self._auc(name, tile_set, held_out) for name, (tile_set, held_out) in self.validation.items()}
+        self.train()
+        return found
+
+    def _auc(self, name: str, tile_set: TileSet, held_out: NDArray[np.intp]) -> float:
+        logits = []
+        for first in range(0, len(held_out), 256):
+            tiles = torch.from_numpy(np.asarray(tile_set.tiles[held_out[first : first + 256]]))
+            tiles = tiles.permute(0, 3, 1, 2).float() / 127.5 - 1
+            with torch.autocast("cpu", torch.bfloat16):
+                logits.append(self.heads[name](self.encoder(tiles.contiguous(memory_format=torch.channels_last))))
+        probabilities = torch.cat(logits).float().softmax(1).numpy()
+        scores = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
+        return float(roc_auc_score(tile_set.labels[held_out], scores, multi_class="ovr"))
+
+    def configure_optimizers(self) -> dict[str, object]:
+        optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=1e-4)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, self.steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _quiet_trainer(epochs: int) -> lightning.Trainer:
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module="lightning")
+    return lightning.Trainer(
+        max_epochs=epochs,
+        accelerator="auto",
+        precision="bf16-mixed",
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=True,
+    )

@@ -1,0 +1,74 @@
+"""The search for task weights. The only importer of optuna."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+
+from nic.encoder.multitask import normalised, uniform_weights
+
+LOW, HIGH = 0.1, 10.0
+Report = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """weights: of the best trial, mean 1. trials: (weights, score, state) of each, pruned ones too."""
+
+    weights: dict[str, float]
+    score: float
+    trials: tuple[tuple[dict[str, float], float, str], ...]
+
+
+def tune_task_weights(
+    train_trial: Callable[[dict[str, float], Report], float],
+    tasks: Sequence[str],
+    *,
+    trials: int,
+    seed: int,
+    epochs: int,
+    storage: Path | None = None,
+    on_trial: Callable[[int, dict[str, float], float, str], None] | None = None,
+) -> Tuning:
+    """Search task weights in [0.1, 10] on a log scale for the highest score; the first trial has uniform weights.
+
+    train_trial: trains with the weights, reports (epoch, score) on its way, returns the score. storage: a journal, so
+    that a killed search goes on; finished trials count.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        study_name="task-weights",
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=seed),
+        pruner=optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3),
+        storage=_journal(storage),
+        load_if_exists=True,
+    )
+    if not study.trials:
+        study.enqueue_trial(uniform_weights(tasks))
+
+    def objective(trial: optuna.Trial) -> float:
+        weights = normalised({task: trial.suggest_float(task, LOW, HIGH, log=True) for task in tasks})
+
+        def report(epoch: int, score: float) -> None:
+            trial.report(score, epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+
+        return train_trial(weights, report)
+
+    def finished(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        if on_trial:
+            on_trial(trial.number, normalised(trial.params), trial.value or float("nan"), trial.state.name.lower())
+
+    study.optimize(objective, trials - len(study.trials) + 1, callbacks=[finished])
+    table = tuple((normalised(t.params), t.value or float("nan"), t.state.name.lower()) for t in study.trials)
+    return Tuning(normalised(study.best_params), study.best_value, table)
+
+
+def _journal(path: Path | None) -> optuna.storages.JournalStorage | None:
+    if path is None:
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))

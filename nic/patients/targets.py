@@ -1,0 +1,78 @@
+"""Labels as arrays, one kind of endpoint a type. Needs numpy alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nic.errors import NoEvents, OneClass
+
+Index = NDArray[np.intp] | NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Values:
+    """Targets of a regression. value: [N] float64."""
+
+    value: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+    @property
+    def arrays(self) -> tuple[NDArray[np.float64]]:
+        """What a metric takes as truth."""
+        return (self.value,)
+
+    def take(self, index: Index) -> "Values":
+        return Values(self.value[index])
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Targets of a classification. positive: [N] bool. names: (negative, positive)."""
+
+    positive: NDArray[np.bool_]
+    names: tuple[str, str]
+
+    def __len__(self) -> int:
+        return len(self.positive)
+
+    @property
+    def arrays(self) -> tuple[NDArray[np.bool_]]:
+        """What a metric takes as truth."""
+        return (self.positive,)
+
+    def take(self, index: Index) -> "Classes":
+        return Classes(self.positive[index], self.names)
+
+
+@dataclass(frozen=True)
+class Survival:
+    """Targets of a survival endpoint. time_months: [N] > 0. event: [N] bool, True = death seen, False = censored."""
+
+    time_months: NDArray[np.float64]
+    event: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.event)
+
+    @property
+    def arrays(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """What a metric takes as truth."""
+        return (self.time_months, self.event)
+
+    def take(self, index: Index) -> "Survival":
+        return Survival(self.time_months[index], self.event[index])
+
+
+Targets = Values | Classes | Survival
+
+
+def check_teachable(targets: Targets, where: str) -> None:
+    """Raise OneClass or NoEvents, beginning with `where`, when nothing can be learned from the labels."""
+    match targets:
+        case Classes(positive, names) if positive.all() or not positive.any():
+            raise OneClass(f"{where}: all {len(targets)} patients are {names[int(positive[0])]!r}; wanted both classes")
+        case Survival(_, event) if not event.any():
+            raise NoEvents(f"{where}: none of {len(targets)} patients has an event; is the event column turned round?")

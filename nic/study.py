@@ -1,0 +1,130 @@
+"""The study file: which tile tasks, cohorts and endpoints belong together. A user copies one and edits it."""
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from nic.errors import StudyError
+from nic.patients.cohort import Endpoint
+
+
+class _Strict(BaseModel):
+    """An unknown key is a typing error, and typing errors must not pass in silence."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TileTaskSource(_Strict):
+    """A folder of labelled tiles. mpp: um/px of its images, where the folder's manifest.json does not say."""
+
+    name: str
+    path: Path
+    mpp: float | None = Field(default=None, gt=0)
+
+
+class EndpointEntry(_Strict):
+    """What is predicted for a patient, and in which columns of the cohort's table it stands."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    cohort: str
+    kind: Literal["regression", "classification", "survival"]
+    column: str | None = None
+    positive: str | None = None
+    time: str | None = None
+    event: str | None = None
+    unit: str = ""
+
+    @model_validator(mode="after")
+    def _columns_fit_the_kind(self) -> "EndpointEntry":
+        wanted = {"regression": ("column",), "classification": ("column", "positive"), "survival": ("time", "event")}
+        fields = ("column", "positive", "time", "event")
+        missing = [f for f in wanted[self.kind] if getattr(self, f) is None]
+        surplus = [f for f in fields if f not in wanted[self.kind] and getattr(self, f) is not None]
+        if missing or surplus:
+            raise ValueError(f"{self.kind} takes {', '.join(wanted[self.kind])}; missing {missing}, surplus {surplus}")
+        return self
+
+    @property
+    def endpoint(self) -> Endpoint:
+        columns = (self.time, self.event) if self.kind == "survival" else (self.column,)
+        return Endpoint(
+            name=self.name,
+            kind=self.kind,
+            columns=tuple(column for column in columns if column is not None),
+            unit=self.unit,
+            positive=self.positive,
+        )
+
+    @property
+    def model_name(self) -> str:
+        """Name under which the endpoint's model is registered."""
+        return f"nic-{self.name}"
+
+
+class Study(_Strict):
+    """A whole study. Paths in the file are relative to `root`, and `root` to the file."""
+
+    name: str
+    root: Path = Path()
+    phantom: bool = False
+    tile_tasks: tuple[TileTaskSource, ...] = Field(min_length=1)
+    cohorts: dict[str, Path] = Field(min_length=1)
+    endpoints: tuple[EndpointEntry, ...] = Field(min_length=1)
+    truth: Path | None = None
+
+    @model_validator(mode="after")
+    def _names_are_unique_and_known(self) -> "Study":
+        for what, names in (
+            ("tile task", [t.name for t in self.tile_tasks]),
+            ("endpoint", [e.name for e in self.endpoints]),
+        ):
+            if twice := sorted({n for n in names if names.count(n) > 1}):
+                raise ValueError(f"{what} named twice: {', '.join(twice)}")
+        if unknown := [e for e in self.endpoints if e.cohort not in self.cohorts]:
+            raise ValueError(
+                f"endpoint {unknown[0].name}: cohort {unknown[0].cohort!r} is not among {', '.join(self.cohorts)}"
+            )
+        return self
+
+    def endpoint(self, name: str) -> EndpointEntry:
+        """Raises StudyError when the study has no such endpoint."""
+        for entry in self.endpoints:
+            if entry.name == name:
+                return entry
+        raise StudyError(f"study {self.name}: no endpoint {name!r}; it has {', '.join(e.name for e in self.endpoints)}")
+
+
+def read_study(path: Path) -> Study:
+    """Read and check a study file; its paths come back resolved.
+
+    Raises StudyError naming the file and the field. That the paths exist is checked where they are opened: the
+    phantom study's do not exist before it is made.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise StudyError(f"{path}: no such study file") from error
+    except yaml.YAMLError as error:
+        raise StudyError(f"{path.name}: not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise StudyError(f"{path.name}: empty, or not a mapping; copy studies/phantom.yaml and edit it")
+    try:
+        study = Study.model_validate(content)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'study'}: {e['msg']}" for e in error.errors())
+        raise StudyError(f"{path.name}: {faults}") from error
+    return _resolved(study, path.parent)
+
+
+def _resolved(study: Study, folder: Path) -> Study:
+    root = (folder / study.root).resolve()
+    return study.model_copy(
+        update={
+            "root": root,
+            "tile_tasks": tuple(t.model_copy(update={"path": root / t.path}) for t in study.tile_tasks),
+            "cohorts": {name: root / path for name, path in study.cohorts.items()},
+            "truth": root / study.truth if study.truth else None,
+        }
+    )

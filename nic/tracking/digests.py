@@ -1,0 +1,64 @@
+"""Digests that say whether a finished stage may be used again."""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def digest(content: Mapping[str, object]) -> str:
+    """Sixteen hex digits of a mapping, whatever its order."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def code_digest(stage: str) -> str:
+    """Digest of the code a stage runs: its entry point, every module of nic it imports, and the pins.
+
+    Follows the import statements from `entrypoints/<stage>.py` on, so that a change in one room leaves the finished
+    stages of the others standing.
+    """
+    files = sorted(_import_closure(PROJECT / "entrypoints" / f"{stage}.py", set()))
+    return digest({str(f.relative_to(PROJECT)): file_sha256(f) for f in [*files, PROJECT / "requirements.txt"]})
+
+
+def folder_digest(folder: Path, pattern: str = "**/*") -> str:
+    """Digest of the names and sizes below a folder: cheap, and enough to see that an output is gone or cut short."""
+    files = sorted(f for f in folder.glob(pattern) if f.is_file()) if folder.is_dir() else []
+    return digest({str(f.relative_to(folder)): f.stat().st_size for f in files})
+
+
+def output_digest(path: Path) -> str:
+    """Digest of what a stage left at a path, file or folder; of nothing when it is gone."""
+    return digest({path.name: path.stat().st_size}) if path.is_file() else folder_digest(path)
+
+
+def file_sha256(path: Path) -> str:
+    """Digest of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _import_closure(file: Path, seen: set[Path]) -> set[Path]:
+    if file not in seen:
+        seen.add(file)
+        for imported in _project_imports(file):
+            _import_closure(imported, seen)
+    return seen
+
+
+def _project_imports(file: Path) -> Iterator[Path]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            # `from nic.encoder import training` names a module, `from nic.errors import NicError` does not: try both.
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        for name in names:
+            path = PROJECT / Path(*name.split("."))
+            for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+                if name.split(".")[0] in ("nic", "entrypoints", "registry") and candidate.is_file():
+                    yield candidate

@@ -1,0 +1,138 @@
+"""Registered models: written with their lineage, found by `models:/name@alias` or `models:/name/version`."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models.signature import ModelSignature
+from mlflow.tracking import MlflowClient
+from mlflow.types.schema import ColSpec, DataType, Schema
+
+from nic.errors import UnknownModel
+from nic.tracking.digests import PROJECT
+
+ENCODER_NAME = "nic-encoder"
+CHAMPION, PREVIOUS = "champion", "previous"
+
+# What a served model imports; the versions come from requirements.txt, the one list of pins.
+SERVING_PACKAGES = ["mlflow", "onnxruntime-gpu", "onnxruntime", "openslide-python", "openslide-bin", "opencv-python-headless", "tifffile", "imagecodecs", "h5py", "numpy", "pandas", "scipy", "tqdm"]
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """One version of a registered model, with its lineage tags."""
+
+    name: str
+    version: str
+    tags: dict[str, str]
+
+    @property
+    def uri(self) -> str:
+        return f"models:/{self.name}/{self.version}"
+
+
+def register_encoder(graph: Path, lineage: Mapping[str, str]) -> RegisteredVersion:
+    """Log the encoder's graph with the file that serves it and register it as a version of nic-encoder."""
+    signature = ModelSignature(
+        inputs=Schema([ColSpec(DataType.string, "image")]), outputs=Schema([ColSpec(DataType.string, "code")])
+    )
+    return _register(ENCODER_NAME, "encoder_model.py", {"encoder": graph}, signature, lineage)
+
+
+def register_patient_model(name: str, encoder: Path, patient: Path, lineage: Mapping[str, str]) -> RegisteredVersion:
+    """Log both graphs, encoder and patient, with the file that serves them and register them as one model."""
+    columns = [ColSpec(DataType.string, "slide"), ColSpec(DataType.string, "patient", required=False)]
+    signature = ModelSignature(inputs=Schema([*columns, ColSpec(DataType.double, "mpp", required=False)]))
+    return _register(name, "patient_model.py", {"encoder": encoder, "patient": patient}, signature, lineage)
+
+
+def _register(
+    name: str, code_file: str, graphs: Mapping[str, Path], signature: ModelSignature, lineage: Mapping[str, str]
+) -> RegisteredVersion:
+    info = mlflow.pyfunc.log_model(
+        name=name,
+        python_model=str(PROJECT / "registry" / code_file),
+        artifacts={key: str(path) for key, path in graphs.items()},
+        code_paths=[str(PROJECT / "nic")],
+        pip_requirements=serving_pins(),
+        signature=signature,
+        registered_model_name=name,
+    )
+    version = str(info.registered_model_version)
+    tag_version(name, version, {**lineage, "nic.run": info.run_id})
+    return find_version(f"models:/{name}/{version}")
+
+
+def serving_pins() -> list[str]:
+    """The lines of requirements.txt that a served model needs: no torch, no Lightning, no Optuna."""
+    lines = (PROJECT / "requirements.txt").read_text().splitlines()
+    return [line for line in lines if re.split(r"[=; ]", line)[0] in SERVING_PACKAGES]
+
+
+def tag_version(name: str, version: str, tags: Mapping[str, str]) -> None:
+    client = MlflowClient()
+    for key, value in tags.items():
+        client.set_model_version_tag(name, version, key, value)
+
+
+def find_version(uri: str) -> RegisteredVersion:
+    """`models:/name@alias` or `models:/name/version` to the version it means now.
+
+    Raises UnknownModel naming what is missing and what there is.
+    """
+    parsed = re.fullmatch(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[^/@]+))", uri)
+    if not parsed:
+        raise UnknownModel(f"{uri!r} names no model; wanted models:/name@alias or models:/name/version")
+    name, alias, version = parsed["name"], parsed["alias"], parsed["version"]
+    client = MlflowClient()
+    try:
+        found: ModelVersion = (
+            client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, version)
+        )
+    except MlflowException as error:
+        raise UnknownModel(f"{uri}: {_what_there_is(name)}") from error
+    return RegisteredVersion(name, str(found.version), dict(found.tags))
+
+
+def _what_there_is(name: str) -> str:
+    client = MlflowClient()
+    try:
+        model = client.get_registered_model(name)
+    except MlflowException:
+        names = ", ".join(m.name for m in client.search_registered_models()) or "none yet"
+        return f"no registered model {name!r}; registered are: {names}"
+    versions = sorted(int(v.version) for v in client.search_model_versions(f"name = '{name}'"))
+    aliases = ", ".join(f"{a} -> {v}" for a, v in model.aliases.items()) or "none"
+    return f"no such version or alias; {name} has versions {versions} and aliases: {aliases}"
+
+
+def alias_version(name: str, alias: str) -> RegisteredVersion | None:
+    """The version that carries the alias, or None."""
+    try:
+        return find_version(f"models:/{name}@{alias}")
+    except UnknownModel:
+        return None
+
+
+def graph_file(uri: str, graph: str) -> Path:
+    """Local path of a registered version's graph: "encoder" or "patient"."""
+    version = find_version(uri)
+    folder = Path(mlflow.artifacts.download_artifacts(f"{version.uri}/artifacts"))
+    return next(folder.glob(f"{graph}*.onnx"))
+
+
+def encoder_file(source: str) -> Path:
+    """An encoder's graph: a `models:/` URI of the registry, or a path to an .onnx file."""
+    return graph_file(source, "encoder") if source.startswith("models:/") else Path(source)
+
+
+def load_served(uri: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """A registered model as the server loads it: rows in, one answer a patient out."""
+    model = mlflow.pyfunc.load_model(find_version(uri).uri)
+    predict: Callable[[pd.DataFrame], pd.DataFrame] = model.predict
+    return predict

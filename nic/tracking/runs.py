@@ -1,0 +1,117 @@
+"""One MLflow run a stage: what it was asked, what it read, what it left, and whether it need run again."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from nic.tracking.digests import PROJECT, code_digest, digest, output_digest
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+RESULT_FILE = "result.json"
+
+
+@dataclass
+class StageRun:
+    """A stage while it runs. `result` is what later stages read of it; it is written when the stage ends well."""
+
+    run_id: str
+    result: dict[str, Any] = field(default_factory=dict)
+
+    def log(self, name: str, value: float, step: int = 0) -> None:
+        mlflow.log_metric(name, value, step=step, run_id=self.run_id)
+
+
+@contextmanager
+def stage_run(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]) -> Iterator[StageRun]:
+    """Run a stage under MLflow: parameters, digests of inputs and code, and in the end its result and outputs.
+
+    inputs: digest of each thing the stage reads, by name. In a run started by `mlflow run` it is that run. The result's
+    `outputs` (paths) are digested, so that a later call can tell whether they still stand.
+    """
+    with mlflow.start_run(run_name=stage) as run:
+        logged = run.data.params
+        mlflow.log_params({k: v for k, v in asdict(config).items() if k not in logged})
+        mlflow.set_tags(
+            {
+                "nic.stage": stage,
+                "nic.key": stage_key(stage, config, inputs),
+                "nic.code": code_digest(stage),
+                **{f"nic.input.{name}": value for name, value in inputs.items()},
+            }
+        )
+        stage_run = StageRun(run.info.run_id)
+        yield stage_run
+        outputs = {str(path): output_digest(Path(path)) for path in stage_run.result.get("outputs", [])}
+        mlflow.set_tag("nic.outputs", json.dumps(outputs))
+        mlflow.log_dict(stage_run.result, RESULT_FILE)
+
+
+def stage_key(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]) -> str:
+    """Equal keys mean that the stage would do the same again."""
+    return digest({"stage": stage, "config": asdict(config), "inputs": dict(inputs), "code": code_digest(stage)})
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A stage that ended well, now or earlier."""
+
+    run_id: str
+    result: dict[str, Any]
+    reused: bool
+    seconds: float
+
+
+def run_or_reuse(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]) -> Finished:
+    """The finished run with the same parameters, inputs and code, or else a new child run of the project.
+
+    Raises mlflow.exceptions.ExecutionException when the child fails; its own message stands above it on the console.
+    """
+    if finished := find_finished(stage_key(stage, config, inputs)):
+        mlflow.set_tag(f"nic.reused.{stage}.{finished.info.run_id}", "true")
+        return Finished(finished.info.run_id, _result(finished), True, 0.0)
+    parameters = {name: str(value) for name, value in asdict(config).items()}
+    submitted = mlflow.projects.run(str(PROJECT), entry_point=stage, parameters=parameters, env_manager="local")
+    run = MlflowClient().get_run(submitted.run_id)
+    seconds = (run.info.end_time - run.info.start_time) / 1000
+    return Finished(submitted.run_id, _result(run), False, seconds)
+
+
+def find_finished(key: str) -> Run | None:
+    """The newest finished run with this key whose outputs still stand as it left them."""
+    found: list[Run] = mlflow.search_runs(
+        filter_string=f"tags.`nic.key` = '{key}' and attributes.status = 'FINISHED'",
+        order_by=["attributes.start_time DESC"],
+        output_format="list",
+    )
+    return next((run for run in found if _outputs_stand(run)), None)
+
+
+def _outputs_stand(run: Run) -> bool:
+    outputs = json.loads(run.data.tags.get("nic.outputs", "null"))
+    return outputs is not None and all(output_digest(Path(path)) == wanted for path, wanted in outputs.items())
+
+
+def _result(run: Run) -> dict[str, Any]:
+    result: dict[str, Any] = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/{RESULT_FILE}")
+    return result
+
+
+def log_trial(number: int, parameters: Mapping[str, float], value: float, state: str) -> None:
+    """A trial of a search as a run nested in the stage's."""
+    with mlflow.start_run(run_name=f"trial-{number}", nested=True, tags={"nic.stage": "trial", "nic.state": state}):
+        mlflow.log_params(dict(parameters))
+        mlflow.log_metric("validation.auc", value)
+
+
+def lineage(stage: str, **known: str) -> dict[str, str]:
+    """Lineage tags of a version that a stage registers: its code, and what it was made of."""
+    return {"nic.code": code_digest(stage), **{f"nic.{name}": value for name, value in known.items()}}

@@ -1,0 +1,44 @@
+"""The registered encoder: rows with `image` (a tile, PNG or JPEG, base64) to `code` (JSON list of D numbers)."""
+
+import base64
+import binascii
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+
+from nic.encoder.onnx import OnnxEncoder
+
+
+class EncoderModel(mlflow.pyfunc.PythonModel):
+    """Codes of single tiles: to try an encoder by hand. Slides go through the `compress` entry point."""
+
+    def load_context(self, context: Any) -> None:
+        self.encoder = OnnxEncoder(Path(context.artifacts["encoder"]))
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
+        tiles = np.stack([self._tile(row, text) for row, text in enumerate(model_input["image"])])
+        return pd.DataFrame({"code": [json.dumps(code.tolist()) for code in self.encoder.encode(tiles)]})
+
+    def _tile(self, row: int, text: str) -> np.ndarray:
+        spec = self.encoder.spec
+        try:
+            image = cv2.imdecode(np.frombuffer(base64.b64decode(text, validate=True), np.uint8), cv2.IMREAD_COLOR_RGB)
+        except (binascii.Error, cv2.error):
+            image = None
+        if image is None or image.shape != (spec.tile_px, spec.tile_px, 3):
+            found = "no image" if image is None else f"{image.shape[1]} x {image.shape[0]} px"
+            raise MlflowException(
+                f"row {row}: {found}; wanted a PNG or JPEG of {spec.tile_px} px at {spec.tile_mpp} um/px in base64",
+                error_code=INVALID_PARAMETER_VALUE,
+            )
+        return image
+
+
+mlflow.models.set_model(EncoderModel())

@@ -1,0 +1,75 @@
+"""The registered patient model: rows with `slide` (and `patient`, `mpp`) to one answer a patient.
+
+Two ONNX graphs and numpy: neither torch nor a pickle is needed to serve it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+import yaml
+
+from nic.compression.compress import compress_slide
+from nic.compression.compressed_slide import CompressedSlide
+from nic.encoder.onnx import OnnxEncoder
+from nic.errors import NicError
+from nic.patients.predictor import PatientModel
+from nic.slides.slide import SlideSource
+
+
+class SlidesToAnswer(mlflow.pyfunc.PythonModel):
+    """Compresses the slides of a request and answers for their patients; safe to call from several threads."""
+
+    def load_context(self, context: Any) -> None:
+        graphs = {name: Path(path) for name, path in context.artifacts.items()}
+        self.encoder = OnnxEncoder(graphs["encoder"])
+        self.patient_model = PatientModel(graphs["patient"])
+        self.version = _registered_version(graphs["patient"].parents[1])
+
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
+        return pd.DataFrame([self._answer(patient, sources) for patient, sources in _by_patient(model_input)])
+
+    def _answer(self, patient: str, sources: list[SlideSource]) -> dict[str, Any]:
+        slides: list[CompressedSlide] = []
+        refusals: list[str] = []
+        for source in sources:
+            try:
+                slides.append(compress_slide(source, self.encoder))
+            except NicError as error:
+                refusals.append(f"{type(error).__name__}: {error}")
+        prediction = self.patient_model.predict(slides) if slides else None
+        spec = self.patient_model.spec
+        return {
+            "patient": patient,
+            "prediction": prediction.prediction if prediction else None,
+            "uncertainty": prediction.uncertainty if prediction else None,
+            "unit": spec.unit,
+            "tiles": prediction.tiles if prediction else 0,
+            # A patient of whom one slide is bad is answered from the others, and the answer says so.
+            "status": "ok" if not refusals else "partial" if slides else "refused",
+            "reason": "; ".join(refusals),
+            "model_version": self.version,
+            "encoder_version": spec.encoder_version,
+        }
+
+
+def _by_patient(rows: pd.DataFrame) -> Iterator[tuple[str, list[SlideSource]]]:
+    """Patients in the order of their first row; a row without a patient is its own, named by its slide."""
+    patients: dict[str, list[SlideSource]] = {}
+    for row in rows.to_dict("records"):
+        path = Path(str(row["slide"]))
+        patient, mpp = row.get("patient"), row.get("mpp")
+        source = SlideSource(path.stem, path, None if pd.isna(mpp) else float(mpp))
+        patients.setdefault(path.stem if pd.isna(patient) else str(patient), []).append(source)
+    yield from patients.items()
+
+
+def _registered_version(model_folder: Path) -> str:
+    """The version as MLflow notes it beside a model that comes from the registry."""
+    note = model_folder / "registered_model_meta"
+    return str(yaml.safe_load(note.read_text())["model_version"]) if note.is_file() else "unregistered"
+
+
+mlflow.models.set_model(SlidesToAnswer())
