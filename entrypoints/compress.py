@@ -45,11 +45,12 @@ def run(config: Config) -> dict[str, Any]:
     with stage_run("compress", config, inputs(config)) as stage:
         encoder = OnnxEncoder(encoder_file(config.encoder))
         report = compress_cohort(sources(config), encoder, config.out, min_tissue=config.min_tissue)
-        print(f"{config.out}: {len(report.done)} compressed, {len(report.reused)} reused, {len(report.refused)} refused")
+        done, reused, refused = len(report.done), len(report.reused), len(report.refused)
+        print(f"{config.out}: {done} compressed, {reused} reused, {refused} refused")
         for refusal in report.refused:
             print(f"  {refusal.slide_id}: {refusal.reason}: {refusal.evidence}")
-        stage.log("slides", len(report.done) + len(report.reused))
-        stage.log("refused", len(report.refused))
+        stage.log("slides", done + reused)
+        stage.log("refused", refused)
         stage.result.update(outputs=[str(config.out)], refused=[r.slide_id for r in report.refused])
     if config.strict and report.refused:
         sys.exit(1)

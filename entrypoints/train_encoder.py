@@ -69,7 +69,9 @@ def run(config: Config) -> dict[str, Any]:
         )
 
         def trial(weights: dict[str, float], report: Report) -> float:
-            fitted = fit(weights, epochs=config.trial_epochs, log=quiet, tiles_per_epoch=config.trial_tiles, on_epoch=report)
+            fitted = fit(
+                weights, epochs=config.trial_epochs, log=quiet, tiles_per_epoch=config.trial_tiles, on_epoch=report
+            )
             return fitted.score
 
         tuning = tune_task_weights(
@@ -83,8 +85,12 @@ def run(config: Config) -> dict[str, Any]:
         stage.log("validation.auc", fitted.score)
         version = register_encoder(graph, lineage("train_encoder", encoder_sha256=spec.sha256, **inputs(config)))
         record_figures(version, {"validation.auc": Figure(fitted.score, fitted.held_out, inputs(config)["tasks"])})
-        print(f"{version.name} version {version.version}: mean validation AUC {fitted.score:.3f}; weights {tuning.weights}")
-        stage.result.update(version=version.uri, sha256=spec.sha256, validation=fitted.validation, weights=tuning.weights)
+        print(
+            f"{version.name} version {version.version}: mean validation AUC {fitted.score:.3f}; weights {tuning.weights}"
+        )
+        stage.result.update(
+            version=version.uri, sha256=spec.sha256, validation=fitted.validation, weights=tuning.weights
+        )
     return stage.result
 
 

@@ -1,8 +1,15 @@
-"""Fixtures that every room uses."""
+"""Fixtures that every room uses: real slides where they are at hand, and small slides of known pixels."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+import tifffile
+from numpy.typing import NDArray
+
+from nic.encoder.spec import EncoderSpec
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 
@@ -13,3 +20,52 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no ../shared/data beside the checkout")
     return SHARED
+
+
+class PixelEncoder:
+    """A second real encoder: the tile averaged to 4 x 4 px is its code, [48], so that codes can be checked by hand."""
+
+    spec = EncoderSpec(48, 64, 1.0, 0.5, "pixels", (), "0" * 64)
+
+    def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        blocks = tiles.reshape(len(tiles), 4, 16, 4, 16, 3).mean((2, 4))
+        return blocks.reshape(len(tiles), 48).astype(np.float32) / 255
+
+
+@pytest.fixture
+def pixel_encoder() -> PixelEncoder:
+    return PixelEncoder()
+
+
+def tissue_image(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
+    """Smooth pink and purple on glass, with a margin of glass all round: [height, width, 3] RGB."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(size=(max(2, height // 60), max(2, width // 60), 1)).astype(np.float32)
+    field = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)[..., None].clip(0, 1)
+    image = (1 - field) * np.array([225, 150, 190]) + field * np.array([120, 60, 150])
+    margin = min(width, height) // 8
+    framed = np.full((height, width, 3), 242.0)
+    framed[margin:-margin, margin:-margin] = image[margin:-margin, margin:-margin]
+    return framed.round().astype(np.uint8)
+
+
+def write_slide(
+    path: Path, image: NDArray[np.uint8], mpp: float | None = 0.5, downsamples: Sequence[int] = (1, 2, 4)
+) -> Path:
+    """A tiled-JPEG pyramid of an image, its um/px in the TIFF tags; without tags where mpp is None."""
+    tags = {} if mpp is None else {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
+    with tifffile.TiffWriter(path) as file:
+        for downsample in downsamples:
+            size = (image.shape[1] // downsample, image.shape[0] // downsample)
+            level = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if downsample > 1 else image
+            file.write(
+                level,
+                tile=(128, 128),
+                photometric="rgb",
+                compression="jpeg",
+                compressionargs={"level": 95},
+                subfiletype=0 if downsample == 1 else 1,
+                metadata=None,
+                **tags,
+            )
+    return path

@@ -38,7 +38,8 @@ def compress_slide(source: SlideSource, encoder: Encoder, *, min_tissue: float =
             raise NoTissue(f"{slide.slide_id}: no tile holds {min_tissue:.0%} of tissue")
         codes, rows, cols = [], [], []
         failed = np.zeros_like(tissue)
-        for batch in reader.batches(*np.nonzero(tissue)):
+        cells = np.nonzero(tissue)
+        for batch in reader.batches(cells[0], cells[1]):
             good = ~batch.failed
             failed[batch.row[batch.failed], batch.col[batch.failed]] = True
             if good.any():

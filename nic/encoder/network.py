@@ -1,6 +1,5 @@
 """The published encoder: four strided convolutions and a linear code. Source: Tellez et al. 2019, 2020."""
 
-import torch
 from torch import Tensor, nn
 
 CODE_SIZE, CHANNELS, TILE_PX = 128, 128, 64
@@ -9,7 +8,7 @@ CODE_SIZE, CHANNELS, TILE_PX = 128, 128, 64
 class TileEncoder(nn.Module):
     """Tiles float [B, 3, 64, 64] in [-1, 1] to codes float [B, 128].
 
-    4 x [convolution 3x3, stride 2, valid, 128 -> LeakyReLU 0.2 -> BatchNorm]: 31, 15, 7, 3 px; then 1152 -> 128, linear.
+    4 x [convolution 3x3, stride 2, valid, 128 -> LeakyReLU 0.2 -> BatchNorm]: 31, 15, 7, 3 px; then 1152 -> 128.
     The published networks keep 0.8 of a running mean a step, which torch writes as momentum 0.2.
     """
 
@@ -38,8 +37,3 @@ def scaled(tiles: Tensor) -> Tensor:
 def task_heads(classes: dict[str, int]) -> nn.ModuleDict:
     """A linear head a task on the code."""
     return nn.ModuleDict({task: nn.Linear(CODE_SIZE, count) for task, count in classes.items()})
-
-
-def seeded_encoder(seed: int) -> TileEncoder:
-    torch.manual_seed(seed)
-    return TileEncoder()

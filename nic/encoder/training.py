@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
@@ -150,7 +151,7 @@ class _Multitask(lightning.LightningModule):
         scores = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
         return float(roc_auc_score(tile_set.labels[held_out], scores, multi_class="ovr"))
 
-    def configure_optimizers(self) -> dict[str, object]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=1e-4)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

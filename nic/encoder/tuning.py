@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from optuna.storages.journal import JournalFileBackend
 
 from nic.encoder.multitask import normalised, uniform_weights
 
@@ -71,4 +72,4 @@ def _journal(path: Path | None) -> optuna.storages.JournalStorage | None:
     if path is None:
         return None
     path.parent.mkdir(parents=True, exist_ok=True)
-    return optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+    return optuna.storages.JournalStorage(JournalFileBackend(str(path)))

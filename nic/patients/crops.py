@@ -91,7 +91,9 @@ def gather_cells(patients: Sequence[Patient], codes: Path) -> Gathered:
     present = [[slide for _, slide in of_patient if slide] for of_patient in loaded]
     slides = [slide for of_patient in present for slide in of_patient]
     if not slides:
-        raise NoTissue(f"{codes.name}: no compressed slide of {len(patients)} patients; run `compress` on the cohort first")
+        raise NoTissue(
+            f"{codes.name}: no compressed slide of {len(patients)} patients; run `compress` on the cohort first"
+        )
     for slide in slides:
         _check_same_encoder(slides[0], slide)
     return Gathered(

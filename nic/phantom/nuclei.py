@@ -35,11 +35,11 @@ class Nucleus:
 
 
 NUCLEI = {
-    "breast carcinoma": Nucleus(10.5, 8.5, 105, 0.16, 0.03, 0.22, 0.35, 0.5),
+    "breast carcinoma": Nucleus(10.5, 8.5, 88, 0.16, 0.03, 0.22, 0.4, 0.5),
     "liver metastasis": Nucleus(12.5, 7.0, 130, 0.16, 0.035, 0.24, 0.25, 0.25),
     "colon carcinoma": Nucleus(13.5, 6.5, 135, 0.18, 0.04, 0.26, 0.25, 0.3),
     "node carcinoma": Nucleus(12.0, 9.5, 110, 0.2, 0.035, 0.25, 0.35, 0.55),
-    "other carcinoma": Nucleus(11.5, 9.0, 112, 0.18, 0.035, 0.25, 0.3, 0.4),
+    "other carcinoma": Nucleus(11.5, 9.0, 95, 0.18, 0.035, 0.25, 0.35, 0.4),
     "hepatocyte": Nucleus(7.6, 7.2, 95, 0.1, 0.012, 0.18, 0.4, 0.6),
     "epithelium": Nucleus(9.5, 5.0, 130, 0.1, 0.025, 0.15, 0.15),
     "lymphocyte": Nucleus(6.6, 6.1, 165, 0.09, 0.02, 0.25, 0.0),
@@ -105,11 +105,11 @@ def figure_stamps(kind: Literal["mitosis", "pyknosis", "vacuole"], seed: int = 0
 
 def _mitosis(rng: np.random.Generator) -> Figure:
     """Dark clumped chromatin without a membrane in a rounded, cleared cell: plate, two plates, or a ragged ring."""
-    side = 44
+    side = 46
     along, across = _polar(side, rng.uniform(0, np.pi))
     ragged = smooth_noise(rng, (side, side), 1.3)
     phase = rng.choice(["plate", "plates", "clump"], p=[0.45, 0.25, 0.3])
-    long_px, thick_px = rng.uniform(8.0, 11.0), rng.uniform(3.0, 4.2)
+    long_px, thick_px = rng.uniform(8.5, 11.5), rng.uniform(3.6, 4.8)
     if phase == "plate":
         body = 1 - np.hypot(along / long_px, across / thick_px)
     elif phase == "plates":
@@ -120,11 +120,11 @@ def _mitosis(rng: np.random.Generator) -> Figure:
         body = 1 - np.hypot(along / (0.85 * long_px), across / (0.7 * long_px))
         body = np.minimum(body, 0.55 - 0.3 * ragged)
     chromatin = np.clip((body + 0.22 * ragged) * 4.0, 0, 1)
-    cell_px = rng.uniform(14.0, 17.0)
-    cell = np.clip((1 - np.hypot(along / cell_px, across / cell_px)) * 5, 0, 1)
+    cell_px = rng.uniform(15.5, 19.0)
+    cell = np.clip((1 - np.hypot(along / cell_px, across / cell_px)) * 3.5, 0, 1)
     pale = 1 + 0.1 * smooth_noise(rng, (side, side), 1.5)
-    hematoxylin = np.maximum(rng.uniform(14, 26) * pale, rng.uniform(200, 245) * chromatin)
-    eosin = np.maximum(rng.uniform(32, 50) * pale, CHROMATIN_EOSIN * chromatin)
+    hematoxylin = np.maximum(rng.uniform(8, 18) * pale, rng.uniform(200, 245) * chromatin)
+    eosin = np.maximum(rng.uniform(28, 44) * pale, CHROMATIN_EOSIN * chromatin)
     return Figure(as_plane(hematoxylin), as_plane(eosin), as_plane(255 * cell))
 
 

@@ -1,8 +1,7 @@
 """A slide: opening it, its resolution, its pixels. The only importer of openslide."""
 
-import glob as globbing
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +35,7 @@ def find_slides(where: str | Path) -> list[SlideSource]:
         paths = [p for p in sorted(place.iterdir()) if p.suffix.lower() in SUFFIXES or _is_dicom_folder(p)]
         paths = paths if not _is_dicom_folder(place) or any(p.is_dir() for p in paths) else [place]
     else:
-        paths = [Path(p) for p in sorted(globbing.glob(str(where)))]
+        paths = sorted(_glob(place))
     if not paths:
         raise UnreadableSlide(
             f"{where}: no slides there; wanted a slide, a folder or a glob of {', '.join(sorted(SUFFIXES))}"
@@ -50,6 +49,11 @@ def find_slides(where: str | Path) -> list[SlideSource]:
             )
         found[slide_id] = path
     return [SlideSource(slide_id, path) for slide_id, path in found.items()]
+
+
+def _glob(pattern: Path) -> Iterable[Path]:
+    """A path with or without wildcards."""
+    return Path(pattern.anchor or ".").glob(str(pattern.relative_to(pattern.anchor)))
 
 
 def _is_dicom_folder(path: Path) -> bool:

@@ -21,7 +21,7 @@ GROUP_SEPARATOR = "__"
 
 @dataclass(frozen=True)
 class TileTask:
-    """One task of labelled tiles. classes: in the order of the labels. mpp: um/px of the images. source: ImageFolder."""
+    """One task of labelled tiles. classes: in the order of the labels. mpp: um/px of the images."""
 
     name: str
     classes: tuple[str, ...]
@@ -52,8 +52,8 @@ class TileTask:
 class TileSet:
     """A task's tiles, ready to train on.
 
-    tiles: uint8 [N, tile_px, tile_px, 3] RGB, mapped from disk. labels: int64 [N]. groups: str [N], the slide or patient
-    a tile is from, where its file name says so; else every tile is a group of its own.
+    tiles: uint8 [N, tile_px, tile_px, 3] RGB, mapped from disk. labels: int64 [N]. groups: str [N], the slide or
+    patient a tile is from, where its file name says so; else every tile is a group of its own.
     """
 
     task: TileTask

@@ -20,7 +20,21 @@ ENCODER_NAME = "nic-encoder"
 CHAMPION, PREVIOUS = "champion", "previous"
 
 # What a served model imports; the versions come from requirements.txt, the one list of pins.
-SERVING_PACKAGES = ["mlflow", "onnxruntime-gpu", "onnxruntime", "openslide-python", "openslide-bin", "opencv-python-headless", "tifffile", "imagecodecs", "h5py", "numpy", "pandas", "scipy", "tqdm"]
+SERVING_PACKAGES = [
+    "mlflow",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "openslide-python",
+    "openslide-bin",
+    "opencv-python-headless",
+    "tifffile",
+    "imagecodecs",
+    "h5py",
+    "numpy",
+    "pandas",
+    "scipy",
+    "tqdm",
+]
 
 
 @dataclass(frozen=True)

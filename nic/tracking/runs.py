@@ -79,7 +79,9 @@ def run_or_reuse(stage: str, config: "DataclassInstance", inputs: Mapping[str, s
         mlflow.set_tag(f"nic.reused.{stage}.{finished.info.run_id}", "true")
         return Finished(finished.info.run_id, _result(finished), True, 0.0)
     parameters = {name: str(value) for name, value in asdict(config).items()}
-    submitted = mlflow.projects.run(str(PROJECT), entry_point=stage, parameters=parameters, env_manager="local")
+    submitted = mlflow.projects.run(  # type: ignore[no-untyped-call]
+        str(PROJECT), entry_point=stage, parameters=parameters, env_manager="local"
+    )
     run = MlflowClient().get_run(submitted.run_id)
     seconds = (run.info.end_time - run.info.start_time) / 1000
     return Finished(submitted.run_id, _result(run), False, seconds)

@@ -62,7 +62,7 @@ def test_a_stage_whose_output_is_gone_or_cut_short_is_run_again(tmp_path: Path) 
     assert find_finished(stage_key(STAGE, Config(), inputs)) is None
 
 
-def test_a_failed_stage_is_not_finished(tmp_path: Path) -> None:
+def test_a_failed_stage_is_not_finished() -> None:
     inputs = {"cohort": "5"}
     with pytest.raises(ZeroDivisionError), stage_run(STAGE, Config(), inputs):
         _ = 1 / 0

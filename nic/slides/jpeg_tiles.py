@@ -1,0 +1,86 @@
+"""The JPEG tiles of a TIFF level, each read raw and decoded once: OpenSlide's pixels at several times its speed."""
+
+import math
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from nic.errors import UnreadableSlide
+
+CACHED_BYTES = 96 << 20
+"""Decoded tiles kept: a row of grid cells rarely ends where a row of JPEG tiles does."""
+
+
+class JpegTiles:
+    """One level of a TIFF whose tiles are JPEG, read without OpenSlide; threads may share it."""
+
+    def __init__(self, path: Path, size_px: tuple[int, int]) -> None:
+        """size_px: (width, height) of the level. Raises UnreadableSlide when no page is such a level."""
+        self.path = path
+        self._page = _jpeg_page(path, size_px)
+        self._columns = math.ceil(self._page.imagewidth / self._page.tilewidth)
+        self._file = path.open("rb")
+        self._lock = threading.Lock()
+        self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
+        self._cache_size = max(4, CACHED_BYTES // (self._page.tilewidth * self._page.tilelength * 3))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def read(self, x_px: int, y_px: int, width_px: int, height_px: int) -> NDArray[np.uint8]:
+        """Pixels [height_px, width_px, 3] RGB of the level; white beyond its edge. Raises UnreadableSlide."""
+        page = self._page
+        region = np.full((height_px, width_px, 3), 255, np.uint8)
+        right, bottom = min(x_px + width_px, page.imagewidth), min(y_px + height_px, page.imagelength)
+        for top in range(y_px // page.tilelength * page.tilelength, bottom, page.tilelength):
+            for left in range(x_px // page.tilewidth * page.tilewidth, right, page.tilewidth):
+                tile = self._tile(top // page.tilelength * self._columns + left // page.tilewidth)
+                y0, y1 = max(top, y_px), min(top + page.tilelength, bottom)
+                x0, x1 = max(left, x_px), min(left + page.tilewidth, right)
+                region[y0 - y_px : y1 - y_px, x0 - x_px : x1 - x_px] = tile[y0 - top : y1 - top, x0 - left : x1 - left]
+        return region
+
+    def _tile(self, index: int) -> NDArray[np.uint8]:
+        with self._lock:
+            if index in self._cache:
+                self._cache.move_to_end(index)
+                return self._cache[index]
+            self._file.seek(self._page.dataoffsets[index])
+            encoded = self._file.read(self._page.databytecounts[index])
+        tile = self._decoded(encoded, index)
+        with self._lock:
+            self._cache[index] = tile
+            while len(self._cache) > self._cache_size:
+                self._cache.popitem(last=False)
+        return tile
+
+    def _decoded(self, encoded: bytes, index: int) -> NDArray[np.uint8]:
+        try:
+            segment = self._page.decode(encoded, index, jpegtables=self._page.jpegtables)[0]
+        except (ValueError, RuntimeError) as error:
+            raise UnreadableSlide(f"{self.path.name}: JPEG tile {index} cannot be decoded: {error}") from error
+        if segment is None:
+            raise UnreadableSlide(f"{self.path.name}: JPEG tile {index} is empty")
+        return np.asarray(segment[0])
+
+
+def _jpeg_page(path: Path, size_px: tuple[int, int]) -> tifffile.TiffPage:
+    try:
+        with tifffile.TiffFile(path) as file:
+            for page in file.pages:
+                if (
+                    isinstance(page, tifffile.TiffPage)
+                    and (page.imagewidth, page.imagelength) == size_px
+                    and page.is_tiled
+                    and page.compression == tifffile.COMPRESSION.JPEG
+                    and page.samplesperpixel == 3
+                ):
+                    _ = page.decode, page.jpegtables  # cached by the page; they need the file open
+                    return page
+    except tifffile.TiffFileError as error:
+        raise UnreadableSlide(f"{path.name}: no TIFF: {error}") from error
+    raise UnreadableSlide(f"{path.name}: no level of {size_px[0]} x {size_px[1]} px in JPEG tiles")

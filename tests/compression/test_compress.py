@@ -1,0 +1,130 @@
+"""Compression loses no slide and no cell, and never takes a half-written file for a finished one."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from conftest import PixelEncoder, tissue_image, write_slide
+
+from nic.compression.compress import compress_cohort, compress_slide
+from nic.compression.compressed_slide import CompressedSlide
+from nic.encoder.spec import EncoderSpec
+from nic.errors import CodesError, NoTissue
+from nic.slides.slide import SlideSource, find_slides
+
+
+def source(path: Path) -> SlideSource:
+    return SlideSource(path.stem, path)
+
+
+def test_codes_are_those_of_the_tiles_at_their_cells(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
+    image = tissue_image(1280, 1024)
+    slide = compress_slide(source(write_slide(tmp_path / "a.tif", image)), pixel_encoder)
+    assert 0 < len(slide.codes) < slide.grid.rows * slide.grid.cols
+    for code, row, col in zip(slide.codes, slide.row, slide.col, strict=True):
+        tile = image[row * 128 : (row + 1) * 128, col * 128 : (col + 1) * 128]
+        assert np.allclose(code, tile.reshape(4, 32, 4, 32, 3).mean((1, 3)).ravel() / 255, atol=0.02)
+
+
+def test_a_file_holds_all_that_was_written(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
+    slide = compress_slide(source(write_slide(tmp_path / "a.tif", tissue_image(1024, 1024), 0.499)), pixel_encoder)
+    slide.save(tmp_path / "a.h5")
+    found = CompressedSlide.load(tmp_path / "a.h5")
+    assert (found.slide_id, found.grid, found.encoder, found.fingerprint) == (
+        slide.slide_id,
+        slide.grid,
+        slide.encoder,
+        slide.fingerprint,
+    )
+    for name in ("codes", "row", "col", "tissue", "failed"):
+        assert np.array_equal(getattr(found, name), getattr(slide, name))
+    assert np.array_equal(found.dense()[:, found.valid].T.astype(np.float16), found.codes)
+    assert (found.dense()[:, ~found.valid] == 0).all()
+
+
+def test_the_field_reads_the_file(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
+    """`features` and `coords` as TRIDENT lays them out, sorted and contiguous so that they can be mapped."""
+    compress_slide(source(write_slide(tmp_path / "a.tif", tissue_image(1024, 1024), 0.25)), pixel_encoder).save(
+        tmp_path / "a.h5"
+    )
+    with h5py.File(tmp_path / "a.h5") as file:
+        features, coords = file["features"], file["coords"]
+        assert features.dtype == np.float16
+        assert features.id.get_offset() is not None  # contiguous: a plain block of the file
+        assert coords.dtype == np.int64
+        assert coords.attrs["patch_size_level0"] == 256
+        assert (np.diff(coords[:, 1] * 10**6 + coords[:, 0]) > 0).all()
+        assert not any(str(tmp_path) in str(value) for value in (*file.attrs.values(), *coords.attrs.values()))
+
+
+def test_glass_alone_is_no_tissue(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
+    path = write_slide(tmp_path / "glass.tif", np.full((600, 600, 3), 242, np.uint8))
+    with pytest.raises(NoTissue, match="glass"):
+        compress_slide(source(path), pixel_encoder)
+
+
+def test_a_bad_slide_is_recorded_and_the_others_are_done(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    write_slide(slides / "good.tif", tissue_image(700, 600))
+    write_slide(slides / "glass.tif", np.full((600, 600, 3), 242, np.uint8))
+    write_slide(slides / "mute.tif", tissue_image(700, 600), mpp=None)
+    (slides / "empty.svs").write_bytes(b"")
+    (slides / "text.svs").write_text("a letter, not a slide")
+    whole = write_slide(slides / "cut.tif", tissue_image(700, 600)).read_bytes()
+    (slides / "cut.tif").write_bytes(whole[: len(whole) // 3])
+    report = compress_cohort(find_slides(slides), pixel_encoder, tmp_path / "codes")
+    assert report.done == ["good"]
+    assert {r.slide_id: r.reason for r in report.refused} == {
+        "cut": "UnreadableSlide",
+        "empty": "UnreadableSlide",
+        "glass": "NoTissue",
+        "mute": "MissingResolution",
+        "text": "UnreadableSlide",
+    }
+    assert (tmp_path / "codes" / "refused.csv").read_text().count("\n") == 6
+
+
+def test_finished_files_are_kept_and_broken_ones_made_anew(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
+    for name in ("a", "b"):
+        write_slide(tmp_path / f"{name}.tif", tissue_image(700, 600))
+    sources, out = find_slides(f"{tmp_path}/*.tif"), tmp_path / "codes"
+    assert compress_cohort(sources, pixel_encoder, out).done == ["a", "b"]
+    (out / "b.h5").write_bytes((out / "b.h5").read_bytes()[:1000])
+    again = compress_cohort(sources, pixel_encoder, out)
+    assert (again.reused, again.done) == (["a"], ["b"])
+    assert len(CompressedSlide.load(out / "b.h5").codes)
+
+
+def test_another_encoder_or_another_slide_is_compressed_anew(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
+    path, out = write_slide(tmp_path / "a.tif", tissue_image(700, 600)), tmp_path / "codes"
+    compress_cohort([source(path)], pixel_encoder, out)
+
+    class Other(PixelEncoder):
+        spec = EncoderSpec(48, 64, 1.0, 0.5, "pixels", (), "1" * 64)
+
+    assert compress_cohort([source(path)], Other(), out).done == ["a"]
+    write_slide(path, tissue_image(700, 600, seed=3))
+    assert compress_cohort([source(path)], Other(), out).done == ["a"]
+
+
+def test_a_file_that_is_no_compressed_slide_is_named(tmp_path: Path) -> None:
+    (tmp_path / "odd.h5").write_bytes(b"nothing")
+    with pytest.raises(CodesError, match=r"odd\.h5"):
+        CompressedSlide.load(tmp_path / "odd.h5")
+
+
+def test_three_formats_of_one_real_slide_give_one_grid(shared_data: Path, pixel_encoder: PixelEncoder) -> None:
+    found = {}
+    for s in find_slides(shared_data / "wsi"):
+        if "CMU" in s.slide_id:
+            found[s.slide_id] = compress_slide(s, pixel_encoder)
+    svs = found.pop("CMU-1-Small-Region")
+    assert len(found) == 2
+    for other in found.values():
+        assert other.grid == svs.grid
+        assert np.array_equal(other.valid, svs.valid)
+        assert np.abs(other.codes.astype(float) - svs.codes).max() < 0.02
+    dicom = found["derived_CMU-1-Small-Region_dicom"]
+    assert np.array_equal(dicom.codes, svs.codes)

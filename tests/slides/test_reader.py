@@ -1,0 +1,110 @@
+"""Tiles: at the exact um/px by brute force, from the right level, with OpenSlide's pixels, and none lost."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import tissue_image, write_slide
+from numpy.typing import NDArray
+
+from nic.errors import ResolutionTooLow
+from nic.slides.reader import TileReader, area_weights
+from nic.slides.slide import Slide, SlideSource
+from nic.slides.tiling import TileGrid
+
+
+def read(slide: Slide, grid: TileGrid) -> dict[tuple[int, int], NDArray[np.uint8] | None]:
+    """Every cell's tile, None where it failed."""
+    rows, cols = (axis.ravel() for axis in np.indices((grid.rows, grid.cols)))
+    found: dict[tuple[int, int], NDArray[np.uint8] | None] = {}
+    for batch in TileReader(slide, grid, 0.5).batches(rows, cols, batch_size=7):
+        for tile, row, col, failed in zip(batch.tiles, batch.row, batch.col, batch.failed, strict=True):
+            found[int(row), int(col)] = None if failed else tile
+    return found
+
+
+def averaged(image: NDArray[np.uint8], x: float, y: float, side: float, px: int) -> NDArray[np.float64]:
+    """By brute force: the area mean of a window over a 16 times finer raster."""
+    fine = 16
+    at = (np.arange(px * fine) + 0.5) * side / (px * fine)
+    rows, cols = (y + at).astype(int), (x + at).astype(int)
+    sampled = image[rows.clip(0, len(image) - 1)][:, cols.clip(0, image.shape[1] - 1)].astype(float)
+    return np.asarray(sampled.reshape(px, fine, px, fine, 3).mean((1, 3)))
+
+
+@pytest.mark.parametrize("mpp", [0.5, 0.2425, 0.265, 0.499])
+def test_tiles_are_cut_at_the_exact_resolution(tmp_path: Path, mpp: float) -> None:
+    path = write_slide(tmp_path / "a.tif", tissue_image(900, 700), mpp, downsamples=(1,))
+    with Slide.open(SlideSource("a", path)) as slide:
+        grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, 64, 1.0)
+        pixels = slide.read_region(0, 0, 0, 900, 700)
+        tiles = read(slide, grid)
+        for (row, col), tile in tiles.items():
+            x, y = grid.cell_origin_l0px(row, col)
+            if tile is not None and x + grid.side_l0px < 900 and y + grid.side_l0px < 700:
+                difference = np.abs(averaged(pixels, x, y, grid.side_l0px, 64) - tile)
+                assert difference.mean() < 1.0
+                assert difference.max() < 12
+        assert len(tiles) == grid.rows * grid.cols
+
+
+def test_the_level_read_is_the_coarsest_at_or_finer_than_asked(tmp_path: Path) -> None:
+    def level(mpp: float, downsamples: tuple[int, ...]) -> int:
+        path = write_slide(tmp_path / f"{mpp}.tif", tissue_image(1200, 1000), mpp, downsamples)
+        with Slide.open(SlideSource("a", path)) as slide:
+            return TileReader(slide, TileGrid.covering(slide.bounds_l0px, mpp, 64, 1.0), 0.5).level
+
+    assert level(0.25, (1, 2, 4)) == 1
+    assert level(0.25, (1, 4, 16)) == 0  # 1.0 um/px would be too coarse
+    assert level(0.2425, (1, 2)) == 1
+
+
+def test_a_slide_coarser_than_the_encoder_reads_is_refused(tmp_path: Path) -> None:
+    path = write_slide(tmp_path / "coarse.tif", tissue_image(600, 500), 1.0)
+    with (
+        Slide.open(SlideSource("coarse", path)) as slide,
+        pytest.raises(ResolutionTooLow, match=r"coarse: 1 um/px at its finest level, wanted 0\.5"),
+    ):
+        TileReader(slide, TileGrid.covering(slide.bounds_l0px, slide.mpp, 64, 1.0), 0.5)
+
+
+def test_raw_jpeg_tiles_are_openslides_pixels(tmp_path: Path, shared_data: Path) -> None:
+    made = write_slide(tmp_path / "a.tif", tissue_image(900, 700))
+    for path in (made, *sorted((shared_data / "wsi").glob("*CMU*.*f")), *(shared_data / "wsi").glob("*.svs")):
+        with Slide.open(SlideSource("a", path)) as slide:
+            reader = TileReader(slide, TileGrid.covering(slide.bounds_l0px, slide.mpp, 64, 1.0), 0.5)
+            assert reader.way == "jpeg tiles"
+            found = reader._region(130, 77, 500, 400)
+            assert np.array_equal(found, slide.read_region(130, 77, 0, 500, 400))
+
+
+def test_a_cell_that_cannot_be_decoded_fails_alone(tmp_path: Path) -> None:
+    path = write_slide(tmp_path / "a.tif", tissue_image(1024, 1024), downsamples=(1,))
+    with Slide.open(SlideSource("a", path)) as slide:
+        grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, 64, 1.0)
+        whole = read(slide, grid)
+    _spoil_jpeg_tile(path, index=27)  # 8 JPEG tiles of 128 px a row: row 3, column 3; tiles are 128 px too
+    with Slide.open(SlideSource("a", path)) as slide:
+        spoilt = read(slide, grid)
+    assert [cell for cell, tile in spoilt.items() if tile is None] == [(3, 3)]
+    for cell, tile in spoilt.items():
+        if cell != (3, 3):
+            assert tile is not None
+            assert np.array_equal(tile, whole[cell])
+
+
+def _spoil_jpeg_tile(path: Path, index: int) -> None:
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        offset, count = page.dataoffsets[index], page.databytecounts[index]
+    content = bytearray(path.read_bytes())
+    content[offset : offset + count] = b"\xff\xd8" + bytes(count - 2)
+    path.write_bytes(content)
+
+
+def test_area_weights_of_a_whole_ratio_are_plain_means() -> None:
+    weights = area_weights(4, 8.0, 0.0, 8)
+    assert np.allclose(weights, np.kron(np.eye(4), [[0.5, 0.5]]))
+    assert np.allclose(area_weights(5, 7.3, 0.4, 8).sum(1), 1)

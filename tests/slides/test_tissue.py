@@ -1,0 +1,49 @@
+"""Tissue is what is stained; glass, ink and an empty slide are not."""
+
+import numpy as np
+from conftest import tissue_image
+from numpy.typing import NDArray
+
+from nic.slides.tiling import TileGrid
+from nic.slides.tissue import tissue_fraction, tissue_mask
+
+
+def test_tissue_in_a_margin_of_glass_is_found() -> None:
+    mask = tissue_mask(tissue_image(400, 320))
+    assert mask[60:-60, 60:-60].mean() > 0.97
+    assert mask[:30].sum() == mask[-30:].sum() == mask[:, :30].sum() == 0
+
+
+def test_glass_noise_and_a_black_border_are_no_tissue() -> None:
+    rng = np.random.default_rng(0)
+    glass = rng.normal(240, 3, (300, 300, 3)).clip(0, 255).astype(np.uint8)
+    assert not tissue_mask(glass).any()
+    glass[:, :40] = 5
+    assert tissue_mask(glass).mean() < 0.01
+
+
+def by_pixel(mask: NDArray[np.bool_], grid: TileGrid, row: int, col: int) -> float:
+    """Share of a cell by counting, where a cell's side is a whole number of mask pixels."""
+    side = round(grid.side_l0px)
+    part = mask[row * side : (row + 1) * side, col * side : (col + 1) * side]
+    return float(part.sum()) / side**2
+
+
+def test_fractions_are_exact_areas_also_over_the_edge() -> None:
+    mask = np.random.default_rng(1).random((100, 130)) < 0.5
+    grid = TileGrid.covering((0, 0, 130, 100), 4.0, 64, 1.0)  # 16 px a cell; the last ones hang over
+    fraction = tissue_fraction(mask, (130, 100), grid)
+    assert fraction.shape == (7, 9)
+    for row in range(7):
+        for col in range(9):
+            assert np.isclose(fraction[row, col], by_pixel(mask, grid, row, col))
+
+
+def test_fractions_of_a_thumbnail_are_those_of_the_slide() -> None:
+    mask = np.zeros((100, 100), bool)
+    mask[:, :50] = True
+    grid = TileGrid(64, 1.0, 0.5, (0, 0), 7, 7)  # 128 px a cell on a slide of 1,000 px
+    fraction = tissue_fraction(mask, (1000, 1000), grid)
+    assert np.allclose(fraction[:7, 3], (500 - 384) / 128)
+    assert np.allclose(fraction[:6, :3], 1)
+    assert np.allclose(fraction[:, 4:], 0)
