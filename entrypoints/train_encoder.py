@@ -84,13 +84,11 @@ def run(config: Config) -> dict[str, Any]:
         stage.log("parity", difference)
         stage.log("validation.auc", fitted.score)
         version = register_encoder(graph, lineage("train_encoder", encoder_sha256=spec.sha256, **inputs(config)))
-        record_figures(version, {"validation.auc": Figure(fitted.score, fitted.held_out, inputs(config)["tasks"])})
-        print(
-            f"{version.name} version {version.version}: mean validation AUC {fitted.score:.3f}; weights {tuning.weights}"
-        )
-        stage.result.update(
-            version=version.uri, sha256=spec.sha256, validation=fitted.validation, weights=tuning.weights
-        )
+        measured = Figure(fitted.score, fitted.held_out, inputs(config)["tasks"])
+        record_figures(version, {"validation.auc": measured}, data=measured.data)
+        print(f"{version.uri}: mean validation AUC {fitted.score:.3f}; task weights {tuning.weights}")
+        found = {"validation": fitted.validation, "weights": tuning.weights}
+        stage.result.update(version=version.uri, sha256=spec.sha256, **found)
     return stage.result
 
 

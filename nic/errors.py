@@ -22,6 +22,7 @@
     │   ├── OneClass              a classification with a single class
     │   └── NoEvents              a survival endpoint without events
     ├── StudyError            the study file is wrong (ValueError)
+    ├── StageFailed           a child run of a study failed; its own message stands above (RuntimeError)
     └── RegistryError         the registry cannot do what was asked
         ├── UnknownModel          no such name, version or alias (LookupError)
         └── GateRefused           promotion.yaml does not let the version pass
@@ -119,6 +120,10 @@ class NoEvents(EndpointError):
 
 class StudyError(NicError, ValueError):
     """The study file is wrong."""
+
+
+class StageFailed(NicError, RuntimeError):
+    """A child run of a study failed."""
 
 
 class RegistryError(NicError):

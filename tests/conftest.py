@@ -50,9 +50,13 @@ def tissue_image(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 def write_slide(
-    path: Path, image: NDArray[np.uint8], mpp: float | None = 0.5, downsamples: Sequence[int] = (1, 2, 4)
+    path: Path,
+    image: NDArray[np.uint8],
+    mpp: float | None = 0.5,
+    downsamples: Sequence[int] = (1, 2, 4),
+    compression: str = "jpeg",
 ) -> Path:
-    """A tiled-JPEG pyramid of an image, its um/px in the TIFF tags; without tags where mpp is None."""
+    """A tiled pyramid of an image, its um/px in the TIFF tags; without tags where mpp is None."""
     tags = {} if mpp is None else {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
     with tifffile.TiffWriter(path) as file:
         for downsample in downsamples:
@@ -62,10 +66,20 @@ def write_slide(
                 level,
                 tile=(128, 128),
                 photometric="rgb",
-                compression="jpeg",
-                compressionargs={"level": 95},
+                compression=compression,
+                compressionargs={"level": 95} if compression == "jpeg" else None,
                 subfiletype=0 if downsample == 1 else 1,
                 metadata=None,
                 **tags,
             )
     return path
+
+
+def spoil_tile(path: Path, index: int, kept: float = 0.5) -> None:
+    """Keep the first part of a TIFF tile of level 0 and overwrite the rest with nothing, as a failed disk does."""
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0].aspage()
+        offset, count = page.dataoffsets[index], page.databytecounts[index]
+    content, start = bytearray(path.read_bytes()), round(kept * count)
+    content[offset + start : offset + count] = bytes(count - start)
+    path.write_bytes(content)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError
+from nic.slides.resolution import UM_TIMES_MAGNIFICATION
 from nic.slides.tiling import TileGrid
 
 FORMAT = 1
@@ -21,7 +22,8 @@ class CompressedSlide:
     """Codes of a slide's tissue.
 
     codes: float16 [N, D], sorted by (row, col). row, col: int32 [N]. tissue, failed: bool [rows, cols]; a failed cell
-    is tissue that could not be decoded and has no code. fingerprint: of the slide's file.
+    is tissue that could not be decoded and has no code. fingerprint: of the slide's file. min_tissue: least share of
+    tissue in a cell with a code. reader: how pixels were read. size_l0px: (width, height), where it is known.
     """
 
     slide_id: str
@@ -33,6 +35,9 @@ class CompressedSlide:
     failed: NDArray[np.bool_]
     encoder: EncoderSpec
     fingerprint: str
+    min_tissue: float = 0.6
+    reader: str = "openslide"
+    size_l0px: tuple[int, int] | None = None
 
     @cached_property
     def valid(self) -> NDArray[np.bool_]:
@@ -48,24 +53,37 @@ class CompressedSlide:
         return dense
 
     def save(self, path: Path) -> None:
-        """Write the file under a temporary name and rename it: a half-written file never has the final name."""
+        """Write the file under a temporary name and rename it: a half-written file never has the final name.
+
+        Raises CodesError when the codes do not fit the grid or are not finite.
+        """
+        if fault := self._fault():
+            raise CodesError(f"{self.slide_id}: {fault}; nothing was written")
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{os.getpid()}")
-        with h5py.File(draft, "w") as file:
-            self._write(file)
-        draft.replace(path)
+        try:
+            with h5py.File(draft, "w") as file:
+                self._write(file)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
 
     def _write(self, file: h5py.File) -> None:
+        """TRIDENT's names for what TRIDENT's readers need, ours for the rest; never an absolute path."""
         grid = self.grid
         origins = [grid.cell_origin_l0px(int(r), int(c)) for r, c in zip(self.row, self.col, strict=True)]
         file["features"] = self.codes
         coords = file.create_dataset("coords", data=np.array(origins, np.int64).reshape(-1, 2))
         coords.attrs.update(
-            patch_size=round(grid.tile_px),
+            patch_size=grid.tile_px,
             patch_size_level0=round(grid.side_l0px),
+            level0_magnification=round(UM_TIMES_MAGNIFICATION / grid.slide_mpp),
+            target_magnification=round(UM_TIMES_MAGNIFICATION / grid.tile_mpp),
             overlap=0,
             name=self.slide_id,
         )
+        if self.size_l0px:
+            coords.attrs.update(level0_width=self.size_l0px[0], level0_height=self.size_l0px[1])
         file["tissue"], file["failed"] = self.tissue, self.failed
         file["row"], file["col"] = self.row, self.col
         file.attrs.update(
@@ -75,43 +93,66 @@ class CompressedSlide:
             tile_px=grid.tile_px,
             tile_mpp=grid.tile_mpp,
             origin_l0px=grid.origin_l0px,
+            side_l0px=grid.side_l0px,
             rows=grid.rows,
             cols=grid.cols,
             encoder=self.encoder.to_json(),
             encoder_sha256=self.encoder.sha256,
             fingerprint=self.fingerprint,
+            min_tissue=self.min_tissue,
+            reader=self.reader,
             coordinate_frame="level 0, x right, y down, top-left of the tile",
         )
 
     @classmethod
     def load(cls, path: Path) -> "CompressedSlide":
-        """Raises CodesError naming the file when it is missing, cut short or not of nic."""
+        """Raises CodesError naming the file when it is missing, cut short, damaged or not of nic."""
         try:
             with h5py.File(path) as file:
-                a = file.attrs
-                origin = (int(a["origin_l0px"][0]), int(a["origin_l0px"][1]))
-                slide = cls(
-                    slide_id=str(a["slide_id"]),
-                    codes=file["features"][:],
-                    row=file["row"][:],
-                    col=file["col"][:],
-                    grid=TileGrid(
-                        int(a["tile_px"]),
-                        float(a["tile_mpp"]),
-                        float(a["slide_mpp"]),
-                        origin,
-                        int(a["rows"]),
-                        int(a["cols"]),
-                    ),
-                    tissue=file["tissue"][:],
-                    failed=file["failed"][:],
-                    encoder=EncoderSpec.from_json(str(a["encoder"])),
-                    fingerprint=str(a["fingerprint"]),
-                )
-        except (OSError, KeyError) as error:
+                slide = cls._read(file)
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+            reason = str(error).replace(f"{path.parent}/", "")
             raise CodesError(
-                f"{path.name}: not a compressed slide of nic: {error}; compress the slide again"
+                f"{path.name}: not a compressed slide of nic: {reason}; compress the slide again"
             ) from error
-        if not np.isfinite(slide.codes).all() or not len(slide.codes) == len(slide.row) == len(slide.col):
-            raise CodesError(f"{path.name}: codes are damaged; compress the slide again")
+        if fault := slide._fault():
+            raise CodesError(f"{path.name}: {fault}; compress the slide again")
         return slide
+
+    @classmethod
+    def _read(cls, file: h5py.File) -> "CompressedSlide":
+        a, size = file.attrs, file["coords"].attrs
+        if a["nic_format"] != FORMAT:
+            raise ValueError(f"format {a['nic_format']}, wanted {FORMAT}")
+        x, y = (int(v) for v in a["origin_l0px"])
+        return cls(
+            slide_id=str(a["slide_id"]),
+            codes=file["features"][:],
+            row=file["row"][:],
+            col=file["col"][:],
+            grid=TileGrid(
+                int(a["tile_px"]), float(a["tile_mpp"]), float(a["slide_mpp"]), (x, y), int(a["rows"]), int(a["cols"])
+            ),
+            tissue=file["tissue"][:],
+            failed=file["failed"][:],
+            encoder=EncoderSpec.from_json(str(a["encoder"])),
+            fingerprint=str(a["fingerprint"]),
+            min_tissue=float(a["min_tissue"]),
+            reader=str(a["reader"]),
+            size_l0px=(int(size["level0_width"]), int(size["level0_height"])) if "level0_width" in size else None,
+        )
+
+    def _fault(self) -> str | None:
+        """What is wrong with the arrays, if anything."""
+        cells, shape = (len(self.codes),), (self.grid.rows, self.grid.cols)
+        if self.codes.ndim != 2 or self.codes.dtype != np.float16 or self.codes.shape[1] != self.encoder.code_size:
+            found = f"{self.codes.dtype} {list(self.codes.shape)}"
+            return f"codes are {found}, wanted float16 [N, {self.encoder.code_size}]"
+        if not (self.row.shape == self.col.shape == cells and self.tissue.shape == self.failed.shape == shape):
+            return f"rows, columns and masks do not fit {cells[0]} codes on a grid of {shape[0]} x {shape[1]}"
+        place = self.row.astype(np.int64) * shape[1] + self.col
+        if (self.row < 0).any() or (self.col < 0).any() or (self.row >= shape[0]).any() or (self.col >= shape[1]).any():
+            return f"cells lie outside the grid of {shape[0]} x {shape[1]}"
+        if (np.diff(place) <= 0).any():
+            return "cells are not in the order of (row, col), or one stands twice"
+        return None if np.isfinite(self.codes).all() else "codes are not finite"

@@ -1,5 +1,6 @@
 """The search for task weights. The only importer of optuna."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +11,25 @@ from optuna.storages.journal import JournalFileBackend
 from nic.encoder.multitask import normalised, uniform_weights
 
 LOW, HIGH = 0.1, 10.0
+FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
 Report = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
-class Tuning:
-    """weights: of the best trial, mean 1. trials: (weights, score, state) of each, pruned ones too."""
+class Trial:
+    """One trial of the search. score: NaN unless complete. state: complete, pruned or fail."""
 
     weights: dict[str, float]
     score: float
-    trials: tuple[tuple[dict[str, float], float, str], ...]
+    state: str
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """weights: of the best trial, mean 1; uniform when there was none."""
+
+    weights: dict[str, float]
+    trials: tuple[Trial, ...]
 
 
 def tune_task_weights(
@@ -61,11 +71,20 @@ def tune_task_weights(
 
     def finished(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
         if on_trial:
-            on_trial(trial.number, normalised(trial.params), trial.value or float("nan"), trial.state.name.lower())
+            done = _as_trial(trial)
+            on_trial(trial.number, done.weights, done.score, done.state)
 
-    study.optimize(objective, trials - len(study.trials) + 1, callbacks=[finished])
-    table = tuple((normalised(t.params), t.value or float("nan"), t.state.name.lower()) for t in study.trials)
-    return Tuning(normalised(study.best_params), study.best_value, table)
+    missing = trials - len(study.get_trials(deepcopy=False, states=FINISHED))
+    if missing > 0:
+        study.optimize(objective, missing, callbacks=[finished])
+    done = tuple(_as_trial(t) for t in study.get_trials(states=FINISHED))
+    best = max((t for t in done if t.state == "complete"), key=lambda t: t.score, default=None)
+    return Tuning(best.weights if best else uniform_weights(tasks), done)
+
+
+def _as_trial(trial: optuna.trial.FrozenTrial) -> Trial:
+    complete = trial.state == optuna.trial.TrialState.COMPLETE and trial.value is not None
+    return Trial(normalised(trial.params), trial.value if complete else math.nan, trial.state.name.lower())  # type: ignore[arg-type]
 
 
 def _journal(path: Path | None) -> optuna.storages.JournalStorage | None:

@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf
 
 from nic.errors import EncoderError
+
+_NOT_A_GRAPH = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf)
 
 
 class OnnxGraph:
@@ -28,10 +31,8 @@ class OnnxGraph:
             content = self.path.read_bytes()
             # From bytes: the digest is then of what runs, whatever happens to the file later.
             self._session = ort.InferenceSession(content, options, providers=_providers())
-        except (OSError, ort.capi.onnxruntime_pybind11_state.Fail) as error:
+        except (OSError, *_NOT_A_GRAPH) as error:
             raise EncoderError(f"{self.path.name}: not a readable ONNX graph: {error}") from error
-        except ort.capi.onnxruntime_pybind11_state.InvalidProtobuf as error:
-            raise EncoderError(f"{self.path.name}: not an ONNX file: {error}") from error
         self.sha256 = hashlib.sha256(content).hexdigest()
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.providers: list[str] = self._session.get_providers()

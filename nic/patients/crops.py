@@ -19,7 +19,7 @@ TURNS = 8
 
 @dataclass(frozen=True)
 class SlideCells:
-    """The cells of one slide that have a code. codes: [N, D] float16. row, col: [N] int64, from 0 at the tissue's edge."""
+    """Cells of a slide that have a code. codes: [N, D] float16. row, col: [N] int64, counted from the tissue's edge."""
 
     codes: torch.Tensor
     row: torch.Tensor

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import lightning
 import numpy as np
 import torch
-from lightning.pytorch.utilities.warnings import PossibleUserWarning
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
 from nic.errors import EndpointError
@@ -20,7 +19,7 @@ from nic.patients.losses import balanced_cross_entropy, cox_loss, squared_error
 from nic.patients.networks import GridCNN, patient_scores
 from nic.patients.targets import Classes, Survival, Targets, Values, check_teachable
 
-CHUNK_CELLS = 1 << 15
+CHUNK_CELLS = 1 << 17
 """Cells in one forward and backward pass: it bounds the memory, whatever the batch."""
 BATCH_PATIENTS = 16
 QUANTILES = 5
@@ -47,7 +46,7 @@ def fit_folds(
     *,
     folds: int = 5,
     epochs: int = 40,
-    learning_rate: float = 3e-3,
+    learning_rate: float = 1e-2,
     seed: int = 0,
     log: Callable[[str, float, int], None] | None = None,
 ) -> Ensemble:
@@ -70,32 +69,30 @@ def fit_folds(
 
             train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
             network = fit_network(
-                [cells[i] for i in train],
-                targets.take(train),
-                epochs=epochs,
-                learning_rate=learning_rate,
-                seed=seed + number,
-                on_epoch=on_epoch,
+                _take(cells, train), targets.take(train), epochs, learning_rate, seed + number, on_epoch
             )
             networks.append(network)
-            out_of_fold[test] = answers(network, [cells[i] for i in test], targets)
+            out_of_fold[test] = answers(network, _take(cells, test), targets)
     return Ensemble(tuple(networks), out_of_fold, fold)
 
 
 def stratified_folds(targets: Targets, folds: int, seed: int) -> NDArray[np.intp]:
-    """Fold of each patient, [N], balanced by class, event, or fifth of the value."""
+    """Fold of each patient, [N], balanced by class, by event, or by rank of the value.
+
+    Raises EndpointError when a label has fewer patients than there are folds.
+    """
     match targets:
         case Values(value):
-            edges = np.quantile(value, np.linspace(0, 1, QUANTILES + 1)[1:-1])
-            strata = np.searchsorted(edges, value)
+            bins = max(1, min(QUANTILES, len(value) // folds))
+            strata = value.argsort(kind="stable").argsort() * bins // len(value)
         case Classes(positive, _):
             strata = positive.astype(int)
         case Survival(_, event):
             strata = event.astype(int)
-    rarest = int(np.bincount(strata)[np.unique(strata)].min())
-    if rarest < folds and not isinstance(targets, Values):
+    rarest = np.bincount(strata).min()
+    if rarest < folds:
         raise EndpointError(
-            f"{folds} folds want at least {folds} patients of each label, found {rarest} of one; use fewer folds"
+            f"{folds} folds want {folds} patients of each label, found {rarest} of one; take fewer folds"
         )
     fold = np.empty(len(targets), np.intp)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
@@ -107,7 +104,6 @@ def stratified_folds(targets: Targets, folds: int, seed: int) -> NDArray[np.intp
 def fit_network(
     cells: Sequence[PatientCells],
     targets: Targets,
-    *,
     epochs: int,
     learning_rate: float,
     seed: int,
@@ -120,11 +116,11 @@ def fit_network(
     lightning.seed_everything(seed, verbose=False)
     codes = torch.cat([slide.codes for patient in cells for slide in patient.slides])
     network = GridCNN(codes.shape[1])
-    network.standardise_by(codes)
+    network.start_from(codes)
     # Cox compares each patient with all who live longer: its batch is the whole cohort.
     batch = len(cells) if isinstance(targets, Survival) else BATCH_PATIENTS
     fitting = _Fitting(network, cells, loss_of(targets), learning_rate, seed, on_epoch)
-    batches = DataLoader(range(len(cells)), batch_size=batch, shuffle=True)  # type: ignore[arg-type]
+    batches = DataLoader(TensorDataset(torch.arange(len(cells))), batch_size=batch, shuffle=True)
     _trainer(epochs).fit(fitting, batches)
     network.eval().cpu()
     to_reported_scale(network, cells, targets)
@@ -152,9 +148,125 @@ def answers(network: GridCNN, cells: Sequence[PatientCells], targets: Targets) -
     return (scores.sigmoid() if isinstance(targets, Classes) else scores).double().numpy()
 
 
-def score_patients(
-    network: GridCNN, cells: Sequence[PatientCells], turns: Sequence[int] | None = None
-) -> torch.Tensor:
+def score_patients(network: GridCNN, cells: Sequence[PatientCells], turns: Sequence[int] | None = None) -> torch.Tensor:
     """Scores of patients in one pass: [len(cells)]."""
     batch = make_batch(cells, turns)
     return patient_scores(network(batch.codes, batch.valid), batch.valid, batch.patient, batch.patients)
+
+
+def to_reported_scale(network: GridCNN, cells: Sequence[PatientCells], targets: Targets) -> None:
+    """Let scores be in the unit of the values, or log hazards of mean 0 in training; logits are left as they are."""
+    match targets:
+        case Values(value):
+            network.rescale(_deviation(value), float(value.mean()))
+        case Survival():
+            # Cox does not see a constant; without it the folds' log hazards can be averaged and compared.
+            network.rescale(1.0, -float(answers(network, cells, targets).mean()))
+        case Classes():
+            pass
+
+
+def chunks_of(cells: Sequence[PatientCells]) -> list[slice]:
+    """Runs of patients of at most CHUNK_CELLS dense cells together; a larger patient is alone."""
+    chunks, start, size = [], 0, 0
+    for place, patient in enumerate(cells):
+        if place > start and size + patient.dense_cells > CHUNK_CELLS:
+            chunks.append(slice(start, place))
+            start, size = place, 0
+        size += patient.dense_cells
+    return [*chunks, slice(start, len(cells))]
+
+
+def backward_by_chunks(
+    score: Callable[[slice], torch.Tensor], chunks: Sequence[slice], loss: Callable[[torch.Tensor], torch.Tensor]
+) -> torch.Tensor:
+    """Back-propagate `loss` of all scores at the memory of one chunk; the same gradient as all at once.
+
+    The scores are computed without a graph, the loss gives each its gradient, and every chunk is then computed again
+    and back-propagated with its share. score(chunk) must give the same scores both times. Returns the loss.
+    """
+    if len(chunks) == 1:
+        value = loss(score(chunks[0]))
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.detach()
+    with torch.no_grad():
+        scores = torch.cat([score(chunk) for chunk in chunks])
+    scores.requires_grad_()
+    value = loss(scores)
+    (gradient,) = torch.autograd.grad(value, scores)
+    for chunk in chunks:
+        score(chunk).backward(gradient[chunk])  # type: ignore[no-untyped-call]
+    return value.detach()
+
+
+class _Fitting(lightning.LightningModule):
+    """A network, its patients, and the loss of their scores."""
+
+    def __init__(
+        self,
+        network: GridCNN,
+        cells: Sequence[PatientCells],
+        loss: Loss,
+        learning_rate: float,
+        seed: int,
+        on_epoch: Callable[[int, float], None],
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.network, self.cells, self.loss = network, cells, loss
+        self.learning_rate, self.on_epoch = learning_rate, on_epoch
+        self.rng = np.random.default_rng(seed)
+        self.losses: list[float] = []
+
+    def training_step(self, batch: list[torch.Tensor], _: int) -> None:
+        (patients,) = batch
+        cells = [self.cells[int(i)] for i in patients]
+        turns = [int(turn) for turn in self.rng.integers(TURNS, size=len(cells))]
+        dropout_seed = int(self.rng.integers(2**31))
+
+        def score(chunk: slice) -> torch.Tensor:
+            torch.manual_seed(dropout_seed + chunk.start)  # the second pass drops what the first dropped
+            return score_patients(self.network, cells[chunk], turns[chunk])
+
+        optimizer, schedule = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
+        assert isinstance(optimizer, torch.optim.Optimizer)
+        assert isinstance(schedule, torch.optim.lr_scheduler.LRScheduler)
+        optimizer.zero_grad()
+        value = backward_by_chunks(score, chunks_of(cells), lambda scores: self.loss(scores, patients))
+        self.clip_gradients(optimizer, 1.0, "norm")
+        optimizer.step()
+        schedule.step()
+        self.losses.append(float(value))
+
+    def on_train_epoch_end(self) -> None:
+        self.on_epoch(self.current_epoch, float(np.mean(self.losses)))
+        self.losses.clear()
+
+    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
+        optimizer = torch.optim.AdamW(self.network.parameters(), self.learning_rate, weight_decay=1e-2)
+        steps = int(self.trainer.estimated_stepping_batches)
+        return [optimizer], [torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=steps)]
+
+
+def _trainer(epochs: int) -> lightning.Trainer:
+    """A trainer that trains and says nothing."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
+    return lightning.Trainer(
+        max_epochs=epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _deviation(value: NDArray[np.float64]) -> float:
+    deviation = float(value.std())
+    if deviation == 0:
+        raise EndpointError(f"all {len(value)} training patients have the value {value[0]}; nothing can be learned")
+    return deviation
+
+
+def _take(cells: Sequence[PatientCells], index: NDArray[np.intp]) -> list[PatientCells]:
+    return [cells[int(i)] for i in index]

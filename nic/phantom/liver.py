@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nic.errors import StudyError
 from nic.phantom.painting import PLAN_MPP, Layer, Plan
 from nic.phantom.regions import CELL_PLAN, Mask, by_cell, places, section_outline
 
@@ -18,6 +19,8 @@ GAP_UM = (70.0, 80.0)
 RING_UM = 60.0
 CLEAR_UM = 76.0
 """Least distance between what belongs to different objects."""
+
+TRIES = 200
 
 FIGURES_PER_MM2 = 15.0
 """Of mitoses and of pyknoses in tumour, in every slide."""
@@ -59,13 +62,18 @@ class LiverLayout:
 
 
 def liver_layout(slide: LiverSlide, rng: np.random.Generator) -> LiverLayout:
-    """Place the slide's objects; tries again until all have room."""
-    side = slide.cells * CELL_PLAN
-    while True:
-        section = section_outline(rng, side)
-        layout = _try_layout(slide, section, rng)
+    """Place the slide's objects, trying again until all have room.
+
+    Raises StudyError when the slide is too small for them.
+    """
+    for _ in range(TRIES):
+        layout = _try_layout(slide, section_outline(rng, slide.cells * CELL_PLAN), rng)
         if layout is not None:
             return layout
+    raise StudyError(
+        f"{slide.slide_id}: {slide.cells} cells have no room for {slide.count} nests, nodules and rings of "
+        f"{slide.radius_um:.0f} um ({TRIES} tries); give it more cells"
+    )
 
 
 def liver_plan(slide: LiverSlide, layout: LiverLayout, rng: np.random.Generator) -> Plan:

@@ -1,8 +1,6 @@
-"""Tissues as periodic squares of stain with the places where their nuclei belong."""
+"""How each sort of tissue is drawn: a periodic square of stain with the places where its nuclei belong."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
 
 import cv2
 import numpy as np
@@ -31,15 +29,6 @@ class Material:
     hematoxylin: Plane
     eosin: Plane
     nuclei: tuple[tuple[str, Points], ...]
-
-
-Recipe = Callable[[np.random.Generator], Material]
-
-
-@lru_cache(maxsize=32)
-def material(name: str) -> Material:
-    """The tissue of that name; the same at every call."""
-    return RECIPES[name](np.random.default_rng([sum(name.encode()), len(name)]))
 
 
 def oriented(tissue: Material, rng: np.random.Generator, turn: bool = True) -> Material:
@@ -74,7 +63,7 @@ def _at(plane: Field, points: Points) -> Field:
     return np.asarray(plane[points[:, 1].astype(int) % SIDE, points[:, 0].astype(int) % SIDE])
 
 
-def _sheet(
+def sheet(
     rng: np.random.Generator,
     kind: str,
     cell_um: float,
@@ -108,7 +97,7 @@ def _sheet(
     )
 
 
-def _strands(
+def strands(
     rng: np.random.Generator,
     hematoxylin: float,
     eosin: float,
@@ -134,7 +123,7 @@ def _strands(
     return Material(as_plane(hematoxylin * body * (1 - gap)), as_plane(eosin * body * (1 - 0.93 * gap)), tuple(nuclei))
 
 
-def _lymphoid(rng: np.random.Generator, spacing_um: float = 7.6) -> Material:
+def lymphoid(rng: np.random.Generator, spacing_um: float = 7.6) -> Material:
     """A sheet of lymphocytes with little between them."""
     points = jittered_lattice(rng, SIDE, 2 * spacing_um, jitter=0.45)
     crowd = smooth_noise(rng, (SIDE, SIDE), 30.0)
@@ -143,7 +132,7 @@ def _lymphoid(rng: np.random.Generator, spacing_um: float = 7.6) -> Material:
     return Material(as_plane(26 * pale), as_plane(32 * pale), (("lymphocyte", points),))
 
 
-def _adipose(rng: np.random.Generator) -> Material:
+def adipose(rng: np.random.Generator) -> Material:
     """Fat cells: empty discs in thin pink walls, a few nuclei pressed into the corners."""
     points = jittered_lattice(rng, SIDE, 128.0, jitter=0.3)
     nearest, margin = cell_distances(points, SIDE)
@@ -155,7 +144,7 @@ def _adipose(rng: np.random.Generator) -> Material:
     return Material(as_plane(12 * wall), as_plane(52 * wall), (("spindle", nuclei),))
 
 
-def _mucus(rng: np.random.Generator) -> Material:
+def mucus(rng: np.random.Generator) -> Material:
     """Pale bluish streaks in pools of almost nothing."""
     streaks, _ = fibres(rng, SIDE, 3.0, 40.0)
     sheet, _ = fibres(rng, SIDE, 12.0, 40.0)
@@ -163,7 +152,7 @@ def _mucus(rng: np.random.Generator) -> Material:
     return Material(as_plane(veil), as_plane(0.55 * veil), (("lymphocyte", scattered(rng, SIDE, 120)),))
 
 
-def _debris(rng: np.random.Generator) -> Material:
+def debris(rng: np.random.Generator) -> Material:
     """Necrosis: coarse pink crumbs, ghosts of cells and the dust of their nuclei."""
     crumbs = smooth_noise(rng, (SIDE, SIDE), 2.0) + 0.8 * smooth_noise(rng, (SIDE, SIDE), 7.0)
     body = np.clip(1 + 0.32 * crumbs, 0, None)
@@ -173,7 +162,7 @@ def _debris(rng: np.random.Generator) -> Material:
     return Material(as_plane(22 * body * (1 - torn)), as_plane(78 * body * (1 - 0.9 * torn)), (("dust", dust),))
 
 
-def _glands(rng: np.random.Generator, spacing_um: float, gland_um: float, lumen_um: float, goblets: bool) -> Material:
+def glands(rng: np.random.Generator, spacing_um: float, gland_um: float, lumen_um: float, goblets: bool) -> Material:
     """Glands in loose tissue: a lumen, a layer of cells with their nuclei at its foot, pointing at the lumen."""
     centres = jittered_lattice(rng, SIDE, 2 * spacing_um, jitter=0.2)
     distance, _ = cell_distances(centres, SIDE)
@@ -210,106 +199,3 @@ def _ring_points(distance: Field, level_px: float, step_px: float) -> Points:
     points = np.concatenate(found) if found else np.zeros((0, 3), np.float32)
     border = ((points[:, :2] < 3) | (points[:, :2] > SIDE - 4)).any(axis=1)
     return points[~border].astype(np.float32)
-
-
-RECIPES: dict[str, Recipe] = {
-    # the cohorts' organs
-    "breast tumour": partial(_sheet, kind="breast carcinoma", cell_um=12.0, hematoxylin=36, eosin=44),
-    "collagen": partial(
-        _strands,
-        hematoxylin=6,
-        eosin=66,
-        width_px=4.5,
-        curl_px=30,
-        contrast=0.22,
-        clefts=0.1,
-        kind="spindle",
-        per_mm2=420,
-        lymphocytes_per_mm2=60,
-    ),
-    "breast ducts": partial(_glands, spacing_um=74, gland_um=30, lumen_um=14, goblets=False),
-    "liver tumour": partial(_sheet, kind="liver metastasis", cell_um=10.2, hematoxylin=40, eosin=48, lumens_per_mm2=40),
-    "hepatocytes": partial(
-        _sheet, kind="hepatocyte", cell_um=18.0, hematoxylin=16, eosin=84, border=0.25, clefts=0.35, empty=0.12
-    ),
-    "capsule": partial(
-        _strands,
-        hematoxylin=7,
-        eosin=80,
-        width_px=3.5,
-        curl_px=18,
-        contrast=0.2,
-        clefts=0.05,
-        kind="spindle",
-        per_mm2=900,
-    ),
-    "loose": partial(
-        _strands,
-        hematoxylin=13,
-        eosin=36,
-        width_px=2.6,
-        curl_px=34,
-        contrast=0.3,
-        clefts=0.08,
-        kind="spindle",
-        per_mm2=520,
-    ),
-    "adipose": _adipose,
-    "necrosis": _debris,
-    "lymphocytes": _lymphoid,
-    # the tile tasks' organs
-    "colon tumour": partial(_sheet, kind="colon carcinoma", cell_um=9.6, hematoxylin=44, eosin=50, lumens_per_mm2=55),
-    "colon mucosa": partial(_glands, spacing_um=66, gland_um=30, lumen_um=7, goblets=True),
-    "colon stroma": partial(
-        _strands,
-        hematoxylin=10,
-        eosin=58,
-        width_px=4.0,
-        curl_px=36,
-        contrast=0.28,
-        clefts=0.12,
-        kind="spindle",
-        per_mm2=800,
-        lymphocytes_per_mm2=420,
-    ),
-    "muscle": partial(
-        _strands,
-        hematoxylin=15,
-        eosin=80,
-        width_px=6.0,
-        curl_px=16,
-        contrast=0.12,
-        clefts=0.04,
-        kind="smooth muscle",
-        per_mm2=750,
-    ),
-    "mucus": _mucus,
-    "debris": _debris,
-    "node": partial(_lymphoid, spacing_um=7.2),
-    "node sinus": partial(
-        _strands,
-        hematoxylin=10,
-        eosin=34,
-        width_px=4.0,
-        curl_px=40,
-        contrast=0.35,
-        clefts=0.15,
-        kind="spindle",
-        per_mm2=350,
-        lymphocytes_per_mm2=2200,
-    ),
-    "node metastasis": partial(_sheet, kind="node carcinoma", cell_um=13.0, hematoxylin=34, eosin=50, empty=0.08),
-    "other tumour": partial(_sheet, kind="other carcinoma", cell_um=12.6, hematoxylin=36, eosin=52, empty=0.08),
-    "prostate glands": partial(_glands, spacing_um=72, gland_um=33, lumen_um=15, goblets=False),
-    "prostate stroma": partial(
-        _strands,
-        hematoxylin=10,
-        eosin=74,
-        width_px=5.0,
-        curl_px=26,
-        contrast=0.2,
-        clefts=0.08,
-        kind="smooth muscle",
-        per_mm2=600,
-    ),
-}

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from nic.phantom.fields import RENDER_MPP, Field, Plane, Points, as_plane, smooth_noise
 from nic.phantom.labs import Lab, colour_table
-from nic.phantom.materials import SIDE, Material, material, oriented
+from nic.phantom.materials import SIDE, Material, oriented
 from nic.phantom.nuclei import ANGLES, VARIANTS, blot, figure_stamps, nucleus_stamps
+from nic.phantom.tissues import material
 
 PLAN_PX = 8
 """Side in drawn px (4 um) of a pixel of a region's mask."""

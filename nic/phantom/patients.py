@@ -1,28 +1,39 @@
-"""Synthetic patients: latent values, noisy labels, and what a model that knew the latents would answer."""
+"""Synthetic patients: latent values, noisy labels, and what a model that knew the latents would answer.
+
+All that is random is drawn evenly over each split (one patient from every n-th part of its distribution, in random
+order), so that a split of some sixty patients is typical whatever the seed.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
 
 from nic.phantom.breast import BreastSlide
 from nic.phantom.labs import EXTERNAL_LABS, TRAIN_LABS, Lab
 from nic.phantom.liver import LiverSlide
 
-MAX_MITOSES_PER_MM2 = 80.0
-SCORE_NOISE = 0.27
+MAX_MITOSES_PER_MM2 = 120.0
+SCORE_NOISE = 0.28
 """Deviation of the proliferation score around what the mitoses say: leaves the oracle a Spearman of about 0.90."""
 RING_FIDELITY = 0.85
 """Share of rings around tumour nests in desmoplastic slides, and around nodules in replacement slides."""
 PATTERN_NOISE = 0.02
 """Share of growth patterns recorded wrongly."""
-HAZARD = {"encapsulated": -0.85, "lymphocytes": -0.9, "burden": 0.8}
+HAZARD = {"encapsulated": -0.78, "lymphocytes": -0.83, "burden": 0.74}
 """Log hazard ratio per deviation of each latent: leaves the oracle a C-index of about 0.80."""
+RADIUS_UM = (75.0, 120.0)
+"""Range of the objects' mean radius; tumour burden goes with its square."""
+LYMPHOCYTES_PER_MM2 = (60.0, 2200.0)
 WEIBULL_SHAPE = 1.4
 MEDIAN_MONTHS = 34.0
 FOLLOW_UP_MONTHS = (6.0, 66.0)
 TWO_SLIDES = 0.1
 """Share of patients with a second slide."""
+BREAST_CELLS = 24
+"""Side of a breast slide in cells of 64 um."""
 SECOND_COUNT = 3
 SECOND_CELLS = 18
 LIVER_CELLS = {3: 27, 4: 29, 5: 32}
@@ -39,62 +50,84 @@ class Patients:
 
 def breast_patients(seed: int, train: int, external: int) -> tuple[Patients, list[BreastSlide]]:
     """The breast cohort without pixels; the same for the same seed and numbers."""
-    rng = np.random.default_rng([seed, 1])
-    rows, truth, slides = [], [], []
+    draw = _Even(np.random.default_rng([seed, 1]), train, external)
+    root = draw.uniform(0, 1)
+    signal = 2 * root - 1
+    score = np.clip(signal + SCORE_NOISE * stats.norm.ppf(draw.uniform(0, 1)), -1, 1)
+    latents = pd.DataFrame(
+        {
+            "mitoses_per_mm2": MAX_MITOSES_PER_MM2 * root**2,
+            "pyknoses_per_mm2": draw.uniform(4, 40),
+            "lymphocytes_per_mm2": draw.log_uniform(40, 700),
+            "tumour_share": draw.uniform(0.5, 0.68),
+            "nucleus_size": draw.uniform(0.9, 1.15),
+        }
+    )
+    second = draw.uniform(0, 1) < TWO_SLIDES
+    rows, slides = [], []
+    look = latents.to_numpy()
     for number in range(train + external):
         patient, split, lab = _patient("B", number, train)
-        mitoses = MAX_MITOSES_PER_MM2 * rng.random() ** 2
-        signal = 2 * np.sqrt(mitoses / MAX_MITOSES_PER_MM2) - 1
-        score = float(np.clip(signal + SCORE_NOISE * rng.standard_normal(), -1, 1))
-        pyknoses, lymphocytes = float(rng.uniform(4, 40)), float(np.exp(rng.uniform(np.log(40), np.log(700))))
-        share, size = float(rng.uniform(0.5, 0.68)), float(rng.uniform(0.9, 1.15))
-        for which in range(1 + (rng.random() < TWO_SLIDES)):
-            slide_id = f"{patient}-{which + 1}"
-            cells = SECOND_CELLS if which else 24
-            slides.append(BreastSlide(slide_id, lab.name, cells, mitoses, pyknoses, lymphocytes, share, size))
-            rows.append(_row(patient, "breast", slide_id, split, lab) | {"proliferation": round(score, 4)})
-        truth.append(
-            {"cohort": "breast", "patient": patient, "split": split, "mitoses_per_mm2": mitoses}
-            | {"pyknoses_per_mm2": pyknoses, "lymphocytes_per_mm2": lymphocytes, "tumour_share": share}
-            | {"nucleus_size": size, "oracle_proliferation": signal}
-        )
-    return Patients(pd.DataFrame(rows), pd.DataFrame(truth)), slides
+        for which in range(1 + second[number]):
+            slide_id, cells = f"{patient}-{which + 1}", SECOND_CELLS if which else BREAST_CELLS
+            slides.append(BreastSlide(slide_id, lab.name, cells, *look[number].tolist()))
+            rows.append(_row(patient, "breast", slide_id, split, lab) | {"proliferation": round(score[number], 4)})
+    truth = _truth("breast", "B", train, latents.assign(oracle_proliferation=signal))
+    return Patients(pd.DataFrame(rows), truth), slides
 
 
 def liver_patients(seed: int, train: int, external: int) -> tuple[Patients, list[LiverSlide]]:
     """The liver cohort without pixels; the same for the same seed and numbers."""
-    rng = np.random.default_rng([seed, 2])
-    rows, truth, slides = [], [], []
-    # half of each split, so that chance does not starve a class
-    patterns = [*rng.permutation(np.arange(train) % 2 == 0), *rng.permutation(np.arange(external) % 2 == 0)]
-    for number, desmoplastic in enumerate(patterns):
-        patient, split, lab = _patient("L", number, train)
-        fidelity = RING_FIDELITY if desmoplastic else 1 - RING_FIDELITY
-        counts = [int(rng.integers(3, 6))] + [SECOND_COUNT] * int(rng.random() < TWO_SLIDES)
-        encapsulated = [int(rng.binomial(count, fidelity)) for count in counts]
-        radius_um, size = float(rng.uniform(75, 120)), float(rng.uniform(0.9, 1.1))
-        lymphocytes = float(np.exp(rng.uniform(np.log(60), np.log(2200))))
-        share = sum(encapsulated) / sum(counts)
-        log_hazard = _log_hazard(share, lymphocytes, radius_um)
-        recorded = bool(desmoplastic) != (rng.random() < PATTERN_NOISE)
-        months, event = _follow_up(rng, log_hazard)
-        label = {
-            "growth_pattern": "desmoplastic" if recorded else "replacement",
-            "time_months": round(months, 2),
-            "event": int(event),
+    draw = _Even(np.random.default_rng([seed, 2]), train, external)
+    desmoplastic = draw.uniform(0, 1) < 0.5
+    fidelity = np.where(desmoplastic, RING_FIDELITY, 1 - RING_FIDELITY)
+    second = draw.uniform(0, 1) < TWO_SLIDES
+    # [slide of the patient, patient]; the second counts only where there is one
+    counts = np.stack([np.floor(draw.uniform(3, 6)), SECOND_COUNT * second]).astype(int)
+    encapsulated = np.asarray(stats.binom.ppf([draw.uniform(0, 1), draw.uniform(0, 1)], counts, fidelity), dtype=int)
+    latents = pd.DataFrame(
+        {
+            "desmoplastic": desmoplastic.astype(int),
+            "encapsulated_share": encapsulated.sum(axis=0) / counts.sum(axis=0),
+            "nests": counts.sum(axis=0),
+            "radius_um": draw.uniform(*RADIUS_UM),
+            "lymphocytes_per_mm2": draw.log_uniform(*LYMPHOCYTES_PER_MM2),
+            "nucleus_size": draw.uniform(0.9, 1.1),
         }
-        for which, (count, inside) in enumerate(zip(counts, encapsulated, strict=True)):
-            slide_id = f"{patient}-{which + 1}"
-            cells = LIVER_CELLS[count]
-            slides.append(LiverSlide(slide_id, lab.name, cells, count, inside, radius_um, lymphocytes, size))
-            rows.append(_row(patient, "liver", slide_id, split, lab) | label)
-        truth.append(
-            {"cohort": "liver", "patient": patient, "split": split, "desmoplastic": int(desmoplastic)}
-            | {"encapsulated_share": share, "nests": sum(counts), "radius_um": radius_um}
-            | {"lymphocytes_per_mm2": lymphocytes, "nucleus_size": size}
-            | {"oracle_growth_pattern": 2 * sum(encapsulated) - sum(counts), "oracle_survival": log_hazard}
-        )
-    return Patients(pd.DataFrame(rows), pd.DataFrame(truth)), slides
+    )
+    log_hazard = _log_hazard(latents)
+    months, event = _follow_up(draw, log_hazard)
+    recorded = desmoplastic ^ (draw.uniform(0, 1) < PATTERN_NOISE)
+    rows, slides = [], []
+    look = latents[["radius_um", "lymphocytes_per_mm2", "nucleus_size"]].to_numpy()
+    for number in range(train + external):
+        patient, split, lab = _patient("L", number, train)
+        label = {"growth_pattern": "desmoplastic" if recorded[number] else "replacement"}
+        follow_up = {"time_months": round(months[number], 2), "event": int(event[number])}
+        for which in range(1 + second[number]):
+            slide_id, count = f"{patient}-{which + 1}", int(counts[which, number])
+            inside = int(encapsulated[which, number])
+            slides.append(LiverSlide(slide_id, lab.name, LIVER_CELLS[count], count, inside, *look[number].tolist()))
+            rows.append(_row(patient, "liver", slide_id, split, lab) | label | follow_up)
+    pattern_odds = 2 * encapsulated.sum(axis=0) - counts.sum(axis=0)
+    oracles = latents.assign(oracle_growth_pattern=pattern_odds, oracle_survival=log_hazard)
+    return Patients(pd.DataFrame(rows), _truth("liver", "L", train, oracles)), slides
+
+
+@dataclass(frozen=True)
+class _Even:
+    """Draws for all patients, the training part first, spread evenly over each part."""
+
+    rng: np.random.Generator
+    train: int
+    external: int
+
+    def uniform(self, low: float, high: float) -> NDArray[np.float64]:
+        parts = [(self.rng.permutation(n) + self.rng.random(n)) / n for n in (self.train, self.external) if n]
+        return np.asarray(low + (high - low) * np.concatenate(parts))
+
+    def log_uniform(self, low: float, high: float) -> NDArray[np.float64]:
+        return np.asarray(np.exp(self.uniform(np.log(low), np.log(high))))
 
 
 def _patient(letter: str, number: int, train: int) -> tuple[str, str, Lab]:
@@ -109,18 +142,29 @@ def _row(patient: str, cohort: str, slide_id: str, split: str, lab: Lab) -> dict
     return {"patient": patient, "slide": f"slides/{cohort}/{slide_id}.tif", "split": split, "site": lab.name}
 
 
-def _log_hazard(encapsulated: float, lymphocytes_per_mm2: float, radius_um: float) -> float:
+def _truth(cohort: str, letter: str, train: int, values: pd.DataFrame) -> pd.DataFrame:
+    who = [(cohort, *_patient(letter, number, train)[:2]) for number in range(len(values))]
+    return pd.concat([pd.DataFrame(who, columns=["cohort", "patient", "split"]), values], axis=1)
+
+
+def _log_hazard(latents: pd.DataFrame) -> NDArray[np.float64]:
     """Of latents scaled by the deviation they are drawn with; higher = earlier death."""
-    uniform = np.sqrt(1 / 12)
-    burden = (radius_um - 97.5) / (45 * uniform)
-    lymphocytes = (np.log(lymphocytes_per_mm2 / 60) / np.log(2200 / 60) - 0.5) / uniform
-    scaled = {"encapsulated": (encapsulated - 0.5) / 0.39, "lymphocytes": lymphocytes, "burden": burden}
-    return float(sum(HAZARD[name] * scaled[name] for name in HAZARD))
+    scaled = {
+        "encapsulated": (latents["encapsulated_share"].to_numpy() - 0.5) / 0.39,
+        "lymphocytes": _standard(np.log(latents["lymphocytes_per_mm2"].to_numpy()), *np.log(LYMPHOCYTES_PER_MM2)),
+        "burden": _standard(latents["radius_um"].to_numpy(), *RADIUS_UM),
+    }
+    return np.asarray(sum(HAZARD[name] * values for name, values in scaled.items()), dtype=np.float64)
 
 
-def _follow_up(rng: np.random.Generator, log_hazard: float) -> tuple[float, bool]:
+def _standard(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    """Uniform values between low and high, moved and scaled to mean 0 and deviation 1."""
+    return np.asarray(((values - low) / (high - low) - 0.5) * np.sqrt(12))
+
+
+def _follow_up(draw: _Even, log_hazard: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Months until death or, censored, until the end of observation; and whether death was seen."""
-    exposure = rng.exponential() / np.log(2)
+    exposure = -np.log2(draw.uniform(0, 1))
     death = MEDIAN_MONTHS * (exposure * np.exp(-log_hazard)) ** (1 / WEIBULL_SHAPE)
-    end = rng.uniform(*FOLLOW_UP_MONTHS)
-    return max(0.1, float(min(death, end))), bool(death <= end)
+    end = draw.uniform(*FOLLOW_UP_MONTHS)
+    return np.maximum(0.1, np.minimum(death, end)), np.asarray(death <= end)

@@ -57,8 +57,8 @@ def _mitosis(rng: np.random.Generator) -> Spot:
 
 
 def _no_mitosis(rng: np.random.Generator) -> Spot:
-    if rng.random() < 0.15:
-        return Spot(_pick(rng, ["colon stroma", "node", "debris"]))
+    if rng.random() < 0.3:
+        return Spot(_pick(rng, ["colon stroma", "node", "debris", "colon mucosa", "adipose", "node sinus"]))
     over, share = ("colon stroma", rng.uniform(0, 0.35)) if rng.random() < 0.3 else (None, 0.0)
     return Spot("other tumour", over, share, {"pyknosis": int(rng.choice([0, 1, 1, 2]))})
 

@@ -1,8 +1,10 @@
 """The JPEG tiles of a TIFF level, each read raw and decoded once: OpenSlide's pixels at several times its speed."""
 
 import math
+import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,10 @@ from numpy.typing import NDArray
 from nic.errors import UnreadableSlide
 
 CACHED_BYTES = 96 << 20
-"""Decoded tiles kept: a row of grid cells rarely ends where a row of JPEG tiles does."""
+"""Most memory for decoded tiles, kept because a row of grid cells rarely ends where a row of JPEG tiles does."""
+END_OF_IMAGE = b"\xff\xd9"
+HOLE = bytes(48)
+"""What a failed disk or a broken copy leaves inside a file."""
 
 
 class JpegTiles:
@@ -26,13 +31,23 @@ class JpegTiles:
         self._file = path.open("rb")
         self._lock = threading.Lock()
         self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
-        self._cache_size = max(4, CACHED_BYTES // (self._page.tilewidth * self._page.tilelength * 3))
+        most = CACHED_BYTES // (self._page.tilewidth * self._page.tilelength * 3)
+        self._cache_size = max(4, min(most, 3 * self._columns))
 
     def close(self) -> None:
         self._file.close()
 
+    def fullest(self, count: int) -> Iterator[tuple[int, int]]:
+        """Centres (x, y) of the tiles of most bytes: where there is something to see."""
+        for index in np.argsort(self._page.databytecounts)[::-1][:count]:
+            row, column = divmod(int(index), self._columns)
+            yield int((column + 0.5) * self._page.tilewidth), int((row + 0.5) * self._page.tilelength)
+
     def read(self, x_px: int, y_px: int, width_px: int, height_px: int) -> NDArray[np.uint8]:
-        """Pixels [height_px, width_px, 3] RGB of the level; white beyond its edge. Raises UnreadableSlide."""
+        """Pixels [height_px, width_px, 3] RGB of the level; white beyond its edge.
+
+        Raises UnreadableSlide when a tile is missing, damaged or may be.
+        """
         page = self._page
         region = np.full((height_px, width_px, 3), 255, np.uint8)
         right, bottom = min(x_px + width_px, page.imagewidth), min(y_px + height_px, page.imagelength)
@@ -49,22 +64,24 @@ class JpegTiles:
             if index in self._cache:
                 self._cache.move_to_end(index)
                 return self._cache[index]
-            self._file.seek(self._page.dataoffsets[index])
-            encoded = self._file.read(self._page.databytecounts[index])
-        tile = self._decoded(encoded, index)
+        tile = self._decoded(index)
         with self._lock:
             self._cache[index] = tile
             while len(self._cache) > self._cache_size:
                 self._cache.popitem(last=False)
         return tile
 
-    def _decoded(self, encoded: bytes, index: int) -> NDArray[np.uint8]:
+    def _decoded(self, index: int) -> NDArray[np.uint8]:
+        page = self._page
+        encoded = os.pread(self._file.fileno(), page.databytecounts[index], page.dataoffsets[index])
+        # The decoder fills what is cut off or overwritten with grey and does not say so.
+        if END_OF_IMAGE not in encoded[-4:] or HOLE in encoded:
+            raise UnreadableSlide(f"{self.path.name}: JPEG tile {index} is missing or may be damaged")
         try:
-            segment = self._page.decode(encoded, index, jpegtables=self._page.jpegtables)[0]
+            segment = page.decode(encoded, index, jpegtables=page.jpegtables)[0]
         except (ValueError, RuntimeError) as error:
             raise UnreadableSlide(f"{self.path.name}: JPEG tile {index} cannot be decoded: {error}") from error
-        if segment is None:
-            raise UnreadableSlide(f"{self.path.name}: JPEG tile {index} is empty")
+        assert segment is not None  # only for an empty tile
         return np.asarray(segment[0])
 
 

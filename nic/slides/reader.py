@@ -1,9 +1,13 @@
 """A slide as batches of tiles at the encoder's resolution, cut at the exact um/px whatever its levels."""
 
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,8 +20,10 @@ from nic.slides.tiling import TileGrid
 
 TOLERANCE = 1.1
 """A level may be this much coarser than asked: scanners that say 0.5 mean 0.497 to 0.55."""
-CHUNK = 16
-"""Cells of a row read at once: long strips cost OpenSlide less than single tiles."""
+MOST_CELLS = 16
+"""Cells of a row read at once: long strips cost less than single tiles."""
+WIDEST_GAP = 3
+"""Columns between two cells beyond which reading the glass between them costs more than a new strip."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +35,29 @@ class TileBatch:
     col: NDArray[np.intp]
     failed: NDArray[np.bool_]
 
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def part(self, start: int, stop: int) -> "TileBatch":
+        part = np.s_[start:stop]
+        return TileBatch(self.tiles[part], self.row[part], self.col[part], self.failed[part])
+
+    @classmethod
+    def joined(cls, batches: Sequence["TileBatch"]) -> "TileBatch":
+        return cls(
+            np.concatenate([batch.tiles for batch in batches]),
+            np.concatenate([batch.row for batch in batches]),
+            np.concatenate([batch.col for batch in batches]),
+            np.concatenate([batch.failed for batch in batches]),
+        )
+
 
 class TileReader:
     """Reads the tiles of a grid from the coarsest level that is at or finer than read_mpp, averaging by area.
 
-    read_mpp: um/px to read at, the same for all slides: a stored coarser level is not the finer one averaged.
-    Raises ResolutionTooLow when the finest level is coarser than that.
+    read_mpp: um/px to read at, the same for all slides: a stored coarser level is not the finer one averaged. A level
+    may be a tenth coarser than that, because nominal resolutions are.
+    Raises ResolutionTooLow when the finest level is coarser still.
     """
 
     def __init__(self, slide: Slide, grid: TileGrid, read_mpp: float) -> None:
@@ -48,89 +71,133 @@ class TileReader:
         self.downsample = slide.level_downsamples[self.level]
         self._jpeg = _verified_jpeg(slide, self.level)
 
+    def __enter__(self) -> "TileReader":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._jpeg:
+            self._jpeg.close()
+
     @property
     def way(self) -> str:
         """How pixels are read: "jpeg tiles" or "openslide"; the pixels are the same."""
         return "jpeg tiles" if self._jpeg else "openslide"
 
-    def close(self) -> None:
-        if self._jpeg:
-            self._jpeg.close()
+    def batches(
+        self, rows: NDArray[np.intp], cols: NDArray[np.intp], batch_size: int = 64, threads: int = 1
+    ) -> Iterator[TileBatch]:
+        """The tiles of the cells asked for, sorted by (row, col), read ahead of the caller by that many threads."""
+        pending: list[TileBatch] = []
+        with ThreadPoolExecutor(threads) as pool:
+            for strip in self._read_ahead(pool, _strips(rows, cols), 2 * threads + 2):
+                pending.append(strip)
+                if sum(map(len, pending)) >= batch_size:
+                    joined = TileBatch.joined(pending)
+                    whole = len(joined) // batch_size * batch_size
+                    yield from (joined.part(i, i + batch_size) for i in range(0, whole, batch_size))
+                    pending = [joined.part(whole, len(joined))]
+        if sum(map(len, pending)):
+            yield TileBatch.joined(pending)
 
-    def batches(self, rows: NDArray[np.intp], cols: NDArray[np.intp], batch_size: int = 64) -> Iterator[TileBatch]:
-        """The tiles of the cells asked for, sorted by (row, col)."""
-        order = np.lexsort((cols, rows))
-        pending: list[tuple[NDArray[np.uint8], int, int, bool]] = []
-        for row in np.unique(rows):
-            wanted = cols[order][rows[order] == row]
-            for first in range(0, len(wanted), CHUNK):
-                pending += self._strip(int(row), wanted[first : first + CHUNK])
-                while len(pending) >= batch_size:
-                    yield _batch(pending[:batch_size])
-                    pending = pending[batch_size:]
-        if pending:
-            yield _batch(pending)
+    def _read_ahead(
+        self, pool: ThreadPoolExecutor, strips: Iterator[tuple[int, NDArray[np.intp]]], ahead: int
+    ) -> Iterator[TileBatch]:
+        """Strips in their order, at most `ahead` of them waiting: memory stays flat when the encoder is slower."""
+        waiting: deque[Future[TileBatch]] = deque()
+        for row, cols in strips:
+            waiting.append(pool.submit(self._strip, row, cols))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
-    def _strip(self, row: int, cols: NDArray[np.intp]) -> list[tuple[NDArray[np.uint8], int, int, bool]]:
+    def _strip(self, row: int, cols: NDArray[np.intp]) -> TileBatch:
         """Tiles of one stretch of a row; when the stretch cannot be decoded, each cell is tried by itself."""
-        left, right = int(cols.min()), int(cols.max())
         side = self.grid.side_l0px / self.downsample
-        x, y = (v / self.downsample for v in self.grid.cell_origin_l0px(row, left))
-        last_x = self.grid.cell_origin_l0px(row, right)[0] / self.downsample
-        x_px, y_px = math.floor(x), math.floor(y)
+        x = np.array([self.grid.cell_origin_l0px(row, int(col))[0] for col in cols]) / self.downsample
+        y = self.grid.cell_origin_l0px(row, 0)[1] / self.downsample
+        x_px, y_px = math.floor(x[0]), math.floor(y)
         try:
-            strip = self._region(x_px, y_px, math.ceil(last_x + side) - x_px, math.ceil(y + side) - y_px)
+            strip = self._region(x_px, y_px, math.ceil(x[-1] + side) - x_px, math.ceil(y + side) - y_px)
         except UnreadableSlide:
             if len(cols) > 1:
-                return [tile for col in cols for tile in self._strip(row, np.array([col]))]
-            blank = np.zeros((self.grid.tile_px, self.grid.tile_px, 3), np.uint8)
-            return [(blank, row, int(cols[0]), True)]
-        starts = [self.grid.cell_origin_l0px(row, int(c))[0] / self.downsample - x_px for c in cols]
-        return [(self._tile(strip, start, y - y_px), row, int(c), False) for start, c in zip(starts, cols, strict=True)]
+                return TileBatch.joined([self._strip(row, cols[i : i + 1]) for i in range(len(cols))])
+            blank = np.zeros((1, self.grid.tile_px, self.grid.tile_px, 3), np.uint8)
+            return TileBatch(blank, np.array([row]), cols, np.array([True]))
+        tiles = cut_tiles(strip, x - x_px, y - y_px, side, self.grid.tile_px)
+        return TileBatch(tiles, np.full(len(cols), row), cols, np.zeros(len(cols), bool))
 
     def _region(self, x_px: int, y_px: int, width_px: int, height_px: int) -> NDArray[np.uint8]:
-        """Pixels at (x_px, y_px) of the level read from."""
+        """Pixels at (x_px, y_px) of the level read from; what raw tiles cannot vouch for is asked of OpenSlide."""
         if self._jpeg:
-            return self._jpeg.read(x_px, y_px, width_px, height_px)
-        x_l0px, y_l0px = round(x_px * self.downsample), round(y_px * self.downsample)
-        return self.slide.read_region(x_l0px, y_l0px, self.level, width_px, height_px)
-
-    def _tile(self, strip: NDArray[np.uint8], x: float, y: float) -> NDArray[np.uint8]:
-        """The tile that begins at (x, y) of a strip, averaged by area."""
-        side, tile_px = self.grid.side_l0px / self.downsample, self.grid.tile_px
-        left, top = math.floor(x), math.floor(y)
-        if x == left and y == top and side % tile_px == 0:
-            cut = strip[top : top + round(side), left : left + round(side)]
-            return np.asarray(cv2.resize(cut, (tile_px, tile_px), interpolation=cv2.INTER_AREA))
-        cut = strip[top : math.ceil(y + side), left : math.ceil(x + side)].astype(np.float32)
-        down = area_weights(tile_px, side, y - top, cut.shape[0])
-        across = area_weights(tile_px, side, x - left, cut.shape[1])
-        narrow = np.einsum("oh,hwc->owc", down, cut, optimize=True)
-        tile = np.einsum("ow,hwc->hoc", across, narrow, optimize=True)
-        return np.asarray(np.rint(tile).clip(0, 255).astype(np.uint8))
+            try:
+                return self._jpeg.read(x_px, y_px, width_px, height_px)
+            except UnreadableSlide:
+                pass
+        return _openslide_region(self.slide, self.level, x_px, y_px, width_px, height_px)
 
 
-def _verified_jpeg(slide: Slide, level: int) -> JpegTiles | None:
-    """The level's raw JPEG tiles, if it has them and they give OpenSlide's pixels on some random regions."""
-    if slide.path.is_dir() or slide.path.suffix.lower() not in (".svs", ".tif", ".tiff"):
-        return None
-    try:
-        jpeg = JpegTiles(slide.path, slide.level_sizes_px[level])
-    except UnreadableSlide:
-        return None
-    width, height = slide.level_sizes_px[level]
-    rng = np.random.default_rng(0)
-    for _ in range(3):
-        x, y = int(rng.integers(width)), int(rng.integers(height))
-        downsample = slide.level_downsamples[level]
-        expected = slide.read_region(round(x * downsample), round(y * downsample), level, 64, 64)
-        if not np.array_equal(jpeg.read(x, y, 64, 64), expected):
-            jpeg.close()
-            return None
-    return jpeg
+def _openslide_region(
+    slide: Slide, level: int, x_px: int, y_px: int, width_px: int, height_px: int
+) -> NDArray[np.uint8]:
+    downsample = slide.level_downsamples[level]
+    return slide.read_region(round(x_px * downsample), round(y_px * downsample), level, width_px, height_px)
+
+
+def _strips(rows: NDArray[np.intp], cols: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Cells sorted by (row, col), as (row, neighbouring columns)."""
+    order = np.lexsort((cols, rows))
+    rows, cols = rows[order], cols[order]
+    breaks = np.flatnonzero((np.diff(rows) != 0) | (np.diff(cols) > WIDEST_GAP)) + 1
+    for run in np.split(np.arange(len(rows)), breaks):
+        for first in range(0, len(run), MOST_CELLS):
+            cells = run[first : first + MOST_CELLS]
+            yield int(rows[cells[0]]), cols[cells]
+
+
+def cut_tiles(
+    strip: NDArray[np.uint8], x: NDArray[np.float64], y: float, side_px: float, tile_px: int
+) -> NDArray[np.uint8]:
+    """Squares of a strip [h, w, 3], averaged by exact area: [n, tile_px, tile_px, 3].
+
+    x: [n] left edges; y: their top; side_px: of a square; all in the strip's pixels, fractions allowed.
+    """
+    if y == 0 and side_px % tile_px == 0 and (x == np.floor(x)).all():
+        size, cuts = (tile_px, tile_px), [strip[: int(side_px), int(left) : int(left + side_px)] for left in x]
+        return np.stack([cv2.resize(cut, size, interpolation=cv2.INTER_AREA) for cut in cuts])
+    height, width = strip.shape[:2]
+    rows = _averaged(strip.reshape(height, width * 3), y, side_px, tile_px)
+    columns = cv2.transpose(rows.reshape(tile_px, width, 3)).reshape(width, tile_px * 3)
+    tiles = np.empty((len(x), tile_px, tile_px, 3), np.uint8)
+    for tile, left in zip(tiles, x, strict=True):
+        start, stop = math.floor(left), math.ceil(left + side_px)
+        across = _averaged(columns[start:stop], round(left - start, 6), side_px, tile_px)
+        cv2.transpose(np.rint(across).astype(np.uint8).reshape(tile_px, tile_px, 3), tile)
+    return tiles
+
+
+def _averaged(lines: NDArray[Any], start_px: float, side_px: float, tile_px: int) -> NDArray[np.float32]:
+    """Lines [source_px, m] averaged to [tile_px, m]; few lines matter to each, and no other is touched."""
+    first, weights = _taps(tile_px, side_px, start_px, len(lines))
+    total: NDArray[np.float32] = weights[0] * lines[first]
+    for place, weight in enumerate(weights[1:], 1):
+        total += weight * lines[first + place]
+    return total
 
 
 @lru_cache(maxsize=256)
+def _taps(
+    tile_px: int, side_px: float, start_px: float, source_px: int
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """First line [tile_px] of each mean, and the weights [lines, tile_px, 1] of that and those after it."""
+    dense = area_weights(tile_px, side_px, start_px, source_px)
+    count = int((dense > 0).sum(1).max())
+    first = np.minimum((dense > 0).argmax(1), source_px - count)
+    return first, np.take_along_axis(dense, first[:, None] + np.arange(count), 1).T[..., None].copy()
+
+
 def area_weights(tile_px: int, side_px: float, start_px: float, source_px: int) -> NDArray[np.float32]:
     """Weights [tile_px, source_px] that average a span of `side_px` source pixels, from start_px on, by exact area."""
     edges = start_px + np.arange(tile_px + 1) * side_px / tile_px
@@ -141,6 +208,44 @@ def area_weights(tile_px: int, side_px: float, start_px: float, source_px: int) 
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
-def _batch(pending: list[tuple[NDArray[np.uint8], int, int, bool]]) -> TileBatch:
-    tiles, row, col, failed = zip(*pending, strict=True)
-    return TileBatch(np.stack(tiles), np.array(row), np.array(col), np.array(failed))
+def _verified_jpeg(slide: Slide, level: int) -> JpegTiles | None:
+    """The level's raw JPEG tiles, if it has them and they give OpenSlide's pixels where there is most to see."""
+    if slide.path.suffix.lower() not in (".svs", ".tif", ".tiff"):
+        return None
+    try:
+        jpeg = JpegTiles(slide.path, slide.level_sizes_px[level])
+    except UnreadableSlide:
+        return None
+    same = [_same_pixels(slide, level, jpeg, x, y) for x, y in jpeg.fullest(4)]
+    if True in same and False not in same:
+        return jpeg
+    jpeg.close()
+    return None
+
+
+def _same_pixels(slide: Slide, level: int, jpeg: JpegTiles, x: int, y: int, side_px: int = 64) -> bool | None:
+    """Whether raw tiles and OpenSlide agree near (x, y) of a level; None where either cannot decode."""
+    downsample = slide.level_downsamples[level]
+    (x, x_off), (y, y_off) = (
+        _aligned(near, size - side_px, downsample)
+        for near, size in zip((x, y), slide.level_sizes_px[level], strict=True)
+    )
+    try:
+        raw = jpeg.read(x, y, side_px, side_px)
+        reference = _openslide_region(slide, level, x, y, side_px, side_px)
+    except UnreadableSlide:
+        return None
+    most = 0 if x_off == y_off == 0 else 2
+    return bool(np.abs(raw.astype(int) - reference).max() <= most)
+
+
+def _aligned(near_px: int, stop_px: int, downsample: float) -> tuple[int, float]:
+    """The level pixel nearest to `near_px` that level-0 pixels hit, and by how much they miss it.
+
+    OpenSlide is asked in whole level-0 pixels and interpolates between those of a level 2.0003 times smaller.
+    """
+    pixels = np.arange(max(1, stop_px))
+    miss = np.abs(pixels - np.rint(pixels * downsample) / downsample)
+    hit = np.flatnonzero(miss < 0.002)
+    best = int(hit[np.abs(hit - near_px).argmin()])
+    return best, float(miss[best])

@@ -39,7 +39,7 @@ class TileGrid:
         x, y = self.origin_l0px
         return x + round(col * self.side_l0px), y + round(row * self.side_l0px)
 
-    def cell_at(self, x_l0px: float, y_l0px: float) -> tuple[int, int]:
-        """(row, col) of the cell that holds a pixel; it may lie outside the grid."""
+    def cell_at(self, x_l0px: int, y_l0px: int) -> tuple[int, int]:
+        """(row, col) of the cell that holds the middle of a pixel; it may lie outside the grid."""
         x, y = self.origin_l0px
-        return math.floor((y_l0px - y) / self.side_l0px), math.floor((x_l0px - x) / self.side_l0px)
+        return math.floor((y_l0px - y + 0.5) / self.side_l0px), math.floor((x_l0px - x + 0.5) / self.side_l0px)

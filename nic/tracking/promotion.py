@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import yaml
 from mlflow.tracking import MlflowClient
@@ -63,9 +64,24 @@ class Verdict:
         return not self.reasons
 
 
-def record_figures(version: RegisteredVersion, figures: Mapping[str, Figure]) -> None:
-    """Tag figures on a version, where the gates look for them."""
-    tag_version(version.name, version.version, {f"figure.{name}": json.dumps(asdict(f)) for name, f in figures.items()})
+class Measured(Protocol):
+    """What a stage has measured; nic.evaluation.metrics.Estimate is one."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+    @property
+    def n(self) -> int: ...
+
+
+def record_figures(version: RegisteredVersion, figures: Mapping[str, Measured], data: str) -> None:
+    """Tag figures on a version, where the gates look for them. data: digest of what they were measured on."""
+    kept = {name: Figure(f.value, f.n, data, f.low, f.high) for name, f in figures.items()}
+    tags = {f"figure.{name}": json.dumps(asdict(figure)) for name, figure in kept.items()}
+    tag_version(version.name, version.version, tags)
 
 
 def read_gates(path: Path) -> dict[str, Gate]:

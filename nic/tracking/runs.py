@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
+import pandas as pd
 from mlflow.entities import Run
+from mlflow.exceptions import ExecutionException
 from mlflow.tracking import MlflowClient
 
+from nic.errors import StageFailed
 from nic.tracking.digests import PROJECT, code_digest, digest, output_digest
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+    from matplotlib.figure import Figure
 
 RESULT_FILE = "result.json"
 
@@ -27,7 +31,16 @@ class StageRun:
     result: dict[str, Any] = field(default_factory=dict)
 
     def log(self, name: str, value: float, step: int = 0) -> None:
+        """A number, as training goes on."""
         mlflow.log_metric(name, value, step=step, run_id=self.run_id)
+
+    def log_figure(self, figure: "Figure", file: str) -> None:
+        """A picture, where the run's artifacts are looked at."""
+        mlflow.log_figure(figure, file)
+
+    def log_table(self, table: pd.DataFrame, file: str) -> None:
+        """A table as CSV among the run's artifacts."""
+        mlflow.log_text(table.to_csv(index=False), file)
 
 
 @contextmanager
@@ -73,15 +86,18 @@ class Finished:
 def run_or_reuse(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]) -> Finished:
     """The finished run with the same parameters, inputs and code, or else a new child run of the project.
 
-    Raises mlflow.exceptions.ExecutionException when the child fails; its own message stands above it on the console.
+    Raises StageFailed when the child fails; its own message stands above it on the console.
     """
     if finished := find_finished(stage_key(stage, config, inputs)):
         mlflow.set_tag(f"nic.reused.{stage}.{finished.info.run_id}", "true")
         return Finished(finished.info.run_id, _result(finished), True, 0.0)
     parameters = {name: str(value) for name, value in asdict(config).items()}
-    submitted = mlflow.projects.run(  # type: ignore[no-untyped-call]
-        str(PROJECT), entry_point=stage, parameters=parameters, env_manager="local"
-    )
+    try:
+        submitted = mlflow.projects.run(  # type: ignore[no-untyped-call]
+            str(PROJECT), entry_point=stage, parameters=parameters, env_manager="local"
+        )
+    except ExecutionException as error:
+        raise StageFailed(f"{stage}: {error}; mend what it says above and start again, finished stages are kept") from error
     run = MlflowClient().get_run(submitted.run_id)
     seconds = (run.info.end_time - run.info.start_time) / 1000
     return Finished(submitted.run_id, _result(run), False, seconds)

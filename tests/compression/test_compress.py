@@ -1,16 +1,19 @@
 """Compression loses no slide and no cell, and never takes a half-written file for a finished one."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from conftest import PixelEncoder, tissue_image, write_slide
+from conftest import PixelEncoder, spoil_tile, tissue_image, write_slide
+from numpy.typing import NDArray
 
 from nic.compression.compress import compress_cohort, compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.encoder.spec import EncoderSpec
-from nic.errors import CodesError, NoTissue
+from nic.errors import CodesError, NoTissue, TooManyFailedCells
 from nic.slides.slide import SlideSource, find_slides
 
 
@@ -109,6 +112,103 @@ def test_another_encoder_or_another_slide_is_compressed_anew(tmp_path: Path, pix
     assert compress_cohort([source(path)], Other(), out).done == ["a"]
 
 
+def test_another_resolution_or_tissue_share_is_compressed_anew(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
+    path, out = write_slide(tmp_path / "a.tif", tissue_image(700, 600)), tmp_path / "codes"
+    compress_cohort([source(path)], pixel_encoder, out)
+    assert compress_cohort([source(path)], pixel_encoder, out, min_tissue=0.9).done == ["a"]
+    finer = SlideSource("a", path, mpp=0.4)
+    assert compress_cohort([finer], pixel_encoder, out, min_tissue=0.9).done == ["a"]
+    assert compress_cohort([finer], pixel_encoder, out, min_tissue=0.9).reused == ["a"]
+
+
+def test_a_slide_that_is_refused_leaves_no_older_file_behind(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
+    path, out = write_slide(tmp_path / "a.tif", tissue_image(700, 600)), tmp_path / "codes"
+    compress_cohort([source(path)], pixel_encoder, out)
+    write_slide(path, np.full((600, 700, 3), 242, np.uint8))
+    assert [r.reason for r in compress_cohort([source(path)], pixel_encoder, out).refused] == ["NoTissue"]
+    assert sorted(p.name for p in out.iterdir()) == ["refused.csv"]
+
+
+def test_cells_that_cannot_be_decoded_are_marked_and_too_many_refuse_the_slide(
+    tmp_path: Path, pixel_encoder: PixelEncoder
+) -> None:
+    path = write_slide(tmp_path / "a.tif", tissue_image(1024, 1024), downsamples=(1,))
+    whole = compress_slide(source(path), pixel_encoder)
+    for index in (3 * 8 + 3, 4 * 8 + 5):  # 8 TIFF tiles of 128 px a row
+        spoil_tile(path, index)
+    slide = compress_slide(source(path), pixel_encoder)
+    assert np.argwhere(slide.failed).tolist() == [[3, 3], [4, 5]]
+    assert np.array_equal(slide.valid, whole.valid & ~slide.failed)
+    assert np.array_equal(slide.dense()[:, slide.valid], whole.dense()[:, slide.valid])
+    for index in range(2 * 8, 4 * 8):
+        spoil_tile(path, index)
+    with pytest.raises(TooManyFailedCells, match=r"a: \d+ of \d+ tissue tiles cannot be decoded"):
+        compress_slide(source(path), pixel_encoder)
+
+
+def test_two_slides_never_share_a_file(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
+    one, other = (write_slide(tmp_path / f"{name}.tif", tissue_image(700, 600)) for name in ("a", "b"))
+    sources = [SlideSource("x", one), SlideSource("x", other)]
+    with pytest.raises(CodesError, match=r"x\.h5: wanted for two slides"):
+        compress_cohort(sources, pixel_encoder, tmp_path / "codes")
+    assert compress_cohort([sources[0]] * 2, pixel_encoder, tmp_path / "codes").done == ["x"]
+
+
+def test_an_encoder_that_breaks_ends_the_run_and_what_was_done_stays(
+    tmp_path: Path, pixel_encoder: PixelEncoder
+) -> None:
+    for name in "abcdef":
+        write_slide(tmp_path / f"{name}.tif", tissue_image(700, 600, seed=ord(name)))
+
+    class Breaking(PixelEncoder):
+        calls = 0
+
+        def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+            self.calls += 1
+            if self.calls > 2:
+                raise MemoryError
+            return super().encode(tiles)
+
+    sources, out = find_slides(tmp_path), tmp_path / "codes"
+    with pytest.raises(MemoryError):
+        compress_cohort(sources, Breaking(), out)
+    kept = len(list(out.glob("*.h5")))
+    report = compress_cohort(sources, pixel_encoder, out)
+    assert (len(report.reused), len(report.done)) == (kept, 6 - kept)
+    assert kept > 0
+
+
+def test_codes_that_are_not_finite_are_not_written(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
+    slide = compress_slide(source(write_slide(tmp_path / "a.tif", tissue_image(700, 600))), pixel_encoder)
+    broken = replace(slide, codes=np.where(np.arange(48) == 3, np.float16(np.inf), slide.codes))
+    with pytest.raises(CodesError, match="a: codes are not finite"):
+        broken.save(tmp_path / "a.h5")
+    with pytest.raises(CodesError, match="order"):
+        replace(slide, row=slide.row[::-1], col=slide.col[::-1]).save(tmp_path / "a.h5")
+    assert not (tmp_path / "a.h5").exists()
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda file: file.attrs.__delitem__("encoder"), "encoder"),
+        (lambda file: file["row"].__setitem__(0, 10_000), "outside the grid"),
+        (lambda file: file["features"].__setitem__(0, np.nan), "not finite"),
+        (lambda file: file.attrs.__setitem__("rows", 3), "do not fit"),
+        (lambda file: file.attrs.__setitem__("encoder", "{}"), "encoder spec"),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_is_wrong(
+    tmp_path: Path, pixel_encoder: PixelEncoder, damage: Callable[[h5py.File], None], said: str
+) -> None:
+    path = tmp_path / "a.h5"
+    compress_slide(source(write_slide(tmp_path / "a.tif", tissue_image(700, 600))), pixel_encoder).save(path)
+    with h5py.File(path, "a") as file:
+        damage(file)
+    with pytest.raises(CodesError, match=rf"a\.h5: .*{said}"):
+        CompressedSlide.load(path)
+
+
 def test_a_file_that_is_no_compressed_slide_is_named(tmp_path: Path) -> None:
     (tmp_path / "odd.h5").write_bytes(b"nothing")
     with pytest.raises(CodesError, match=r"odd\.h5"):
@@ -116,15 +216,26 @@ def test_a_file_that_is_no_compressed_slide_is_named(tmp_path: Path) -> None:
 
 
 def test_three_formats_of_one_real_slide_give_one_grid(shared_data: Path, pixel_encoder: PixelEncoder) -> None:
-    found = {}
-    for s in find_slides(shared_data / "wsi"):
-        if "CMU" in s.slide_id:
-            found[s.slide_id] = compress_slide(s, pixel_encoder)
-    svs = found.pop("CMU-1-Small-Region")
-    assert len(found) == 2
-    for other in found.values():
-        assert other.grid == svs.grid
-        assert np.array_equal(other.valid, svs.valid)
-        assert np.abs(other.codes.astype(float) - svs.codes).max() < 0.02
-    dicom = found["derived_CMU-1-Small-Region_dicom"]
-    assert np.array_equal(dicom.codes, svs.codes)
+    found = {
+        s.slide_id: compress_slide(s, pixel_encoder) for s in find_slides(shared_data / "wsi") if "CMU" in s.slide_id
+    }
+    svs, dicom = found["CMU-1-Small-Region"], found["derived_CMU-1-Small-Region_dicom"]
+    tiff = found["derived_CMU-1-Small-Region_pyramid"]
+    assert svs.grid == dicom.grid == tiff.grid
+    assert (svs.reader, dicom.reader, tiff.reader) == ("jpeg tiles", "openslide", "jpeg tiles")
+    assert np.array_equal(svs.valid, dicom.valid)
+    assert np.array_equal(svs.codes, dicom.codes)
+    both = svs.valid & tiff.valid  # the TIFF's mask comes of its own coarser levels
+    assert both.sum() >= 0.99 * (svs.valid | tiff.valid).sum()
+    assert np.abs(svs.dense()[:, both] - tiff.dense()[:, both]).max() < 0.02
+
+
+def test_a_coarse_level_is_recorded_with_both_figures(
+    shared_data: Path, tmp_path: Path, pixel_encoder: PixelEncoder
+) -> None:
+    (refusal,) = compress_cohort(
+        [source(shared_data / "wsi" / "camelyon_lowres_level.dcm")], pixel_encoder, tmp_path
+    ).refused
+    assert refusal.reason == "ResolutionTooLow"
+    assert "28.97 um/px" in refusal.evidence
+    assert "0.5 um/px" in refusal.evidence

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from nic.errors import StudyError
 from nic.phantom.liver import (
     GAP_UM,
     LOOSE,
@@ -83,3 +84,9 @@ def test_the_same_seed_gives_the_same_layout() -> None:
     first, again, other = (layout(4, 2, 100.0, seed) for seed in (5, 5, 6))
     np.testing.assert_array_equal(truth_map(first), truth_map(again))
     assert (truth_map(first) != truth_map(other)).any()
+
+
+def test_a_slide_too_small_for_its_objects_is_refused() -> None:
+    slide = LiverSlide("L7-1", "aspen", 12, 5, 3, 110.0, 500.0, 1.0)
+    with pytest.raises(StudyError, match="L7-1: 12 cells"):
+        liver_layout(slide, np.random.default_rng(0))

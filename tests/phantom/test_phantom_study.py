@@ -18,9 +18,7 @@ from nic.phantom.liver import LiverSlide
 from nic.phantom.pyramid import write_pyramid
 from nic.phantom.study import PhantomConfig, PhantomStudy, draw_breast, draw_liver, make_phantom
 
-CONFIG = PhantomConfig(
-    seed=5, breast_train=1, breast_external=1, liver_train=1, liver_external=1, tiles_per_task=36
-)
+CONFIG = PhantomConfig(seed=5, breast_train=1, breast_external=1, liver_train=1, liver_external=1, tiles_per_task=36)
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,11 @@
 """Tiles: at the exact um/px by brute force, from the right level, with OpenSlide's pixels, and none lost."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tissue_image, write_slide
+from conftest import spoil_tile, tissue_image, write_slide
 from numpy.typing import NDArray
 
 from nic.errors import ResolutionTooLow
@@ -78,12 +79,31 @@ def test_raw_jpeg_tiles_are_openslides_pixels(tmp_path: Path, shared_data: Path)
             assert np.array_equal(found, slide.read_region(130, 77, 0, 500, 400))
 
 
-def test_a_cell_that_cannot_be_decoded_fails_alone(tmp_path: Path) -> None:
-    path = write_slide(tmp_path / "a.tif", tissue_image(1024, 1024), downsamples=(1,))
+def test_what_is_not_jpeg_is_read_by_openslide(tmp_path: Path) -> None:
+    image = tissue_image(900, 700)
+    path = write_slide(tmp_path / "a.tif", image, compression="deflate")
+    with Slide.open(SlideSource("a", path)) as slide:
+        grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, 64, 1.0)
+        assert TileReader(slide, grid, 0.5).way == "openslide"
+        for (row, col), tile in read(slide, grid).items():
+            if tile is not None and row < 5 and col < 7:
+                assert np.abs(averaged(image, col * 128, row * 128, 128, 64) - tile).max() <= 0.51
+
+
+def test_a_level_whose_size_is_no_whole_fraction_is_still_read_raw(shared_data: Path) -> None:
+    """OpenSlide interpolates there, because its downsample of 2.0003 falls between the pixels."""
+    with Slide.open(SlideSource("a", shared_data / "wsi" / "derived_CMU-1-Small-Region_pyramid.tiff")) as slide:
+        reader = TileReader(slide, TileGrid.covering(slide.bounds_l0px, slide.mpp, 32, 2.0), 1.0)
+        assert (reader.level, reader.way) == (1, "jpeg tiles")
+
+
+@pytest.mark.parametrize(("compression", "kept"), [("jpeg", 0.5), ("jpeg", 0), ("deflate", 0)])
+def test_a_cell_that_cannot_be_decoded_fails_alone(tmp_path: Path, compression: str, kept: float) -> None:
+    path = write_slide(tmp_path / "a.tif", tissue_image(1024, 1024), downsamples=(1,), compression=compression)
     with Slide.open(SlideSource("a", path)) as slide:
         grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, 64, 1.0)
         whole = read(slide, grid)
-    _spoil_jpeg_tile(path, index=27)  # 8 JPEG tiles of 128 px a row: row 3, column 3; tiles are 128 px too
+    spoil_tile(path, 27, kept)  # 8 TIFF tiles of 128 px a row: row 3, column 3; grid cells are 128 px too
     with Slide.open(SlideSource("a", path)) as slide:
         spoilt = read(slide, grid)
     assert [cell for cell, tile in spoilt.items() if tile is None] == [(3, 3)]
@@ -93,15 +113,30 @@ def test_a_cell_that_cannot_be_decoded_fails_alone(tmp_path: Path) -> None:
             assert np.array_equal(tile, whole[cell])
 
 
-def _spoil_jpeg_tile(path: Path, index: int) -> None:
-    import tifffile
+def test_any_cells_come_in_order_and_in_full_batches(tmp_path: Path) -> None:
+    path = write_slide(tmp_path / "a.tif", tissue_image(3000, 600), 0.2425)
+    with Slide.open(SlideSource("a", path)) as slide:
+        grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, 64, 1.0)
+        every = read(slide, grid)
+        rows, cols = np.array([2, 0, 0, 1, 0, 2]), np.array([11, 9, 0, 5, 1, 0])
+        reader = TileReader(slide, grid, 0.5)
+        batches = list(reader.batches(rows, cols, batch_size=4, threads=3))
+        assert [len(batch) for batch in batches] == [4, 2]
+        cells = [(int(r), int(c)) for batch in batches for r, c in zip(batch.row, batch.col, strict=True)]
+        assert cells == sorted(zip(rows.tolist(), cols.tolist(), strict=True))
+        for tile, cell in zip((tile for batch in batches for tile in batch.tiles), cells, strict=True):
+            assert np.array_equal(tile, every[cell])
+        assert list(reader.batches(rows[:0], cols[:0])) == []
 
-    with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
-        offset, count = page.dataoffsets[index], page.databytecounts[index]
-    content = bytearray(path.read_bytes())
-    content[offset : offset + count] = b"\xff\xd8" + bytes(count - 2)
-    path.write_bytes(content)
+
+def test_a_grid_begins_where_the_bounds_do(tmp_path: Path) -> None:
+    image = tissue_image(900, 700)
+    path = write_slide(tmp_path / "a.tif", image, compression="deflate", downsamples=(1,))
+    with Slide.open(SlideSource("a", path)) as whole:
+        slide = replace(whole, bounds_l0px=(101, 57, 700, 600))
+        tile = read(slide, TileGrid.covering(slide.bounds_l0px, slide.mpp, 64, 1.0))[2, 3]
+        assert tile is not None
+        assert np.abs(averaged(image, 101 + 3 * 128, 57 + 2 * 128, 128, 64) - tile).max() <= 0.51
 
 
 def test_area_weights_of_a_whole_ratio_are_plain_means() -> None:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import tissue_image, write_slide
+from conftest import spoil_tile, tissue_image, write_slide
 
 from nic.errors import ImplausibleResolution, MissingResolution, UnreadableSlide
+from nic.slides.resolution import resolution
 from nic.slides.slide import Slide, SlideSource, find_slides
 
 
@@ -33,6 +34,35 @@ def test_no_resolution_is_an_error_that_says_the_remedy(tmp_path: Path) -> None:
 def test_an_impossible_resolution_is_said(tmp_path: Path) -> None:
     with pytest.raises(ImplausibleResolution, match=r"tenfold\.tif: 0\.02"):
         opened(write_slide(tmp_path / "tenfold.tif", tissue_image(400, 300), mpp=0.02))
+
+
+def test_the_resolution_is_found_in_tiff_tags() -> None:
+    inches = {"tiff.ResolutionUnit": "inch", "tiff.XResolution": "50800", "tiff.YResolution": "50800"}
+    assert resolution("a", None, inches) == 0.5
+    with pytest.raises(MissingResolution):
+        resolution("a", None, {**inches, "tiff.ResolutionUnit": "none"})
+    with pytest.raises(ImplausibleResolution, match="352"):  # the 72 dpi of a photograph
+        resolution("a", None, {**inches, "tiff.XResolution": "72", "tiff.YResolution": "72"})
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"openslide.mpp-x": "0.25", "openslide.mpp-y": "0.26"},
+        {"openslide.mpp-x": "0.25", "openslide.mpp-y": "0.25", "openslide.objective-power": "10"},
+        {"openslide.mpp-x": "2.5", "openslide.mpp-y": "2.5", "openslide.objective-power": "40"},
+    ],
+)
+def test_figures_that_contradict_one_another_are_said_unless_the_true_one_is_given(odd: dict[str, str]) -> None:
+    with pytest.raises(ImplausibleResolution, match=r"odd\.svs.*mpp="):
+        resolution("odd.svs", None, odd)
+    assert resolution("odd.svs", 0.25, odd) == 0.25
+
+
+@pytest.mark.parametrize("given", [0.0, -0.5, 250.0, float("nan")])
+def test_a_given_resolution_must_be_a_microscopes(given: float) -> None:
+    with pytest.raises(ImplausibleResolution, match="was given"):
+        resolution("a.svs", given, {})
 
 
 @pytest.mark.parametrize("content", [b"", b"not a slide at all", b"II*\0" + bytes(50)])
@@ -76,10 +106,25 @@ def test_a_folder_of_real_slides_holds_four(shared_data: Path) -> None:
         "derived_CMU-1-Small-Region_dicom",
         "derived_CMU-1-Small-Region_pyramid",
     }
-    with Slide.open(SlideSource("dicom", found["derived_CMU-1-Small-Region_dicom"])) as dicom:
-        with Slide.open(SlideSource("svs", found["CMU-1-Small-Region"])) as svs:
-            assert dicom.size_l0px == svs.size_l0px == (2220, 2967)
-            assert np.array_equal(dicom.read_region(500, 500, 0, 64, 64), svs.read_region(500, 500, 0, 64, 64))
+    dicom_source = SlideSource("dicom", found["derived_CMU-1-Small-Region_dicom"])
+    svs_source = SlideSource("svs", found["CMU-1-Small-Region"])
+    with Slide.open(dicom_source) as dicom, Slide.open(svs_source) as svs:
+        assert dicom.size_l0px == svs.size_l0px == (2220, 2967)
+        assert np.array_equal(dicom.read_region(500, 500, 0, 64, 64), svs.read_region(500, 500, 0, 64, 64))
+
+
+def test_slides_beside_dicom_files_are_not_lost(tmp_path: Path, shared_data: Path) -> None:
+    dicom = shared_data / "wsi" / "derived_CMU-1-Small-Region_dicom"
+    first = dicom / "volume_none_139x186.dcm"
+    lone = shared_data / "wsi" / "camelyon_lowres_level.dcm"
+    for file in (first, lone):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    assert [s.slide_id for s in find_slides(tmp_path)] == ["camelyon_lowres_level", "volume_none_139x186"]
+    write_slide(tmp_path / "a.tif", tissue_image(200, 200))
+    assert [s.slide_id for s in find_slides(tmp_path)] == ["a", "camelyon_lowres_level", "volume_none_139x186"]
+    assert [s.slide_id for s in find_slides(lone)] == ["camelyon_lowres_level"]
+    assert [(s.slide_id, s.path) for s in find_slides(dicom)] == [(dicom.name, dicom)]
+    assert len(find_slides(shared_data / "wsi" / "*")) == 4
 
 
 def test_a_glob_finds_slides_and_nothing_found_is_an_error(tmp_path: Path) -> None:
@@ -93,5 +138,42 @@ def test_a_glob_finds_slides_and_nothing_found_is_an_error(tmp_path: Path) -> No
 def test_two_slides_of_one_name_are_refused(tmp_path: Path) -> None:
     for name in ("a.tif", "a.tiff"):
         write_slide(tmp_path / name, tissue_image(200, 200))
-    with pytest.raises(UnreadableSlide, match=r"a\.tif and a\.tiff"):
+    with pytest.raises(UnreadableSlide, match=r"/a\.tif and .*/a\.tiff"):
         find_slides(tmp_path)
+
+
+def test_an_error_in_one_place_does_not_spoil_the_others(tmp_path: Path) -> None:
+    path = write_slide(tmp_path / "a.tif", tissue_image(512, 512), downsamples=(1,))
+    spoil_tile(path, index=5)  # 4 x 4 tiles of 128 px
+    with opened(path) as slide:
+        for _ in range(2):
+            with pytest.raises(UnreadableSlide, match=r"a: cannot decode at \(130, 130\)"):
+                slide.read_region(130, 130, 0, 64, 64)
+            assert slide.read_region(300, 300, 0, 64, 64).mean() < 240
+
+
+def test_an_overview_shows_what_can_be_decoded_and_says_what_cannot(tmp_path: Path) -> None:
+    image = tissue_image(2048, 1250)
+    path = write_slide(tmp_path / "a.tif", image, downsamples=(1,))
+    with opened(path) as slide:
+        whole, unreadable = slide.overview(256)
+        assert whole.shape == (157, 256, 3)
+        assert not unreadable.any()
+        averaged = image[:1248].reshape(156, 8, 256, 8, 3).mean((1, 3))
+        assert np.abs(whole[:156] - averaged).mean() < 1
+    spoil_tile(path, index=16 * 5 + 7)
+    with opened(path) as slide:
+        partial, unreadable = slide.overview(256)
+        assert 0 < unreadable.sum() <= 32 * 32
+        assert unreadable[5 * 16 + 8, 7 * 16 + 8]
+        assert np.array_equal(partial[~unreadable], whole[~unreadable])
+
+
+def test_lower_levels_of_other_colours_are_not_believed(tmp_path: Path, shared_data: Path) -> None:
+    """The lower levels of this DICOM are not decoded in their true colours, and some not at all."""
+    found = {s.slide_id: s for s in find_slides(shared_data / "wsi")}
+    with (
+        Slide.open(found["derived_CMU-1-Small-Region_dicom"]) as dicom,
+        Slide.open(found["CMU-1-Small-Region"]) as svs,
+    ):
+        assert np.array_equal(dicom.thumbnail(200), svs.thumbnail(200))

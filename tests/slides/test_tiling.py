@@ -27,10 +27,12 @@ def test_origins_are_rounded_one_by_one_so_that_nothing_drifts(mpp: float, col: 
 
 
 @given(mpps, st.integers(0, 700), st.integers(0, 700))
-def test_the_middle_of_a_cell_lies_in_that_cell(mpp: float, row: int, col: int) -> None:
+def test_every_pixel_of_a_cell_lies_in_that_cell(mpp: float, row: int, col: int) -> None:
     g = grid(mpp, (301, 77, 100_000, 100_000))
     x, y = g.cell_origin_l0px(row, col)
-    assert g.cell_at(x + g.side_l0px / 2, y + g.side_l0px / 2) == (row, col)
+    beyond_x, beyond_y = g.cell_origin_l0px(row + 1, col + 1)
+    assert g.cell_at(x, y) == (row, col)
+    assert g.cell_at(beyond_x - 1, beyond_y - 1) == (row, col)
 
 
 @given(mpps, st.integers(1, 50_000), st.integers(1, 50_000))

@@ -22,6 +22,29 @@ def test_glass_noise_and_a_black_border_are_no_tissue() -> None:
     assert tissue_mask(glass).mean() < 0.01
 
 
+def test_tissue_without_glass_is_tissue_throughout() -> None:
+    """Otsu alone would take the paler half for glass."""
+    image = tissue_image(900, 900)[150:-150, 150:-150]
+    assert tissue_mask(image).all()
+
+
+def test_dust_is_dropped_and_gaps_in_tissue_are_filled() -> None:
+    image = np.full((300, 300, 3), 242, np.uint8)
+    image[100:250, 100:250] = (200, 120, 170)
+    image[20:26, 20:26] = (200, 120, 170)  # dust
+    image[150:160, 150:160] = 242  # a lumen
+    image[200:230, 200:230] = 242  # a tear
+    mask = tissue_mask(image)
+    assert not mask[:60, :60].any()
+    assert mask[145:165, 145:165].all()
+    assert not mask[205:225, 205:225].any()
+
+
+def test_nothing_lit_is_no_tissue() -> None:
+    assert not tissue_mask(np.zeros((50, 60, 3), np.uint8)).any()
+    assert not tissue_mask(np.full((50, 60, 3), 128, np.uint8)).any()
+
+
 def by_pixel(mask: NDArray[np.bool_], grid: TileGrid, row: int, col: int) -> float:
     """Share of a cell by counting, where a cell's side is a whole number of mask pixels."""
     side = round(grid.side_l0px)

@@ -8,9 +8,9 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from nic.errors import RegistryError, UnknownModel
+from nic.evaluation.metrics import Estimate
 from nic.tracking.promotion import (
     PATIENT_LINEAGE,
-    Figure,
     Gate,
     promote,
     read_gates,
@@ -45,7 +45,7 @@ def version(client: MlflowClient, value: float, low: float = 0.2, data: str = "c
     made = client.create_model_version(NAME, source="file:///nowhere/model")
     tag_version(NAME, str(made.version), dict.fromkeys(PATIENT_LINEAGE, "known"))
     found = find_version(f"models:/{NAME}/{made.version}")
-    record_figures(found, {"external.spearman": Figure(value, n=60, data=data, low=low, high=0.9)})
+    record_figures(found, {"external.spearman": Estimate("spearman", value, low, 0.9, 0.95, 60, 0.0)}, data)
     return found
 
 

@@ -1,0 +1,80 @@
+"""A registered model on patients it has not seen: figures with intervals, tagged on the version for the gates."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from entrypoints.cli import launch
+from entrypoints.predictions import figure_of, map_of, table_of
+from nic.evaluation.metrics import METRICS, estimate
+from nic.patients.cohort import read_cohort
+from nic.patients.predictor import PatientModel, predict_cohort
+from nic.study import read_study
+from nic.tracking.digests import digest, folder_digest
+from nic.tracking.promotion import record_figures
+from nic.tracking.registry import find_version, graph_file
+from nic.tracking.runs import stage_run
+
+
+@dataclass(frozen=True)
+class Config:
+    study: Path
+    """Study file that names the endpoint and its cohort."""
+    endpoint: str
+    """Which endpoint of the study."""
+    codes: Path
+    """Folder of compressed slides, made by the model's own encoder."""
+    model: str
+    """Registered model: models:/nic-<endpoint>/<version> or models:/nic-<endpoint>@champion."""
+    split: Literal["train", "external"] = "external"
+    """Which part of the cohort."""
+    seed: int = 0
+    """Seed of the patient bootstrap."""
+
+
+def inputs(config: Config) -> dict[str, str]:
+    study = read_study(config.study)
+    cohort = read_cohort(study.cohorts[study.endpoint(config.endpoint).cohort])
+    codes = folder_digest(config.codes, "*.h5")
+    return {"cohort": cohort.digest, "codes": codes, "model": find_version(config.model).uri}
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Measure a registered model on one part of a cohort, beside the oracle where the truth is known."""
+    study = read_study(config.study)
+    entry = study.endpoint(config.endpoint)
+    cohort = read_cohort(study.cohorts[entry.cohort])
+    with stage_run("evaluate", config, inputs(config)) as stage:
+        version = find_version(config.model)
+        model = PatientModel(graph_file(config.model, "patient"))
+        labelled = cohort.labelled(entry.endpoint, config.split)
+        answers = predict_cohort(model, labelled.patients, config.codes)
+        answered = np.array([answer is not None for answer in answers])
+        labelled = labelled.take(answered)
+        scores = np.array([answer.prediction for answer in answers if answer is not None])
+        metric, truth = METRICS[entry.kind], labelled.targets.arrays
+        found = estimate(metric, truth, scores, seed=config.seed)
+        table = table_of(labelled, scores)
+        patients_digest = digest({"cohort": cohort.digest, "patients": list(table["patient"])})
+        record_figures(version, {f"{config.split}.{found.name}": found}, data=patients_digest)
+        stage.log(f"{config.split}.{found.name}", found.value)
+        stage.log_table(table, f"{config.split}.csv")
+        title = f"{entry.name}, {config.split}"
+        stage.log_figure(figure_of(labelled.targets, scores, found, title, model.spec.median), "result.png")
+        for place in (scores.argmin(), scores.argmax()):
+            patient, answer = labelled.patients[place], [a for a in answers if a][place]
+            stage.log_figure(map_of(patient, answer, config.codes), f"maps/{patient.patient_id}.png")
+        oracle = ""
+        if study.truth:
+            known = pd.read_csv(study.truth).set_index("patient")[f"oracle_{entry.name.replace('-', '_')}"]
+            oracle = str(estimate(metric, truth, known.loc[table["patient"]].to_numpy(float), seed=config.seed))
+        print(f"{version.uri}: {config.split} {found.name} {found}, n = {found.n}; without codes: {(~answered).sum()}")
+        stage.result.update(metric=found.name, external=str(found), oracle=oracle, n=found.n)
+    return stage.result
+
+
+if __name__ == "__main__":
+    launch(run, Config)

@@ -1,0 +1,101 @@
+"""Step 3: train an ensemble on compressed slides for one endpoint and register it as a model that takes slides."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from entrypoints.cli import launch
+from entrypoints.predictions import figure_of, table_of
+from nic.encoder.onnx import OnnxEncoder
+from nic.errors import ForeignCodes
+from nic.evaluation.metrics import METRICS, estimate
+from nic.patients.cohort import read_cohort
+from nic.patients.crops import gather_cells
+from nic.patients.export import export_ensemble
+from nic.patients.training import fit_folds
+from nic.study import read_study
+from nic.tracking.digests import folder_digest
+from nic.tracking.promotion import record_figures
+from nic.tracking.registry import encoder_file, find_version, register_patient_model
+from nic.tracking.runs import lineage, stage_run
+
+
+@dataclass(frozen=True)
+class Config:
+    study: Path
+    """Study file that names the endpoint and its cohort."""
+    endpoint: str
+    """Which endpoint of the study."""
+    codes: Path
+    """Folder of compressed slides, as `compress` left it."""
+    encoder: str = "models:/nic-encoder@champion"
+    """Registered encoder that made the codes; it is served together with the model."""
+    folds: int = 5
+    """Networks of the ensemble; each is trained without one fold of the patients."""
+    epochs: int = 40
+    """Epochs of each network."""
+    learning_rate: float = 3e-3
+    """Peak of the one-cycle schedule."""
+    seed: int = 0
+    """Seed of folds, first weights, order, turns and bootstrap."""
+
+
+def inputs(config: Config) -> dict[str, str]:
+    study = read_study(config.study)
+    cohort = read_cohort(study.cohorts[study.endpoint(config.endpoint).cohort])
+    codes = folder_digest(config.codes, "*.h5")
+    return {"cohort": cohort.digest, "codes": codes, "encoder": find_version(config.encoder).uri}
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train an ensemble of grid networks for one endpoint, cross-validated by patient, and register it."""
+    study = read_study(config.study)
+    entry = study.endpoint(config.endpoint)
+    cohort = read_cohort(study.cohorts[entry.cohort])
+    with stage_run("train_patients", config, inputs(config)) as stage:
+        labelled = cohort.labelled(entry.endpoint, "train")
+        gathered = gather_cells(labelled.patients, config.codes)
+        labelled = labelled.take(gathered.found)
+        encoder, encoder_graph = find_version(config.encoder), encoder_file(config.encoder)
+        if OnnxEncoder(encoder_graph).spec.sha256 != gathered.encoder.sha256:
+            raise ForeignCodes(f"{config.codes.name}: not made by {encoder.uri}; compress the cohort with that encoder")
+        ensemble = fit_folds(
+            gathered.cells,
+            labelled.targets,
+            folds=config.folds,
+            epochs=config.epochs,
+            learning_rate=config.learning_rate,
+            seed=config.seed,
+            log=stage.log,
+        )
+        graph = config.codes.parent / f"{entry.model_name}.onnx"
+        difference = export_ensemble(
+            ensemble,
+            entry.endpoint,
+            labelled.targets,
+            cohort_digest=cohort.digest,
+            encoder=gathered.encoder,
+            encoder_version=f"{encoder.name}/{encoder.version}",
+            path=graph,
+        )
+        scores, fold = ensemble.out_of_fold, ensemble.fold
+        found = estimate(METRICS[entry.kind], labelled.targets.arrays, scores, seed=config.seed, fold=fold)
+        tags = lineage(
+            "train_patients",
+            cohort=cohort.digest,
+            encoder_version=f"{encoder.name}/{encoder.version}",
+            encoder_sha256=gathered.encoder.sha256,
+        )
+        version = register_patient_model(entry.model_name, encoder_graph, graph, tags)
+        record_figures(version, {f"cross_validated.{found.name}": found}, data=cohort.digest)
+        stage.log("parity", difference)
+        stage.log(f"cross_validated.{found.name}", found.value)
+        stage.log_table(table_of(labelled, scores).assign(fold=fold), "cross_validated.csv")
+        stage.log_figure(figure_of(labelled.targets, scores, found, f"{entry.name}, cross-validated"), "result.png")
+        print(f"{version.uri}: cross-validated {found.name} {found}; slides without codes: {len(gathered.missing)}")
+        stage.result.update(version=version.uri, metric=found.name, cross_validated=str(found))
+    return stage.result
+
+
+if __name__ == "__main__":
+    launch(run, Config)

@@ -1,0 +1,69 @@
+"""An ensemble of networks as one ONNX graph."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nic.encoder.spec import EncoderSpec
+from nic.onnx.export import export_graph
+from nic.patients.cohort import Endpoint
+from nic.patients.networks import GridCNN
+from nic.patients.spec import METADATA, PatientModelSpec
+from nic.patients.targets import Classes, Targets
+from nic.patients.training import Ensemble
+
+
+class _Ensemble(nn.Module):
+    def __init__(self, networks: Sequence[GridCNN]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, codes: Tensor, valid: Tensor) -> Tensor:
+        """codes [1, D, rows, cols], valid [1, 1, rows, cols] -> score maps [K, rows, cols]; 0 where not valid."""
+        return torch.cat([network(codes, valid) for network in self.networks])
+
+
+def export_ensemble(
+    ensemble: Ensemble,
+    endpoint: Endpoint,
+    targets: Targets,
+    *,
+    cohort_digest: str,
+    encoder: EncoderSpec,
+    encoder_version: str,
+    path: Path,
+) -> float:
+    """Write the graph with what it says of itself; the largest difference from torch.
+
+    targets: of the training patients. encoder, encoder_version: whose codes they were trained on. Raises ParityFailed
+    when graph and networks differ by more than 1e-4.
+    """
+    spec = PatientModelSpec(
+        endpoint=endpoint.name,
+        kind=endpoint.kind,
+        unit=endpoint.unit,
+        classes=targets.names if isinstance(targets, Classes) else (),
+        encoder_sha256=encoder.sha256,
+        encoder_version=encoder_version,
+        tile_um=encoder.tile_um,
+        folds=len(ensemble.networks),
+        cohort=cohort_digest,
+        patients=len(targets),
+        median=float(np.median(ensemble.out_of_fold)),
+    )
+    first = ensemble.networks[0]
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randn(1, 23, 19, encoder.code_size, generator=generator) * first.deviation + first.mean
+    valid = (torch.rand(1, 1, 23, 19, generator=generator) < 0.7).float()
+    places = {2: "rows", 3: "cols"}
+    return export_graph(
+        _Ensemble(ensemble.networks),
+        {"codes": codes.permute(0, 3, 1, 2) * valid, "valid": valid},
+        ["score_maps"],
+        {"codes": places, "valid": places},
+        {METADATA: spec.to_json()},
+        path,
+    )

@@ -1,0 +1,77 @@
+"""A patient model as it is served: an ONNX graph from codes to score maps, and numpy."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from nic.compression.compressed_slide import CompressedSlide
+from nic.errors import CodesError, ForeignCodes, NoTissue
+from nic.onnx.runtime import OnnxGraph
+from nic.patients.cohort import Patient
+from nic.patients.spec import METADATA, PatientModelSpec
+
+
+@dataclass(frozen=True)
+class PatientPrediction:
+    """A patient's answer.
+
+    prediction: in the endpoint's unit, a probability, or a log hazard (higher = dies earlier). uncertainty: deviation
+    over the folds' networks, on the same scale. score_maps: one [rows, cols] a slide, NaN where there is no code; their
+    mean over all cells is the prediction (its logit, for a class). tiles: cells behind it.
+    """
+
+    prediction: float
+    uncertainty: float
+    score_maps: tuple[NDArray[np.float32], ...]
+    tiles: int
+
+
+class PatientModel:
+    """An ensemble in one graph; threads may share it. Raises CodesError when the file is no patient model."""
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        self._graph = OnnxGraph(path, threads)
+        if METADATA not in self._graph.metadata:
+            raise CodesError(f"{path.name}: no {METADATA} metadata; wanted a patient model that nic exported")
+        self.spec = PatientModelSpec.from_json(self._graph.metadata[METADATA])
+
+    def predict(self, slides: Sequence[CompressedSlide]) -> PatientPrediction:
+        """The answer from all slides of one patient. Raises ForeignCodes, or NoTissue when no cell has a code."""
+        for slide in slides:
+            if slide.encoder.sha256 != self.spec.encoder_sha256:
+                raise ForeignCodes(
+                    f"{slide.slide_id}: codes of encoder {slide.encoder.sha256[:12]}, the model takes those of "
+                    f"{self.spec.encoder_version} ({self.spec.encoder_sha256[:12]}); compress the slide with that one"
+                )
+        tiles = sum(len(slide.codes) for slide in slides)
+        if not tiles:
+            raise NoTissue("no cell of the patient's slides has a code")
+        maps = [self._score_maps(slide) for slide in slides]  # [K, rows, cols] each
+        scores = sum(m.sum((1, 2), dtype=np.float64) for m in maps) / tiles  # [K]
+        mean, deviation = float(scores.mean()), float(scores.std())
+        if self.spec.kind == "classification":
+            probability = 1 / (1 + np.exp(-mean))
+            mean, deviation = probability, float((1 / (1 + np.exp(-scores))).std())
+        shown = tuple(np.where(s.valid, m.mean(0), np.nan) for s, m in zip(slides, maps, strict=True))
+        return PatientPrediction(mean, deviation, shown, tiles)
+
+    def _score_maps(self, slide: CompressedSlide) -> NDArray[np.float32]:
+        valid = slide.valid[None, None].astype(np.float32)
+        return self._graph.run(codes=slide.dense()[None], valid=valid)[0]
+
+
+def predict_cohort(model: PatientModel, patients: Sequence[Patient], codes: Path) -> list[PatientPrediction | None]:
+    """Answers in the order of the patients, from `codes`/<slide_id>.h5; None for a patient without a file.
+
+    A patient of whom some slides have no file is answered from the others.
+    """
+    answers: list[PatientPrediction | None] = []
+    for patient in tqdm(patients, desc="predict", unit="patient"):
+        files = [codes / f"{slide.slide_id}.h5" for slide in patient.slides]
+        slides = [CompressedSlide.load(file) for file in files if file.is_file()]
+        answers.append(model.predict(slides) if slides else None)
+    return answers

@@ -1,0 +1,45 @@
+"""What a patient model says of itself. Needs nothing beyond the standard library."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from nic.errors import CodesError
+
+METADATA = "nic.patient_model"
+"""Key of the spec in the graph's metadata."""
+
+
+@dataclass(frozen=True)
+class PatientModelSpec:
+    """Travels in the ONNX metadata of a patient model.
+
+    endpoint, kind, unit: what is answered. classes: (negative, positive) of a classification, else empty.
+    encoder_sha256, encoder_version: whose codes it takes. tile_um: side of a cell. folds: score maps in the graph.
+    cohort: digest of the training cohort. patients: how many it was trained on. median: of their out-of-fold answers,
+    where risk groups are split.
+    """
+
+    endpoint: str
+    kind: Literal["regression", "classification", "survival"]
+    unit: str
+    classes: tuple[str, ...]
+    encoder_sha256: str
+    encoder_version: str
+    tile_um: float
+    folds: int
+    cohort: str
+    patients: int
+    median: float
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "PatientModelSpec":
+        """Raises CodesError when a field is missing or unknown."""
+        try:
+            fields = json.loads(text)
+            return cls(**{**fields, "classes": tuple(fields["classes"])})
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise CodesError(f"patient model's spec is not readable: {error}; found {text[:120]!r}") from error

@@ -1,0 +1,125 @@
+"""A registered patient model, loaded as the server loads it: one answer a patient, whatever is wrong with a slide."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import tissue_image, write_slide
+
+from nic.compression.compress import compress_slide
+from nic.encoder.export import export_encoder
+from nic.encoder.network import TileEncoder
+from nic.encoder.onnx import OnnxEncoder
+from nic.patients.cohort import Endpoint
+from nic.patients.export import export_ensemble
+from nic.patients.networks import GridCNN
+from nic.patients.predictor import PatientModel
+from nic.patients.targets import Values
+from nic.patients.training import Ensemble
+from nic.slides.slide import SlideSource
+from nic.tracking.registry import RegisteredVersion, load_served, register_patient_model, serving_pins
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("served")
+    write_slide(folder / "a.tif", tissue_image(900, 800))
+    write_slide(folder / "b.tif", tissue_image(800, 900, seed=1), mpp=0.499)
+    write_slide(folder / "mute.tif", tissue_image(800, 900, seed=2), mpp=None)
+    (folder / "text.svs").write_text("no slide")
+    torch.manual_seed(0)
+    sample = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
+    spec, _ = export_encoder(TileEncoder(), "random", [], folder / "encoder.onnx", sample)
+    networks = tuple(GridCNN(spec.code_size).eval() for _ in range(2))
+    ensemble = Ensemble(networks, np.arange(4.0), np.array([0, 1, 0, 1]))
+    export_ensemble(
+        ensemble,
+        Endpoint("score", "regression", ("score",), "points"),
+        Values(np.arange(4.0)),
+        cohort_digest="0123456789abcdef",
+        encoder=spec,
+        encoder_version="nic-encoder/1",
+        path=folder / "patient.onnx",
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def version(folder: Path) -> Iterator[RegisteredVersion]:
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    experiment = mlflow.create_experiment("served", artifact_location=str(folder / "artifacts"))
+    with mlflow.start_run(experiment_id=experiment):
+        yield register_patient_model("nic-score", folder / "encoder.onnx", folder / "patient.onnx", {"nic.code": "x"})
+    mlflow.set_tracking_uri(before)
+
+
+def test_answers_are_those_of_the_graphs(folder: Path, version: RegisteredVersion) -> None:
+    slides = [str(folder / "a.tif"), str(folder / "b.tif"), str(folder / "b.tif")]
+    rows = pd.DataFrame({"slide": slides, "patient": ["P", "P", "Q"]})
+    answers = load_served(version.uri)(rows)
+    encoder, model = OnnxEncoder(folder / "encoder.onnx"), PatientModel(folder / "patient.onnx")
+    codes = [compress_slide(SlideSource(n, folder / f"{n}.tif"), encoder) for n in "ab"]
+    expected = [model.predict(codes), model.predict(codes[1:])]
+    assert list(answers["patient"]) == ["P", "Q"]
+    assert np.allclose(answers["prediction"], [e.prediction for e in expected], atol=1e-5)
+    assert list(answers["tiles"]) == [e.tiles for e in expected]
+    assert set(answers["status"]) == {"ok"}
+    assert set(answers["unit"]) == {"points"}
+    assert set(answers["model_version"]) == {version.version}
+    assert set(answers["encoder_version"]) == {"nic-encoder/1"}
+
+
+def test_the_mean_of_the_map_is_the_prediction(folder: Path) -> None:
+    encoder, model = OnnxEncoder(folder / "encoder.onnx"), PatientModel(folder / "patient.onnx")
+    answer = model.predict([compress_slide(SlideSource(n, folder / f"{n}.tif"), encoder) for n in "ab"])
+    cells = np.concatenate([m[~np.isnan(m)] for m in answer.score_maps])
+    assert len(cells) == answer.tiles
+    assert cells.mean() == pytest.approx(answer.prediction, abs=1e-5)
+
+
+def test_a_bad_slide_is_an_answer_with_its_reason(folder: Path, version: RegisteredVersion) -> None:
+    names = ["a.tif", "gone.svs", "text.svs", "mute.tif", "a.tif", "gone.svs"]
+    patients = [None, None, None, None, "P", "P"]
+    rows = pd.DataFrame({"slide": [str(folder / n) for n in names], "patient": patients})
+    answers = load_served(version.uri)(rows).set_index("patient")
+    assert list(answers["status"]) == ["ok", "refused", "refused", "refused", "partial"]
+    assert "no such file" in answers.loc["gone", "reason"]
+    assert "UnreadableSlide" in answers.loc["text", "reason"]
+    assert "MissingResolution" in answers.loc["mute", "reason"]
+    assert answers["prediction"].isna().sum() == 3
+    assert answers.loc["a", "prediction"] == answers.loc["P", "prediction"]
+    assert not answers["reason"].str.contains(str(folder)).any()
+
+
+def test_a_resolution_given_with_the_row_is_obeyed(folder: Path, version: RegisteredVersion) -> None:
+    rows = pd.DataFrame({"slide": [str(folder / "mute.tif")], "mpp": [0.5]})
+    assert list(load_served(version.uri)(rows)["status"]) == ["ok"]
+
+
+def test_serving_imports_neither_torch_nor_a_pickle(folder: Path, version: RegisteredVersion) -> None:
+    code = (
+        "import json, sys, pandas as pd, mlflow\n"
+        f"mlflow.set_tracking_uri({mlflow.get_tracking_uri()!r})\n"
+        f"answers = mlflow.pyfunc.load_model({version.uri!r}).predict(pd.DataFrame({{'slide': [sys.argv[1]]}}))\n"
+        "print(json.dumps([answers['status'][0], [m for m in ('torch', 'lightning', 'optuna') if m in sys.modules]]))"
+    )
+    environment = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder / "a.tif")], capture_output=True, text=True, check=True, env=environment
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == ["ok", []]
+
+
+def test_a_served_model_pins_what_it_needs_and_no_torch() -> None:
+    pins = serving_pins()
+    assert all("==" in pin for pin in pins)
+    assert not any(pin.startswith(("torch", "lightning", "optuna", "kornia")) for pin in pins)
+    assert {"mlflow", "numpy", "openslide-python", "h5py"} <= {pin.split("==")[0] for pin in pins}

@@ -1,0 +1,183 @@
+"""A cohort is read whole or refused with file, row and column; nobody is lost in silence."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nic.errors import (
+    CohortError,
+    ConflictingLabels,
+    EmptyCohort,
+    EndpointError,
+    NoEvents,
+    OneClass,
+    PatientInTwoParts,
+    UnknownColumn,
+)
+from nic.patients.cohort import Cohort, Endpoint, read_cohort
+from nic.patients.targets import Classes, Survival, Values
+
+HEADER = "patient,slide,split,site,mpp,score,pattern,time_months,event"
+ROWS = (
+    "007,slides/a.svs,train,utrecht,,0.5,replacement,12,1",
+    "007,slides/b.svs,train,delft,0.25,0.5,replacement,12,1",
+    "8,slides/c.svs,train,utrecht,,-0.25,desmoplastic,30.5,false",
+    "9,slides/d.svs,external,leiden,,,desmoplastic,3,True",
+    "10,slides/e.svs,external,leiden,,1e-1,replacement,3,0",
+)
+SCORE = Endpoint("score", "regression", ("score",), "points")
+PATTERN = Endpoint("pattern", "classification", ("pattern",), positive="desmoplastic")
+SURVIVAL = Endpoint("survival", "survival", ("time_months", "event"))
+
+
+def cohort(folder: Path, *rows: str, header: str = HEADER) -> Cohort:
+    path = folder / "liver.csv"
+    path.write_text("\n".join([header, *(rows or ROWS)]) + "\n")
+    return read_cohort(path)
+
+
+def test_patients_keep_their_names_slides_and_sites(tmp_path: Path) -> None:
+    first = cohort(tmp_path).patients[0]
+    assert (first.patient_id, first.split, first.site) == ("007", "train", "delft+utrecht")
+    assert [s.slide_id for s in first.slides] == ["a", "b"]
+    assert [s.mpp for s in first.slides] == [None, 0.25]
+    assert first.slides[0].path == tmp_path / "slides" / "a.svs"
+
+
+def test_each_kind_of_endpoint_gives_its_arrays(tmp_path: Path) -> None:
+    read = cohort(tmp_path)
+    values = read.labelled(SCORE, "train").targets
+    assert isinstance(values, Values)
+    np.testing.assert_array_equal(values.value, [0.5, -0.25])
+    classes = read.labelled(PATTERN, "external").targets
+    assert isinstance(classes, Classes)
+    assert classes.names == ("replacement", "desmoplastic")
+    np.testing.assert_array_equal(classes.positive, [True, False])
+    survival = read.labelled(SURVIVAL, "train").targets
+    assert isinstance(survival, Survival)
+    np.testing.assert_array_equal(survival.time_months, [12, 30.5])
+    np.testing.assert_array_equal(survival.event, [True, False])
+
+
+def test_a_patient_without_label_is_left_out_and_named(tmp_path: Path) -> None:
+    labelled = cohort(tmp_path).labelled(SCORE, "external")
+    assert [p.patient_id for p in labelled.patients] == ["10"]
+    assert labelled.excluded == ("9",)
+
+
+def test_a_label_on_one_of_two_slides_is_the_patients(tmp_path: Path) -> None:
+    read = cohort(tmp_path, "1,a.svs,train,,,NA,,,", "1,b.svs,train,,,0.5,,,")
+    np.testing.assert_array_equal(read.labelled(SCORE, "train").targets.arrays[0], [0.5])
+
+
+def test_taking_some_keeps_patients_and_targets_together(tmp_path: Path) -> None:
+    taken = cohort(tmp_path).labelled(SCORE, "train").take(np.array([False, True]))
+    assert [p.patient_id for p in taken.patients] == ["8"]
+    np.testing.assert_array_equal(taken.targets.arrays[0], [-0.25])
+
+
+def test_the_digest_is_of_the_content_alone(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    digest = cohort(here).digest
+    assert cohort(there, *reversed(ROWS)).digest == digest
+    assert cohort(there, *ROWS[:-1]).digest != digest
+    changed = [row.replace("0.5", "0.6") for row in ROWS]
+    assert cohort(there, *changed).digest != digest
+
+
+def test_a_spreadsheets_byte_order_mark_and_blank_lines_do_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "bom.csv"
+    path.write_text("patient,slide,split\n1,a.svs,train\n,,\n\n2,b.svs,train\n", encoding="utf-8-sig")
+    assert [row.number for p in read_cohort(path).patients for row in p.rows] == [2, 5]
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "said"),
+    [
+        (["1,a.svs,test,,,1,a,1,1"], CohortError, r"liver\.csv, row 2, column 'split'.*'test'"),
+        ([",a.svs,train,,,1,a,1,1"], CohortError, r"row 2, column 'patient'"),
+        (["1,,train,,,1,a,1,1"], CohortError, r"row 2, column 'slide'"),
+        (["1,a.svs,train,,wide,1,a,1,1"], CohortError, r"row 2, column 'mpp'.*'wide'"),
+        (["1,a.svs,train,,-0.5,1,a,1,1"], CohortError, r"row 2, column 'mpp'"),
+        (["1,a.svs,train,,,1,a,1"], CohortError, r"row 2: 8 cells.* 9"),
+        (["1,x/a.svs,train,,,1,a,1,1", "2,y/a.svs,train,,,1,a,1,1"], CohortError, r"rows 2 and 3.*slide a"),
+        (["1,a.svs,train,,,1,a,1,1", "1,b.svs,external,,,1,a,1,1"], PatientInTwoParts, r"patient 1.*row 2.*row 3"),
+    ],
+)
+def test_a_wrong_table_is_refused_by_row_and_column(
+    tmp_path: Path, rows: list[str], error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        cohort(tmp_path, *rows)
+
+
+@pytest.mark.parametrize("text", ["", "patient,slide,split\n", "\n\n"])
+def test_an_empty_table_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "none.csv"
+    path.write_text(text)
+    with pytest.raises(EmptyCohort, match=r"none\.csv"):
+        read_cohort(path)
+
+
+def test_a_missing_table_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EmptyCohort, match=r"nowhere\.csv"):
+        read_cohort(tmp_path / "nowhere.csv")
+
+
+def test_a_missing_or_doubled_column_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnknownColumn, match=r"no column 'split'; it has patient, slide"):
+        cohort(tmp_path, "1,a.svs", header="patient,slide")
+    with pytest.raises(CohortError, match="'split' stands twice"):
+        cohort(tmp_path, "1,a.svs,train,train", header="patient,slide,split,split")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "rows", "error", "said"),
+    [
+        (Endpoint("g", "regression", ("grade",)), ROWS, UnknownColumn, r"no column 'grade' for endpoint g; it has"),
+        (SCORE, ["1,a.svs,train,,,high,a,1,1"], CohortError, r"row 2, column 'score'.*'high'.*a number"),
+        (SCORE, ["1,a.svs,train,,,inf,a,1,1"], CohortError, r"row 2, column 'score'.*'inf'"),
+        (SCORE, ["1,a.svs,train,,,,a,1,1"], EmptyCohort, r"1 patients in split 'train', none with a label"),
+        (SCORE, ["1,a.svs,external,,,1,a,1,1"], EmptyCohort, r"0 patients in split 'train'"),
+        (
+            SCORE,
+            ["1,a.svs,train,,,1,a,1,1", "1,b.svs,train,,,2,a,1,1"],
+            ConflictingLabels,
+            r"column 'score'.*patient 1 is '1' in row 2 and '2' in row 3",
+        ),
+        (SURVIVAL, ["1,a.svs,train,,,1,a,0,1"], CohortError, r"row 2, column 'time_months'.*'0'.*months > 0"),
+        (SURVIVAL, ["1,a.svs,train,,,1,a,5,dead"], CohortError, r"row 2, column 'event'.*'dead'.*0, 1, true or false"),
+        (SURVIVAL, ["1,a.svs,train,,,1,a,5,2"], CohortError, r"row 2, column 'event'.*'2'"),
+        (SURVIVAL, ["1,a.svs,train,,,1,a,5,0", "2,b.svs,external,,,1,a,5,1"], NoEvents, r"none of 1 patients"),
+        (PATTERN, ["1,a.svs,train,,,1,desmoplastic,1,1"], OneClass, r"all patients are 'desmoplastic'"),
+        (
+            PATTERN,
+            ["1,a.svs,train,,,1,replacement,1,1", "2,b.svs,external,,,1,desmoplastic,1,1"],
+            OneClass,
+            r"split train: all 1 patients are 'replacement'",
+        ),
+        (PATTERN, ["1,a.svs,train,,,1,mixed,1,1"], EndpointError, r"positive class is 'desmoplastic', found mixed"),
+        (
+            PATTERN,
+            [f"{i},{i}.svs,train,,,1,{name},1,1" for i, name in enumerate(["desmoplastic", "mixed", "replacement"])],
+            EndpointError,
+            r"wanted two classes, found 3: desmoplastic, mixed, replacement",
+        ),
+        (Endpoint("s", "survival", ("time_months",)), ROWS, EndpointError, r"survival takes 2 column"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_refused(
+    tmp_path: Path, endpoint: Endpoint, rows: list[str], error: type[Exception], said: str
+) -> None:
+    read = cohort(tmp_path, *rows)
+    with pytest.raises(error, match=said):
+        read.labelled(endpoint, "train")
+
+
+def test_a_real_table_of_another_study_is_told_what_it_lacks(shared_data: Path) -> None:
+    table = next((shared_data / "tcga_brca_mako").glob("*.csv"))
+    with pytest.raises(UnknownColumn, match="no column 'patient'; it has"):
+        read_cohort(table)
