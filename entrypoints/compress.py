@@ -10,7 +10,7 @@ from nic.compression.compress import compress_cohort
 from nic.encoder.onnx import OnnxEncoder
 from nic.patients.cohort import read_cohort
 from nic.slides.slide import SlideSource, find_slides
-from nic.tracking.digests import digest, file_sha256
+from nic.tracking.digests import digest, file_sha256, output_digest
 from nic.tracking.registry import encoder_file
 from nic.tracking.runs import stage_run
 
@@ -36,7 +36,7 @@ def sources(config: Config) -> list[SlideSource]:
 
 
 def inputs(config: Config) -> dict[str, str]:
-    slides = {source.slide_id: [source.mpp, source.path.stat().st_size] for source in sources(config)}
+    slides = {source.slide_id: [source.mpp, output_digest(source.path)] for source in sources(config)}
     return {"slides": digest(slides), "encoder": file_sha256(encoder_file(config.encoder))}
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import mlflow
 import pandas as pd
 import yaml
-from nic.patients.predictor import PatientModel
 
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import NicError
+from nic.patients.predictor import PatientModel
 from nic.slides.slide import SlideSource
 
 

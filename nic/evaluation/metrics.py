@@ -20,7 +20,7 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its interval. level: of the interval. n: patients. chance: what guessing gives; higher is better."""
+    """A figure with its interval; higher is better. level: of the interval. n: patients. chance: what guessing gets."""
 
     name: str
     value: float

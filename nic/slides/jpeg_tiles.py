@@ -28,6 +28,7 @@ class JpegTiles:
         self.path = path
         self._page = _jpeg_page(path, size_px)
         self._columns = math.ceil(self._page.imagewidth / self._page.tilewidth)
+        self.count = len(self._page.databytecounts)
         self._file = path.open("rb")
         self._lock = threading.Lock()
         self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
@@ -64,14 +65,15 @@ class JpegTiles:
             if index in self._cache:
                 self._cache.move_to_end(index)
                 return self._cache[index]
-        tile = self._decoded(index)
+        tile = self.decode(index)
         with self._lock:
             self._cache[index] = tile
             while len(self._cache) > self._cache_size:
                 self._cache.popitem(last=False)
         return tile
 
-    def _decoded(self, index: int) -> NDArray[np.uint8]:
+    def decode(self, index: int) -> NDArray[np.uint8]:
+        """One tile, counted row by row: [h, w, 3]. Raises UnreadableSlide when it is missing, damaged or may be."""
         page = self._page
         encoded = os.pread(self._file.fileno(), page.databytecounts[index], page.dataoffsets[index])
         # The decoder fills what is cut off or overwritten with grey and does not say so.

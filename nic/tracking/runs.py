@@ -97,7 +97,8 @@ def run_or_reuse(stage: str, config: "DataclassInstance", inputs: Mapping[str, s
             str(PROJECT), entry_point=stage, parameters=parameters, env_manager="local"
         )
     except ExecutionException as error:
-        raise StageFailed(f"{stage}: {error}; mend what it says above and start again, finished stages are kept") from error
+        remedy = "mend what is said above and start again; finished stages are kept"
+        raise StageFailed(f"{stage}: {error}; {remedy}") from error
     run = MlflowClient().get_run(submitted.run_id)
     seconds = (run.info.end_time - run.info.start_time) / 1000
     return Finished(submitted.run_id, _result(run), False, seconds)

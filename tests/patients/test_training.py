@@ -1,0 +1,173 @@
+"""Training finds what was planted, the same for the same seed, and its gradient is that of all patients at once."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import spearmanr
+
+from nic.errors import EndpointError, NoEvents, OneClass
+from nic.patients import training
+from nic.patients.crops import PatientCells, SlideCells
+from nic.patients.losses import cox_loss
+from nic.patients.networks import GridCNN
+from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.patients.training import answers, backward_by_chunks, chunks_of, fit_folds, score_patients, stratified_folds
+
+Cells = list[PatientCells]
+
+
+@pytest.fixture(scope="module")
+def burden(slide_of: Callable[..., object]) -> tuple[Cells, np.ndarray]:
+    """40 patients of unequal grids, some with two slides; of each the share of cells of kind 2."""
+    rng = np.random.default_rng(0)
+    cells, shares = [], []
+    for number in range(40):
+        share = rng.random()
+        shapes = [(int(rng.integers(4, 9)), int(rng.integers(4, 9))) for _ in range(1 + number % 3 // 2)]
+        slides = tuple(SlideCells.of(slide_of(1 + (rng.random(shape) < share), rng)) for shape in shapes)
+        cells.append(PatientCells(str(number), slides))
+        shares.append(share)
+    return cells, np.array(shares)
+
+
+def targets_of(kind: str, share: np.ndarray) -> Targets:
+    rng = np.random.default_rng(1)
+    if kind == "regression":
+        return Values(100 + 20 * share)
+    if kind == "classification":
+        return Classes(share > np.quantile(share, 0.6), ("low", "high"))
+    death, end = rng.exponential(20 * np.exp(-6 * (share - 0.5))), rng.uniform(5, 80, len(share))
+    return Survival(np.minimum(death, end) + 0.1, death < end)
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification", "survival"])
+def test_a_planted_signal_is_found_in_the_right_direction(burden, kind: str) -> None:
+    """More of kind 2 is a larger value, the positive class, an earlier death: so is a higher answer."""
+    cells, share = burden
+    ensemble = fit_folds(cells, targets_of(kind, share), folds=3, epochs=12, seed=0)
+    by_fold = [spearmanr(share[ensemble.fold == k], ensemble.out_of_fold[ensemble.fold == k])[0] for k in range(3)]
+    assert np.mean(by_fold) > 0.8
+    if kind == "regression":
+        assert np.abs(ensemble.out_of_fold - (100 + 20 * share)).mean() < 3
+    if kind == "classification":
+        assert 0 <= ensemble.out_of_fold.min() < 0.5 < ensemble.out_of_fold.max() <= 1
+
+
+def test_the_same_seed_trains_the_same_networks(burden) -> None:
+    cells, share = burden
+    targets = targets_of("classification", share)
+    one, same, other = (fit_folds(cells, targets, folds=2, epochs=2, seed=seed) for seed in (4, 4, 5))
+    np.testing.assert_array_equal(one.out_of_fold, same.out_of_fold)
+    np.testing.assert_array_equal(one.fold, same.fold)
+    assert not np.array_equal(one.out_of_fold, other.out_of_fold)
+
+
+def test_out_of_fold_answers_come_from_the_network_that_never_saw_the_patient(burden) -> None:
+    cells, share = burden
+    targets = targets_of("regression", share)
+    ensemble = fit_folds(cells, targets, folds=2, epochs=2, seed=0)
+    for number, network in enumerate(ensemble.networks):
+        index = np.flatnonzero(ensemble.fold == number)
+        again = answers(network, [cells[i] for i in index], targets)
+        np.testing.assert_allclose(ensemble.out_of_fold[index], again, rtol=1e-6)
+        # Its standardising too was learned without them.
+        others = [s.codes.float() for i, p in enumerate(cells) if ensemble.fold[i] != number for s in p.slides]
+        torch.testing.assert_close(network.mean, torch.cat(others).mean(dim=0))
+
+
+def test_log_hazards_of_a_fold_have_mean_zero_in_training(burden) -> None:
+    cells, share = burden
+    targets = targets_of("survival", share)
+    ensemble = fit_folds(cells, targets, folds=2, epochs=1, seed=0)
+    seen = [cells[i] for i in np.flatnonzero(ensemble.fold != 0)]
+    assert answers(ensemble.networks[0], seen, targets).mean() == pytest.approx(0, abs=1e-5)
+
+
+def test_losses_are_logged_by_fold_and_epoch(burden) -> None:
+    cells, share = burden
+    seen: list[tuple[str, float, int]] = []
+    fit_folds(cells, targets_of("survival", share), folds=2, epochs=3, log=lambda *entry: seen.append(entry))
+    assert [(name, step) for name, _, step in seen] == [(f"fold{k}.loss", e) for k in range(2) for e in range(3)]
+    assert all(np.isfinite(value) for _, value, _ in seen)
+
+
+def test_the_gradient_by_chunks_is_that_of_the_whole_cohort(burden) -> None:
+    """With dropout on, as in training, and with ties and censoring."""
+    cells, share = burden
+    torch.manual_seed(0)
+    network = GridCNN(8).double().train()
+    months, event = torch.tensor(np.ceil(10 * (1 - share)) + 1), torch.tensor(share > 0.3)
+
+    def score(chunk: slice) -> torch.Tensor:
+        scores = []
+        for number in range(chunk.start, chunk.stop):  # one patient a pass, so that both ways drop alike
+            torch.manual_seed(number)
+            batch = training.make_batch([cells[number]])
+            maps = network(batch.codes.double(), batch.valid.double())
+            scores.append(training.patient_scores(maps, batch.valid.double(), batch.patient, 1))
+        return torch.cat(scores)
+
+    def gradients(chunks: list[slice]) -> tuple[float, torch.Tensor]:
+        network.zero_grad()
+        value = backward_by_chunks(score, chunks, lambda scores: cox_loss(scores, months, event))
+        return float(value), torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+
+    whole = gradients([slice(0, len(cells))])
+    single = gradients([slice(i, i + 1) for i in range(len(cells))])
+    assert single[0] == pytest.approx(whole[0], abs=1e-9)
+    torch.testing.assert_close(single[1], whole[1], rtol=0, atol=1e-9)
+
+
+def test_a_cohort_in_chunks_is_trained_as_in_one(burden, monkeypatch) -> None:
+    cells, share = burden
+    fitted = []
+    for limit in (1 << 20, 1):
+        monkeypatch.setattr(training, "CHUNK_CELLS", limit)
+        monkeypatch.setattr(training, "DROPOUT", 0.0)
+        fitted.append(fit_folds(cells, targets_of("survival", share), folds=2, epochs=2).out_of_fold)
+    np.testing.assert_allclose(fitted[0], fitted[1], atol=1e-4)
+
+
+def test_chunks_hold_every_patient_once_within_the_limit(burden, monkeypatch) -> None:
+    cells, _ = burden
+    monkeypatch.setattr(training, "CHUNK_CELLS", 150)
+    chunks = chunks_of(cells)
+    assert [i for chunk in chunks for i in range(chunk.start, chunk.stop)] == list(range(len(cells)))
+    assert all(sum(p.dense_cells for p in cells[c]) <= 150 or c.stop - c.start == 1 for c in chunks)
+    assert len(chunks) > 3
+
+
+def test_a_patient_of_two_slides_is_the_mean_over_their_cells(burden) -> None:
+    cells, _ = burden
+    network = GridCNN(8).eval()
+    two = next(p for p in cells if len(p.slides) == 2)
+    parts = [PatientCells("part", (slide,)) for slide in two.slides]
+    sizes = torch.tensor([float(len(s.codes)) for s in two.slides])
+    apart = score_patients(network, parts)
+    torch.testing.assert_close(score_patients(network, [two])[0], (apart * sizes).sum() / sizes.sum())
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification", "survival"])
+def test_folds_are_balanced_and_hold_each_patient_once(kind: str) -> None:
+    targets = targets_of(kind, np.random.default_rng(0).random(53))
+    fold = stratified_folds(targets, 5, seed=0)
+    assert np.bincount(fold).tolist() in ([11, 11, 11, 10, 10], sorted(np.bincount(fold), reverse=True))
+    labels = targets.arrays[-1].astype(float)
+    assert max(abs(labels[fold == k].mean() - labels.mean()) for k in range(5)) < 0.25 * max(labels.std(), 1e-9) + 0.08
+
+
+def test_labels_too_rare_for_the_folds_are_refused(burden) -> None:
+    cells, share = burden
+    rare = Classes(share >= np.sort(share)[-2], ("low", "high"))
+    with pytest.raises(EndpointError, match="5 folds want 5 patients of each label, found 2"):
+        fit_folds(cells, rare)
+    with pytest.raises(EndpointError, match="40 folds|41 folds"):
+        fit_folds(cells, Values(share), folds=41)
+    with pytest.raises(EndpointError, match="have the value 3"):
+        fit_folds(cells, Values(np.full(len(cells), 3.0)))
+    with pytest.raises(OneClass):
+        fit_folds(cells, Classes(np.ones(len(cells), bool), ("low", "high")))
+    with pytest.raises(NoEvents):
+        fit_folds(cells, Survival(1 + share, np.zeros(len(cells), bool)))
