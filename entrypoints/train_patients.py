@@ -34,7 +34,7 @@ class Config:
     """Networks of the ensemble; each is trained without one fold of the patients."""
     epochs: int = 40
     """Epochs of each network."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     """Peak of the one-cycle schedule."""
     seed: int = 0
     """Seed of folds, first weights, order, turns and bootstrap."""

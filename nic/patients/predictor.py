@@ -49,7 +49,7 @@ class PatientModel:
                 )
         tiles = sum(len(slide.codes) for slide in slides)
         if not tiles:
-            raise NoTissue("no cell of the patient's slides has a code")
+            raise NoTissue(f"{', '.join(slide.slide_id for slide in slides) or 'no slide given'}: no cell has a code")
         maps = [self._score_maps(slide) for slide in slides]  # [K, rows, cols] each
         scores = sum(m.sum((1, 2), dtype=np.float64) for m in maps) / tiles  # [K]
         mean, deviation = float(scores.mean()), float(scores.std())

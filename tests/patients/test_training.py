@@ -120,16 +120,6 @@ def test_the_gradient_by_chunks_is_that_of_the_whole_cohort(burden) -> None:
     torch.testing.assert_close(single[1], whole[1], rtol=0, atol=1e-9)
 
 
-def test_a_cohort_in_chunks_is_trained_as_in_one(burden, monkeypatch) -> None:
-    cells, share = burden
-    fitted = []
-    for limit in (1 << 20, 1):
-        monkeypatch.setattr(training, "CHUNK_CELLS", limit)
-        monkeypatch.setattr(training, "DROPOUT", 0.0)
-        fitted.append(fit_folds(cells, targets_of("survival", share), folds=2, epochs=2).out_of_fold)
-    np.testing.assert_allclose(fitted[0], fitted[1], atol=1e-4)
-
-
 def test_chunks_hold_every_patient_once_within_the_limit(burden, monkeypatch) -> None:
     cells, _ = burden
     monkeypatch.setattr(training, "CHUNK_CELLS", 150)
@@ -163,7 +153,7 @@ def test_labels_too_rare_for_the_folds_are_refused(burden) -> None:
     rare = Classes(share >= np.sort(share)[-2], ("low", "high"))
     with pytest.raises(EndpointError, match="5 folds want 5 patients of each label, found 2"):
         fit_folds(cells, rare)
-    with pytest.raises(EndpointError, match="40 folds|41 folds"):
+    with pytest.raises(EndpointError, match="41 folds want 41 patients"):
         fit_folds(cells, Values(share), folds=41)
     with pytest.raises(EndpointError, match="have the value 3"):
         fit_folds(cells, Values(np.full(len(cells), 3.0)))

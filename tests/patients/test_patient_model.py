@@ -1,0 +1,150 @@
+"""The exported model answers as the trained one, its map is its prediction, and it refuses what is not meant for it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nic.compression.compressed_slide import CompressedSlide
+from nic.encoder.spec import EncoderSpec
+from nic.errors import CodesError, EncoderError, ForeignCodes, NoTissue
+from nic.patients.cohort import Endpoint, Kind, read_cohort
+from nic.patients.crops import PatientCells, SlideCells
+from nic.patients.export import export_ensemble
+from nic.patients.predictor import PatientModel, predict_cohort
+from nic.patients.spec import PatientModelSpec
+from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.patients.training import Ensemble, answers, fit_folds
+
+KINDS: tuple[Kind, ...] = ("regression", "classification", "survival")
+ENDPOINTS = {
+    "regression": Endpoint("score", "regression", ("score",), "points"),
+    "classification": Endpoint("pattern", "classification", ("pattern",), positive="b"),
+    "survival": Endpoint("survival", "survival", ("months", "event"), "log hazard"),
+}
+
+
+@pytest.fixture(scope="module")
+def slides(slide_of: Callable[..., CompressedSlide]) -> list[CompressedSlide]:
+    rng = np.random.default_rng(0)
+    shapes = [(int(rng.integers(3, 9)), int(rng.integers(3, 9))) for _ in range(12)]
+    return [slide_of(rng.integers(0, 3, shape), rng, f"s{n}") for n, shape in enumerate(shapes)]
+
+
+@pytest.fixture(scope="module")
+def trained(slides: list[CompressedSlide]) -> dict[str, tuple[Ensemble, Targets]]:
+    rng = np.random.default_rng(0)
+    targets: dict[str, Targets] = {
+        "regression": Values(rng.normal(50, 10, 12)),
+        "classification": Classes(np.arange(12) % 2 == 0, ("a", "b")),
+        "survival": Survival(rng.uniform(1, 60, 12), np.arange(12) % 2 == 0),
+    }
+    cells = [PatientCells(s.slide_id, (SlideCells.of(s),)) for s in slides]
+    return {kind: (fit_folds(cells, t, folds=2, epochs=2), t) for kind, t in targets.items()}
+
+
+@pytest.fixture(scope="module")
+def models(trained, slides, tmp_path_factory) -> dict[str, PatientModel]:
+    folder = tmp_path_factory.mktemp("models")
+    for kind, (ensemble, targets) in trained.items():
+        difference = export_ensemble(
+            ensemble,
+            ENDPOINTS[kind],
+            targets,
+            cohort_digest="c0ffee",
+            encoder=slides[0].encoder,
+            encoder_version="nic-encoder/3",
+            path=folder / f"{kind}.onnx",
+        )
+        assert difference <= 1e-4
+    return {kind: PatientModel(folder / f"{kind}.onnx") for kind in trained}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_served_answer_is_that_of_the_trained_networks(models, trained, slides, kind: Kind) -> None:
+    ensemble, _ = trained[kind]
+    patient = PatientCells("p", tuple(SlideCells.of(s) for s in slides[:3]))
+    scores = np.array([float(answers(n, [patient], Values(np.zeros(1)))[0]) for n in ensemble.networks])
+    wanted, by_fold = scores.mean(), scores
+    if kind == "classification":
+        wanted, by_fold = 1 / (1 + np.exp(-wanted)), 1 / (1 + np.exp(-scores))
+    found = models[kind].predict(slides[:3])
+    assert found.prediction == pytest.approx(wanted, abs=1e-4)
+    assert found.uncertainty == pytest.approx(by_fold.std(), abs=1e-4)
+    assert found.tiles == sum(len(s.codes) for s in slides[:3])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_mean_of_the_maps_is_the_prediction(models, slides, kind: Kind) -> None:
+    found = models[kind].predict(slides[:2])
+    assert [m.shape for m in found.score_maps] == [s.valid.shape for s in slides[:2]]
+    for shown, slide in zip(found.score_maps, slides[:2], strict=True):
+        np.testing.assert_array_equal(np.isfinite(shown), slide.valid)
+    mean = np.concatenate([m[np.isfinite(m)] for m in found.score_maps]).mean(dtype=float)
+    wanted = found.prediction
+    if kind == "classification":
+        wanted = np.log(wanted / (1 - wanted))
+    assert mean == pytest.approx(wanted, abs=1e-4)
+
+
+def test_glass_around_a_slide_changes_nothing(models, slides) -> None:
+    slide = slides[0]
+    rows, cols = slide.valid.shape
+    grid = type(slide.grid)(64, 1.0, 0.499, (0, 0), rows + 20, cols + 9)
+    shape = (grid.rows, grid.cols)
+    wide = CompressedSlide(
+        slide.slide_id, slide.codes, slide.row + 17, slide.col + 5, grid, np.zeros(shape, bool), np.zeros(shape, bool),
+        slide.encoder, "f",
+    )  # fmt: skip
+    model = models["regression"]
+    assert model.predict([wide]).prediction == pytest.approx(model.predict([slide]).prediction, abs=1e-4)
+
+
+def test_a_slide_of_one_tile_is_answered(models, slide_of) -> None:
+    found = models["survival"].predict([slide_of(np.array([[2]]), np.random.default_rng(0))])
+    assert found.tiles == 1
+    assert np.isfinite(found.prediction)
+
+
+def test_the_model_says_what_it_is(models, trained) -> None:
+    spec = models["classification"].spec
+    assert (spec.endpoint, spec.kind, spec.classes) == ("pattern", "classification", ("a", "b"))
+    assert (spec.encoder_version, spec.encoder_sha256) == ("nic-encoder/3", "a" * 64)
+    assert (spec.folds, spec.patients, spec.cohort, spec.tile_um) == (2, 12, "c0ffee", 64.0)
+    assert spec.median == np.median(trained["classification"][0].out_of_fold)
+    assert PatientModelSpec.from_json(spec.to_json()) == spec
+
+
+def test_codes_of_another_encoder_are_refused(models, slide_of) -> None:
+    other = EncoderSpec(8, 64, 1.0, 0.5, "vae", (), sha256="b" * 64)
+    slide = slide_of(np.ones((2, 2), int), np.random.default_rng(0), "foreign", other)
+    with pytest.raises(ForeignCodes, match=r"foreign: codes of encoder b{12}.*a{12}"):
+        models["regression"].predict([slide])
+
+
+def test_nothing_to_see_is_refused(models, slide_of) -> None:
+    glass = slide_of(np.zeros((2, 2), int), np.random.default_rng(0), "glass")
+    with pytest.raises(NoTissue, match="glass"):
+        models["regression"].predict([glass])
+    with pytest.raises(NoTissue):
+        models["regression"].predict([])
+
+
+def test_what_is_no_patient_model_is_refused(models, tmp_path) -> None:
+    (tmp_path / "text.onnx").write_text("hello")
+    with pytest.raises(EncoderError, match=r"text\.onnx"):
+        PatientModel(tmp_path / "text.onnx")
+    with pytest.raises(CodesError, match="not readable"):
+        PatientModelSpec.from_json('{"endpoint": "x"}')
+
+
+def test_a_cohort_is_answered_in_its_order_with_a_gap_where_slides_are_missing(models, slides, tmp_path: Path) -> None:
+    for slide in slides[:2]:
+        slide.save(tmp_path / f"{slide.slide_id}.h5")
+    (tmp_path / "c.csv").write_text(
+        "patient,slide,split\nz,s1.svs,train\ny,gone.svs,train\nx,s0.svs,train\nx,lost.svs,train\n"
+    )
+    found = predict_cohort(models["regression"], read_cohort(tmp_path / "c.csv").patients, tmp_path)
+    alone = [models["regression"].predict([s]).prediction for s in slides[:2]]
+    assert [f.prediction if f else None for f in found] == [alone[1], None, alone[0]]
