@@ -20,7 +20,7 @@ class Config:
     """Seed of the patient stage: folds and training. Another one leaves the encoder and the codes as they are."""
     encoder_seed: int = 0
     """Seed of the encoder stage."""
-    trials: int = 6
+    trials: int = 5
     """Trials of the search for task weights."""
     encoder_epochs: int = 8
     """Epochs of the encoder's training."""

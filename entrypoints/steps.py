@@ -36,8 +36,9 @@ class Steps:
 
     def summary(self, endpoints: Sequence[str]) -> dict[str, Any]:
         """Figures and verdicts by endpoint, for the parent run."""
+        stages = ("train", "evaluate", "promote")
         return {
-            name: {**self.finished[f"evaluate {name}"].result, **self.finished[f"promote {name}"].result}
+            name: {k: v for stage in stages for k, v in self.finished[f"{stage} {name}"].result.items()}
             for name in endpoints
         }
 

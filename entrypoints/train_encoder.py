@@ -29,11 +29,11 @@ class Config:
     """Folder for decoded tiles and the graph before it is registered."""
     seed: int = 0
     """Seed of the splits, the weights' search and the training."""
-    trials: int = 6
+    trials: int = 5
     """Trials of the search for task weights; 0 trains with uniform weights."""
     trial_epochs: int = 2
     """Epochs of each trial, before pruning."""
-    trial_tiles: int = 3000
+    trial_tiles: int = 2000
     """Tiles of an epoch of a trial: enough to rank weights by."""
     epochs: int = 8
     """Epochs of the training with the best weights."""

@@ -68,7 +68,7 @@ def run(config: Config) -> dict[str, Any]:
             seed=config.seed,
             log=stage.log,
         )
-        graph = config.codes.parent / f"{entry.model_name}.onnx"
+        graph = config.codes.parent / entry.model_name / "patient.onnx"
         difference = export_ensemble(
             ensemble,
             entry.endpoint,

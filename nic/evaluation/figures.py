@@ -2,15 +2,20 @@
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
+from sksurv.compare import compare_survival
 from sksurv.nonparametric import kaplan_meier_estimator
 
+from nic.evaluation.heatmap import COLOURS, colour_scale, overlay
 from nic.evaluation.metrics import Estimate
+from nic.slides.tiling import TileGrid
 
 Floats = NDArray[np.float64]
 INK, LOW, HIGH = "#22313f", "#2a7f9e", "#c2503f"
+NAMES = {"spearman": "Spearman", "auc": "AUC", "c_index": "C-index"}
 
 
 def scatter(value: Floats, prediction: Floats, estimate: Estimate, title: str) -> Figure:
@@ -38,68 +43,76 @@ def kaplan_meier(
 ) -> Figure:
     """Survival of the groups below and above the training median of the log hazard, with numbers at risk.
 
-    An empty group is said in the legend.
+    Ticks on the curves are censored patients. An empty group is said in the legend.
     """
     figure, axes = _canvas(title, estimate)
-    ticks = np.linspace(0, time_months.max(), 6).round()
-    for place, (name, group, colour) in enumerate(
-        [("low risk", log_hazard <= median, LOW), ("high risk", log_hazard > median, HIGH)]
-    ):
+    high = log_hazard > median
+    step = 12 * max(1, round(time_months.max() / 72))
+    ticks = np.arange(0, time_months.max() + 1, step)
+    for place, (name, group, colour) in enumerate([("low risk", ~high, LOW), ("high risk", high, HIGH)]):
         if not group.any():
             axes.plot([], [], color=colour, label=f"{name}: nobody")
             continue
-        months, alive = kaplan_meier_estimator(event[group], time_months[group])
-        axes.step(
-            [0, *months], [1, *alive], where="post", color=colour, linewidth=2, label=f"{name} (n = {group.sum()})"
-        )
+        months, alive = _curve(time_months[group], event[group])
+        axes.step(months, alive, where="post", color=colour, linewidth=2, label=f"{name} (n = {group.sum()})")
+        censored = time_months[group & ~event]
+        axes.plot(censored, alive[np.searchsorted(months, censored, "right") - 1], "|", color=colour, markersize=7)
         for tick in ticks:
-            at_risk = int((time_months[group] >= tick).sum())
-            axes.annotate(
-                str(at_risk),
-                (tick, 0),
-                (0, -42 - 13 * place),
-                xycoords=("data", "axes fraction"),
-                textcoords="offset points",
-                ha="center",
-                color=colour,
-                fontsize=8,
-            )
-    axes.annotate(
-        "at risk", (0, 0), (-34, -48), xycoords="axes fraction", textcoords="offset points", fontsize=8, ha="right"
-    )
-    axes.set(xlabel="months", ylabel="alive", ylim=(0, 1.02), xticks=ticks)
-    axes.legend(frameon=False, loc="upper right")
+            _below(axes, str((time_months[group] >= tick).sum()), tick, place, colour)
+    _below(axes, "at risk", -step / 2, 0, INK)
+    if high.any() and not high.all() and event.any():
+        p = compare_survival(_outcome(time_months, event), high)[1]
+        axes.plot([], [], " ", label=f"log-rank p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}")
+    axes.set(xlabel="months", ylabel="alive", ylim=(0, 1.02), xlim=(0, None), xticks=ticks)
+    axes.legend(frameon=False, loc="best")
     return figure
 
 
+def _curve(time_months: Floats, event: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """Months and the share alive from each on, beginning at (0, 1)."""
+    months, alive = kaplan_meier_estimator(event, time_months)
+    return np.r_[0.0, months], np.r_[1.0, alive]
+
+
+def _outcome(time_months: Floats, event: NDArray[np.bool_]) -> NDArray[np.void]:
+    return np.array(list(zip(event, time_months, strict=True)), dtype=[("event", bool), ("months", float)])
+
+
+def _below(axes: Axes, text: str, x: float, line: int, colour: str) -> None:
+    """Write under the axis, at a place of the data."""
+    axes.annotate(
+        text,
+        (x, 0),
+        (0, -42 - 13 * line),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        ha="center",
+        color=colour,
+        fontsize=8,
+    )
+
+
 def score_map(
-    thumbnail: NDArray[np.uint8], scores: Floats, extent: tuple[float, float, float, float], title: str
+    score_map: NDArray[np.floating],
+    grid: TileGrid,
+    thumbnail: NDArray[np.uint8],
+    size_l0px: tuple[int, int],
+    title: str,
 ) -> Figure:
     """A slide and its score map beside each other.
 
-    thumbnail: [h, w, 3]. scores: [rows, cols], NaN where there is no code. extent: (left, right, bottom, top) of the
-    grid in thumbnail px, so that a grid that hangs over or starts inside lies where its tiles were.
+    score_map: [rows, cols], NaN where there is no code. thumbnail: [h, w, 3] of the whole slide. size_l0px: (w, h).
     """
-    figure = Figure(figsize=(9, 4.6), layout="constrained")
-    figure.suptitle(title, color=INK)
+    figure = Figure(figsize=(9, 4.4), layout="constrained")
+    figure.suptitle(title, color=INK, fontsize=11)
     left, right = figure.subplots(1, 2)
+    left.imshow(thumbnail)
+    right.imshow(overlay(score_map, grid, thumbnail, size_l0px))
     for axes in (left, right):
-        axes.imshow(thumbnail)
         axes.set_axis_off()
-    middle = float(np.nanmean(scores))
-    reach = float(np.nanquantile(np.abs(scores - middle), 0.98)) or 1.0
-    image = right.imshow(
-        scores,
-        extent=extent,
-        cmap="RdBu_r",
-        vmin=middle - reach,
-        vmax=middle + reach,
-        alpha=0.72,
-        interpolation="nearest",
-    )
-    right.set(xlim=left.get_xlim(), ylim=left.get_ylim())
-    bar = figure.colorbar(image, ax=right, shrink=0.8)
-    bar.ax.axhline(middle, color=INK, linewidth=1)
+    scale = colour_scale(score_map)
+    bar = figure.colorbar(ScalarMappable(scale, COLOURS), ax=right, shrink=0.8)
+    bar.ax.axhline(float(np.nanmean(score_map)), color=INK, linewidth=1)
     bar.set_label("score of a tile; their mean is the prediction")
     return figure
 
@@ -108,5 +121,7 @@ def _canvas(title: str, estimate: Estimate) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(f"{title}\n{estimate.name} {estimate}, n = {estimate.n}", fontsize=10, color=INK)
+    axes.set_title(
+        f"{title}\n{NAMES.get(estimate.name, estimate.name)} {estimate}, n = {estimate.n}", fontsize=10, color=INK
+    )
     return figure, axes

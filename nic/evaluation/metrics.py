@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from tqdm import tqdm
 
+from nic.errors import EndpointError
+
 Floats = NDArray[np.float64]
 Statistic = Callable[..., float]
 RESAMPLES = 1000
@@ -95,7 +97,8 @@ def estimate(
     """The figure and its percentile interval over patients drawn with replacement.
 
     labels: arrays [N] as the statistic takes them. score: [N]. Draws of which the figure is not defined (one class, no
-    event) are left out; the interval is of the others.
+    event) are left out; the interval is of the others. Raises EndpointError when it is not defined of the patients
+    themselves.
     """
     rng = np.random.default_rng(seed)
     fold = np.zeros(len(score), np.intp) if fold is None else fold
@@ -107,7 +110,13 @@ def estimate(
         defined = np.isfinite(values)
         return float(np.average(values[defined], weights=weights[defined])) if defined.any() else float("nan")
 
+    value = pooled(members)
+    if not np.isfinite(value):
+        raise EndpointError(
+            f"{metric.name} of {len(score)} patients is not defined; wanted labels of both classes, pairs of survival "
+            "times with a known order, or values that differ, and finite scores"
+        )
     draws = tqdm(range(resamples), desc=f"bootstrap {metric.name}", leave=False, delay=2)
     drawn = np.array([pooled([rng.choice(i, len(i)) for i in members]) for _ in draws])
     low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(metric.name, pooled(members), float(low), float(high), level, len(score), metric.chance)
+    return Estimate(metric.name, value, float(low), float(high), level, len(score), metric.chance)

@@ -8,6 +8,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 from sksurv.metrics import concordance_index_censored
 
+from nic.errors import EndpointError
 from nic.evaluation.metrics import METRICS, auc, concordance, estimate, spearman
 
 seeds = st.integers(0, 10_000)
@@ -75,3 +76,16 @@ def test_without_signal_the_interval_holds_chance() -> None:
     rng = np.random.default_rng(5)
     found = estimate(METRICS["classification"], (rng.random(100) < 0.4,), rng.normal(size=100), seed=0)
     assert found.low < found.chance < found.high
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels"),
+    [
+        ("regression", (np.ones(9),)),
+        ("classification", (np.ones(9, bool),)),
+        ("survival", (np.arange(1.0, 10), np.zeros(9, bool))),
+    ],
+)
+def test_a_figure_that_is_not_defined_is_refused(kind: str, labels: tuple[np.ndarray, ...]) -> None:
+    with pytest.raises(EndpointError, match="of 9 patients is not defined"):
+        estimate(METRICS[kind], labels, np.arange(9.0), seed=0)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from nic.compression.compressed_slide import CompressedSlide
@@ -12,6 +13,12 @@ from nic.slides.tiling import TileGrid
 
 CODE_SIZE = 8
 ENCODER = EncoderSpec(CODE_SIZE, 64, 1.0, 0.5, "multitask", ("mitosis",), sha256="a" * 64)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Grids as small as these gain nothing from a second thread, and lose much where the cores are busy."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
