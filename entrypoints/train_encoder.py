@@ -37,9 +37,9 @@ class Config:
     """Tiles of an epoch of a trial: enough to rank weights by."""
     epochs: int = 8
     """Epochs of the training with the best weights."""
-    batch_size: int = 128
+    batch_size: int = 64
     """Tiles a step, in equal shares of the tasks."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Peak of the one-cycle schedule."""
     augmentation: str = "heavy"
     """none, light or heavy; heavy colour augmentation is one of the paper's findings."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from nic.slides.tiling import TileGrid
 
 COLOURS = "RdBu_r"
-OPACITY = 0.6
+OPACITY = 0.7
 
 
 def on_thumbnail(
@@ -42,7 +42,8 @@ def overlay(
     scores = on_thumbnail(score_map, grid, (width, height), size_l0px)
     colours = 255 * colormaps[COLOURS](colour_scale(score_map)(scores))[..., :3]
     opacity = np.where(np.isfinite(scores), OPACITY, 0.0)[..., None]
-    return np.rint((1 - opacity) * thumbnail + opacity * colours).astype(np.uint8)
+    tinted: NDArray[np.uint8] = np.rint((1 - opacity) * thumbnail + opacity * colours).astype(np.uint8)
+    return tinted
 
 
 def _place(origins_l0px: list[int], pixels: int, size_l0px: int) -> NDArray[np.intp]:

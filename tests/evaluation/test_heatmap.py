@@ -54,5 +54,5 @@ def test_glass_is_left_as_it_is_and_high_scores_are_red() -> None:
     assert found.dtype == np.uint8
     assert found[0, 0].tolist() == [200, 200, 200]
     red, blue = found[0, 1].astype(int), found[1, 0].astype(int)
-    assert red[0] > red[2] + 50
-    assert blue[2] > blue[0] + 50
+    assert red[0] > red[2] + 30
+    assert blue[2] > blue[0] + 30
