@@ -6,6 +6,8 @@ BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONUNBUFFERED := 1
+# Threads that spin while they wait make a shared machine many times slower.
+export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: demo test lint clean
 

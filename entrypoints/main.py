@@ -22,9 +22,9 @@ class Config:
     """Seed of the encoder stage."""
     trials: int = 5
     """Trials of the search for task weights."""
-    encoder_epochs: int = 8
+    encoder_epochs: int = 10
     """Epochs of the encoder's training."""
-    patient_epochs: int = 40
+    patient_epochs: int = 60
     """Epochs of each fold's training."""
 
 

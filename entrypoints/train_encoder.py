@@ -35,7 +35,7 @@ class Config:
     """Epochs of each trial, before pruning."""
     trial_tiles: int = 2000
     """Tiles of an epoch of a trial: enough to rank weights by."""
-    epochs: int = 8
+    epochs: int = 10
     """Epochs of the training with the best weights."""
     batch_size: int = 64
     """Tiles a step, in equal shares of the tasks."""

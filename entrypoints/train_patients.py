@@ -32,7 +32,7 @@ class Config:
     """Registered encoder that made the codes; it is served together with the model."""
     folds: int = 5
     """Networks of the ensemble; each is trained without one fold of the patients."""
-    epochs: int = 40
+    epochs: int = 60
     """Epochs of each network."""
     learning_rate: float = 1e-2
     """Peak of the one-cycle schedule."""

@@ -1,5 +1,7 @@
 """The published encoder: four strided convolutions and a linear code. Source: Tellez et al. 2019, 2020."""
 
+from collections.abc import Iterable
+
 from torch import Tensor, nn
 
 CODE_SIZE, CHANNELS, TILE_PX = 128, 128, 64
@@ -34,6 +36,6 @@ def scaled(tiles: Tensor) -> Tensor:
     return tiles.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def task_heads(classes: dict[str, int]) -> nn.ModuleDict:
-    """A linear head a task on the code."""
-    return nn.ModuleDict({task: nn.Linear(CODE_SIZE, count) for task, count in classes.items()})
+def task_heads(classes: Iterable[int]) -> nn.ModuleList:
+    """A linear head a task on the code, in the order of the tasks. classes: how many each task has."""
+    return nn.ModuleList([nn.Linear(CODE_SIZE, count) for count in classes])

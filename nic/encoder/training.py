@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset
 
 from nic.encoder.multitask import multitask_loss, normalised
-from nic.encoder.network import TileEncoder, task_heads
+from nic.encoder.network import TileEncoder, scaled, task_heads
+from nic.errors import EncoderError
 from nic.tasks.augment import augment
 from nic.tasks.tile_task import TileSet, split
 
@@ -54,17 +55,18 @@ def fit_multitask(
 
     batch_size: tiles a step, in equal shares of the tasks. tiles_per_epoch: all training tiles when None.
     on_epoch: called with (epoch, mean validation AUC); what it raises ends the training.
+    Raises TaskError when a task's tiles cannot be split, EncoderError when a batch cannot hold every task.
     """
     lightning.seed_everything(seed, verbose=False)
-    parts = {t.task.name: (t, *split(t, VALIDATION, seed)) for t in tile_sets}
-    share = batch_size // len(parts)
-    total = tiles_per_epoch or sum(len(train) for _, train, _ in parts.values())
-    stream = _TileStream({n: (t, train) for n, (t, train, _) in parts.items()}, share, total // batch_size, seed)
-    validation = {name: (t, held_out) for name, (t, _, held_out) in parts.items()}
+    if batch_size < len(tile_sets):
+        raise EncoderError(f"batch_size {batch_size}: wanted at least a tile of each of the {len(tile_sets)} tasks")
+    parts = [(t, *split(t, VALIDATION, seed)) for t in tile_sets]
+    total = tiles_per_epoch or sum(len(train) for _, train, _ in parts)
+    training = [(t, train) for t, train, _ in parts]
+    stream = _TileStream(training, batch_size // len(parts), max(1, total // batch_size), seed)
     module = _Multitask(
-        {t.task.name: len(t.task.classes) for t in tile_sets},
+        [(t, held_out) for t, _, held_out in parts],
         normalised(weights),
-        validation,
         learning_rate,
         stream.steps * epochs,
         augmentation,
@@ -73,36 +75,32 @@ def fit_multitask(
         on_epoch,
     )
     _quiet_trainer(epochs).fit(module, DataLoader(stream, batch_size=None))
-    held_out_tiles = sum(len(held_out) for _, _, held_out in parts.values())
-    return FittedEncoder(module.encoder.eval().float(), module.validate(), held_out_tiles)
+    return FittedEncoder(module.encoder.eval(), module.found, sum(len(held_out) for _, _, held_out in parts))
 
 
 class _TileStream(IterableDataset[dict[str, tuple[Tensor, Tensor]]]):
     """Batches with tiles of every task in equal shares, each class of a task equally often."""
 
-    def __init__(
-        self, parts: Mapping[str, tuple[TileSet, NDArray[np.intp]]], share: int, steps: int, seed: int
-    ) -> None:
-        self.parts, self.share, self.steps = parts, share, steps
+    def __init__(self, parts: Sequence[tuple[TileSet, NDArray[np.intp]]], share: int, steps: int, seed: int) -> None:
+        self.share, self.steps = share, steps
+        self.members = [(t, [train[t.labels[train] == c] for c in range(len(t.task.classes))]) for t, train in parts]
         self.rng = np.random.default_rng(seed)
 
     def __iter__(self) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
         for _ in range(self.steps):
-            yield {name: self._draw(tile_set, train) for name, (tile_set, train) in self.parts.items()}
+            yield {tile_set.task.name: self._draw(tile_set, members) for tile_set, members in self.members}
 
-    def _draw(self, tile_set: TileSet, train: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
-        labels = tile_set.labels[train]
-        weight = 1 / np.bincount(labels)[labels]
-        chosen = np.sort(self.rng.choice(train, self.share, p=weight / weight.sum()))
-        return torch.from_numpy(np.asarray(tile_set.tiles[chosen])), torch.from_numpy(tile_set.labels[chosen])
+    def _draw(self, tile_set: TileSet, members: Sequence[NDArray[np.intp]]) -> tuple[Tensor, Tensor]:
+        labels = self.rng.integers(len(members), size=self.share)
+        chosen = [self.rng.choice(members[label]) for label in labels]
+        return torch.from_numpy(tile_set.tiles[chosen]), torch.from_numpy(labels)
 
 
 class _Multitask(lightning.LightningModule):
     def __init__(
         self,
-        classes: dict[str, int],
+        validation: Sequence[tuple[TileSet, NDArray[np.intp]]],
         weights: dict[str, float],
-        validation: Mapping[str, tuple[TileSet, NDArray[np.intp]]],
         learning_rate: float,
         steps: int,
         augmentation: str,
@@ -112,42 +110,45 @@ class _Multitask(lightning.LightningModule):
     ) -> None:
         super().__init__()
         self.encoder = TileEncoder().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.heads = task_heads(classes)
+        self.heads = task_heads(len(tile_set.task.classes) for tile_set, _ in validation)
         self.weights, self.validation, self.learning_rate, self.steps = weights, validation, learning_rate, steps
-        self.augmentation, self.record, self.on_epoch = augmentation, log, on_epoch
-        self.random = torch.Generator().manual_seed(seed)
+        self.augmentation, self.seed, self.record, self.on_epoch = augmentation, seed, log, on_epoch
+        self.found: dict[str, float] = {}  # validation AUC by task after the last epoch
+
+    def on_fit_start(self) -> None:
+        self.random = torch.Generator(self.device).manual_seed(self.seed)
 
     def training_step(self, batch: dict[str, tuple[Tensor, Tensor]], index: int) -> Tensor:
         tiles = torch.cat([tiles for tiles, _ in batch.values()]).permute(0, 3, 1, 2).float() / 255
         tiles = augment(tiles, self.augmentation, self.random) * 2 - 1
         codes = self.encoder(tiles.contiguous(memory_format=torch.channels_last))
         parts = codes.split([len(labels) for _, labels in batch.values()])
-        logits = {name: self.heads[name](part) for name, part in zip(batch, parts, strict=True)}
+        logits = {name: head(part) for name, head, part in zip(batch, self.heads, parts, strict=True)}
         return multitask_loss(logits, {name: labels for name, (_, labels) in batch.items()}, self.weights)
 
     def on_train_epoch_end(self) -> None:
-        found = self.validate()
-        for name, auc in found.items():
+        self.found = self.validate()
+        for name, auc in self.found.items():
             self.record(f"validation.auc.{name}", auc, self.current_epoch)
         if self.on_epoch:
-            self.on_epoch(self.current_epoch, float(np.mean(list(found.values()))))
+            self.on_epoch(self.current_epoch, float(np.mean(list(self.found.values()))))
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """AUC by task on the held-out groups."""
         self.eval()
-        found = {name: self._auc(name, tile_set, held_out) for name, (tile_set, held_out) in self.validation.items()}
+        parts = zip(self.heads, self.validation, strict=True)
+        found = {tile_set.task.name: self._auc(head, tile_set, held_out) for head, (tile_set, held_out) in parts}
         self.train()
         return found
 
-    def _auc(self, name: str, tile_set: TileSet, held_out: NDArray[np.intp]) -> float:
+    def _auc(self, head: torch.nn.Module, tile_set: TileSet, held_out: NDArray[np.intp]) -> float:
         logits = []
         for first in range(0, len(held_out), 256):
-            tiles = torch.from_numpy(np.asarray(tile_set.tiles[held_out[first : first + 256]]))
-            tiles = tiles.permute(0, 3, 1, 2).float() / 127.5 - 1
-            with torch.autocast("cpu", torch.bfloat16):
-                logits.append(self.heads[name](self.encoder(tiles.contiguous(memory_format=torch.channels_last))))
-        probabilities = torch.cat(logits).float().softmax(1).numpy()
+            tiles = torch.from_numpy(tile_set.tiles[held_out[first : first + 256]]).to(self.device)
+            with torch.autocast(self.device.type, torch.bfloat16):
+                logits.append(head(self.encoder(scaled(tiles).contiguous(memory_format=torch.channels_last))))
+        probabilities = torch.cat(logits).float().softmax(1).cpu().numpy()
         scores = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
         return float(roc_auc_score(tile_set.labels[held_out], scores, multi_class="ovr"))
 

@@ -11,6 +11,8 @@ from optuna.storages.journal import JournalFileBackend
 from nic.encoder.multitask import normalised, uniform_weights
 
 LOW, HIGH = 0.1, 10.0
+STARTUP = 4
+"""Uniform weights and three random draws, before the sampler learns from what it saw."""
 FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
 Report = Callable[[int, float], None]
 
@@ -44,27 +46,28 @@ def tune_task_weights(
 ) -> Tuning:
     """Search task weights in [0.1, 10] on a log scale for the highest score; the first trial has uniform weights.
 
-    train_trial: trains with the weights, reports (epoch, score) on its way, returns the score. storage: a journal, so
-    that a killed search goes on; finished trials count.
+    train_trial: trains with the weights, reports (epoch, score) on its way, returns the score; a poor trial is pruned
+    by what it reports before its last epoch. storage: a journal, so that a killed search goes on; what finished counts.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(
         study_name="task-weights",
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=seed),
+        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP),
         pruner=optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3),
         storage=_journal(storage),
         load_if_exists=True,
     )
-    if not study.trials:
+    finished_before = len(study.get_trials(deepcopy=False, states=FINISHED))
+    if finished_before == 0:  # a trial that was killed does not count
         study.enqueue_trial(uniform_weights(tasks))
 
     def objective(trial: optuna.Trial) -> float:
         weights = normalised({task: trial.suggest_float(task, LOW, HIGH, log=True) for task in tasks})
 
         def report(epoch: int, score: float) -> None:
-            trial.report(score, epoch)
-            if trial.should_prune():
+            trial.report(score, epoch + 1)  # resources spent, as Hyperband counts them
+            if epoch + 1 < epochs and trial.should_prune():
                 raise optuna.TrialPruned
 
         return train_trial(weights, report)
@@ -74,9 +77,8 @@ def tune_task_weights(
             done = _as_trial(trial)
             on_trial(trial.number, done.weights, done.score, done.state)
 
-    missing = trials - len(study.get_trials(deepcopy=False, states=FINISHED))
-    if missing > 0:
-        study.optimize(objective, missing, callbacks=[finished])
+    if trials > finished_before:
+        study.optimize(objective, trials - finished_before, callbacks=[finished])
     done = tuple(_as_trial(t) for t in study.get_trials(states=FINISHED))
     best = max((t for t in done if t.state == "complete"), key=lambda t: t.score, default=None)
     return Tuning(best.weights if best else uniform_weights(tasks), done)

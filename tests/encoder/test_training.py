@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 import torch
 
 from nic.encoder.multitask import multitask_loss, normalised, uniform_weights
-from nic.encoder.training import FittedEncoder, fit_multitask
+from nic.encoder.training import FittedEncoder, _TileStream, fit_multitask
 from nic.encoder.tuning import Report, tune_task_weights
+from nic.errors import EncoderError
 from nic.tasks.tile_task import TileSet, TileTask
 
 
@@ -26,26 +28,54 @@ def _texture(rng: np.random.Generator, grain: int) -> np.ndarray:
     return coarse.repeat(grain, 0).repeat(grain, 1).astype(np.uint8)
 
 
-def fit(seed: int, epochs: int = 3) -> FittedEncoder:
+def fit(seed: int, epochs: int = 3, **changed: object) -> FittedEncoder:
     sets = [tile_set("two", 2, 0), tile_set("three", 3, 1)]
     return fit_multitask(
         sets,
         {"two": 1, "three": 1},
         epochs=epochs,
-        batch_size=32,
         learning_rate=1e-3,
         augmentation="light",
         seed=seed,
         log=lambda name, value, step: None,
+        **{"batch_size": 32} | changed,
     )
 
 
 def test_it_learns_and_the_same_seed_gives_the_same_network() -> None:
     first, second = fit(0), fit(0)
     assert all(auc > 0.9 for auc in first.validation.values())
+    assert not first.encoder.training
     assert first.validation == second.validation
     for a, b in zip(first.encoder.parameters(), second.encoder.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_trial_can_end_its_training() -> None:
+    seen: list[int] = []
+
+    def poor(epoch: int, score: float) -> None:
+        seen.append(epoch)
+        raise optuna.TrialPruned
+
+    with pytest.raises(optuna.TrialPruned):
+        fit(0, on_epoch=poor)
+    assert seen == [0]
+
+
+def test_a_batch_holds_every_task_or_is_refused() -> None:
+    with pytest.raises(EncoderError, match="batch_size 1: wanted at least a tile of each of the 2 tasks"):
+        fit(0, batch_size=1)
+
+
+def test_rare_classes_are_drawn_as_often_as_common_ones() -> None:
+    rare = tile_set("three", 3, 0)
+    train = np.flatnonzero((rare.labels != 2) | (np.arange(180) >= 175))
+    (tiles, labels) = next(iter(_TileStream([(rare, train)], 3000, 1, 0)))["three"]
+    assert np.bincount(labels).min() > 900
+    assert tiles.shape == (3000, 64, 64, 3)
+    drawn = {(t.numpy().tobytes(), int(label)) for t, label in zip(tiles, labels, strict=True)}
+    assert drawn == {(rare.tiles[i].tobytes(), int(rare.labels[i])) for i in train}
 
 
 def test_weights_are_normalised_to_mean_one() -> None:
@@ -94,6 +124,35 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
     tuning = tune_task_weights(dies, ["a", "b"], trials=5, seed=0, epochs=1, storage=journal)
     assert len([t for t in tuning.trials if t.state == "complete"]) == 5
     assert len(calls) == 6
+
+
+def test_a_search_killed_in_its_first_trial_begins_uniform_again(tmp_path: Path) -> None:
+    def dies(weights: dict[str, float], report: Report) -> float:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune_task_weights(dies, ["a", "b"], trials=2, seed=0, epochs=1, storage=tmp_path / "trials.log")
+    tuning = tune_task_weights(peak, ["a", "b"], trials=2, seed=0, epochs=1, storage=tmp_path / "trials.log")
+    assert tuning.trials[0].weights == {"a": 1.0, "b": 1.0}
+
+
+def test_a_poor_trial_is_pruned_before_its_last_epoch() -> None:
+    """Each score is below the one before it, so that all but the first are pruned, and none when all is spent."""
+    scores = iter(np.linspace(1, 0, 50))
+    epochs: list[int] = []
+
+    def falling(weights: dict[str, float], report: Report) -> float:
+        epochs.append(0)
+        for epoch in range(2):
+            epochs[-1] += 1
+            score = float(next(scores))
+            report(epoch, score)
+        return score
+
+    tuning = tune_task_weights(falling, ["a", "b"], trials=4, seed=0, epochs=2)
+    assert [t.state for t in tuning.trials] == ["complete", "pruned", "pruned", "pruned"]
+    assert epochs == [2, 1, 1, 1]
+    assert tuning.weights == {"a": 1.0, "b": 1.0}
 
 
 def test_no_trials_leave_uniform_weights() -> None:

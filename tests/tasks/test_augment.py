@@ -1,10 +1,11 @@
 """Augmentation changes what it should and leaves what it must."""
 
+import numpy as np
 import pytest
 import torch
 
 from nic.errors import TaskError
-from nic.tasks.augment import augment, stain_jittered, turned
+from nic.tasks.augment import HED, augment, stain_jittered, turned
 
 
 def tiles(count: int = 16) -> torch.Tensor:
@@ -50,3 +51,15 @@ def test_stains_are_jittered_in_optical_density_and_glass_is_not() -> None:
     changed = stain_jittered(tiles(), 0.4, random())
     assert (changed - tiles()).abs().mean() > 0.01
     assert torch.allclose(stain_jittered(tiles(), 0.0, random()), tiles(), atol=1e-5)
+
+
+def test_stains_change_as_the_formula_says() -> None:
+    """v * (1 + s) + b per stain, worked out tile by tile with the separation written as a linear system."""
+    changed = stain_jittered(tiles(4), 0.3, random(7)).numpy()
+    draws = random(7)
+    s, b = (0.3 * unit * (2 * torch.rand(4, 1, 3, generator=draws).numpy() - 1) for unit in (1, 0.1))
+    for i, tile in enumerate(tiles(4).numpy()):
+        density = -np.log(tile).reshape(3, -1)
+        stains = np.linalg.solve(HED.numpy().T, density)
+        expected = np.exp(-HED.numpy().T @ (stains * (1 + s[i].T) + b[i].T))
+        assert np.abs(changed[i].reshape(3, -1) - expected).max() < 1e-5

@@ -50,7 +50,22 @@ def test_a_tile_smaller_than_the_field_is_refused_not_stretched(tmp_path: Path) 
     task = read_image_folder(folder(tmp_path / "a", side_px=100))
     with pytest.raises(TaskError, match=r"100 x 100 px.*64 um \(128 px\)"):
         load_tiles(task, 64, 1.0, tmp_path / "cache")
-    assert not list((tmp_path / "cache").glob("[!.]*tile*px-1mpp.npy"))
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_an_odd_resolution_is_averaged_by_area(tmp_path: Path) -> None:
+    """0.4 um/px: 160 px become 64, so that every other pixel is shared by two."""
+    task = read_image_folder(folder(tmp_path / "a", side_px=160, manifest=False), "odd", 0.4)
+    tile = load_tiles(task, 64, 1.0, tmp_path / "cache").tiles[0]
+    image = cv2.imread(str(task.files[0][0]), cv2.IMREAD_COLOR_RGB)
+    fine = image.repeat(2, 0).repeat(2, 1)  # 320 half pixels = 64 x 5
+    assert np.abs(tile - fine.reshape(64, 5, 64, 5, 3).mean((1, 3))).max() <= 0.51
+
+
+def test_images_coarser_than_the_tile_are_refused(tmp_path: Path) -> None:
+    task = read_image_folder(folder(tmp_path / "a", manifest=False), "coarse", 2.0)
+    with pytest.raises(TaskError, match=r"coarse: images at 2 um/px, wanted 1 or finer"):
+        load_tiles(task, 64, 1.0, tmp_path / "cache")
 
 
 def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
@@ -69,6 +84,19 @@ def test_faults_of_the_folder_are_named(tmp_path: Path) -> None:
     (tmp_path / "one" / "other").mkdir()
     with pytest.raises(TaskError, match="'other' has no images"):
         read_image_folder(tmp_path / "one", mpp=0.5)
+    with pytest.raises(TaskError, match=r"task name 'a/b\.c'"):
+        read_image_folder(tmp_path / "one", "a/b.c", mpp=0.5)
+
+
+def test_faults_of_the_manifest_are_named(tmp_path: Path) -> None:
+    manifest = folder(tmp_path / "a") / "manifest.json"
+    manifest.write_text(json.dumps({"classes": ["other", "tumour", "stroma"], "mpp": 0.5}))
+    with pytest.raises(TaskError, match="'stroma' has no images"):
+        read_image_folder(tmp_path / "a")
+    for text, said in (("{", "not JSON"), ("[]", "a list, wanted name")):
+        manifest.write_text(text)
+        with pytest.raises(TaskError, match=rf"a/manifest\.json: {said}"):
+            read_image_folder(tmp_path / "a")
 
 
 def test_the_digest_follows_the_pixels_not_the_place(tmp_path: Path) -> None:
@@ -85,6 +113,23 @@ def test_no_group_stands_on_both_sides(tmp_path: Path, seed: int) -> None:
     assert not set(tile_set.groups[train]) & set(tile_set.groups[validation])
     assert sorted([*train, *validation]) == list(range(24))
     assert set(tile_set.labels[validation]) == set(tile_set.labels[train]) == {0, 1}
+
+
+def test_a_class_of_a_single_slide_cannot_be_split(tmp_path: Path) -> None:
+    source = folder(tmp_path / "a")
+    for path in list((source / "tumour").glob("slide[123]__*")):
+        path.unlink()
+    tile_set = load_tiles(read_image_folder(source), 64, 1.0, tmp_path / "cache")
+    with pytest.raises(TaskError, match="'tumour' comes from 1 slides"):
+        split(tile_set, 0.25, 0)
+
+
+def test_few_slides_are_split_all_the_same(tmp_path: Path) -> None:
+    source = folder(tmp_path / "a")
+    for path in list(source.glob("*/slide[23]__*")):
+        path.unlink()
+    train, validation = split(load_tiles(read_image_folder(source), 64, 1.0, tmp_path / "cache"), 0.2, 0)
+    assert len(train) == len(validation) == 6
 
 
 def test_a_task_is_a_value() -> None:
