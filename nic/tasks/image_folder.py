@@ -1,0 +1,67 @@
+"""Layout `folder`: a folder a task with a folder a class, as NCT-CRC-HE-100K is unpacked."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nic.errors import TaskError
+from nic.tasks.entries import FolderEntry
+from nic.tasks.image_tiles import ImageTiles
+from nic.tasks.labelling import class_labels, pattern_groups
+from nic.tasks.tile_task import TileTask
+
+MANIFEST = "manifest.json"
+SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
+GROUP_SEPARATOR = "__"
+
+
+def read_image_folder(entry: FolderEntry) -> TileTask:
+    """Classes and um/px come from the study file, else from manifest.json in the folder; classes else from its folders.
+
+    Raises TaskError naming the folder: missing, no resolution, fewer than two classes, a class without images.
+    """
+    folder = entry.path
+    if not folder.is_dir():
+        raise TaskError(f"{folder}: no such folder of labelled tiles")
+    manifest = _manifest(folder / MANIFEST)
+    mpp = entry.mpp or manifest.get("mpp")
+    if mpp is None:
+        raise TaskError(f"{entry.name}: no um/px in {folder.name}; give mpp in the study file, or in {MANIFEST}")
+    stated = {name: (name,) for name in manifest["classes"]} if "classes" in manifest else None
+    paths = sorted(path for path in folder.glob("[!.]*/[!.]*") if path.suffix.lower() in SUFFIXES)
+    names, labels = class_labels(
+        entry.name, [path.parent.name for path in paths], entry.classes or stated or _folders(folder), entry.ignore
+    )
+    order = np.flatnonzero(labels >= 0)[np.argsort(labels[labels >= 0], kind="stable")]
+    chosen = [paths[i] for i in order]
+    files = [f"{path.parent.name}/{path.name}" for path in chosen]
+    pattern = entry.group_pattern
+    groups = pattern_groups(entry.name, files, pattern) if pattern else np.array([_own_group(file) for file in files])
+    mpps = np.full(len(chosen), float(mpp))
+    return TileTask(
+        entry.name, names, float(mpp), ImageTiles(chosen, files, labels[order], groups, mpps, entry.too_small)
+    )
+
+
+def _folders(folder: Path) -> dict[str, tuple[str, ...]]:
+    return {path.name: (path.name,) for path in sorted(folder.glob("[!.]*")) if path.is_dir()}
+
+
+def _own_group(file: str) -> str:
+    """Slide or patient, where the name begins with it and `__`; else the tile is a group of its own."""
+    group, separator, _ = file.rpartition("/")[2].partition(GROUP_SEPARATOR)
+    return group if separator else file
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise TaskError(f"{path.parent.name}/{path.name}: not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise TaskError(f"{path.parent.name}/{path.name}: a {type(found).__name__}, wanted classes and mpp")
+    return found
