@@ -18,10 +18,11 @@ NOTHING, EXCLUDED = 0, 255
 def annotated_cells(
     areas: Sequence[Area], labels: Sequence[int], excluded: Sequence[Area], grid: TileGrid, least_share: float
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The label of each cell [rows, cols], IGNORED where it has none; and which cells touch no area at all.
+    """The label of each cell [rows, cols], IGNORED where it has none; and which cells are free of areas.
 
     A cell is of the class in which its centre lies, if at least that share of it lies there too. Where areas overlap
-    the smaller holds; what is excluded is of no class.
+    the smaller holds; what is excluded is of no class. A cell is free if no more of it is taken than a row of dots,
+    which an outline along its edge covers.
     """
     dots = np.full((grid.rows * SUB, grid.cols * SUB), NOTHING, np.uint8)
     for i in sorted(range(len(areas)), key=lambda i: -_size(areas[i])):
@@ -32,7 +33,7 @@ def annotated_cells(
     own = cells[:, SUB // 2, :, SUB // 2]
     share = (cells == own[:, None, :, None]).mean((1, 3))
     labelled = (own != NOTHING) & (own != EXCLUDED) & (share >= least_share)
-    return np.where(labelled, own.astype(np.int64) - 1, IGNORED), np.asarray(~cells.any((1, 3)))
+    return np.where(labelled, own.astype(np.int64) - 1, IGNORED), np.asarray((cells != NOTHING).mean((1, 3)) <= 1 / SUB)
 
 
 def _size(area: Area) -> float:

@@ -77,11 +77,11 @@ class AnnotatedSlides:
         wanted = [area for area in areas if area.label not in self.entry.exclude]
         excluded = [area for area in areas if area.label in self.entry.exclude]
         label_of = [self.label_of[area.label] for area in wanted]
-        labels, untouched = annotated_cells(wanted, label_of, excluded, grid, self.entry.least_share)
+        labels, free = annotated_cells(wanted, label_of, excluded, grid, self.entry.least_share)
         if self.background is not None:
             mask = tissue_mask(slide.thumbnail(overview_px(slide.size_l0px, slide.mpp)))
             tissue = tissue_fraction(mask, slide.size_l0px, grid) >= BACKGROUND_TISSUE
-            labels[untouched & tissue] = self.background
+            labels[free & tissue] = self.background
         return labels
 
     def _drawn(self, labels: NDArray[np.int64], fingerprint: str) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

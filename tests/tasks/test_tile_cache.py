@@ -2,14 +2,18 @@
 
 import csv
 import logging
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
+import h5py
 import numpy as np
 import pytest
 
 from nic.errors import TaskError
-from nic.tasks.entries import FolderEntry
+from nic.tasks.entries import FolderEntry, Hdf5Entry
+from nic.tasks.hdf5_tiles import read_hdf5_tiles
 from nic.tasks.image_folder import read_image_folder
 from nic.tasks.tile_task import TileSet, TileTask, load_tiles, split
 
@@ -45,8 +49,7 @@ def test_tiles_are_mapped_and_decoded_once(image_folder: MakeFolder, tmp_path: P
     assert (load(task, tmp_path).tiles == tile_set.tiles).all()
 
 
-def test_a_million_tiles_are_not_held_while_they_are_cached(tmp_path: Path) -> None:
-    """The header has room for any count, so that the file is NumPy's whatever was left out."""
+def test_the_file_is_numpys_whatever_was_left_out(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
         (tmp_path / "t" / name).mkdir(parents=True)
@@ -60,6 +63,31 @@ def test_a_million_tiles_are_not_held_while_they_are_cached(tmp_path: Path) -> N
     assert (tile_set.tiles[0] == first).all()
     assert np.bincount(tile_set.labels).tolist() == [149, 150]
     assert len(tile_set.groups) == 299
+
+
+def test_memory_does_not_grow_with_tiles(tmp_path: Path) -> None:
+    """36 MB of tiles pass through a few MB."""
+    count = 12_000
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["x"] = np.random.default_rng(0).integers(0, 256, (count, 32, 32, 3)).astype(np.uint8)
+        file["y"] = np.arange(count) % 2
+    entry = Hdf5Entry(name="m", layout="hdf5", path=tmp_path / "x.h5", mpp=1.0)
+    tracemalloc.start()
+    try:
+        tile_set = load_tiles(read_hdf5_tiles(entry), 32, 1.0, tmp_path / "cache")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert tile_set.tiles.nbytes == 36_864_000
+    assert peak < 16e6
+
+
+def test_two_runs_may_decode_one_task_at_once(image_folder: MakeFolder, tmp_path: Path) -> None:
+    path = image_folder()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: load(read(path), tmp_path), range(4)))
+    assert all((tile_set.tiles == found[0].tiles).all() for tile_set in found)
+    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 def test_broken_images_are_recorded_counted_and_said(
