@@ -1,10 +1,9 @@
 """Layout `folder`: a folder a task with a folder a class, as NCT-CRC-HE-100K is unpacked."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError
 
 from nic.errors import TaskError
 from nic.tasks.entries import FolderEntry
@@ -17,6 +16,13 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}
 GROUP_SEPARATOR = "__"
 
 
+class Manifest(BaseModel):
+    """What a folder says of itself: um/px of its images, and classes in the order of their labels."""
+
+    mpp: float | None = Field(default=None, gt=0)
+    classes: tuple[str, ...] = ()
+
+
 def read_image_folder(entry: FolderEntry) -> TileTask:
     """Classes and um/px come from the study file, else from manifest.json in the folder; classes else from its folders.
 
@@ -26,10 +32,10 @@ def read_image_folder(entry: FolderEntry) -> TileTask:
     if not folder.is_dir():
         raise TaskError(f"{folder}: no such folder of labelled tiles")
     manifest = _manifest(folder / MANIFEST)
-    mpp = entry.mpp or manifest.get("mpp")
+    mpp = entry.mpp or manifest.mpp
     if mpp is None:
         raise TaskError(f"{entry.name}: no um/px in {folder.name}; give mpp in the study file, or in {MANIFEST}")
-    stated = {name: (name,) for name in manifest["classes"]} if "classes" in manifest else None
+    stated = {name: (name,) for name in manifest.classes}
     paths = sorted(path for path in folder.glob("[!.]*/[!.]*") if path.suffix.lower() in SUFFIXES)
     names, labels = class_labels(
         entry.name, [path.parent.name for path in paths], entry.classes or stated or _folders(folder), entry.ignore
@@ -39,10 +45,8 @@ def read_image_folder(entry: FolderEntry) -> TileTask:
     files = [f"{path.parent.name}/{path.name}" for path in chosen]
     pattern = entry.group_pattern
     groups = pattern_groups(entry.name, files, pattern) if pattern else np.array([_own_group(file) for file in files])
-    mpps = np.full(len(chosen), float(mpp))
-    return TileTask(
-        entry.name, names, float(mpp), ImageTiles(chosen, files, labels[order], groups, mpps, entry.too_small)
-    )
+    mpps = np.full(len(chosen), mpp)
+    return TileTask(entry.name, names, mpp, ImageTiles(chosen, files, labels[order], groups, mpps, entry.too_small))
 
 
 def _folders(folder: Path) -> dict[str, tuple[str, ...]]:
@@ -55,13 +59,11 @@ def _own_group(file: str) -> str:
     return group if separator else file
 
 
-def _manifest(path: Path) -> dict[str, Any]:
+def _manifest(path: Path) -> Manifest:
     if not path.is_file():
-        return {}
+        return Manifest()
     try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise TaskError(f"{path.parent.name}/{path.name}: not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise TaskError(f"{path.parent.name}/{path.name}: a {type(found).__name__}, wanted classes and mpp")
-    return found
+        return Manifest.model_validate_json(path.read_text())
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}".lstrip(": ") for e in error.errors())
+        raise TaskError(f"{path.parent.name}/{path.name}: {faults}") from error

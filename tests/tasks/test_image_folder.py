@@ -110,7 +110,7 @@ def test_faults_of_the_manifest_are_named(image_folder: MakeFolder) -> None:
     (path / "manifest.json").write_text(json.dumps({"classes": ["a", "b", "stroma"], "mpp": 0.5}))
     with pytest.raises(TaskError, match="'stroma' has no tile"):
         read(path)
-    for text, said in (("{", "not JSON"), ("[]", "a list, wanted classes")):
+    for text, said in (("{", "Invalid JSON"), ("[]", "Input should be an object"), ('{"mpp": 0}', "mpp: .*than 0")):
         (path / "manifest.json").write_text(text)
         with pytest.raises(TaskError, match=rf"task/manifest\.json: {said}"):
             read(path)
