@@ -35,22 +35,22 @@ def read_image_folder(entry: FolderEntry) -> TileTask:
     mpp = entry.mpp or manifest.mpp
     if mpp is None:
         raise TaskError(f"{entry.name}: no um/px in {folder.name}; give mpp in the study file, or in {MANIFEST}")
-    stated = {name: (name,) for name in manifest.classes}
+    stated = {name: (name,) for name in manifest.classes or _folders(folder) if name not in entry.ignore}
     paths = sorted(path for path in folder.glob("[!.]*/[!.]*") if path.suffix.lower() in SUFFIXES)
-    names, labels = class_labels(
-        entry.name, [path.parent.name for path in paths], entry.classes or stated or _folders(folder), entry.ignore
-    )
+    values = [path.parent.name for path in paths]
+    names, labels = class_labels(entry.name, values, entry.classes or stated, entry.ignore)
     order = np.flatnonzero(labels >= 0)[np.argsort(labels[labels >= 0], kind="stable")]
     chosen = [paths[i] for i in order]
     files = [f"{path.parent.name}/{path.name}" for path in chosen]
     pattern = entry.group_pattern
     groups = pattern_groups(entry.name, files, pattern) if pattern else np.array([_own_group(file) for file in files])
     mpps = np.full(len(chosen), mpp)
-    return TileTask(entry.name, names, mpp, ImageTiles(chosen, files, labels[order], groups, mpps, entry.too_small))
+    source = ImageTiles(chosen, files, labels[order], groups, mpps, entry.too_small)
+    return TileTask(entry.name, names, mpp, source)
 
 
-def _folders(folder: Path) -> dict[str, tuple[str, ...]]:
-    return {path.name: (path.name,) for path in sorted(folder.glob("[!.]*")) if path.is_dir()}
+def _folders(folder: Path) -> tuple[str, ...]:
+    return tuple(path.name for path in sorted(folder.glob("[!.]*")) if path.is_dir())
 
 
 def _own_group(file: str) -> str:

@@ -64,6 +64,7 @@ def test_folders_are_gathered_and_left_out(image_folder: MakeFolder) -> None:
     assert task.classes == ("tumour", "other")
     assert np.bincount(labels).tolist() == [12, 24]
     assert not [name for name in names if name.startswith("BACK")]
+    assert read(path, ignore=["BACK"]).classes == ("NORM", "STR", "TUM")
 
 
 def test_groups_stand_before_the_double_underscore_or_where_the_pattern_says(image_folder: MakeFolder) -> None:
@@ -84,7 +85,8 @@ def test_groups_stand_before_the_double_underscore_or_where_the_pattern_says(ima
         ({"classes": {"x": ["a"]}}, r"m: label 'b' belongs to no class, wanted 'a'"),
         ({"classes": {"x": ["a"], "y": ["b", "c"], "z": ["d"]}}, r"class 'z' has no tile"),
         ({"classes": {"x": ["a"], "y": ["b", "a"]}}, r"label 'a' is named twice"),
-        ({"ignore": ["b"]}, r"label 'b' is named twice"),
+        ({"classes": {"x": ["a"], "y": ["b"]}, "ignore": ["b"]}, r"label 'b' is named twice"),
+        ({"ignore": ["b"]}, r"m: 1 class \(a\), wanted at least two"),
         ({"classes": {"x": ["a", "b"]}}, r"m: 1 class \(x\), wanted at least two"),
     ],
 )
