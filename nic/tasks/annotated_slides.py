@@ -110,6 +110,8 @@ def read_annotated_slides(entry: SlidesEntry) -> TileTask:
         )
     if len(sources) < len(found):
         LOG.warning("%s: %d of %d slides have no annotations", entry.name, len(found) - len(sources), len(found))
+    if strays := sorted(set(files) - {source.slide_id for source in sources}):
+        LOG.warning("%s: %d annotations are of no slide, %s first", entry.name, len(strays), files[strays[0]].name)
     slides = [_annotated_slide(source, files[source.slide_id], entry) for source in sources]
     values = {area.label for slide in slides for area in slide.areas} - set(entry.exclude)
     names, label_of = class_map(entry.name, sorted(values), entry.classes, entry.ignore)

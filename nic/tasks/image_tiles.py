@@ -39,10 +39,10 @@ class ImageTiles:
         total = hashlib.sha256(f"{self.too_small} {self.context}".encode())
         for values in (self.labels, self.mpps, self.boxes):
             total.update(b"" if values is None else values.tobytes())
-        total.update("\n".join(self.groups).encode())
+        total.update("\n".join([*self.names, *self.groups]).encode())
         paths = [path for path, _ in groupby(self.paths)]
-        for path, content in zip(paths, done_ahead(file_digest, paths), strict=True):
-            total.update(path.name.encode() + content)
+        for content in done_ahead(file_digest, paths):
+            total.update(content)
         return total.hexdigest()
 
     def parts(self, field: Field) -> Iterator[Part]:
@@ -68,22 +68,21 @@ class ImageTiles:
     def _tile(self, image: Pixels, i: int, field: Field) -> Pixels | None:
         centre = image.shape[1] / 2, image.shape[0] / 2
         if self.boxes is not None:
-            image, centre = self._placed(image, i)
+            image, centre = self._placed(image, self.boxes[i], self.names[i])
         return cut_field(image, centre, self.mpps[i], field, self.too_small, self.names[i])
 
-    def _placed(self, image: Pixels, i: int) -> tuple[Pixels, tuple[float, float]]:
+    def _placed(self, image: Pixels, box: NDArray[np.float64], name: str) -> tuple[Pixels, tuple[float, float]]:
         """What the tile may show of the image, and its centre there. Raises TaskError for a place outside of it."""
-        assert self.boxes is not None
-        x, y, w, h = self.boxes[i]
+        x, y, w, h = box
         height, width = image.shape[:2]
         centre = x + w / 2, y + h / 2
         if min(x, y) < 0 or x + w > width or y + h > height or centre[0] >= width or centre[1] >= height:
             where = f"a box at ({x:g}, {y:g}) of {w:g} x {h:g} px" if w or h else f"a point at ({x:g}, {y:g})"
-            raise TaskError(f"{self.names[i]}: {where} outside of an image of {width} x {height} px")
+            raise TaskError(f"{name}: {where} outside of an image of {width} x {height} px")
         if self.context:
             return image, centre
-        box = image[round(y) : round(y + h), round(x) : round(x + w)]
-        return box, (box.shape[1] / 2, box.shape[0] / 2)
+        inside = image[round(y) : round(y + h), round(x) : round(x + w)]
+        return inside, (inside.shape[1] / 2, inside.shape[0] / 2)
 
 
 def file_digest(path: Path) -> bytes:

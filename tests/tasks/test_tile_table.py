@@ -93,6 +93,13 @@ def test_groups_come_from_a_column_or_from_names(table: Path) -> None:
     assert set(load(read(table, group_pattern=r"TCGA-\d\d"), table).groups) == {"TCGA-00", "TCGA-01"}
 
 
+def test_the_digest_knows_which_image_a_place_is_in(table: Path) -> None:
+    """The second point of the first image moves to the same place of the second, before its others."""
+    first = read(table).digest
+    change(table, 5, file="images/TCGA-00_1.png")
+    assert read(table).digest != first
+
+
 def test_labels_are_gathered_into_classes_and_left_out(table: Path) -> None:
     for row, label in ((2, 3), (3, 4), (4, 5)):
         change(table, row, label=label)

@@ -1,5 +1,6 @@
 """A study file is checked when it is read, and its errors name the file and the field."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import yaml
 from nic.errors import StudyError
 from nic.study import read_study, read_whole_study
 
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "tile_tasks.md"
 PHANTOM = Path(__file__).resolve().parents[2] / "studies" / "phantom.yaml"
 
 
@@ -107,3 +109,10 @@ def test_tile_tasks_alone_are_a_study_for_encoders_and_no_whole_one(tmp_path: Pa
     with pytest.raises(StudyError, match="no endpoint 'survival'; it has none"):
         read_study(path).endpoint("survival")
     assert read_whole_study(PHANTOM).endpoints
+
+
+def test_the_examples_of_the_documentation_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("".join(re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)))
+    layouts = [task.layout for task in read_study(path).tile_tasks]
+    assert layouts == ["folder", "hdf5", "points", "slides"]
