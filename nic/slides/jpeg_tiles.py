@@ -5,6 +5,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,6 @@ from numpy.typing import NDArray
 
 from nic.errors import UnreadableSlide
 
-CACHED_BYTES = 96 << 20
-"""Most memory for decoded tiles, kept because a row of grid cells rarely ends where a row of JPEG tiles does."""
 END_OF_IMAGE = b"\xff\xd9"
 HOLE = bytes(48)
 """What a failed disk or a broken copy leaves inside a file."""
@@ -23,17 +22,20 @@ HOLE = bytes(48)
 class JpegTiles:
     """One level of a TIFF whose tiles are JPEG, read without OpenSlide; threads may share it."""
 
-    def __init__(self, path: Path, size_px: tuple[int, int]) -> None:
-        """size_px: (width, height) of the level. Raises UnreadableSlide when no page is such a level."""
+    def __init__(self, path: Path, size_px: tuple[int, int], width_px: float) -> None:
+        """size_px: (width, height) of the level. width_px: of the band that is read from top to bottom; decoded tiles
+        are kept for the next rows of it, because a row of grid cells rarely ends where a row of JPEG tiles does.
+
+        Raises UnreadableSlide when no page is such a level.
+        """
         self.path = path
         self._page = _jpeg_page(path, size_px)
         self._columns = math.ceil(self._page.imagewidth / self._page.tilewidth)
         self.count = len(self._page.databytecounts)
         self._file = path.open("rb")
         self._lock = threading.Lock()
-        self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
-        most = CACHED_BYTES // (self._page.tilewidth * self._page.tilelength * 3)
-        self._cache_size = max(4, min(most, 3 * self._columns))
+        self._cache: OrderedDict[int, Future[NDArray[np.uint8]]] = OrderedDict()
+        self._cache_size = 3 * min(self._columns, math.ceil(width_px / self._page.tilewidth) + 1)
 
     def close(self) -> None:
         self._file.close()
@@ -61,16 +63,19 @@ class JpegTiles:
         return region
 
     def _tile(self, index: int) -> NDArray[np.uint8]:
+        """A decoded tile; of threads that want the same one, the first decodes and the others wait."""
         with self._lock:
-            if index in self._cache:
-                self._cache.move_to_end(index)
-                return self._cache[index]
-        tile = self.decode(index)
-        with self._lock:
-            self._cache[index] = tile
-            while len(self._cache) > self._cache_size:
+            known = self._cache.get(index)
+            tile = self._cache[index] = known or Future()
+            self._cache.move_to_end(index)
+            if len(self._cache) > self._cache_size:
                 self._cache.popitem(last=False)
-        return tile
+        if known is None:
+            try:
+                tile.set_result(self.decode(index))
+            except UnreadableSlide as error:
+                tile.set_exception(error)
+        return tile.result()
 
     def decode(self, index: int) -> NDArray[np.uint8]:
         """One tile, counted row by row: [h, w, 3]. Raises UnreadableSlide when it is missing, damaged or may be."""
