@@ -54,16 +54,20 @@ class JpegTiles:
         page = self._page
         region = np.full((height_px, width_px, 3), 255, np.uint8)
         right, bottom = min(x_px + width_px, page.imagewidth), min(y_px + height_px, page.imagelength)
-        for top in range(y_px // page.tilelength * page.tilelength, bottom, page.tilelength):
-            for left in range(x_px // page.tilewidth * page.tilewidth, right, page.tilewidth):
-                tile = self._tile(top // page.tilelength * self._columns + left // page.tilewidth)
-                y0, y1 = max(top, y_px), min(top + page.tilelength, bottom)
-                x0, x1 = max(left, x_px), min(left + page.tilewidth, right)
-                region[y0 - y_px : y1 - y_px, x0 - x_px : x1 - x_px] = tile[y0 - top : y1 - top, x0 - left : x1 - left]
+        tops = range(y_px // page.tilelength * page.tilelength, bottom, page.tilelength)
+        lefts = range(x_px // page.tilewidth * page.tilewidth, right, page.tilewidth)
+        # All are begun before any is waited for: threads on neighbouring rows then share the decoding.
+        tiles = [(top, left, self._begun(top, left)) for top in tops for left in lefts]
+        for top, left, tile in tiles:
+            y0, y1 = max(top, y_px), min(top + page.tilelength, bottom)
+            x0, x1 = max(left, x_px), min(left + page.tilewidth, right)
+            pixels = tile.result()[y0 - top : y1 - top, x0 - left : x1 - left]
+            region[y0 - y_px : y1 - y_px, x0 - x_px : x1 - x_px] = pixels
         return region
 
-    def _tile(self, index: int) -> NDArray[np.uint8]:
-        """A decoded tile; of threads that want the same one, the first decodes and the others wait."""
+    def _begun(self, top: int, left: int) -> Future[NDArray[np.uint8]]:
+        """The tile at a place, decoded here unless another thread is at it."""
+        index = top // self._page.tilelength * self._columns + left // self._page.tilewidth
         with self._lock:
             known = self._cache.get(index)
             tile = self._cache[index] = known or Future()
@@ -75,7 +79,7 @@ class JpegTiles:
                 tile.set_result(self.decode(index))
             except UnreadableSlide as error:
                 tile.set_exception(error)
-        return tile.result()
+        return tile
 
     def decode(self, index: int) -> NDArray[np.uint8]:
         """One tile, counted row by row: [h, w, 3]. Raises UnreadableSlide when it is missing, damaged or may be."""
