@@ -64,13 +64,15 @@ def _tissue_cells(slide: Slide, grid: TileGrid, min_tissue: float) -> NDArray[np
 def _encoded(
     reader: TileReader, tissue: NDArray[np.bool_], encoder: Encoder
 ) -> tuple[NDArray[np.float16], NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
-    """Codes [N, D] with their row and col [N], and the cells that failed, bool [rows, cols]."""
+    """Codes [N, D] sorted by (row, col), their row and col [N], and the cells that failed, bool [rows, cols]."""
+    place = np.full(tissue.shape, -1)  # of each cell's code
+    place[tissue] = np.arange(tissue.sum())
+    codes = np.empty((tissue.sum(), encoder.spec.code_size), np.float16)
     failed = np.zeros_like(tissue)
-    codes = [np.empty((0, encoder.spec.code_size), np.float16)]
     rows, cols = np.nonzero(tissue)
     for batch in reader.batches(rows, cols):
         failed[batch.row, batch.col] = batch.failed
         if not batch.failed.all():
-            codes.append(encoder.encode(batch.tiles[~batch.failed]).astype(np.float16))
-    row, col = np.nonzero(tissue & ~failed)  # in the reader's order
-    return np.concatenate(codes), row.astype(np.int32), col.astype(np.int32), failed
+            codes[place[batch.row, batch.col][~batch.failed]] = encoder.encode(batch.tiles[~batch.failed])
+    row, col = np.nonzero(tissue & ~failed)
+    return codes[place[row, col]], row.astype(np.int32), col.astype(np.int32), failed

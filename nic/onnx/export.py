@@ -57,6 +57,9 @@ def export_graph(
         )
         assert program is not None
         model = program.model_proto
+        # Traces with this machine's paths would be served, and change the digest of equal weights.
+        for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+            part.ClearField("metadata_props")
         onnx.helper.set_model_props(model, dict(metadata))
         onnx.save(model, draft)
         expected = module(*inputs.values())
