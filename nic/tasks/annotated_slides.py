@@ -144,10 +144,12 @@ def _whole_cells(slide: Slide, field: Field) -> TileGrid:
 def _cut(
     source: SlideSource, grid: TileGrid, rows: NDArray[np.intp], cols: NDArray[np.intp], names: Sequence[str]
 ) -> Iterator[Cut]:
-    """Tiles of cells sorted by (row, col), read at half the tile's um/px where the slide has it, as slides are."""
+    """Tiles in the order of their cells, read at half the tile's um/px where the slide has it, as slides are."""
+    tiles: dict[tuple[int, int], Cut] = {}
     with Slide.open(source) as slide, TileReader(slide, grid, max(grid.tile_mpp / 2, slide.mpp)) as reader:
-        place = iter(names)
         for batch in reader.batches(rows, cols):
-            for tile, failed in zip(batch.tiles, batch.failed, strict=True):
-                name = next(place)
-                yield UnreadableTile(f"{name}: cannot be decoded") if failed else tile
+            for tile, row, col, failed in zip(batch.tiles, batch.row, batch.col, batch.failed, strict=True):
+                tiles[int(row), int(col)] = None if failed else tile
+    for row, col, name in zip(rows, cols, names, strict=True):
+        tile = tiles[int(row), int(col)]
+        yield UnreadableTile(f"{name}: cannot be decoded") if tile is None else tile

@@ -157,3 +157,18 @@ def test_faults_of_slides_are_named(slides: Path) -> None:
     (slides / "slides" / "patient_0_node_0.tif").write_bytes(b"no slide")
     with pytest.raises(UnreadableSlide, match="patient_0_node_0"):
         read(slides)
+
+
+def test_tiles_of_a_slide_wider_than_a_band_keep_their_labels(tmp_path: Path) -> None:
+    """The reader goes through a wide slide band by band; tiles must come in the order of their labels all the same."""
+    (tmp_path / "slides").mkdir()
+    (tmp_path / "outlines").mkdir()
+    image = tissue_image(9216, 768)  # 6 x 72 tiles
+    write_slide(tmp_path / "slides" / "wide.tif", image, compression="deflate")
+    write_asap(tmp_path / "outlines" / "wide.xml", ("_0", square(4096, 0, 4096)))
+    parts = list(read(tmp_path, most=1000).source.parts(Field(64, 1.0)))
+    for name, tile in [pair for part in parts for pair in zip(part.names, part.cut(), strict=True)]:
+        row, col = (int(v) for v in re.findall(r"\d+", name))
+        window = image[row * 128 : (row + 1) * 128, col * 128 : (col + 1) * 128]
+        assert isinstance(tile, np.ndarray)
+        assert np.abs(window.reshape(64, 2, 64, 2, 3).mean((1, 3)) - tile).max() <= 0.5
