@@ -5,6 +5,7 @@ BIN := $(CURDIR)/.venv/bin
 
 export PATH := $(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
+export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR := false
 export PYTHONUNBUFFERED := 1
 # Threads that spin while they wait make a shared machine many times slower.
 export OMP_WAIT_POLICY := PASSIVE

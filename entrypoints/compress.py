@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from entrypoints.cli import launch
-from nic.compression.compress import compress_cohort
+from nic.compression.engines import compress_cohort
 from nic.encoder.onnx import OnnxEncoder
 from nic.patients.cohort import read_cohort
 from nic.slides.slide import SlideSource, find_slides
@@ -22,11 +22,13 @@ class Config:
     encoder: str = "models:/nic-encoder@champion"
     """Registered encoder, or a path to an .onnx file that nic wrote."""
     out: Path = Path("work/codes")
-    """Folder that receives <slide>.h5 and refused.csv; finished files are kept."""
+    """Folder that receives <slide>.h5 and quarantine.csv; finished files are kept, several runs share the work."""
     min_tissue: float = 0.6
     """Least share of tissue in a tile that is encoded."""
+    accept: str = ""
+    """Slides to compress however many of their tiles cannot be decoded: ids separated by commas."""
     strict: bool = False
-    """Exit with code 1 when a slide was refused."""
+    """Exit with code 1 when a slide is in quarantine."""
 
 
 def sources(config: Config) -> list[SlideSource]:
@@ -44,15 +46,17 @@ def run(config: Config) -> dict[str, Any]:
     """Compress every slide; a bad one is recorded with its reason and does not stop the others."""
     with stage_run("compress", config, inputs(config)) as stage:
         encoder = OnnxEncoder(encoder_file(config.encoder))
-        report = compress_cohort(sources(config), encoder, config.out, min_tissue=config.min_tissue)
-        done, reused, refused = len(report.done), len(report.reused), len(report.refused)
-        print(f"{config.out}: {done} compressed, {reused} reused, {refused} refused")
-        for refusal in report.refused:
-            print(f"  {refusal.slide_id}: {refusal.reason}: {refusal.evidence}")
+        accepted = [slide.strip() for slide in config.accept.split(",")]
+        chosen = sources(config)
+        report = compress_cohort(chosen, encoder, config.out, min_tissue=config.min_tissue, accept=accepted)
+        done, reused, quarantined = len(report.done), len(report.reused), len(report.quarantined)
+        print(f"{config.out}: {done} compressed, {reused} reused, {quarantined} in quarantine")
+        for refusal in report.quarantined:
+            print(f"  {refusal.slide}: {refusal.reason}: {refusal.evidence}; {refusal.release}")
         stage.log("slides", done + reused)
-        stage.log("refused", refused)
-        stage.result.update(outputs=[str(config.out)], refused=[r.slide_id for r in report.refused])
-    if config.strict and report.refused:
+        stage.log("quarantined", quarantined)
+        stage.result.update(outputs=[str(config.out)], quarantined=[q.slide for q in report.quarantined])
+    if config.strict and report.quarantined:
         sys.exit(1)
     return stage.result
 

@@ -51,9 +51,6 @@ def map_of(patient: Patient, answer: PatientPrediction, codes: Path) -> Figure:
     source = next(s for s in patient.slides if (codes / f"{s.slide_id}.h5").is_file())
     grid = CompressedSlide.load(codes / f"{source.slide_id}.h5").grid
     with Slide.open(source) as slide:
-        thumbnail = slide.thumbnail(1200)
-        scale = thumbnail.shape[1] / slide.size_l0px[0]
-    x, y = grid.origin_l0px
-    right, bottom = x + grid.cols * grid.side_l0px, y + grid.rows * grid.side_l0px
-    extent = (x * scale, right * scale, bottom * scale, y * scale)
-    return figures.score_map(thumbnail, answer.score_maps[0], extent, f"{patient.patient_id}: {answer.prediction:.2f}")
+        thumbnail, size_l0px = slide.thumbnail(1200), slide.size_l0px
+    title = f"{patient.patient_id}: {answer.prediction:.2f}"
+    return figures.score_map(thumbnail, answer.score_maps[0], grid, size_l0px, title)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from shutil import get_terminal_size
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ class Steps:
     """Finished stages by title."""
 
     finished: dict[str, Finished] = field(default_factory=dict)
-    console: Console = field(default_factory=Console)
+    console: Console = field(default_factory=lambda: Console(width=max(100, get_terminal_size().columns)))
 
     def take(self, title: str, entry_point: ModuleType, config: "DataclassInstance") -> dict[str, Any]:
         """Run an entry point as a child run, or reuse a finished one; its result."""
@@ -55,4 +56,5 @@ class Steps:
             if title.startswith("promote"):
                 verdict = "yes" if step.result["promoted"] else "refused: " + "; ".join(step.result["reasons"])
                 models.add_row(step.result["name"], step.result["version"], verdict)
-        self.console.print(times, figures, models, NEXT.format(name=step.result["name"]))
+        self.console.print(times, figures, models)
+        self.console.print(NEXT.format(name=step.result["name"]), soft_wrap=True)

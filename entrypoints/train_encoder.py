@@ -86,8 +86,8 @@ def run(config: Config) -> dict[str, Any]:
         version = register_encoder(graph, lineage("train_encoder", encoder_sha256=spec.sha256, **inputs(config)))
         measured = Figure(fitted.score, fitted.held_out, inputs(config)["tasks"])
         record_figures(version, {"validation.auc": measured}, data=measured.data)
-        print(f"{version.uri}: mean validation AUC {fitted.score:.3f}; task weights {tuning.weights}")
-        found = {"validation": fitted.validation, "weights": tuning.weights}
+        print(f"{version.uri}: mean validation AUC {fitted.score:.3f}; task weights {tuning}")
+        found = {"validation": fitted.validation, "weights": tuning.weights, "tuning_gain": tuning.gain}
         stage.result.update(version=version.uri, sha256=spec.sha256, **found)
     return stage.result
 

@@ -39,29 +39,43 @@ class NicError(Exception):
 class SlideError(NicError):
     """A slide cannot be used."""
 
+    release = "look at the slide"
+
 
 class UnreadableSlide(SlideError, OSError):
     """The file is missing, empty, truncated, or not an image."""
+
+    release = "copy the file from its source again"
 
 
 class MissingResolution(SlideError, ValueError):
     """The file states no um/px and none was given."""
 
+    release = "give its um/px as mpp, in the cohort's table"
+
 
 class ImplausibleResolution(SlideError, ValueError):
     """The um/px lies outside what microscopes make."""
+
+    release = "give its true um/px as mpp, in the cohort's table"
 
 
 class ResolutionTooLow(SlideError, ValueError):
     """The finest level is coarser than the encoder reads."""
 
+    release = "scan it finer, or take an encoder that reads coarser tiles"
+
 
 class NoTissue(SlideError, ValueError):
     """Nothing but glass was found."""
 
+    release = "look at its picture; lower min_tissue if there is tissue"
+
 
 class TooManyFailedCells(SlideError, OSError):
     """More of the slide is undecodable than the stated fraction."""
+
+    release = "copy the file again, or name it in accept to keep the tiles that can be read"
 
 
 class TaskError(NicError, ValueError):
@@ -78,6 +92,8 @@ class ParityFailed(EncoderError):
 
 class CodesError(NicError, ValueError):
     """A compressed slide cannot be used."""
+
+    release = "compress the slide again"
 
 
 class ForeignCodes(CodesError):

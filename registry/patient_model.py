@@ -29,7 +29,8 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
         self.version = _registered_version(graphs["patient"].parents[1])
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
-        return pd.DataFrame([self._answer(patient, sources) for patient, sources in _by_patient(model_input)])
+        answers = [self._answer(patient, sources) for patient, sources in _by_patient(model_input)]
+        return pd.DataFrame(answers, dtype=object)  # else None becomes NaN, which is no JSON
 
     def _answer(self, patient: str, sources: list[SlideSource]) -> dict[str, Any]:
         slides: list[CompressedSlide] = []

@@ -1,5 +1,7 @@
 """Writing torch modules as ONNX graphs that say what they are and are checked before anybody sees them."""
 
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +14,7 @@ from nic.errors import ParityFailed
 from nic.onnx.runtime import OnnxGraph
 
 OPSET = 18
+logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # it misses torchvision
 
 
 def export_graph(
@@ -37,7 +40,9 @@ def export_graph(
     )
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=path.parent) as folder, torch.no_grad():
+    with TemporaryDirectory(dir=path.parent) as folder, torch.no_grad(), warnings.catch_warnings():
+        # The exporter speaks of its own deprecations and of names for axes that are equal anyway.
+        warnings.filterwarnings("ignore", module=r"torch\.onnx|copyreg")
         draft = Path(folder) / "graph.onnx"
         program = torch.onnx.export(
             module,
@@ -52,6 +57,9 @@ def export_graph(
         )
         assert program is not None
         model = program.model_proto
+        # Traces with this machine's paths would be served, and change the digest of equal weights.
+        for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+            part.ClearField("metadata_props")
         onnx.helper.set_model_props(model, dict(metadata))
         onnx.save(model, draft)
         expected = module(*inputs.values())

@@ -5,6 +5,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,6 @@ from numpy.typing import NDArray
 
 from nic.errors import UnreadableSlide
 
-CACHED_BYTES = 96 << 20
-"""Most memory for decoded tiles, kept because a row of grid cells rarely ends where a row of JPEG tiles does."""
 END_OF_IMAGE = b"\xff\xd9"
 HOLE = bytes(48)
 """What a failed disk or a broken copy leaves inside a file."""
@@ -23,17 +22,20 @@ HOLE = bytes(48)
 class JpegTiles:
     """One level of a TIFF whose tiles are JPEG, read without OpenSlide; threads may share it."""
 
-    def __init__(self, path: Path, size_px: tuple[int, int]) -> None:
-        """size_px: (width, height) of the level. Raises UnreadableSlide when no page is such a level."""
+    def __init__(self, path: Path, size_px: tuple[int, int], width_px: float) -> None:
+        """size_px: (width, height) of the level. width_px: of the band that is read from top to bottom; decoded tiles
+        are kept for the next rows of it, because a row of grid cells rarely ends where a row of JPEG tiles does.
+
+        Raises UnreadableSlide when no page is such a level.
+        """
         self.path = path
         self._page = _jpeg_page(path, size_px)
         self._columns = math.ceil(self._page.imagewidth / self._page.tilewidth)
         self.count = len(self._page.databytecounts)
         self._file = path.open("rb")
         self._lock = threading.Lock()
-        self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
-        most = CACHED_BYTES // (self._page.tilewidth * self._page.tilelength * 3)
-        self._cache_size = max(4, min(most, 3 * self._columns))
+        self._cache: OrderedDict[int, Future[NDArray[np.uint8]]] = OrderedDict()
+        self._cache_size = 3 * min(self._columns, math.ceil(width_px / self._page.tilewidth) + 1)
 
     def close(self) -> None:
         self._file.close()
@@ -52,24 +54,31 @@ class JpegTiles:
         page = self._page
         region = np.full((height_px, width_px, 3), 255, np.uint8)
         right, bottom = min(x_px + width_px, page.imagewidth), min(y_px + height_px, page.imagelength)
-        for top in range(y_px // page.tilelength * page.tilelength, bottom, page.tilelength):
-            for left in range(x_px // page.tilewidth * page.tilewidth, right, page.tilewidth):
-                tile = self._tile(top // page.tilelength * self._columns + left // page.tilewidth)
-                y0, y1 = max(top, y_px), min(top + page.tilelength, bottom)
-                x0, x1 = max(left, x_px), min(left + page.tilewidth, right)
-                region[y0 - y_px : y1 - y_px, x0 - x_px : x1 - x_px] = tile[y0 - top : y1 - top, x0 - left : x1 - left]
+        tops = range(y_px // page.tilelength * page.tilelength, bottom, page.tilelength)
+        lefts = range(x_px // page.tilewidth * page.tilewidth, right, page.tilewidth)
+        # All are begun before any is waited for: threads on neighbouring rows then share the decoding.
+        tiles = [(top, left, self._begun(top, left)) for top in tops for left in lefts]
+        for top, left, tile in tiles:
+            y0, y1 = max(top, y_px), min(top + page.tilelength, bottom)
+            x0, x1 = max(left, x_px), min(left + page.tilewidth, right)
+            pixels = tile.result()[y0 - top : y1 - top, x0 - left : x1 - left]
+            region[y0 - y_px : y1 - y_px, x0 - x_px : x1 - x_px] = pixels
         return region
 
-    def _tile(self, index: int) -> NDArray[np.uint8]:
+    def _begun(self, top: int, left: int) -> Future[NDArray[np.uint8]]:
+        """The tile at a place, decoded here unless another thread is at it."""
+        index = top // self._page.tilelength * self._columns + left // self._page.tilewidth
         with self._lock:
-            if index in self._cache:
-                self._cache.move_to_end(index)
-                return self._cache[index]
-        tile = self.decode(index)
-        with self._lock:
-            self._cache[index] = tile
-            while len(self._cache) > self._cache_size:
+            known = self._cache.get(index)
+            tile = self._cache[index] = known or Future()
+            self._cache.move_to_end(index)
+            if len(self._cache) > self._cache_size:
                 self._cache.popitem(last=False)
+        if known is None:
+            try:
+                tile.set_result(self.decode(index))
+            except UnreadableSlide as error:
+                tile.set_exception(error)
         return tile
 
     def decode(self, index: int) -> NDArray[np.uint8]:

@@ -20,8 +20,9 @@ from nic.slides.tiling import TileGrid
 
 TOLERANCE = 1.1
 """A level may be this much coarser than asked: scanners that say 0.5 mean 0.497 to 0.55."""
-MOST_CELLS = 16
-"""Cells of a row read at once: long strips cost less than single tiles."""
+BAND_CELLS = 32
+"""Columns that are read together, from top to bottom: what is decoded for one row is soon wanted for the next, and a
+slide a hundred times as wide needs no more memory."""
 WIDEST_GAP = 3
 """Columns between two cells beyond which reading the glass between them costs more than a new strip."""
 
@@ -69,7 +70,7 @@ class TileReader:
             )
         self.level = fit[-1]
         self.downsample = slide.level_downsamples[self.level]
-        self._jpeg = _verified_jpeg(slide, self.level)
+        self._jpeg = _verified_jpeg(slide, self.level, BAND_CELLS * grid.side_l0px / self.downsample)
 
     def __enter__(self) -> "TileReader":
         return self
@@ -88,7 +89,7 @@ class TileReader:
     def batches(
         self, rows: NDArray[np.intp], cols: NDArray[np.intp], batch_size: int = 64, threads: int = 1
     ) -> Iterator[TileBatch]:
-        """The tiles of the cells asked for, sorted by (row, col), read ahead of the caller by that many threads."""
+        """The tiles of the cells asked for, band by band, read ahead of the caller by that many threads."""
         pending: list[TileBatch] = []
         with ThreadPoolExecutor(threads) as pool:
             for strip in self._read_ahead(pool, _strips(rows, cols), 2 * threads + 2):
@@ -147,14 +148,13 @@ def _openslide_region(
 
 
 def _strips(rows: NDArray[np.intp], cols: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """Cells sorted by (row, col), as (row, neighbouring columns)."""
-    order = np.lexsort((cols, rows))
+    """Cells as (row, neighbouring columns), row after row of one band after the other."""
+    order = np.lexsort((cols, rows, cols // BAND_CELLS))
     rows, cols = rows[order], cols[order]
-    breaks = np.flatnonzero((np.diff(rows) != 0) | (np.diff(cols) > WIDEST_GAP)) + 1
-    for run in np.split(np.arange(len(rows)), breaks):
-        for first in range(0, len(run), MOST_CELLS):
-            cells = run[first : first + MOST_CELLS]
-            yield int(rows[cells[0]]), cols[cells]
+    apart = (np.diff(rows) != 0) | (np.diff(cols) > WIDEST_GAP) | (np.diff(cols // BAND_CELLS) != 0)
+    for run in np.split(np.arange(len(rows)), np.flatnonzero(apart) + 1):
+        if len(run):
+            yield int(rows[run[0]]), cols[run]
 
 
 def cut_tiles(
@@ -164,9 +164,33 @@ def cut_tiles(
 
     x: [n] left edges; y: their top; side_px: of a square; all in the strip's pixels, fractions allowed.
     """
-    if y == 0 and side_px % tile_px == 0 and (x == np.floor(x)).all():
-        size, cuts = (tile_px, tile_px), [strip[: int(side_px), int(left) : int(left + side_px)] for left in x]
-        return np.stack([cv2.resize(cut, size, interpolation=cv2.INTER_AREA) for cut in cuts])
+    if y == 0 and side_px % tile_px == 0 and (x == np.floor(x)).all() and (np.diff(x) == side_px).all():
+        size = (len(x) * tile_px, tile_px)
+        row = cv2.resize(strip, size, interpolation=cv2.INTER_AREA).reshape(tile_px, len(x), tile_px, 3)
+        return np.ascontiguousarray(row.transpose(1, 0, 2, 3))
+    tiles = np.empty((len(x), tile_px, tile_px, 3), np.uint8)
+    on_pixels = (x == np.floor(x)) & (y == 0)  # each tile by itself: its pixels must not depend on its neighbours
+    tiles[on_pixels] = _cut_on_pixels(strip, x[on_pixels].astype(int), side_px, tile_px)
+    if not on_pixels.all():
+        tiles[~on_pixels] = _cut_between_pixels(strip, x[~on_pixels], y, side_px, tile_px)
+    return tiles
+
+
+def _cut_on_pixels(strip: NDArray[np.uint8], x: NDArray[np.intp], side_px: float, tile_px: int) -> NDArray[np.uint8]:
+    """The same for squares that begin at whole pixels, at the strip's top."""
+    # The scale is given, not the size: the last pixel's share of the strip is then as exact as the first one's.
+    scale, width = tile_px / side_px, math.ceil(side_px)
+    tiles = np.empty((len(x), tile_px, tile_px, 3), np.uint8)
+    for tile, left in zip(tiles, x, strict=True):
+        cut = cv2.resize(strip[:, left : left + width], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        tile[:] = cut[:tile_px, :tile_px]
+    return tiles
+
+
+def _cut_between_pixels(
+    strip: NDArray[np.uint8], x: NDArray[np.float64], y: float, side_px: float, tile_px: int
+) -> NDArray[np.uint8]:
+    """The same for squares that begin inside pixels: on a level whose pixels are several of level 0."""
     height, width = strip.shape[:2]
     rows = _averaged(strip.reshape(height, width * 3), y, side_px, tile_px)
     columns = cv2.transpose(rows.reshape(tile_px, width, 3)).reshape(width, tile_px * 3)
@@ -208,12 +232,12 @@ def area_weights(tile_px: int, side_px: float, start_px: float, source_px: int) 
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
-def _verified_jpeg(slide: Slide, level: int) -> JpegTiles | None:
+def _verified_jpeg(slide: Slide, level: int, width_px: float) -> JpegTiles | None:
     """The level's raw JPEG tiles, if it has them and they give OpenSlide's pixels where there is most to see."""
     if slide.path.suffix.lower() not in (".svs", ".tif", ".tiff"):
         return None
     try:
-        jpeg = JpegTiles(slide.path, slide.level_sizes_px[level])
+        jpeg = JpegTiles(slide.path, slide.level_sizes_px[level], width_px)
     except UnreadableSlide:
         return None
     same = [_same_pixels(slide, level, jpeg, x, y) for x, y in jpeg.fullest(4)]

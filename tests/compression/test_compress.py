@@ -10,8 +10,9 @@ import pytest
 from conftest import PixelEncoder, spoil_tile, tissue_image, write_slide
 from numpy.typing import NDArray
 
-from nic.compression.compress import compress_cohort, compress_slide
+from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.engines import compress_cohort
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError, NoTissue, TooManyFailedCells
 from nic.slides.slide import SlideSource, find_slides
@@ -79,14 +80,14 @@ def test_a_bad_slide_is_recorded_and_the_others_are_done(tmp_path: Path, pixel_e
     (slides / "cut.tif").write_bytes(whole[: len(whole) // 3])
     report = compress_cohort(find_slides(slides), pixel_encoder, tmp_path / "codes")
     assert report.done == ["good"]
-    assert {r.slide_id: r.reason for r in report.refused} == {
+    assert {q.slide: q.reason for q in report.quarantined} == {
         "cut": "UnreadableSlide",
         "empty": "UnreadableSlide",
         "glass": "NoTissue",
         "mute": "MissingResolution",
         "text": "UnreadableSlide",
     }
-    assert (tmp_path / "codes" / "refused.csv").read_text().count("\n") == 6
+    assert (tmp_path / "codes" / "quarantine.csv").read_text().count("\n") == 6
 
 
 def test_finished_files_are_kept_and_broken_ones_made_anew(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
@@ -125,8 +126,8 @@ def test_a_slide_that_is_refused_leaves_no_older_file_behind(tmp_path: Path, pix
     path, out = write_slide(tmp_path / "a.tif", tissue_image(700, 600)), tmp_path / "codes"
     compress_cohort([source(path)], pixel_encoder, out)
     write_slide(path, np.full((600, 700, 3), 242, np.uint8))
-    assert [r.reason for r in compress_cohort([source(path)], pixel_encoder, out).refused] == ["NoTissue"]
-    assert sorted(p.name for p in out.iterdir()) == ["refused.csv"]
+    assert [r.reason for r in compress_cohort([source(path)], pixel_encoder, out).quarantined] == ["NoTissue"]
+    assert [p.name for p in out.glob("[!.]*")] == ["quarantine.csv"]
 
 
 def test_cells_that_cannot_be_decoded_are_marked_and_too_many_refuse_the_slide(
@@ -235,7 +236,7 @@ def test_a_coarse_level_is_recorded_with_both_figures(
 ) -> None:
     (refusal,) = compress_cohort(
         [source(shared_data / "wsi" / "camelyon_lowres_level.dcm")], pixel_encoder, tmp_path
-    ).refused
+    ).quarantined
     assert refusal.reason == "ResolutionTooLow"
     assert "28.97 um/px" in refusal.evidence
     assert "0.5 um/px" in refusal.evidence

@@ -9,7 +9,7 @@ import torch
 
 from nic.encoder.multitask import multitask_loss, normalised, uniform_weights
 from nic.encoder.training import FittedEncoder, _TileStream, fit_multitask
-from nic.encoder.tuning import Report, tune_task_weights
+from nic.encoder.tuning import CLEARLY, Report, tune_task_weights
 from nic.errors import EncoderError
 from nic.tasks.tile_task import TileSet, TileTask
 
@@ -97,6 +97,16 @@ def peak(weights: dict[str, float], report: Report) -> float:
     score = -((np.log(weights["b"] / weights["a"]) - np.log(4)) ** 2)
     report(0, score)
     return float(score)
+
+
+def test_a_gain_that_may_be_luck_leaves_uniform_weights() -> None:
+    def flat(weights: dict[str, float], report: Report) -> float:
+        return 0.9 + peak(weights, report) / 100
+
+    tuning = tune_task_weights(flat, ["a", "b"], trials=12, seed=0, epochs=1)
+    assert 0 < tuning.gain < CLEARLY
+    assert tuning.weights == {"a": 1.0, "b": 1.0}
+    assert "uniform weights stay" in str(tuning)
 
 
 def test_the_search_begins_uniform_and_finds_the_better_weights() -> None:

@@ -1,0 +1,42 @@
+"""How far a compression is: what is done, running, in quarantine and left, and how long it will take."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from entrypoints import compress
+from entrypoints.cli import launch
+from nic.compression.codes_folder import CodesFolder
+
+
+@dataclass(frozen=True)
+class Config:
+    slides: str = "data/phantom/breast.csv"
+    """A slide, a folder, a glob in quotes, or a cohort's CSV, as given to `compress`."""
+    out: Path = Path("work/codes")
+    """The folder that `compress` fills."""
+
+
+def run(config: Config) -> None:
+    """Show how far a compression is, also one that runs elsewhere; it is only looked at."""
+    slides = [source.slide_id for source in compress.sources(compress.Config(config.slides))]
+    status = CodesFolder(config.out).status(slides)
+    console = Console()
+    for running in status.running:
+        console.print(f"running: {running.slide} on {running.host}, pid {running.pid}, seen {running.age_s:.0f} s ago")
+    if status.quarantined:
+        table = Table("slide", "reason", "evidence", "how to release it", title="Quarantine")
+        for refusal in status.quarantined:
+            table.add_row(refusal.slide, refusal.reason, refusal.evidence, refusal.release)
+        console.print(table)
+    minutes = f"{status.time_to_go_s / 60:.1f} min to go" if status.time_to_go_s is not None else "nothing is running"
+    console.print(
+        f"{len(status.done)} done, {len(status.running)} running, {len(status.quarantined)} in quarantine, "
+        f"{len(status.left)} left; {status.tiles} tiles, {status.tiles_per_s:.0f} tiles/s, {minutes}"
+    )
+
+
+if __name__ == "__main__":
+    launch(run, Config)
