@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from nic.encoder.multitask import multitask_loss, normalised, uniform_weights
-from nic.encoder.training import FittedEncoder, _TileStream, fit_multitask
+from nic.encoder.training import VALIDATION, FittedEncoder, _TileStream, fit_multitask
 from nic.encoder.tuning import CLEARLY, Report, tune_task_weights
 from nic.errors import EncoderError
-from nic.tasks.tile_task import TileSet, TileTask
+from nic.tasks.tile_auc import resampled_auc
+from nic.tasks.tile_task import TileSet, TileTask, split
 
 
 def tile_set(name: str, classes: int, seed: int) -> TileSet:
@@ -49,6 +50,16 @@ def test_it_learns_and_the_same_seed_gives_the_same_network() -> None:
     assert first.validation == second.validation
     for a, b in zip(first.encoder.parameters(), second.encoder.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_the_scores_are_of_tiles_that_training_never_saw() -> None:
+    fitted = fit(0, epochs=1)
+    assert fitted.held_out == sum(len(scores.labels) for scores in fitted.scores)
+    for scores, tiles in zip(fitted.scores, [tile_set("two", 2, 0), tile_set("three", 3, 1)], strict=True):
+        _, held_out = split(tiles, VALIDATION, 0)
+        assert (scores.groups == tiles.groups[held_out]).all()
+        assert (scores.labels == tiles.labels[held_out]).all()
+        assert resampled_auc(scores, 0).value == pytest.approx(fitted.validation[scores.task])
 
 
 def test_a_trial_can_end_its_training() -> None:
