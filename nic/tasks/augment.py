@@ -6,7 +6,9 @@ augmentations, which take many times as long and no generator of one's own.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nic.errors import TaskError
@@ -119,3 +121,11 @@ def _some(batch: int, share: float, generator: torch.Generator) -> Tensor:
 
 def _uniform(shape: int | tuple[int, ...], generator: torch.Generator) -> Tensor:
     return 2 * torch.rand(shape, generator=generator, device=generator.device) - 1
+
+
+def examples(tiles: NDArray[np.uint8], strength: str, copies: int, seed: int) -> NDArray[np.uint8]:
+    """Tiles uint8 [N, px, px, 3] as training sees them, [copies, N, px, px, 3]: to be looked at."""
+    pixels = torch.from_numpy(np.ascontiguousarray(tiles)).permute(0, 3, 1, 2).float() / 255
+    random = torch.Generator().manual_seed(seed)
+    changed = torch.stack([augment(pixels, strength, random) for _ in range(copies)])
+    return (changed * 255).round().byte().permute(0, 1, 3, 4, 2).numpy()
