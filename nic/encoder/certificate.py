@@ -65,9 +65,10 @@ class CodeStatistics:
 
 @dataclass(frozen=True)
 class Robustness:
-    """Mean cosine of a tile's code with that of the tile changed; `strangers`, that of two unrelated tiles, is the floor.
+    """Mean cosine of a tile's code with that of the tile changed.
 
-    colour: stains and tones jittered as heavily as in training. dihedral: the seven flips and turns.
+    colour: stains and tones jittered as heavily as in training. dihedral: the seven flips and turns. strangers: of two
+    tiles drawn at random instead, the floor that the others stand on.
     """
 
     tiles: int
@@ -112,17 +113,18 @@ def code_statistics(codes: Codes) -> CodeStatistics:
     values = np.linalg.svd(codes - codes.mean(0), compute_uv=False).astype(np.float64)
     share = values[values > 0] / values.sum()
     rank = float(np.exp(-(share * np.log(share)).sum()))
-    return CodeStatistics(*codes.shape, int((spread <= DEAD * spread.mean()).sum()), rank)
+    dead = int((spread <= DEAD * spread.mean()).sum())
+    return CodeStatistics(len(codes), codes.shape[1], dead, rank)
 
 
 def robustness(encoder: Encoder, tiles: Tiles, seed: int) -> Robustness:
     """How far codes stay where they are when tiles [N, px, px, 3] change in colour, or are flipped and turned."""
     codes = encoded(encoder, tiles)
-    shifted = np.roll(codes, len(codes) // 2, axis=0)
+    order = np.random.default_rng(seed).permutation(len(codes))
     symmetries = [np.rot90(t, k, (1, 2)) for t in (tiles, tiles[:, :, ::-1]) for k in range(4)][1:]
     turned = [_cosine(codes, encoded(encoder, np.ascontiguousarray(t))) for t in symmetries]
     coloured = _cosine(codes, encoded(encoder, _recoloured(tiles, seed)))
-    return Robustness(len(tiles), coloured, float(np.mean(turned)), _cosine(codes, shifted))
+    return Robustness(len(tiles), coloured, float(np.mean(turned)), _cosine(codes[order], codes[np.roll(order, 1)]))
 
 
 def _recoloured(tiles: Tiles, seed: int) -> Tiles:

@@ -1,5 +1,6 @@
 """The search for what to train an encoder with: task weights, rate, augmentation. The only importer of optuna."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -54,6 +55,17 @@ class Trial:
     setting: Setting
     score: Resampled | None
     state: str
+
+    @property
+    def value(self) -> float:
+        return self.score.value if self.score else math.nan
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The setting, flat."""
+        weights = {f"weight {task}": weight for task, weight in self.setting.weights.items()}
+        others = {"learning_rate": self.setting.learning_rate, "augmentation": self.setting.augmentation}
+        return weights | others
 
 
 @dataclass(frozen=True)

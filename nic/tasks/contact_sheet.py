@@ -23,7 +23,7 @@ class Caption:
 
 @dataclass(frozen=True)
 class Row:
-    """tiles: uint8 [N, px, px, 3]. label: to their left. captions: under them, one a tile, or none. above: free space."""
+    """tiles: uint8 [N, px, px, 3]. label: to their left. captions: one under each, or none. above: free space."""
 
     label: str
     tiles: Tiles

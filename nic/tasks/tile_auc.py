@@ -91,8 +91,9 @@ def _weighted_auc(positive: NDArray[np.bool_], score: NDArray[np.float32], weigh
     return np.where(pairs > 0, (positives * below).sum(1) / np.maximum(pairs, 1), np.nan)
 
 
-def mean_of(figures: Sequence[Resampled]) -> Resampled:
-    """The mean over tasks, draw by draw; not defined where one of them is not."""
+def mean_auc(found: Sequence[TileScores], seed: int) -> Resampled:
+    """The mean over tasks of their AUC, draw by draw; each task's groups are drawn by themselves."""
+    figures = [resampled_auc(scores, seed + place) for place, scores in enumerate(found)]
     return Resampled(
         float(np.mean([f.value for f in figures])),
         np.mean([f.draws for f in figures], axis=0),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from nic.errors import TaskError
-from nic.tasks.tile_auc import RESAMPLES, TileScores, _weighted_auc, mean_of, resampled_auc
+from nic.tasks.tile_auc import RESAMPLES, TileScores, _weighted_auc, mean_auc, resampled_auc
 
 
 def scored(tiles: int, classes: int, seed: int, signal: float = 1.0, groups: int = 12) -> TileScores:
@@ -73,8 +73,8 @@ def test_a_difference_of_the_same_tiles_is_paired() -> None:
 
 
 def test_the_mean_over_tasks_is_taken_draw_by_draw() -> None:
-    figures = [resampled_auc(scored(100, 2, seed), seed) for seed in range(3)]
-    mean = mean_of(figures)
+    found = [scored(100, 2, seed) for seed in range(3)]
+    mean, figures = mean_auc(found, 5), [resampled_auc(scores, 5 + place) for place, scores in enumerate(found)]
     assert mean.value == pytest.approx(np.mean([f.value for f in figures]))
     assert mean.draws[5] == pytest.approx(np.mean([f.draws[5] for f in figures]))
     assert mean.n == 300
