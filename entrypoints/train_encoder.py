@@ -5,14 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from entrypoints.certificates import certify, log_augmentation, log_tuning, publish
 from entrypoints.cli import launch
-from nic.encoder.export import export_encoder
+from entrypoints.registration import log_augmentation, log_tuning, register_trained
 from nic.encoder.model_card import comparison_text
 from nic.encoder.multitask import uniform_weights
-from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.training import fit_multitask
 from nic.encoder.tuned_fit import fit_tuned, short_trial
 from nic.encoder.tuning import Setting, tune
@@ -20,9 +16,7 @@ from nic.study import read_study
 from nic.tasks.tile_auc import mean_auc
 from nic.tasks.tile_task import TileTask, load_tiles, read_image_folder
 from nic.tracking.digests import code_digest, digest
-from nic.tracking.promotion import record_figures
-from nic.tracking.registry import register_encoder
-from nic.tracking.runs import lineage, log_trial, stage_run
+from nic.tracking.runs import log_trial, stage_run
 
 TILE_PX, TILE_MPP = 64, 1.0  # the published encoder's field
 
@@ -97,22 +91,21 @@ def run(config: Config) -> dict[str, Any]:
         setting, fitted, comparison = fit_tuned(
             fit, tuning, epochs=config.epochs, seed=config.seed, in_full=config.compare_in_full, log=stage.log
         )
-        graph = config.work / "encoder.onnx"
-        sample = np.concatenate([tile_set.tiles[:16] for tile_set in tile_sets])
-        spec, difference = export_encoder(fitted.encoder, "multitask", names, graph, sample)
-        parity = difference, 2 * len(sample)
-        stage.log("parity", difference)
-        stage.log("validation.auc", fitted.score)
-        known = fitted.scores, parity, str(setting), comparison
-        certificate = certify(OnnxEncoder(graph, None), tile_sets, *known, stage, config.seed)
-        version = register_encoder(graph, lineage("train_encoder", encoder_sha256=spec.sha256, **inputs(config)))
-        measured = mean_auc(fitted.scores, config.seed)
-        record_figures(version, {"validation.auc": measured}, data=inputs(config)["tasks"])
-        publish(certificate, version, stage)
-        print(f"{version.uri}: mean validation AUC {measured}; trained with {setting}")
+        version = register_trained(
+            fitted,
+            "multitask",
+            tile_sets,
+            str(setting),
+            comparison,
+            config.work / "encoder.onnx",
+            stage,
+            inputs(config),
+            config.seed,
+        )
+        print(f"{version.uri}: mean validation AUC {mean_auc(fitted.scores, config.seed)}; trained with {setting}")
         print(comparison_text(comparison) if comparison else tuning)
         found = {"validation": fitted.validation, "weights": setting.weights, "tuning": str(tuning)}
-        stage.result.update(version=version.uri, sha256=spec.sha256, **found)
+        stage.result.update(version=version.uri, sha256=version.tags["nic.encoder_sha256"], **found)
     return stage.result
 
 
