@@ -84,11 +84,9 @@ def covering_grid(tiles: TileCodes) -> TileGrid:
 
 
 def _commonest_residue(position: NDArray[np.float64], side: float) -> int:
-    """Where, in [0, side), most positions begin; those a pixel away count too, because origins are rounded."""
-    residue = np.rint(position % side).astype(int) % math.ceil(side)
-    votes = np.bincount(residue, minlength=math.ceil(side))
-    near = np.roll(votes, 1) + votes + np.roll(votes, -1)
-    return int(np.lexsort((votes, near))[-1])
+    """Where, in [0, side), most positions begin; each was rounded to a pixel, so the last one before `side` is 0."""
+    residue = position % side
+    return int(np.bincount(np.rint(np.where(residue > side - 1, 0, residue)).astype(int)).argmax())
 
 
 def _cells(grid: TileGrid, tiles: TileCodes) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
