@@ -63,11 +63,8 @@ def main() -> None:
     arguments.add_argument("--threads", type=int, default=2)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        for path in (
-            [given.slide]
-            if given.slide
-            else [made_slide(Path(folder) / f"made-x{factor}.tif", 20_480, factor) for factor in (2, 4)]
-        ):
+        made = (made_slide(Path(folder) / f"made-x{factor}.tif", 20_480, factor) for factor in (2, 4))
+        for path in [given.slide] if given.slide else made:
             with Slide.open(SlideSource(path.stem, path)) as slide:
                 compare(slide, given.threads)
 

@@ -12,7 +12,8 @@ from nic.encoder.export import export_encoder
 from nic.encoder.training import fit_multitask
 from nic.encoder.tuning import Report, tune_task_weights
 from nic.study import read_study
-from nic.tasks.tile_task import TileTask, load_tiles, read_image_folder
+from nic.tasks.reading import read_task
+from nic.tasks.tile_task import TileTask, load_tiles
 from nic.tracking.digests import digest
 from nic.tracking.promotion import Figure, record_figures
 from nic.tracking.registry import register_encoder
@@ -46,7 +47,7 @@ class Config:
 
 
 def tile_tasks(config: Config) -> list[TileTask]:
-    return [read_image_folder(t.path, t.name, t.mpp) for t in read_study(config.study).tile_tasks]
+    return [read_task(entry) for entry in read_study(config.study).tile_tasks]
 
 
 def inputs(config: Config) -> dict[str, str]:
