@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.encoder.spec import EncoderSpec
+from nic.encoder.spec import IMPORTED, EncoderSpec
 from nic.errors import EncoderError, ImplausibleResolution, InterchangeError, MissingResolution, NoTissue
 from nic.slides.resolution import PLAUSIBLE_MPP
 from nic.slides.tiling import TileGrid
@@ -129,7 +129,7 @@ def imported_encoder(name: str, tool: str, code_size: int, tile_px: int, tile_mp
 
     Its digest is of all that is known of it, so that a patient model refuses the codes of another one.
     """
-    spec = EncoderSpec(code_size, tile_px, tile_mpp, tile_mpp, "imported", (name, tool))
+    spec = EncoderSpec(code_size, tile_px, tile_mpp, tile_mpp, IMPORTED, (name, tool))
     return spec.with_sha256(hashlib.sha256(spec.to_json().encode()).hexdigest())
 
 

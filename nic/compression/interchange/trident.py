@@ -11,6 +11,7 @@ import numpy as np
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.hdf5 import codes_in, coords_in, number, reading, whole_pixels, writing
 from nic.compression.interchange.tile_codes import Given, Note, TileCodes, imported_encoder
+from nic.encoder.spec import IMPORTED
 from nic.errors import InterchangeError
 from nic.slides.resolution import UM_TIMES_MAGNIFICATION
 
@@ -81,4 +82,4 @@ def write(slide: CompressedSlide, folder: Path) -> None:
 def encoder_label(slide: CompressedSlide) -> str:
     """A short name for folders: that of an imported encoder, else nic and the first digits of the encoder's digest."""
     encoder = slide.encoder
-    return encoder.tasks[0] if encoder.objective == "imported" else f"nic-{encoder.sha256[:12]}"
+    return encoder.tasks[0] if encoder.objective == IMPORTED else f"nic-{encoder.sha256[:12]}"
