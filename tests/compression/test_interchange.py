@@ -142,3 +142,48 @@ def test_a_slide_of_another_encoder_keeps_its_name(tmp_path: Path) -> None:
     replace(slide, encoder=foreign).save(tmp_path / "codes" / "a.h5")
     export_folder(tmp_path / "codes", "trident", tmp_path / "out")
     assert (tmp_path / "out" / "10x_64px_0px_overlap" / "features_uni_v1" / "a.h5").is_file()
+
+
+def test_another_encoder_run_by_trident_on_our_tiles_lies_on_our_grid(tmp_path: Path) -> None:
+    """TRIDENT copies the attributes of `coords` from the patches to the features that it makes of them."""
+    slide = compressed(tmp_path, 0.499)
+    export_folder(tmp_path / "codes", "trident", tmp_path / "out")
+    job = tmp_path / "out" / "10x_64px_0px_overlap"
+    theirs = np.random.default_rng(0).normal(size=(len(slide.codes), 32)).astype(np.float32)
+    (job / "features_uni_v1").mkdir()
+    with (
+        h5py.File(job / "patches" / "a_patches.h5") as patches,
+        h5py.File(job / "features_uni_v1" / "a.h5", "w") as file,
+    ):
+        file["features"] = theirs
+        file.create_dataset("coords", data=patches["coords"][:]).attrs.update(patches["coords"].attrs)
+    report = import_folder(job / "features_uni_v1", "trident", tmp_path / "back", Given(), {})
+    assert [found.moved for found in report.done] == [0]
+    back = CompressedSlide.load(tmp_path / "back" / "a.h5")
+    assert np.array_equal(back.codes, theirs.astype(np.float16))
+    assert back.grid == slide.grid
+    assert back.encoder.tasks == ("uni_v1", "TRIDENT")
+    assert back.encoder.sha256 != slide.encoder.sha256
+
+
+def test_another_encoder_run_by_clam_on_our_tiles_is_not_taken_for_ours(tmp_path: Path) -> None:
+    slide = compressed(tmp_path, 0.499)
+    export_folder(tmp_path / "codes", "clam", tmp_path / "out")
+    with h5py.File(tmp_path / "out" / "h5_files" / "a.h5", "r+") as file:
+        del file.attrs["nic_encoder"]
+    given = Given(patches=str(tmp_path / "out" / "patches"))
+    report = import_folder(tmp_path / "out", "clam", tmp_path / "back", given, {})
+    assert "give encoder=" in report.quarantined[0].evidence
+    assert import_folder(tmp_path / "out", "clam", tmp_path / "back", replace(given, encoder="uni"), {}).done
+    back = CompressedSlide.load(tmp_path / "back" / "a.h5")
+    assert (back.grid, back.encoder.tasks) == (slide.grid, ("uni", "CLAM"))
+
+
+@pytest.mark.parametrize("note", ["", "{}", '{"rows": 1}', '{"origin_l0px": [0, 0], "rows": 3}', '{"origin_l0px": 3}'])
+def test_a_damaged_note_is_refused(tmp_path: Path, note: str) -> None:
+    compressed(tmp_path, 0.5)
+    export_folder(tmp_path / "codes", "stamp", tmp_path / "out")
+    with h5py.File(tmp_path / "out" / "a.h5", "r+") as file:
+        file.attrs["nic_grid"] = note
+    report = import_folder(tmp_path / "out", "stamp", tmp_path / "back", Given(), {})
+    assert "nic's note in it is damaged" in report.quarantined[0].evidence

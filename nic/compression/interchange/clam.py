@@ -12,7 +12,8 @@ import numpy as np
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.bags import read_bag, write_bag
 from nic.compression.interchange.hdf5 import codes_in, coords_in, number, reading, whole_pixels, writing
-from nic.compression.interchange.tile_codes import Given, Note, TileCodes, imported_encoder
+from nic.compression.interchange.note import Note, encoder_note, grid_note
+from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
 from nic.errors import InterchangeError
 
 TOOL = "CLAM"
@@ -37,16 +38,16 @@ def read(path: Path, given: Given) -> TileCodes:
     places = Path(given.patches) / f"{path.stem}.h5"
     with reading(places) as file:
         coords = whole_pixels(coords_in(file, places), places)
-        note = Note.from_fields(file.attrs, places.name)
+        fields = dict(file["coords"].attrs)
         tile_px, downsample = number(file["coords"], "patch_size", places), number(file["coords"], "downsample", places)
-        side_l0px = tile_px * int(downsample) * int(file["coords"].attrs.get("custom_downsample", 1))
+        side_l0px = tile_px * int(downsample) * int(fields.get("custom_downsample", 1))
     if path.suffix == ".pt":
         codes = read_bag(path)
     else:
         with reading(path) as file:
             codes = codes_in(file, "features", path)
-            coords = whole_pixels(coords_in(file, path), path)
-    if note:
+            coords, fields = whole_pixels(coords_in(file, path), path), {**fields, **file.attrs}
+    if note := Note.found(fields, path.name):
         return note.tiles(path.stem, codes, coords, TOOL, given)
     name, slide_mpp = given.encoder_name(path.name, None), given.slide_mpp(path.name)
     tile_mpp = slide_mpp * side_l0px / tile_px
@@ -81,8 +82,9 @@ def write(slide: CompressedSlide, folder: Path) -> None:
             downsampled_level_dim=level_dim,
             level_dim=level_dim,
             name=slide.slide_id,
+            **grid_note(slide),
         )
-        file.attrs.update(Note.of(slide).to_fields())
     with writing(folder / "h5_files" / f"{slide.slide_id}.h5") as file:
         file["features"], file["coords"] = codes, coords.astype(np.int32)
+        file.attrs.update(encoder_note(slide))
     write_bag(codes, folder / "pt_files" / f"{slide.slide_id}.pt")

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.hdf5 import drafted
-from nic.compression.interchange.tile_codes import Given, Note, TileCodes, imported_encoder
+from nic.compression.interchange.note import Note, encoder_note, grid_note
+from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
 from nic.errors import InterchangeError
 
 TOOL, FEATURES, NOTE = "NIC", "_features.npy", "_nic.json"
@@ -33,8 +34,8 @@ def read(path: Path, given: Given) -> TileCodes:
     if dense.ndim != 3 or dense.dtype.kind != "f":
         raise InterchangeError(f"{path.name}: {dense.dtype} {list(dense.shape)}, wanted floats [D, rows, cols]")
     row, col = _cells(path.parent, slide_id, dense)
-    codes, beside = dense[:, row, col].T, path.with_name(f"{slide_id}{NOTE}")
-    if beside.is_file() and (note := Note.from_fields(json.loads(beside.read_text()), beside.name)):
+    codes = dense[:, row, col].T
+    if note := _note(path.with_name(f"{slide_id}{NOTE}")):
         corner = np.rint(np.stack([col, row], axis=1) * note.grid.side_l0px) + note.grid.origin_l0px
         return note.tiles(slide_id, codes, corner, TOOL, given)
     name, slide_mpp = given.encoder_name(path.name, None), given.slide_mpp(path.name)
@@ -55,6 +56,15 @@ def read(path: Path, given: Given) -> TileCodes:
         size_l0px=given.size_l0px,
         fingerprint=given.fingerprint,
     )
+
+
+def _note(path: Path) -> Note | None:
+    if not path.is_file():
+        return None
+    try:
+        return Note.found(json.loads(path.read_text()), path.name)
+    except json.JSONDecodeError as error:
+        raise InterchangeError(f"{path.name}: no JSON: {error}; export the slide again") from error
 
 
 def _cells(folder: Path, slide_id: str, dense: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -89,4 +99,4 @@ def write(slide: CompressedSlide, folder: Path) -> None:
         with drafted(folder / f"{slide.slide_id}{ending}") as draft, draft.open("wb") as file:
             np.save(file, array)
     with drafted(folder / f"{slide.slide_id}{NOTE}") as draft:
-        draft.write_text(json.dumps(Note.of(slide).to_fields()))
+        draft.write_text(json.dumps(grid_note(slide) | encoder_note(slide)))

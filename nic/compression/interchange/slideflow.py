@@ -14,7 +14,8 @@ import numpy as np
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.bags import read_bag, write_bag
 from nic.compression.interchange.hdf5 import drafted, whole_pixels
-from nic.compression.interchange.tile_codes import Given, Note, TileCodes, imported_encoder
+from nic.compression.interchange.note import Note, encoder_note, grid_note
+from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
 from nic.errors import InterchangeError
 
 TOOL = "slideflow"
@@ -32,7 +33,7 @@ def read(path: Path, given: Given) -> TileCodes:
     if index["arr_0"].ndim != 2 or index["arr_0"].shape[1] != 2:
         raise InterchangeError(f"{path.stem}.index: locations are {list(index['arr_0'].shape)}, wanted [tiles, 2]")
     centre = whole_pixels(index["arr_0"].astype(np.float64), path)
-    if note := Note.from_fields(index, path.name):
+    if note := Note.found(index, path.name):
         return note.tiles(path.stem, codes, centre - int(note.grid.side_l0px) // 2, TOOL, given)
     tile_px, tile_um, extractor = _config(path.parent / CONFIG, given)
     name, slide_mpp = given.encoder_name(path.name, extractor), given.slide_mpp(path.name)
@@ -85,8 +86,9 @@ def write(slide: CompressedSlide, folder: Path) -> None:
     grid = slide.grid
     write_bag(slide.codes.astype(np.float32), folder / f"{slide.slide_id}.pt")
     with drafted(folder / f"{slide.slide_id}.index.npz") as draft, draft.open("wb") as file:
-        note, centres = Note.of(slide).to_fields(), slide.corners_l0px() + int(grid.side_l0px) // 2
-        np.savez(file, arr_0=centres, nic_grid=note["nic_grid"], nic_encoder=note["nic_encoder"])
+        arrays = {"arr_0": slide.corners_l0px() + int(grid.side_l0px) // 2}
+        notes = {name: np.array(text) for name, text in (grid_note(slide) | encoder_note(slide)).items()}
+        np.savez(file, **(arrays | notes))
     config = {
         "extractor": {"class": f"nic-{slide.encoder.sha256[:12]}", "kwargs": {}},
         "normalizer": None,

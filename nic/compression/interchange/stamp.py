@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.hdf5 import codes_in, coords_in, number, reading, writing
-from nic.compression.interchange.tile_codes import Given, Note, TileCodes, imported_encoder
+from nic.compression.interchange.note import Note, encoder_note, grid_note
+from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
 from nic.errors import InterchangeError
 
 TOOL, NEWEST_MAJOR, WRITTEN_AS = "STAMP", 2, "2.1.0"
@@ -32,7 +33,7 @@ def read(path: Path, given: Given) -> TileCodes:
         codes = codes_in(file, "feats", path)
         coords_um, tile_um = _um(file, coords_in(file, path), path)
         tile_px = int(number(file, "tile_size_px", path)) if "tile_size_px" in file.attrs else HISTORIC_PX
-        note = Note.from_fields(file.attrs, path.name)
+        note = Note.found(file.attrs, path.name)
         extractor = file.attrs.get("extractor")
     if note:
         corner = np.rint(coords_um / note.grid.slide_mpp)
@@ -114,5 +115,6 @@ def write(slide: CompressedSlide, folder: Path) -> None:
             tile_size_px=grid.tile_px,
             code_hash=slide.encoder.sha256[:8],
             feat_type="tile",
-            **Note.of(slide).to_fields(),
+            **grid_note(slide),
+            **encoder_note(slide),
         )

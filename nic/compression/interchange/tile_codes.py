@@ -1,18 +1,15 @@
 """Codes of tiles as another tool left them, before they lie on a grid; and what can be wrong with them."""
 
 import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from nic.compression.compressed_slide import CompressedSlide
 from nic.encoder.spec import IMPORTED, EncoderSpec
-from nic.errors import EncoderError, ImplausibleResolution, InterchangeError, MissingResolution, NoTissue
+from nic.errors import ImplausibleResolution, InterchangeError, MissingResolution, NoTissue
 from nic.slides.resolution import PLAUSIBLE_MPP
 from nic.slides.tiling import TileGrid
 
@@ -131,55 +128,3 @@ def imported_encoder(name: str, tool: str, code_size: int, tile_px: int, tile_mp
     """
     spec = EncoderSpec(code_size, tile_px, tile_mpp, tile_mpp, IMPORTED, (name, tool))
     return spec.with_sha256(hashlib.sha256(spec.to_json().encode()).hexdigest())
-
-
-@dataclass(frozen=True)
-class Note:
-    """What nic writes into the files it hands over, so that they come back as they were; other tools pass it over."""
-
-    grid: TileGrid
-    encoder: EncoderSpec
-
-    @classmethod
-    def of(cls, slide: CompressedSlide) -> "Note":
-        return cls(slide.grid, slide.encoder)
-
-    def to_fields(self) -> dict[str, str]:
-        return {"nic_grid": json.dumps(asdict(self.grid)), "nic_encoder": self.encoder.to_json()}
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, Any], file: str) -> "Note | None":
-        """None in a file of another tool. Raises InterchangeError when the note is damaged."""
-        if "nic_grid" not in fields:
-            return None
-        try:
-            grid = json.loads(str(fields["nic_grid"]))
-            x, y = grid["origin_l0px"]
-            encoder = EncoderSpec.from_json(str(fields["nic_encoder"]))
-            return cls(TileGrid(**{**grid, "origin_l0px": (x, y)}), encoder)
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError, EncoderError) as error:
-            raise InterchangeError(f"{file}: the note of nic in it is damaged: {error}; export it again") from error
-
-    def tiles(
-        self, slide_id: str, codes: NDArray[Any], corner_l0px: NDArray[np.float64], tool: str, given: Given
-    ) -> TileCodes:
-        """Codes that nic had written. Raises ImplausibleResolution when another um/px is given than it had."""
-        grid = self.grid
-        if given.mpp is not None and abs(given.mpp / grid.slide_mpp - 1) > 0.01:
-            raise ImplausibleResolution(
-                f"{slide_id}: exported from a slide of {grid.slide_mpp:.6g} um/px, now {given.mpp:.6g}; "
-                "is it the same slide?"
-            )
-        return TileCodes(
-            slide_id=slide_id,
-            codes=codes,
-            corner_l0px=corner_l0px,
-            tile_px=grid.tile_px,
-            tile_mpp=grid.tile_mpp,
-            slide_mpp=grid.slide_mpp,
-            encoder=self.encoder,
-            tool=tool,
-            size_l0px=given.size_l0px,
-            fingerprint=given.fingerprint,
-            grid=grid,
-        )

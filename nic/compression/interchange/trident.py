@@ -5,12 +5,14 @@ The um/px of the slide is not in the file; its magnification is, sorted into 80,
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.hdf5 import codes_in, coords_in, number, reading, whole_pixels, writing
-from nic.compression.interchange.tile_codes import Given, Note, TileCodes, imported_encoder
+from nic.compression.interchange.note import Note, encoder_note, grid_note
+from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
 from nic.encoder.spec import IMPORTED
 from nic.errors import InterchangeError
 from nic.slides.resolution import UM_TIMES_MAGNIFICATION
@@ -29,9 +31,10 @@ def read(path: Path, given: Given) -> TileCodes:
     with reading(path) as file:
         codes = codes_in(file, "features", path)
         coords = whole_pixels(coords_in(file, path), path)
-        if note := Note.from_fields(file.attrs, path.name):
-            return note.tiles(path.stem, codes, coords, TOOL, given)
-        at = file["coords"]
+        at, folder = file["coords"], path.parent.name
+        found_name = folder.removeprefix(FEATURES) if folder.startswith(FEATURES) else None
+        if note := Note.found({**at.attrs, **file.attrs}, path.name):
+            return note.tiles(path.stem, codes, coords, TOOL, given, found_name)
         tile_px, side_l0px = number(at, "patch_size", path), number(at, "patch_size_level0", path)
         nominal_mpp = UM_TIMES_MAGNIFICATION / number(at, "target_magnification", path)
         if overlap := at.attrs.get("overlap", 0):
@@ -39,9 +42,7 @@ def read(path: Path, given: Given) -> TileCodes:
                 f"{path.name}: tiles overlap by {overlap} px, a grid holds tiles side by side; extract with overlap 0"
             )
         stated = [int(at.attrs[f"level0_{side}"]) for side in ("width", "height") if f"level0_{side}" in at.attrs]
-    folder = path.parent.name
-    name = given.encoder_name(path.name, folder.removeprefix(FEATURES) if folder.startswith(FEATURES) else None)
-    slide_mpp = given.slide_mpp(path.name)
+    name, slide_mpp = given.encoder_name(path.name, found_name), given.slide_mpp(path.name)
     return TileCodes(
         slide_id=path.stem,
         codes=codes,
@@ -58,15 +59,15 @@ def read(path: Path, given: Given) -> TileCodes:
 
 def write(slide: CompressedSlide, folder: Path) -> None:
     """A job's folder below `folder`: patches/<slide>_patches.h5 and features_nic/<slide>.h5."""
-    grid, note = slide.grid, Note.of(slide)
-    coords = slide.corners_l0px()
-    attributes = {
+    grid, coords = slide.grid, slide.corners_l0px()
+    attributes: dict[str, Any] = {
         "patch_size": grid.tile_px,
         "patch_size_level0": round(grid.side_l0px),
         "level0_magnification": round(UM_TIMES_MAGNIFICATION / grid.slide_mpp),
         "target_magnification": round(UM_TIMES_MAGNIFICATION / grid.tile_mpp),
         "overlap": 0,
         "name": slide.slide_id,
+        **grid_note(slide),  # TRIDENT copies what it finds here into the features that it makes of these patches
     }
     if slide.size_l0px:
         attributes |= dict(zip(("level0_width", "level0_height"), slide.size_l0px, strict=True))
@@ -76,7 +77,7 @@ def write(slide: CompressedSlide, folder: Path) -> None:
     with writing(job / f"{FEATURES}{encoder_label(slide)}" / f"{slide.slide_id}.h5") as file:
         file["features"] = slide.codes.astype(np.float32)
         file.create_dataset("coords", data=coords).attrs.update(attributes)
-        file.attrs.update(note.to_fields())
+        file.attrs.update(encoder_note(slide))
 
 
 def encoder_label(slide: CompressedSlide) -> str:
