@@ -179,7 +179,10 @@ def test_another_encoder_run_by_clam_on_our_tiles_is_not_taken_for_ours(tmp_path
     assert (back.grid, back.encoder.tasks) == (slide.grid, ("uni", "CLAM"))
 
 
-@pytest.mark.parametrize("note", ["", "{}", '{"rows": 1}', '{"origin_l0px": [0, 0], "rows": 3}', '{"origin_l0px": 3}'])
+@pytest.mark.parametrize(
+    "note",
+    ["", "{}", '{"rows": 1}', '{"origin_l0px": [0, 0], "rows": 3}', '{"origin_l0px": 3}', '{"origin_l0px": "ab"}'],
+)
 def test_a_damaged_note_is_refused(tmp_path: Path, note: str) -> None:
     compressed(tmp_path, 0.5)
     export_folder(tmp_path / "codes", "stamp", tmp_path / "out")

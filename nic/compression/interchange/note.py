@@ -43,9 +43,10 @@ class Note:
             return None
         try:
             grid = json.loads(str(fields[GRID]))
-            x, y = grid["origin_l0px"]
+            px, mpps = int(grid["tile_px"]), (float(grid["tile_mpp"]), float(grid["slide_mpp"]))
+            x, y = map(int, grid["origin_l0px"])
             encoder = EncoderSpec.from_json(str(fields[ENCODER])) if ENCODER in fields else None
-            return cls(TileGrid(**{**grid, "origin_l0px": (x, y)}), encoder)
+            return cls(TileGrid(px, *mpps, (x, y), int(grid["rows"]), int(grid["cols"])), encoder)
         except (json.JSONDecodeError, KeyError, TypeError, ValueError, EncoderError) as error:
             raise InterchangeError(f"{file}: nic's note in it is damaged: {error}; export it again") from error
 
