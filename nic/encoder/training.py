@@ -18,6 +18,7 @@ from nic.encoder.multitask import multitask_loss, normalised
 from nic.encoder.network import TileEncoder, scaled, task_heads
 from nic.errors import EncoderError
 from nic.tasks.augment import augment
+from nic.tasks.tile_auc import TileScores
 from nic.tasks.tile_task import TileSet, split
 
 VALIDATION = 0.2
@@ -26,11 +27,15 @@ Log = Callable[[str, float, int], None]
 
 @dataclass(frozen=True)
 class FittedEncoder:
-    """validation: AUC by task on groups that training never saw; macro one-vs-rest where there are more classes."""
+    """validation: AUC by task on groups that training never saw; macro one-vs-rest where there are more classes.
+
+    held_out: tiles in them. scores: what the heads said of those tiles, a task each.
+    """
 
     encoder: TileEncoder
     validation: dict[str, float]
     held_out: int
+    scores: tuple[TileScores, ...]
 
     @property
     def score(self) -> float:
@@ -75,7 +80,8 @@ def fit_multitask(
         on_epoch,
     )
     _quiet_trainer(epochs).fit(module, DataLoader(stream, batch_size=None))
-    return FittedEncoder(module.encoder.eval(), module.found, sum(len(held_out) for _, _, held_out in parts))
+    held_out = sum(len(found.labels) for found in module.scores)
+    return FittedEncoder(module.encoder.eval(), module.found, held_out, module.scores)
 
 
 class _TileStream(IterableDataset[dict[str, tuple[Tensor, Tensor]]]):
@@ -114,6 +120,7 @@ class _Multitask(lightning.LightningModule):
         self.weights, self.validation, self.learning_rate, self.steps = weights, validation, learning_rate, steps
         self.augmentation, self.seed, self.record, self.on_epoch = augmentation, seed, log, on_epoch
         self.found: dict[str, float] = {}  # validation AUC by task after the last epoch
+        self.scores: tuple[TileScores, ...] = ()
 
     def on_fit_start(self) -> None:
         self.random = torch.Generator(self.device).manual_seed(self.seed)
@@ -127,35 +134,40 @@ class _Multitask(lightning.LightningModule):
         return multitask_loss(logits, {name: labels for name, (_, labels) in batch.items()}, self.weights)
 
     def on_train_epoch_end(self) -> None:
-        self.found = self.validate()
+        self.scores = self.validate()
+        self.found = {scores.task: _auc(scores) for scores in self.scores}
         for name, auc in self.found.items():
             self.record(f"validation.auc.{name}", auc, self.current_epoch)
         if self.on_epoch:
             self.on_epoch(self.current_epoch, float(np.mean(list(self.found.values()))))
 
     @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        """AUC by task on the held-out groups."""
+    def validate(self) -> tuple[TileScores, ...]:
+        """What each head says of the tiles of its task that are held out."""
         self.eval()
         parts = zip(self.heads, self.validation, strict=True)
-        found = {tile_set.task.name: self._auc(head, tile_set, held_out) for head, (tile_set, held_out) in parts}
+        found = tuple(self._scores(head, tile_set, held_out) for head, (tile_set, held_out) in parts)
         self.train()
         return found
 
-    def _auc(self, head: torch.nn.Module, tile_set: TileSet, held_out: NDArray[np.intp]) -> float:
+    def _scores(self, head: torch.nn.Module, tile_set: TileSet, held_out: NDArray[np.intp]) -> TileScores:
         logits = []
         for first in range(0, len(held_out), 256):
             tiles = torch.from_numpy(tile_set.tiles[held_out[first : first + 256]]).to(self.device)
             with torch.autocast(self.device.type, torch.bfloat16):
                 logits.append(head(self.encoder(scaled(tiles).contiguous(memory_format=torch.channels_last))))
         probabilities = torch.cat(logits).float().softmax(1).cpu().numpy()
-        scores = probabilities[:, 1] if probabilities.shape[1] == 2 else probabilities
-        return float(roc_auc_score(tile_set.labels[held_out], scores, multi_class="ovr"))
+        return TileScores(tile_set.task.name, tile_set.labels[held_out], probabilities, tile_set.groups[held_out])
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=1e-4)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _auc(found: TileScores) -> float:
+    scores = found.scores[:, 1] if found.scores.shape[1] == 2 else found.scores
+    return float(roc_auc_score(found.labels, scores, multi_class="ovr"))
 
 
 def _quiet_trainer(epochs: int) -> lightning.Trainer:

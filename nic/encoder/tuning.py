@@ -1,110 +1,250 @@
-"""The search for task weights. The only importer of optuna."""
+"""The search for what to train an encoder with: task weights, rate, augmentation. The only importer of optuna."""
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import optuna
+from joblib import Parallel, delayed
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 
-from nic.encoder.multitask import normalised, uniform_weights
+from nic.encoder.multitask import normalised
+from nic.errors import EncoderError
+from nic.tasks.augment import STRENGTHS
+from nic.tasks.tile_auc import Resampled
 
+TUNABLE = ("weights", "learning_rate", "augmentation")
 LOW, HIGH = 0.1, 10.0
+FASTER = 4.0
+"""The learning rate is sought up to this factor above and below the one to start from."""
 STARTUP = 4
-"""Uniform weights and three random draws, before the sampler learns from what it saw."""
+"""The setting to start from and three random draws, before the sampler learns from what it saw."""
 CLEARLY = 0.05
-"""Least gain over uniform weights: short trials with equal weights differ by 0.04 from seed to seed."""
-FINISHED = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
+"""Least gain of a short trial that is believed: with equal settings they differ by 0.04 from seed to seed."""
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+DRAWS_KEPT = 5
+"""Decimals of each draw in the storage; a trial's draws stay below the 64 kB of the narrowest database."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an encoder is trained with. weights: of the tasks, mean 1. augmentation: none, light or heavy."""
+
+    weights: dict[str, float]
+    learning_rate: float
+    augmentation: str
+
+    def __str__(self) -> str:
+        weights = ", ".join(f"{task} {weight:.2f}" for task, weight in self.weights.items())
+        return f"{weights}; learning rate {self.learning_rate:.2g}; augmentation {self.augmentation}"
+
+
 Report = Callable[[int, float], None]
+TrainTrial = Callable[[Setting, Report], Resampled]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial of the search. score: NaN unless complete. state: complete, pruned or fail."""
+    """One trial of the search. score: None unless complete. state: complete or pruned."""
 
-    weights: dict[str, float]
-    score: float
+    number: int
+    setting: Setting
+    score: Resampled | None
     state: str
+
+    @property
+    def value(self) -> float:
+        return self.score.value if self.score else math.nan
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The setting, flat."""
+        weights = {f"weight {task}": weight for task, weight in self.setting.weights.items()}
+        others = {"learning_rate": self.setting.learning_rate, "augmentation": self.setting.augmentation}
+        return weights | others
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """weights: those to train with, mean 1. gain: score of the best trial minus that of uniform weights."""
+    """What a search found.
 
-    weights: dict[str, float]
+    start: the first trial's setting. best: the trial of the highest score, if one was completed. gain: its score minus
+    that of the start, on the same draws of the same held-out groups. importance: share of the score's variance by what
+    was tuned, empty when too few trials were completed. trials: all that finished, by number.
+    """
+
+    start: Setting
+    best: Trial | None
+    gain: Resampled | None
+    importance: dict[str, float]
     trials: tuple[Trial, ...]
-    gain: float
+
+    @property
+    def helped(self) -> bool:
+        """The gain is beyond chance over tiles (its interval lies above zero) and over seeds (CLEARLY)."""
+        return self.gain is not None and self.gain.low > 0 and self.gain.value > CLEARLY
+
+    @property
+    def setting(self) -> Setting:
+        """The one to train with: the start unless tuning helped.
+
+        The highest of a few noisy scores is mostly luck, and skewed weights starve a task in the full training.
+        """
+        return self.best.setting if self.best and self.helped else self.start
 
     def __str__(self) -> str:
-        shown = ", ".join(f"{task} {weight:.2f}" for task, weight in self.weights.items())
-        found = f"best of {len(self.trials)} trials {self.gain:+.3f} mean AUC against uniform weights"
-        verdict = "taken" if self.gain > CLEARLY else "not a clear gain, uniform weights stay"
-        return f"{shown} ({found}: {verdict})"
+        if self.gain is None or self.best is None:
+            return f"nothing to compare after {len(self.trials)} trials: the setting to start from stays"
+        if self.best.setting == self.start:
+            return f"the first of {len(self.trials)} trials stayed the best: the setting to start from stays"
+        verdict = "tuning helped" if self.helped else "tuning did not help: the setting to start from stays"
+        return f"trial {self.best.number} of {len(self.trials)} against the first: {self.gain} mean AUC; {verdict}"
 
 
-def tune_task_weights(
-    train_trial: Callable[[dict[str, float], Report], float],
-    tasks: Sequence[str],
+def tune(
+    train_trial: TrainTrial,
+    start: Setting,
+    tuned: Sequence[str],
     *,
     trials: int,
-    seed: int,
     epochs: int,
-    storage: Path | None = None,
-    on_trial: Callable[[int, dict[str, float], float, str], None] | None = None,
+    seed: int,
+    name: str = "search",
+    storage: str | Path | None = None,
+    workers: int = 1,
+    on_trial: Callable[[Trial], None] | None = None,
 ) -> Tuning:
-    """Search task weights in [0.1, 10] on a log scale for the highest score; the first trial has uniform weights.
+    """Search by TPE and Hyperband for the setting of the highest score, beginning with `start`.
 
-    Uniform weights stay unless the best trial is clearly better than they: the highest of a few noisy scores is
-    mostly luck, and skewed weights starve a task in the full training.
+    train_trial: trains with a setting, reports (epoch, score) on its way, returns the score of held-out tiles with its
+    draws; a poor trial is pruned by what it reports before its last epoch. tuned: which of TUNABLE; the others stay as
+    in `start`. Tiles held out are of the labs that were trained on, and so speak for weaker augmentation than new labs
+    do: tune it knowingly.
 
-    train_trial: trains with the weights, reports (epoch, score) on its way, returns the score; a poor trial is pruned
-    by what it reports before its last epoch. storage: a journal, so that a killed search goes on; what finished counts.
+    storage: a journal's path, or a database's URL; several machines with one storage and `name` share one search. One
+    that was killed goes on, and what finished counts; None forgets. workers: processes here, each with its share of
+    the cores. Trials depend on the seed, their place and those before them, so that one worker's are the same again.
+    Raises EncoderError when it is asked to tune what it cannot, or for workers without a storage.
     """
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(
-        study_name="task-weights",
-        direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP),
-        pruner=optuna.pruners.HyperbandPruner(min_resource=1, max_resource=epochs, reduction_factor=3),
-        storage=_journal(storage),
-        load_if_exists=True,
-    )
-    finished_before = len(study.get_trials(deepcopy=False, states=FINISHED))
-    if finished_before == 0:  # a trial that was killed does not count
-        study.enqueue_trial(uniform_weights(tasks))
+    if unknown := set(tuned) - set(TUNABLE):
+        raise EncoderError(f"tune {', '.join(sorted(unknown))}: wanted some of {', '.join(TUNABLE)}")
+    if workers > 1 and storage is None:
+        raise EncoderError(f"{workers} workers need a storage that they share; give a path or a URL")
+    place = optuna.storages.InMemoryStorage() if storage is None else storage
+    search = _Search(train_trial, start, tuple(tuned), epochs, seed, name, place)
+    study = search.study(0)
+    begun = study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.WAITING))
+    if not any(search.is_start(trial) for trial in begun):  # one that was killed does not count
+        study.enqueue_trial(search.parameters)
+    missing = range(len(study.get_trials(deepcopy=False, states=FINISHED)), trials)
+    numbers = Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(search.run)(i) for i in missing)
+    for number in numbers:
+        if on_trial:
+            on_trial(search.trial(study.get_trials()[number]))
+    return search.found()
 
-    def objective(trial: optuna.Trial) -> float:
-        weights = normalised({task: trial.suggest_float(task, LOW, HIGH, log=True) for task in tasks})
+
+@dataclass(frozen=True)
+class _Search:
+    """A search as every worker has it."""
+
+    train_trial: TrainTrial
+    start: Setting
+    tuned: tuple[str, ...]
+    epochs: int
+    seed: int
+    name: str
+    storage: str | Path | optuna.storages.BaseStorage
+
+    def study(self, place: int) -> optuna.Study:
+        """place: how many trials stand before; a sampler made anew for each trial draws the same after a kill."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        sampler = optuna.samplers.TPESampler(seed=self.seed + place, n_startup_trials=STARTUP, constant_liar=True)
+        pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=self.epochs, reduction_factor=3)
+        return optuna.create_study(
+            study_name=self.name,
+            direction="maximize",
+            sampler=sampler,
+            pruner=pruner,
+            storage=_opened(self.storage),
+            load_if_exists=True,
+        )
+
+    def run(self, place: int) -> int:
+        """One trial; its number."""
+        numbers: list[int] = []
+        self.study(place).optimize(self.objective, 1, callbacks=[lambda _, trial: numbers.append(trial.number)])
+        return numbers[0]
+
+    def objective(self, trial: optuna.Trial) -> float:
+        setting = self.suggested(trial)
 
         def report(epoch: int, score: float) -> None:
             trial.report(score, epoch + 1)  # resources spent, as Hyperband counts them
-            if epoch + 1 < epochs and trial.should_prune():
+            poor = trial.should_prune()  # asked of every trial, for the others to be judged by
+            if poor and epoch + 1 < self.epochs and setting != self.start:
                 raise optuna.TrialPruned
 
-        return train_trial(weights, report)
+        score = self.train_trial(setting, report)
+        draws = score.draws.round(DRAWS_KEPT).tolist()
+        trial.set_user_attr("score", {"value": score.value, "draws": draws, "n": score.n, "groups": score.groups})
+        return score.value
 
-    def finished(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        if on_trial:
-            done = _as_trial(trial)
-            on_trial(trial.number, done.weights, done.score, done.state)
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The start as the sampler would have drawn it."""
+        weights = {f"weight {task}": weight for task, weight in self.start.weights.items()}
+        others = {name: value for name, value in asdict(self.start).items() if name != "weights"}
+        return {**(weights if "weights" in self.tuned else {}), **{n: v for n, v in others.items() if n in self.tuned}}
 
-    if trials > finished_before:
-        study.optimize(objective, trials - finished_before, callbacks=[finished])
-    done = tuple(_as_trial(t) for t in study.get_trials(states=FINISHED))
-    scores = [trial.score if trial.state == "complete" else -math.inf for trial in done]
-    gain = max(scores) - scores[0] if scores else 0.0
-    best = done[scores.index(max(scores))].weights if gain > CLEARLY else uniform_weights(tasks)
-    return Tuning(best, done, gain)
+    def suggested(self, trial: optuna.Trial) -> Setting:
+        rate = self.start.learning_rate
+        if "weights" in self.tuned:
+            for task in self.start.weights:
+                trial.suggest_float(f"weight {task}", LOW, HIGH, log=True)
+        if "learning_rate" in self.tuned:
+            trial.suggest_float("learning_rate", rate / FASTER, rate * FASTER, log=True)
+        if "augmentation" in self.tuned:
+            trial.suggest_categorical("augmentation", list(STRENGTHS))
+        return self.setting(trial.params)
+
+    def setting(self, parameters: dict[str, Any]) -> Setting:
+        weights = {task: parameters.get(f"weight {task}", weight) for task, weight in self.start.weights.items()}
+        known = {name: parameters.get(name, getattr(self.start, name)) for name in ("learning_rate", "augmentation")}
+        return Setting(normalised(weights), **known)
+
+    def is_start(self, trial: optuna.trial.FrozenTrial) -> bool:
+        queued: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
+        return self.setting({**queued, **trial.params}) == self.start
+
+    def trial(self, trial: optuna.trial.FrozenTrial) -> Trial:
+        kept = trial.user_attrs.get("score")
+        score = Resampled(**{**kept, "draws": np.array(kept["draws"])}) if kept else None
+        return Trial(trial.number, self.setting(trial.params), score, trial.state.name.lower())
+
+    def found(self) -> Tuning:
+        study = self.study(0)
+        trials = tuple(self.trial(trial) for trial in study.get_trials(states=FINISHED))
+        complete = [(trial.score, trial) for trial in trials if trial.score]
+        best = max(complete, key=lambda pair: pair[0].value, default=(None, None))[1]
+        begin = next((trial for trial in trials if trial.score and trial.setting == self.start), None)
+        gain = best.score - begin.score if best and best.score and begin and begin.score else None
+        importance: dict[str, float] = {}
+        if len({score.value for score, _ in complete}) > 1:
+            judge = optuna.importance.FanovaImportanceEvaluator(seed=self.seed)
+            importance = optuna.importance.get_param_importances(study, evaluator=judge)
+        return Tuning(self.start, best, gain, importance, trials)
 
 
-def _as_trial(trial: optuna.trial.FrozenTrial) -> Trial:
-    complete = trial.state == optuna.trial.TrialState.COMPLETE and trial.value is not None
-    return Trial(normalised(trial.params), trial.value if complete else math.nan, trial.state.name.lower())  # type: ignore[arg-type]
-
-
-def _journal(path: Path | None) -> optuna.storages.JournalStorage | None:
-    if path is None:
-        return None
+def _opened(storage: str | Path | optuna.storages.BaseStorage) -> optuna.storages.BaseStorage:
+    if isinstance(storage, optuna.storages.BaseStorage):
+        return storage
+    if "://" in str(storage):
+        return optuna.storages.get_storage(str(storage))
+    path = Path(storage)
     path.parent.mkdir(parents=True, exist_ok=True)
     return optuna.storages.JournalStorage(JournalFileBackend(str(path)))

@@ -1,32 +1,66 @@
-"""Geometry and colour augmentation of batches of tiles, on the device that trains."""
+"""Augmentation of batches of tiles, on the device that trains: what is drawn, how strongly, and in which order.
+
+benchmarks/augmentation.py shows what it costs beside the encoder's own step, and beside a chain of kornia's single
+augmentations, which take many times as long and no generator of one's own.
+"""
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nic.errors import TaskError
-
-# Ruifrok & Johnston 2001: optical density of haematoxylin, eosin and DAB, one stain a row.
-HED = torch.tensor([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])
-HED = HED / HED.norm(dim=1, keepdim=True)
+from nic.tasks.colour import blurred, restained, toned
+from nic.tasks.geometry import CONTROL, moved
 
 
 @dataclass(frozen=True)
 class Strength:
-    """hed: largest relative and absolute change of a stain. contrast, brightness: largest change. noise: deviation."""
+    """How far each change may go; changes are uniform between the two ends unless it says otherwise.
 
+    zoom: natural logarithm of the largest scale, either way. bend_px: standard deviation of the displacements. hed:
+    largest relative change of a stain, and ten times the largest absolute one. hue: radians. saturation, contrast:
+    largest relative change. brightness: largest change. blur_px, noise: largest standard deviation.
+    """
+
+    zoom: float
+    bend_px: float
     hed: float
+    hue: float
+    saturation: float
     contrast: float
     brightness: float
+    blur_px: float
     noise: float
 
 
-STRENGTHS = {
-    "none": None,
-    "light": Strength(hed=0.05, contrast=0.1, brightness=0.05, noise=0.01),
-    "heavy": Strength(hed=0.25, contrast=0.2, brightness=0.1, noise=0.01),
-}
+LIGHT = Strength(
+    zoom=0.05,
+    bend_px=0.3,
+    hed=0.05,
+    hue=0.03,
+    saturation=0.05,
+    contrast=0.1,
+    brightness=0.05,
+    blur_px=0.5,
+    noise=0.01,
+)
+HEAVY = Strength(
+    zoom=0.2,
+    bend_px=1.0,
+    hed=0.25,
+    hue=0.1,
+    saturation=0.2,
+    contrast=0.2,
+    brightness=0.1,
+    blur_px=1.0,
+    noise=0.03,
+)
+STRENGTHS = {"none": None, "light": LIGHT, "heavy": HEAVY}
+WARPED, BLURRED, NOISY = 0.5, 0.25, 0.5
+"""Shares of tiles that are warped, blurred, made noisy: the network shall see sharp and straight ones too."""
 
 
 def augment(tiles: Tensor, strength: str, generator: torch.Generator) -> Tensor:
@@ -40,46 +74,58 @@ def augment(tiles: Tensor, strength: str, generator: torch.Generator) -> Tensor:
     chosen = STRENGTHS[strength]
     if chosen is None:
         return tiles
-    tiles = turned(tiles, generator)
-    tiles = stain_jittered(tiles, chosen.hed, generator)
-    return _toned(tiles, chosen, generator).clamp(0, 1)
+    with torch.autocast(tiles.device.type, enabled=False):  # colours in bfloat16 would be of 256 steps an octave
+        tiles = displaced(tiles, chosen, generator)
+        tiles = recoloured(tiles, chosen, generator)
+        return softened(tiles, chosen, generator).clamp_(0, 1)
 
 
-def turned(tiles: Tensor, generator: torch.Generator) -> Tensor:
-    """Each tile by one of the eight symmetries of the square."""
-    which = torch.randint(8, (len(tiles),), generator=generator, device=generator.device)
-    result = torch.empty_like(tiles)
-    for k in range(8):
-        chosen = tiles[which == k]
-        result[which == k] = torch.rot90(chosen.flip(3) if k >= 4 else chosen, k % 4, (2, 3))
-    return result
+def displaced(tiles: Tensor, strength: Strength, generator: torch.Generator) -> Tensor:
+    """Flips, quarter turns, and some tiles scaled and bent."""
+    batch, device = len(tiles), generator.device
+    symmetry = torch.randint(8, (batch,), generator=generator, device=device)
+    straight = torch.rand(batch, generator=generator, device=device) >= WARPED
+    zoom = (strength.zoom * _uniform(batch, generator)).exp().masked_fill_(straight, 1)
+    bend_px = strength.bend_px * torch.randn(batch, 2, CONTROL, CONTROL, generator=generator, device=device)
+    return moved(tiles, symmetry, zoom, bend_px.masked_fill_(straight[:, None, None, None], 0))
 
 
-def stain_jittered(tiles: Tensor, amount: float, generator: torch.Generator) -> Tensor:
-    """Stains changed to v * (1 + s) + b in optical density, s and b uniform in +-amount (b in tenths).
-
-    Tiles of which the mean lies outside (0.15, 0.85) are glass or ink and stay as they are.
-    """
-    batch, hed = len(tiles), HED.to(tiles.device)
-    scale = 1 + amount * _uniform((batch, 1, 3), generator)
-    shift = amount * 0.1 * _uniform((batch, 1, 3), generator)
-    # RGB -> stains, the change, stains -> RGB: one matrix and one offset a tile, instead of three passes over pixels.
-    change = ((torch.linalg.inv(hed) * scale) @ hed).mT  # [B, 3, 3], acting on columns of RGB density
-    log_light = torch.log(tiles.clamp(1 / 255, 1)).flatten(2)  # [B, 3, px * px]
-    jittered = torch.baddbmm(-(shift @ hed).mT, change, log_light).exp().view(tiles.shape)
-    mean = tiles.mean((1, 2, 3))
-    tissue = ((mean > 0.15) & (mean < 0.85))[:, None, None, None]
-    return torch.where(tissue, jittered, tiles)
-
-
-def _toned(tiles: Tensor, strength: Strength, generator: torch.Generator) -> Tensor:
+def recoloured(tiles: Tensor, strength: Strength, generator: torch.Generator) -> Tensor:
+    """Stains and tones of each tile changed; where things lie stays as it is."""
     batch = len(tiles)
-    contrast = 1 + strength.contrast * _uniform((batch, 1, 1, 1), generator)
-    brightness = strength.brightness * _uniform((batch, 1, 1, 1), generator)
-    mean = tiles.mean((2, 3), keepdim=True)
-    noise = strength.noise * torch.randn(tiles.shape, generator=generator, device=generator.device)
-    return (tiles - mean) * contrast + mean + brightness + noise
+    scale = 1 + strength.hed * _uniform((batch, 3), generator)
+    shift = 0.1 * strength.hed * _uniform((batch, 3), generator)
+    tiles = restained(tiles, scale, shift)
+    hue = strength.hue * _uniform(batch, generator)
+    saturation = 1 + strength.saturation * _uniform(batch, generator)
+    contrast = 1 + strength.contrast * _uniform(batch, generator)
+    return toned(tiles, hue, saturation, contrast, strength.brightness * _uniform(batch, generator))
 
 
-def _uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+def softened(tiles: Tensor, strength: Strength, generator: torch.Generator) -> Tensor:
+    """Some tiles blurred, some with noise, in place."""
+    device = generator.device
+    some = _some(len(tiles), BLURRED, generator)
+    sigma_px = strength.blur_px * torch.rand(len(some), generator=generator, device=device)
+    tiles.index_copy_(0, some, blurred(tiles.index_select(0, some), sigma_px.clamp_(min=0.1)))
+    some = _some(len(tiles), NOISY, generator)
+    noise = torch.randn(len(some), *tiles.shape[1:], generator=generator, device=device)
+    amount = strength.noise * torch.rand(len(some), 1, 1, 1, generator=generator, device=device)
+    return tiles.index_add_(0, some, noise.mul_(amount))
+
+
+def _some(batch: int, share: float, generator: torch.Generator) -> Tensor:
+    """Indices of the tiles that are chosen, each by its own draw."""
+    return torch.nonzero(torch.rand(batch, generator=generator, device=generator.device) < share)[:, 0]
+
+
+def _uniform(shape: int | tuple[int, ...], generator: torch.Generator) -> Tensor:
     return 2 * torch.rand(shape, generator=generator, device=generator.device) - 1
+
+
+def examples(tiles: NDArray[np.uint8], strength: str, copies: int, seed: int) -> NDArray[np.uint8]:
+    """Tiles uint8 [N, px, px, 3] as training sees them, [copies, N, px, px, 3]: to be looked at."""
+    pixels = torch.from_numpy(np.ascontiguousarray(tiles)).permute(0, 3, 1, 2).float() / 255
+    random = torch.Generator().manual_seed(seed)
+    changed = torch.stack([augment(pixels, strength, random) for _ in range(copies)])
+    return (changed * 255).round().byte().permute(0, 1, 3, 4, 2).numpy()

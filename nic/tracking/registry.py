@@ -21,6 +21,9 @@ from nic.tracking.digests import PROJECT
 ENCODER_NAME = "nic-encoder"
 CHAMPION, PREVIOUS = "champion", "previous"
 
+LONGEST_CARD = 5000  # characters of the description's column
+CUT = "\n\nCut here; the whole card is among the artifacts of the run."
+
 # What a served model imports; the versions come from requirements.txt, the one list of pins.
 SERVING_PACKAGES = [
     "mlflow",
@@ -100,6 +103,14 @@ def tag_version(name: str, version: str, tags: Mapping[str, str]) -> None:
     client = MlflowClient()
     for key, value in tags.items():
         client.set_model_version_tag(name, version, key, value)
+
+
+def describe_version(version: RegisteredVersion, card: str) -> None:
+    """Show a model card (Markdown) on the version's page. What is longer than the registry's column holds is cut."""
+    if len(card) > LONGEST_CARD:
+        whole, _, _ = card[: LONGEST_CARD - len(CUT)].rpartition("\n")
+        card = whole + CUT
+    MlflowClient().update_model_version(version.name, version.version, description=card)
 
 
 def find_version(uri: str) -> RegisteredVersion:

@@ -38,6 +38,10 @@ class StageRun:
         """A picture, where the run's artifacts are looked at."""
         mlflow.log_figure(figure, file)
 
+    def log_text(self, text: str, file: str) -> None:
+        """A text file among the run's artifacts."""
+        mlflow.log_text(text, file)
+
     def log_table(self, table: pd.DataFrame, file: str) -> None:
         """A table as CSV among the run's artifacts."""
         mlflow.log_text(table.to_csv(index=False), file)
@@ -124,7 +128,7 @@ def _result(run: Run) -> dict[str, Any]:
     return result
 
 
-def log_trial(number: int, parameters: Mapping[str, float], value: float, state: str) -> None:
+def log_trial(number: int, parameters: Mapping[str, Any], value: float, state: str) -> None:
     """A trial of a search as a run nested in the stage's."""
     with mlflow.start_run(run_name=f"trial-{number}", nested=True, tags={"nic.stage": "trial", "nic.state": state}):
         mlflow.log_params(dict(parameters))

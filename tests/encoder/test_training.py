@@ -1,4 +1,4 @@
-"""Training learns, is the same for the same seed, and the search finds weights and goes on after a kill."""
+"""Training learns, is the same for the same seed, and draws rare classes as often as common ones."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from nic.encoder.multitask import multitask_loss, normalised, uniform_weights
-from nic.encoder.training import FittedEncoder, _TileStream, fit_multitask
-from nic.encoder.tuning import CLEARLY, Report, tune_task_weights
+from nic.encoder.training import VALIDATION, FittedEncoder, _TileStream, fit_multitask
 from nic.errors import EncoderError
-from nic.tasks.tile_task import TileSet, TileTask
+from nic.tasks.tile_auc import resampled_auc
+from nic.tasks.tile_task import TileSet, TileTask, split
 
 
 def tile_set(name: str, classes: int, seed: int) -> TileSet:
@@ -49,6 +49,16 @@ def test_it_learns_and_the_same_seed_gives_the_same_network() -> None:
     assert first.validation == second.validation
     for a, b in zip(first.encoder.parameters(), second.encoder.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_the_scores_are_of_tiles_that_training_never_saw() -> None:
+    fitted = fit(0, epochs=1)
+    assert fitted.held_out == sum(len(scores.labels) for scores in fitted.scores)
+    for scores, tiles in zip(fitted.scores, [tile_set("two", 2, 0), tile_set("three", 3, 1)], strict=True):
+        _, held_out = split(tiles, VALIDATION, 0)
+        assert (scores.groups == tiles.groups[held_out]).all()
+        assert (scores.labels == tiles.labels[held_out]).all()
+        assert resampled_auc(scores, 0).value == pytest.approx(fitted.validation[scores.task])
 
 
 def test_a_trial_can_end_its_training() -> None:
@@ -90,80 +100,3 @@ def test_the_loss_is_the_weighted_mean_of_cross_entropies() -> None:
     by_hand = [-logits[t].softmax(1)[torch.arange(5), labels[t]].log().mean() for t in "ab"]
     expected = (0.5 * by_hand[0] + 1.5 * by_hand[1]) / 2
     assert torch.allclose(multitask_loss(logits, labels, {"a": 0.5, "b": 1.5}), expected)
-
-
-def peak(weights: dict[str, float], report: Report) -> float:
-    """Highest where task b weighs four times task a."""
-    score = -((np.log(weights["b"] / weights["a"]) - np.log(4)) ** 2)
-    report(0, score)
-    return float(score)
-
-
-def test_a_gain_that_may_be_luck_leaves_uniform_weights() -> None:
-    def flat(weights: dict[str, float], report: Report) -> float:
-        return 0.9 + peak(weights, report) / 100
-
-    tuning = tune_task_weights(flat, ["a", "b"], trials=12, seed=0, epochs=1)
-    assert 0 < tuning.gain < CLEARLY
-    assert tuning.weights == {"a": 1.0, "b": 1.0}
-    assert "uniform weights stay" in str(tuning)
-
-
-def test_the_search_begins_uniform_and_finds_the_better_weights() -> None:
-    seen: list[tuple[int, dict[str, float]]] = []
-    tuning = tune_task_weights(
-        peak, ["a", "b"], trials=25, seed=0, epochs=1, on_trial=lambda number, w, value, state: seen.append((number, w))
-    )
-    assert seen[0] == (0, {"a": 1.0, "b": 1.0})
-    assert len(seen) == 25
-    assert tuning.weights["b"] / tuning.weights["a"] == pytest.approx(4, rel=0.5)
-    assert sum(tuning.weights.values()) == pytest.approx(2)
-
-
-def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
-    journal, calls = tmp_path / "trials.log", []
-
-    def dies(weights: dict[str, float], report: Report) -> float:
-        calls.append(weights)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return peak(weights, report)
-
-    with pytest.raises(KeyboardInterrupt):
-        tune_task_weights(dies, ["a", "b"], trials=5, seed=0, epochs=1, storage=journal)
-    tuning = tune_task_weights(dies, ["a", "b"], trials=5, seed=0, epochs=1, storage=journal)
-    assert len([t for t in tuning.trials if t.state == "complete"]) == 5
-    assert len(calls) == 6
-
-
-def test_a_search_killed_in_its_first_trial_begins_uniform_again(tmp_path: Path) -> None:
-    def dies(weights: dict[str, float], report: Report) -> float:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        tune_task_weights(dies, ["a", "b"], trials=2, seed=0, epochs=1, storage=tmp_path / "trials.log")
-    tuning = tune_task_weights(peak, ["a", "b"], trials=2, seed=0, epochs=1, storage=tmp_path / "trials.log")
-    assert tuning.trials[0].weights == {"a": 1.0, "b": 1.0}
-
-
-def test_a_poor_trial_is_pruned_before_its_last_epoch() -> None:
-    """Each score is below the one before it, so that all but the first are pruned, and none when all is spent."""
-    scores = iter(np.linspace(1, 0, 50))
-    epochs: list[int] = []
-
-    def falling(weights: dict[str, float], report: Report) -> float:
-        epochs.append(0)
-        for epoch in range(2):
-            epochs[-1] += 1
-            score = float(next(scores))
-            report(epoch, score)
-        return score
-
-    tuning = tune_task_weights(falling, ["a", "b"], trials=4, seed=0, epochs=2)
-    assert [t.state for t in tuning.trials] == ["complete", "pruned", "pruned", "pruned"]
-    assert epochs == [2, 1, 1, 1]
-    assert tuning.weights == {"a": 1.0, "b": 1.0}
-
-
-def test_no_trials_leave_uniform_weights() -> None:
-    assert tune_task_weights(peak, ["a", "b"], trials=0, seed=0, epochs=1).weights == {"a": 1.0, "b": 1.0}
