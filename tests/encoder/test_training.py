@@ -7,8 +7,8 @@ import optuna
 import pytest
 import torch
 
-from nic.encoder.multitask import multitask_loss, normalised, uniform_weights
-from nic.encoder.training import VALIDATION, FittedEncoder, _TileStream, fit_multitask
+from nic.encoder.multitask import normalised, uniform_weights
+from nic.encoder.training import VALIDATION, FittedEncoder, fit_multitask
 from nic.errors import EncoderError
 from nic.tasks.tile_auc import resampled_auc
 from nic.tasks.tile_task import TileSet, TileTask, split
