@@ -28,6 +28,10 @@ def model_card(certificate: Certificate, template: str) -> str:
 
 
 SELECTION = "What it was trained with was chosen on the same held-out tiles, so the figures lean to the good side."
+ENOUGH_GROUPS = 10
+FEW = (
+    f"Fewer than {ENOUGH_GROUPS} slides or patients are held out of a task: its interval is too narrow to be believed."
+)
 
 
 def _tasks(tasks: tuple[TaskFigure, ...]) -> str:
@@ -38,7 +42,8 @@ def _tasks(tasks: tuple[TaskFigure, ...]) -> str:
         for t in tasks
     ]
     head = ["| task | classes | validation AUC | tiles | slides or patients |", "|---|---|---|---|---|"]
-    return "\n".join([*head, *rows])
+    caution = ["", FEW] if min(t.groups for t in tasks) < ENOUGH_GROUPS else []
+    return "\n".join([*head, *rows, *caution])
 
 
 def comparison_text(found: Comparison) -> str:

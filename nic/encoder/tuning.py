@@ -99,6 +99,8 @@ class Tuning:
     def __str__(self) -> str:
         if self.gain is None or self.best is None:
             return f"nothing to compare after {len(self.trials)} trials: the setting to start from stays"
+        if self.best.setting == self.start:
+            return f"the first of {len(self.trials)} trials stayed the best: the setting to start from stays"
         verdict = "tuning helped" if self.helped else "tuning did not help: the setting to start from stays"
         return f"trial {self.best.number} of {len(self.trials)} against the first: {self.gain} mean AUC; {verdict}"
 

@@ -55,15 +55,22 @@ def _geojson(path: Path, origin_l0px: NDArray[np.float64]) -> Iterator[Area]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         features = found if isinstance(found, list) else found.get("features", [found])
-        for number, feature in enumerate(features):
+        for number, feature in enumerate(_with_children(features)):
             name = f"{path.name}: feature {number}"
             for polygon in _polygons(feature["geometry"]):
                 rings = tuple(_ring(ring, name) + origin_l0px for ring in polygon)
                 yield Area(_label(feature.get("properties") or {}), rings)
+    except TaskError:
+        raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, TaskError):
-            raise
         raise TaskError(f"{path.name}: not GeoJSON as QuPath writes it: {error!r}") from error
+
+
+def _with_children(features: list[Any]) -> Iterator[Any]:
+    """QuPath can write a hierarchy: annotations inside annotations."""
+    for feature in features:
+        yield feature
+        yield from _with_children((feature.get("properties") or {}).get("childObjects", []))
 
 
 def _polygons(geometry: dict[str, Any]) -> list[Any]:
@@ -77,9 +84,11 @@ def _polygons(geometry: dict[str, Any]) -> list[Any]:
 
 
 def _label(properties: dict[str, Any]) -> str:
-    """QuPath writes a class as {name, color}; older versions as text."""
+    """QuPath writes a class as {name, color}, a derived one as {names, color}; some write text."""
     found = properties.get("classification") or UNLABELLED
-    return str(found["name"] if isinstance(found, dict) else found)
+    if not isinstance(found, dict):
+        return str(found)
+    return str(found["name"]) if "name" in found else ": ".join(found["names"])
 
 
 def _ring(points: Any, name: str) -> NDArray[np.float64]:

@@ -36,7 +36,7 @@ def contact_sheet(rows: Sequence[Row], title: str) -> Figure:
     columns = max(len(row.tiles) for row in rows)
     heights = [TILE_INCH + 0.2 * bool(row.captions) + 0.14 * row.above for row in rows]
     width, height, head = LABEL_INCH + columns * TILE_INCH + 0.1, sum(heights) + 0.55, 0.45
-    figure = Figure(figsize=(width, height), dpi=150)
+    figure = Figure(figsize=(width, height), dpi=120)
     figure.suptitle(title, x=0.1 / width, y=1 - 0.12 / height, ha="left", va="top", color=INK, fontsize=10)
     top = height - head
     for row, tall in zip(rows, heights, strict=True):
@@ -55,7 +55,7 @@ def _draw(axes: Axes, row: Row) -> None:
     axes.text(-6, px / 2, row.label, ha="right", va="center", color=INK, fontsize=8)
     for place, caption in enumerate(row.captions):
         middle = place * (px + GAP_PX) + px / 2
-        axes.text(middle, px + 3, caption.text, ha="center", va="top", color=caption.colour, fontsize=6)
+        axes.text(middle, px + 3, caption.text, ha="center", va="top", color=caption.colour, fontsize=5.5)
 
 
 def _strip(tiles: Tiles) -> Tiles:

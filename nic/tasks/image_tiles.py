@@ -72,17 +72,16 @@ class ImageTiles:
         return cut_field(image, centre, self.mpps[i], field, self.too_small, self.names[i])
 
     def _placed(self, image: Pixels, box: NDArray[np.float64], name: str) -> tuple[Pixels, tuple[float, float]]:
-        """What the tile may show of the image, and its centre there. Raises TaskError for a place outside of it."""
+        """What the tile may show of the image, and its centre there. Raises TaskError for a centre outside of it."""
         x, y, w, h = box
         height, width = image.shape[:2]
         centre = x + w / 2, y + h / 2
-        if min(x, y) < 0 or x + w > width or y + h > height or centre[0] >= width or centre[1] >= height:
-            where = f"a box at ({x:g}, {y:g}) of {w:g} x {h:g} px" if w or h else f"a point at ({x:g}, {y:g})"
-            raise TaskError(f"{name}: {where} outside of an image of {width} x {height} px")
+        if not (0 <= centre[0] < width and 0 <= centre[1] < height):
+            raise TaskError(f"{name}: ({centre[0]:g}, {centre[1]:g}) is outside of an image of {width} x {height} px")
         if self.context:
             return image, centre
-        inside = image[round(y) : round(y + h), round(x) : round(x + w)]
-        return inside, (inside.shape[1] / 2, inside.shape[0] / 2)
+        left, top = max(0, round(x)), max(0, round(y))
+        return image[top : round(y + h), left : round(x + w)], (centre[0] - left, centre[1] - top)
 
 
 def file_digest(path: Path) -> bytes:

@@ -148,5 +148,11 @@ def test_the_card_says_plainly_when_tuning_did_not_help() -> None:
     assert "nothing above" in comparison_text(same)
 
 
+def test_the_card_warns_of_intervals_from_few_slides() -> None:
+    few = TaskFigure("mitosis", ("other", "mitosis"), 0.97, 0.95, 0.99, 400, 4)
+    assert "too narrow to be believed" in model_card(certificate(tasks=(few,)), TEMPLATE)
+    assert "too narrow" not in model_card(certificate(), TEMPLATE)
+
+
 def test_an_encoder_without_labels_has_no_figures() -> None:
     assert "No labels" in model_card(certificate(tasks=(), parity=None), TEMPLATE)

@@ -64,6 +64,14 @@ def test_qupath_counts_from_the_bounds_and_has_holes(tmp_path: Path, wrapped: bo
     assert areas[0].rings[1].tolist() == [[120, 80], [130, 80], [120, 90]]
 
 
+def test_qupath_derives_classes_and_nests_annotations(tmp_path: Path) -> None:
+    child = feature("Polygon", [TRIANGLE], {"names": ["Tumor", "Positive"], "color": [200, 0, 0]})
+    parent = feature("Polygon", [TRIANGLE], {"name": "Region*"})
+    parent["properties"]["childObjects"] = [child]  # type: ignore[index]
+    (tmp_path / "a.geojson").write_text(json.dumps(parent))
+    assert [area.label for area in read_annotations(tmp_path / "a.geojson", BOUNDS)] == ["Region*", "Tumor: Positive"]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

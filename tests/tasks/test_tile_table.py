@@ -145,8 +145,15 @@ def test_faults_are_named(table: Path, change_to: dict[str, object], said: dict[
 @pytest.mark.parametrize("place", [{"x": 200}, {"x": -3}, {"y": 1000}])
 def test_a_place_outside_of_its_image_is_named_whatever_is_padded(table: Path, place: dict[str, object]) -> None:
     change(table, 6, **place)
-    with pytest.raises(TaskError, match=r"row 6 .*outside of an image of 200 x 200 px"):
+    with pytest.raises(TaskError, match=r"row 6 .*is outside of an image of 200 x 200 px"):
         load(read(table, too_small="pad"), table)
+
+
+def test_a_box_may_hang_over_the_border_where_it_is_padded(table: Path) -> None:
+    change(table, 4, x=-8, w=20)
+    tile_set = load(read(table, layout="boxes", context=False, too_small="pad"), table, tile_px=8)
+    mirrored = np.pad(image(200, 0)[90:102, :12], ((2, 2), (6, 0), (0, 0)), mode="symmetric")[:, :16]
+    assert np.abs(tile_set.tiles[0] - mirrored.reshape(8, 2, 8, 2, 3).mean((1, 3))).max() <= 0.5
 
 
 @pytest.mark.parametrize(

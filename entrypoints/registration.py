@@ -1,0 +1,146 @@
+"""From a trained encoder to a registered version: exported, certified, with a model card and pictures."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from nic.encoder.certificate import (
+    Certificate,
+    Comparison,
+    TaskFigure,
+    code_statistics,
+    encoded,
+    robustness,
+)
+from nic.encoder.export import export_encoder
+from nic.encoder.model_card import model_card
+from nic.encoder.neighbour_sheet import NamedTiles, neighbour_sheet
+from nic.encoder.network import TileEncoder
+from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.references import MeanRgb
+from nic.encoder.training import VALIDATION, FittedEncoder
+from nic.encoder.tuning import Tuning
+from nic.encoder.tuning_figures import history, importance
+from nic.tasks.augment import examples
+from nic.tasks.contact_sheet import augmentation_sheet
+from nic.tasks.tile_auc import TileScores, mean_auc, resampled_auc
+from nic.tasks.tile_task import TileSet, split
+from nic.tracking.digests import PROJECT
+from nic.tracking.promotion import record_figures
+from nic.tracking.registry import RegisteredVersion, describe_version, register_encoder
+from nic.tracking.runs import StageRun, lineage
+
+PARITY_A_TASK, TILES_A_TASK, CHANGED_A_TASK = 16, 400, 64
+"""Tiles of a task: for parity, for statistics and neighbours, for the costlier robustness; the last two held out."""
+COLUMNS, COPIES = 10, 3
+
+
+def held_out_tiles(tile_sets: Sequence[TileSet], at_most: int, seed: int) -> NamedTiles:
+    """Some tiles of each task that training with this seed does not see."""
+    parts = []
+    for tile_set in tile_sets:
+        _, held_out = split(tile_set, VALIDATION, seed)
+        chosen = np.sort(np.random.default_rng(seed).permutation(held_out)[:at_most])
+        names = np.array(tile_set.task.classes)[tile_set.labels[chosen]]
+        tasks = np.full(len(chosen), tile_set.task.name)
+        parts.append((tile_set.tiles[chosen], tasks, names, tile_set.groups[chosen]))
+    return NamedTiles(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An encoder to be registered.
+
+    trained_with: in words. validation: figures on held-out tiles. scores: what heads said of those, where it has any.
+    """
+
+    encoder: TileEncoder | MeanRgb
+    objective: str
+    trained_with: str
+    validation: Mapping[str, float] = field(default_factory=dict)
+    scores: Sequence[TileScores] = ()
+    comparison: Comparison | None = None
+
+    @classmethod
+    def of(cls, fitted: FittedEncoder, trained_with: str, comparison: Comparison | None = None) -> "Trained":
+        words = f"{trained_with}; as it was after epoch {fitted.epoch + 1}"
+        objective = fitted.objective.name
+        return cls(fitted.encoder, objective, words, fitted.validation, fitted.scores, comparison)
+
+
+def register_trained(
+    trained: Trained,
+    tile_sets: Sequence[TileSet],
+    graph: Path,
+    stage: StageRun,
+    inputs: Mapping[str, str],
+    seed: int,
+) -> RegisteredVersion:
+    """Export to `graph`, measure what was exported on held-out tiles, register it with its figures and its card."""
+    names = [tile_set.task.name for tile_set in tile_sets]
+    sample = np.concatenate([tile_set.tiles[:PARITY_A_TASK] for tile_set in tile_sets])
+    _, difference = export_encoder(trained.encoder, trained.objective, names, graph, sample)
+    encoder = OnnxEncoder(graph, None)
+    held_out = held_out_tiles(tile_sets, TILES_A_TASK, seed)
+    codes = encoded(encoder, held_out.tiles)
+    changed = held_out_tiles(tile_sets, CHANGED_A_TASK, seed).tiles
+    certificate = Certificate(
+        encoder.spec,
+        difference,
+        2 * len(sample),
+        task_figures(trained.scores, tile_sets, seed),
+        code_statistics(codes),
+        robustness(encoder, changed, seed),
+        trained.trained_with,
+        trained.comparison,
+    )
+    stage.log("parity", difference)
+    log_certificate(certificate, stage)
+    stage.log_figure(neighbour_sheet(held_out, codes, seed), "neighbours.png")
+    version = register_encoder(graph, lineage("train_encoder", encoder_sha256=encoder.spec.sha256, **inputs))
+    if trained.scores:
+        auc = mean_auc(trained.scores, seed)
+        stage.log("validation.auc", auc.value)
+        record_figures(version, {"validation.auc": auc}, data=inputs["tasks"])
+    card = model_card(certificate, (PROJECT / "registry" / "encoder_card.md").read_text())
+    stage.log_text(card, "model_card.md")
+    describe_version(version, card)
+    return version
+
+
+def task_figures(scores: Sequence[TileScores], tile_sets: Sequence[TileSet], seed: int) -> tuple[TaskFigure, ...]:
+    """What the heads reach on held-out tiles; nothing where there were no labels."""
+    classes = {tile_set.task.name: tile_set.task.classes for tile_set in tile_sets}
+    aucs = [resampled_auc(found, seed + place) for place, found in enumerate(scores)]
+    return tuple(TaskFigure.of(s.task, classes[s.task], auc) for s, auc in zip(scores, aucs, strict=True))
+
+
+def log_certificate(certificate: Certificate, stage: StageRun) -> None:
+    """The certificate as a file, and its numbers as metrics, to sort runs by."""
+    stage.log_text(certificate.to_json(), "certificate.json")
+    for figure in certificate.tasks:
+        stage.log(f"validation.auc.{figure.task}.low", figure.low)
+        stage.log(f"validation.auc.{figure.task}.high", figure.high)
+    stage.log("codes.dead", certificate.codes.dead)
+    stage.log("codes.effective_rank", certificate.codes.effective_rank)
+    for name in ("colour", "dihedral", "strangers"):
+        stage.log(f"cosine.{name}", getattr(certificate.robustness, name))
+
+
+def log_augmentation(tile_sets: Sequence[TileSet], strength: str, stage: StageRun, seed: int) -> None:
+    """A contact sheet of what training sees."""
+    rng = np.random.default_rng(seed)
+    originals = {t.task.name: t.tiles[rng.permutation(len(t.tiles))[:COLUMNS]] for t in tile_sets}
+    augmented = {name: examples(tiles, strength, COPIES, seed) for name, tiles in originals.items()}
+    stage.log_figure(augmentation_sheet(originals, augmented, strength), "augmentation.png")
+
+
+def log_tuning(tuning: Tuning, stage: StageRun) -> None:
+    """History and importance of the search, and its gain with the interval."""
+    stage.log_figure(history(tuning), "tuning/history.png")
+    stage.log_figure(importance(tuning), "tuning/importance.png")
+    if tuning.gain:
+        for name in ("value", "low", "high"):
+            stage.log(f"tuning.gain.{name}", getattr(tuning.gain, name))
