@@ -84,9 +84,7 @@ def run(config: Config) -> dict[str, Any]:
         version = register_trained(trained, tile_sets, folder / "encoder.onnx", stage, found, config.seed)
         shutil.rmtree(folder)  # it is registered: nothing is left to go on with
         figures = ", ".join(f"{name} {value:.3f}" for name, value in trained.validation.items())
-        print(
-            f"{version.uri}: {config.objective}; on held-out tiles {figures or 'no figures'}; {trained.trained_with}"
-        )
+        print(f"{version.uri}: {config.objective}; on held-out tiles {figures or 'no figures'}; {trained.trained_with}")
         stage.result.update(version=version.uri, sha256=version.tags["nic.encoder_sha256"])
         stage.result.update(validation=dict(trained.validation))
     return stage.result
