@@ -1,5 +1,6 @@
-"""Training learns, is the same for the same seed, and draws rare classes as often as common ones."""
+"""Training learns, is the same for the same seed, and stops when nothing is gained any more."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,7 @@ import optuna
 import pytest
 import torch
 
-from nic.encoder.multitask import multitask_loss, normalised, uniform_weights
-from nic.encoder.training import VALIDATION, FittedEncoder, _TileStream, fit_multitask
+from nic.encoder.training import VALIDATION, FittedEncoder, fit_multitask
 from nic.errors import EncoderError
 from nic.tasks.tile_auc import resampled_auc
 from nic.tasks.tile_task import TileSet, TileTask, split
@@ -34,11 +34,10 @@ def fit(seed: int, epochs: int = 3, **changed: object) -> FittedEncoder:
         sets,
         {"two": 1, "three": 1},
         epochs=epochs,
-        learning_rate=1e-3,
         augmentation="light",
         seed=seed,
         log=lambda name, value, step: None,
-        **{"batch_size": 32} | changed,
+        **{"batch_size": 32, "learning_rate": 1e-3} | changed,
     )
 
 
@@ -78,25 +77,49 @@ def test_a_batch_holds_every_task_or_is_refused() -> None:
         fit(0, batch_size=1)
 
 
-def test_rare_classes_are_drawn_as_often_as_common_ones() -> None:
-    rare = tile_set("three", 3, 0)
-    train = np.flatnonzero((rare.labels != 2) | (np.arange(180) >= 175))
-    (tiles, labels) = next(iter(_TileStream([(rare, train)], 3000, 1, 0)))["three"]
-    assert np.bincount(labels).min() > 900
-    assert tiles.shape == (3000, 64, 64, 3)
-    drawn = {(t.numpy().tobytes(), int(label)) for t, label in zip(tiles, labels, strict=True)}
-    assert drawn == {(rare.tiles[i].tobytes(), int(rare.labels[i])) for i in train}
+def test_training_ends_when_patience_does_and_the_best_epoch_is_kept() -> None:
+    """Nothing can be learned from labels by chance, so that the best epoch is an early one."""
+    tiles = tile_set("two", 2, 0)
+    chance = replace(tiles, labels=np.random.default_rng(0).permutation(tiles.labels))
+    seen: dict[int, float] = {}
+    fitted = fit_multitask(
+        [chance],
+        {"two": 1},
+        epochs=10,
+        batch_size=32,
+        learning_rate=1e-4,
+        augmentation="none",
+        seed=0,
+        patience=1,
+        log=lambda name, value, step: None,
+        on_epoch=lambda epoch, score: seen.update({epoch: score}),
+    )
+    last, best = max(seen), max(seen, key=lambda epoch: seen[epoch])
+    assert 3 < last < 9  # patience is not tried while the rate rises, in the first three epochs
+    assert last == max(best, 3) + 1
+    assert fitted.epoch == best
+    assert fitted.score == seen[best]
+    (held_out,) = fitted.scores
+    assert resampled_auc(held_out, 0).value == pytest.approx(seen[best])
 
 
-def test_weights_are_normalised_to_mean_one() -> None:
-    assert normalised({"a": 1, "b": 3}) == {"a": 0.5, "b": 1.5}
-    assert uniform_weights(["a", "b"]) == normalised({"a": 7, "b": 7})
+def test_learned_weights_are_there_to_be_read() -> None:
+    sets = [tile_set("two", 2, 0), replace(tile_set("three", 3, 1), labels=np.arange(180) % 3)]
+    fitted = fit_multitask(
+        sets,
+        None,
+        epochs=2,
+        batch_size=32,
+        learning_rate=1e-2,
+        augmentation="none",
+        seed=0,
+        log=lambda name, value, step: None,
+    )
+    weights = fitted.objective.weighting.weights
+    assert sum(weights.values()) == pytest.approx(2)
+    assert weights["two"] > weights["three"]  # whose labels are by chance
 
 
-def test_the_loss_is_the_weighted_mean_of_cross_entropies() -> None:
-    torch.manual_seed(0)
-    logits = {"a": torch.randn(5, 2), "b": torch.randn(5, 9)}
-    labels = {"a": torch.tensor([0, 1, 1, 0, 1]), "b": torch.tensor([8, 0, 3, 3, 1])}
-    by_hand = [-logits[t].softmax(1)[torch.arange(5), labels[t]].log().mean() for t in "ab"]
-    expected = (0.5 * by_hand[0] + 1.5 * by_hand[1]) / 2
-    assert torch.allclose(multitask_loss(logits, labels, {"a": 0.5, "b": 1.5}), expected)
+def test_a_training_that_diverges_says_so() -> None:
+    with pytest.raises(EncoderError, match="multitask: training diverged in epoch 0; lower learning_rate, now 1e"):
+        fit(0, learning_rate=1e30)
