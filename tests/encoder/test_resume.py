@@ -48,7 +48,7 @@ def train(
         if epoch == kill_in:
             raise Killed
 
-    tile_set = load_tiles(read_task(FolderEntry(name="grain", path=folder, mpp=1.0)), 64, 1.0, folder / "cache")
+    tile_set = load_tiles(read_task(FolderEntry(name="grain", path=folder, mpp=1.0)), 64, 1.0, folder.parent / "cache")
     quiet = lambda name, value, step: None  # noqa: E731
     return fit(make, [tile_set], schedule, log=quiet, on_epoch=on_epoch, checkpoints=checkpoints), epochs
 
@@ -56,9 +56,9 @@ def train(
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two classes of noise that differ a little in how coarse it is: nothing that is learned in one epoch."""
-    rng, place = np.random.default_rng(0), tmp_path_factory.mktemp("resume")
+    rng, place = np.random.default_rng(0), tmp_path_factory.mktemp("resume") / "grain"
     for label, sigma in (("fine", 1.0), ("coarse", 1.15)):
-        (place / label).mkdir()
+        (place / label).mkdir(parents=True)
         for i in range(60):
             noise = cv2.GaussianBlur(rng.normal(0, 1, (64, 64, 3)), (0, 0), sigma)
             tile = (128 + 40 * noise / noise.std()).clip(0, 255).astype(np.uint8)
