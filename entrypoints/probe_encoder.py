@@ -5,14 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 from entrypoints.cli import launch
 from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.probe import Probe, codes_of, enlarged_tiles, enlargement, probe
 from nic.encoder.probe_figure import probe_figure
+from nic.encoder.probe_table import probe_frame, probe_table
 from nic.errors import StudyError, TaskError
 from nic.study import read_study
 from nic.tasks.reading import read_task
@@ -62,9 +61,9 @@ def run(config: Config) -> dict[str, Any]:
     with stage_run("probe_encoder", config, inputs(config)) as stage:
         tasks = chosen_tasks(config)
         probes = [found for uri in names(config.encoders) for found in probed(uri, tasks, config)]
-        stage.log_table(frame(probes), "probes.csv")
+        stage.log_table(probe_frame(probes), "probes.csv")
         stage.log_figure(probe_figure(probes), "probes.png")
-        show(probes)
+        Console(width=max(100, 40 + 24 * len(tasks))).print(probe_table(probes))
         stage.result.update(probes=[asdict(p) | {"auc": str(p.auc)} for p in probes])
     return stage.result
 
@@ -87,38 +86,6 @@ def probed(uri: str, tasks: Sequence[TileTask], config: Config) -> Iterator[Prob
         if version:
             record_figures(version, {f"probe.{task.name}": found.auc}, data=task.digest)
         yield found
-
-
-def frame(probes: Sequence[Probe]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "encoder": p.encoder,
-            "task": p.task,
-            "auc": p.auc.value,
-            "low": p.auc.low,
-            "high": p.auc.high,
-            "tiles": p.auc.n,
-            "groups": p.auc.groups,
-            "strength": p.strength,
-            "enlarged": p.factor,
-        }
-        for p in probes
-    )
-
-
-def show(probes: Sequence[Probe]) -> None:
-    """Encoders down, tasks across; a group is a slide or patient, where they are known."""
-    tasks = {p.task: f"{p.task}\n{p.auc.n} tiles, {p.auc.groups} groups" for p in probes}
-    table = Table(
-        "encoder", *tasks.values(), title="AUC of a linear probe on held-out tiles [95% over slides or patients]"
-    )
-    for encoder in dict.fromkeys(p.encoder for p in probes):
-        table.add_row(encoder, *(cell(p) for p in probes if p.encoder == encoder))
-    Console(width=max(100, 40 + 24 * len(tasks))).print(table)
-
-
-def cell(probe: Probe) -> str:
-    return f"{probe.auc}{f', enlarged {probe.factor}x' if probe.factor > 1 else ''}"
 
 
 if __name__ == "__main__":
