@@ -119,11 +119,11 @@ def test_runs_killed_fifty_times_lose_nothing_and_write_nothing_twice(tmp_path: 
     slides = made(tmp_path / "slides", 40)
     quiet, out = tmp_path / "quiet", tmp_path / "codes"
     start(slides, quiet).communicate()
-    random.seed(0)
+    moments = random.Random(0)
     seen: dict[str, tuple[int, float]] = {}
     runs = [start(slides, out), start(slides, out)]
     for kill in range(50):
-        time.sleep(random.uniform(0.2, 2.5))
+        time.sleep(moments.uniform(0.2, 2.5))
         victim = runs[kill % 2]
         victim.kill()
         victim.communicate()
