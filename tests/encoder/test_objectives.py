@@ -9,7 +9,7 @@ import torch
 from scipy.special import expit, logsumexp, softmax
 from torch import nn
 
-from nic.encoder.bigan import DISCRIMINATOR, BiGan, judged_real
+from nic.encoder.bigan import DISCRIMINATOR, BiGan, judged_real, mistaken
 from nic.encoder.contrastive import Contrastive, nt_xent
 from nic.encoder.multitask import (
     FixedWeights,
@@ -194,3 +194,15 @@ def test_a_lower_loss_is_a_higher_score() -> None:
     judgement = Vae().eval().judge(held_out())
     assert judgement.score == -judgement.figures["loss"] < 0
     assert judgement.scores == ()
+
+
+def test_painted_tiles_are_recognised_or_mistaken() -> None:
+    tiles, painted = tensor(7, 3, 8, 8), tensor(7, 3, 8, 8)
+    by_hand = np.mean(
+        [
+            [np.linalg.norm(painted[i] - tiles[j]) < np.linalg.norm(painted[i] - tiles[i]) for j in range(7) if j != i]
+            for i in range(7)
+        ]
+    )
+    assert float(mistaken(tiles, painted)) == pytest.approx(by_hand)
+    assert float(mistaken(tiles, tiles + 0.1)) == 0

@@ -26,7 +26,7 @@ from nic.tasks.tile_task import load_tiles
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEDULE = Schedule(epochs=4, batch_size=16, learning_rate=3e-4, augmentation="heavy", seed=0)
-SHORT = Schedule(epochs=3, batch_size=16, learning_rate=1e-3, augmentation="light", seed=0, tiles_per_epoch=32)
+SHORT = Schedule(epochs=2, batch_size=16, learning_rate=1e-3, augmentation="light", seed=0, tiles_per_epoch=32)
 
 
 class Killed(Exception):
@@ -94,7 +94,7 @@ def test_both_players_go_on_and_a_finished_training_is_not_repeated(folder: Path
     with pytest.raises(Killed):
         train(folder, tmp_path / "b", BiGan, SHORT, kill_in=1)
     resumed, epochs = train(folder, tmp_path / "b", BiGan, SHORT)
-    assert epochs == [1, 2]
+    assert epochs == [1]
     assert_equal(resumed, undisturbed)
     again, epochs = train(folder, tmp_path / "b", BiGan, SHORT)
     assert epochs == []
@@ -105,7 +105,7 @@ def test_another_training_does_not_take_the_checkpoint(folder: Path, tmp_path: P
     train(folder, tmp_path, supervised, SHORT)
     for other in ({"seed": 1}, {"learning_rate": 2e-3}):
         _, epochs = train(folder, tmp_path, supervised, Schedule(**{**vars(SHORT), **other}))
-        assert epochs == [0, 1, 2]
+        assert epochs == [0, 1]
     assert len(list(tmp_path.glob("*.ckpt"))) == 3
 
 
