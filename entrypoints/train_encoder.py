@@ -63,7 +63,9 @@ def inputs(config: Config) -> dict[str, str]:
 
 def search_name(config: Config) -> str:
     """Trials of one name are of one search: same data, code and kind of training, whatever came of it afterwards."""
-    alike = replace(config, study=Path(), work=Path(), trials=0, epochs=0, tuning_storage="", workers=1)
+    alike = replace(
+        config, study=Path(), work=Path(), trials=0, epochs=0, tuning_storage="", workers=1, compare_in_full=False
+    )
     return digest({"config": asdict(alike), "inputs": inputs(config), "code": code_digest("train_encoder")})
 
 
