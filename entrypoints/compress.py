@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from entrypoints.cli import launch
 from nic.compression.engines import compress_cohort
@@ -25,6 +25,8 @@ class Config:
     """Folder that receives <slide>.h5 and quarantine.csv; finished files are kept, several runs share the work."""
     min_tissue: float = 0.6
     """Least share of tissue in a tile that is encoded."""
+    variants: Literal[1, 8] = 1
+    """8 encodes each tile in its eight turns too; patient models are then trained on truly turned slides."""
     accept: str = ""
     """Slides to compress however many of their tiles cannot be decoded: ids separated by commas."""
     strict: bool = False
@@ -48,7 +50,9 @@ def run(config: Config) -> dict[str, Any]:
         encoder = OnnxEncoder(encoder_file(config.encoder))
         accepted = [slide.strip() for slide in config.accept.split(",")]
         chosen = sources(config)
-        report = compress_cohort(chosen, encoder, config.out, min_tissue=config.min_tissue, accept=accepted)
+        report = compress_cohort(
+            chosen, encoder, config.out, min_tissue=config.min_tissue, variants=config.variants, accept=accepted
+        )
         done, reused, quarantined = len(report.done), len(report.reused), len(report.quarantined)
         print(f"{config.out}: {done} compressed, {reused} reused, {quarantined} in quarantine")
         for refusal in report.quarantined:

@@ -6,7 +6,7 @@ from pathlib import Path
 from entrypoints import compress, evaluate, make_phantom, promote, train_encoder, train_patients
 from entrypoints.cli import launch
 from entrypoints.steps import Steps
-from nic.study import read_study
+from nic.study import read_whole_study
 from nic.tracking.runs import stage_run
 
 
@@ -30,7 +30,7 @@ class Config:
 
 def run(config: Config) -> None:
     """Run the whole study; stages that finished before with the same parameters, inputs and code are reused."""
-    study = read_study(config.study)
+    study = read_whole_study(config.study)
     with stage_run("main", config, {}) as stage:
         steps = Steps()
         if study.phantom:

@@ -13,8 +13,9 @@ from nic.encoder.training import fit_multitask
 from nic.encoder.tuned_fit import fit_tuned, short_trial
 from nic.encoder.tuning import Setting, tune
 from nic.study import read_study
+from nic.tasks.reading import read_task
 from nic.tasks.tile_auc import mean_auc
-from nic.tasks.tile_task import TileTask, load_tiles, read_image_folder
+from nic.tasks.tile_task import TileTask, load_tiles
 from nic.tracking.digests import code_digest, digest
 from nic.tracking.runs import log_trial, stage_run
 
@@ -54,7 +55,7 @@ class Config:
 
 
 def tile_tasks(config: Config) -> list[TileTask]:
-    return [read_image_folder(t.path, t.name, t.mpp) for t in read_study(config.study).tile_tasks]
+    return [read_task(entry) for entry in read_study(config.study).tile_tasks]
 
 
 def inputs(config: Config) -> dict[str, str]:

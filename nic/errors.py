@@ -9,6 +9,7 @@
     │   ├── NoTissue              nothing but glass (ValueError)
     │   └── TooManyFailedCells    too much of the slide cannot be decoded (OSError)
     ├── TaskError             labelled tiles cannot be used (ValueError)
+    │   └── UnreadableTile        one tile cannot be decoded (OSError)
     ├── EncoderError          an encoder cannot be built, read or trusted (ValueError)
     │   └── ParityFailed          the ONNX graph does not compute what was trained
     ├── CodesError            a compressed slide cannot be used (ValueError)
@@ -80,6 +81,10 @@ class TooManyFailedCells(SlideError, OSError):
 
 class TaskError(NicError, ValueError):
     """Labelled tiles cannot be used."""
+
+
+class UnreadableTile(TaskError, OSError):
+    """One tile cannot be decoded."""
 
 
 class EncoderError(NicError, ValueError):

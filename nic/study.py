@@ -8,20 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from nic.errors import StudyError
 from nic.patients.cohort import Endpoint
+from nic.tasks.entries import TileTaskEntry
 
 
 class _Strict(BaseModel):
     """An unknown key is a typing error, and typing errors must not pass in silence."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TileTaskSource(_Strict):
-    """A folder of labelled tiles. mpp: um/px of its images, where the folder's manifest.json does not say."""
-
-    name: str
-    path: Path
-    mpp: float | None = Field(default=None, gt=0)
 
 
 class EndpointEntry(_Strict):
@@ -64,14 +57,17 @@ class EndpointEntry(_Strict):
 
 
 class Study(_Strict):
-    """A whole study. Paths in the file are relative to `root`, and `root` to the file."""
+    """Paths in the file are relative to `root`, and `root` to the file.
+
+    A study without cohorts and endpoints teaches encoders, and ends there.
+    """
 
     name: str
     root: Path = Path()
     phantom: bool = False
-    tile_tasks: tuple[TileTaskSource, ...] = Field(min_length=1)
-    cohorts: dict[str, Path] = Field(min_length=1)
-    endpoints: tuple[EndpointEntry, ...] = Field(min_length=1)
+    tile_tasks: tuple[TileTaskEntry, ...] = Field(min_length=1)
+    cohorts: dict[str, Path] = {}
+    endpoints: tuple[EndpointEntry, ...] = ()
     truth: Path | None = None
 
     @model_validator(mode="after")
@@ -82,10 +78,11 @@ class Study(_Strict):
         ):
             if twice := sorted({n for n in names if names.count(n) > 1}):
                 raise ValueError(f"{what} named twice: {', '.join(twice)}")
+        if self.cohorts and not self.endpoints:
+            raise ValueError("cohorts but no endpoints, wanted what is to be predicted for their patients")
         if unknown := [e for e in self.endpoints if e.cohort not in self.cohorts]:
-            raise ValueError(
-                f"endpoint {unknown[0].name}: cohort {unknown[0].cohort!r} is not among {', '.join(self.cohorts)}"
-            )
+            known = ", ".join(self.cohorts) or "none"
+            raise ValueError(f"endpoint {unknown[0].name}: cohort {unknown[0].cohort!r} is not among {known}")
         return self
 
     def endpoint(self, name: str) -> EndpointEntry:
@@ -93,7 +90,8 @@ class Study(_Strict):
         for entry in self.endpoints:
             if entry.name == name:
                 return entry
-        raise StudyError(f"study {self.name}: no endpoint {name!r}; it has {', '.join(e.name for e in self.endpoints)}")
+        known = ", ".join(e.name for e in self.endpoints) or "none"
+        raise StudyError(f"study {self.name}: no endpoint {name!r}; it has {known}")
 
 
 def read_study(path: Path) -> Study:
@@ -118,12 +116,22 @@ def read_study(path: Path) -> Study:
     return _resolved(study, path.parent)
 
 
+def read_whole_study(path: Path) -> Study:
+    """As read_study; raises StudyError also where the study has no patients to go on to."""
+    study = read_study(path)
+    if not study.endpoints:
+        raise StudyError(
+            f"{path.name}: tile tasks alone, no cohorts and endpoints; that is a study for -e train_encoder alone"
+        )
+    return study
+
+
 def _resolved(study: Study, folder: Path) -> Study:
     root = (folder / study.root).resolve()
     return study.model_copy(
         update={
             "root": root,
-            "tile_tasks": tuple(t.model_copy(update={"path": root / t.path}) for t in study.tile_tasks),
+            "tile_tasks": tuple(task.under(root) for task in study.tile_tasks),
             "cohorts": {name: root / path for name, path in study.cohorts.items()},
             "truth": root / study.truth if study.truth else None,
         }

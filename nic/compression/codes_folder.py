@@ -103,12 +103,12 @@ class CodesFolder:
         finally:
             lease.release()
 
-    def holds(self, source: SlideSource, encoder: EncoderSpec, min_tissue: float) -> bool:
+    def holds(self, source: SlideSource, encoder: EncoderSpec, min_tissue: float, variants: int) -> bool:
         """Whether the finished file of this slide, encoder and setting is there. Raises SlideError."""
         if not self.file(source.slide_id).is_file():
             return False
         with Slide.open(source) as slide:
-            made_of = (encoder.sha256, slide.fingerprint, slide.mpp, min_tissue)
+            made_of = (encoder.sha256, slide.fingerprint, slide.mpp, min_tissue, variants)
         return CompressedSlide.made_of(self.file(source.slide_id)) == made_of
 
     def clear(self, slide_id: str) -> None:

@@ -10,25 +10,33 @@ from nic.slides.reader import TileReader
 from nic.slides.slide import Slide, SlideSource
 from nic.slides.tiling import TileGrid
 from nic.slides.tissue import overview_px, tissue_fraction, tissue_mask
+from nic.slides.turns import turned
 
 MOST_FAILED = 0.1
 """Largest share of tissue tiles that may be undecodable, unless the slide is accepted as it is."""
 
 
 def compress_slide(
-    source: SlideSource, encoder: Encoder, *, min_tissue: float = 0.6, most_failed: float = MOST_FAILED
+    source: SlideSource,
+    encoder: Encoder,
+    *,
+    min_tissue: float = 0.6,
+    most_failed: float = MOST_FAILED,
+    variants: int = 1,
 ) -> CompressedSlide:
     """Encode the tissue tiles of a slide, one batch while the next is read.
 
     min_tissue: least share of tissue in a tile. most_failed: largest share of them that may be undecodable; they are
-    marked. Raises SlideError: unreadable, no or wrong resolution, no tissue, too much undecodable.
+    marked. variants: 8 encodes every tile in its eight turns too, read once: an encoder knows up from down, so that
+    the codes of a turned slide are not those of the slide, turned.
+    Raises SlideError: unreadable, no or wrong resolution, no tissue, too much undecodable.
     """
     spec = encoder.spec
     with Slide.open(source) as slide:
         grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, spec.tile_px, spec.tile_mpp)
         with TileReader(slide, grid, spec.read_mpp) as reader:
             tissue = _tissue_cells(slide, grid, min_tissue)
-            codes, row, col, failed = _encoded(reader, tissue, encoder)
+            codes, row, col, failed = _encoded(reader, tissue, encoder, variants)
         if failed.sum() > most_failed * tissue.sum() or failed.sum() == tissue.sum():
             raise TooManyFailedCells(
                 f"{slide.slide_id}: {failed.sum()} of {tissue.sum()} tissue tiles cannot be decoded, "
@@ -36,7 +44,8 @@ def compress_slide(
             )
         return CompressedSlide(
             slide_id=slide.slide_id,
-            codes=codes,
+            codes=codes[0],
+            variants=codes if variants > 1 else None,
             row=row,
             col=col,
             grid=grid,
@@ -62,17 +71,18 @@ def _tissue_cells(slide: Slide, grid: TileGrid, min_tissue: float) -> NDArray[np
 
 
 def _encoded(
-    reader: TileReader, tissue: NDArray[np.bool_], encoder: Encoder
+    reader: TileReader, tissue: NDArray[np.bool_], encoder: Encoder, variants: int
 ) -> tuple[NDArray[np.float16], NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
-    """Codes [N, D] sorted by (row, col), their row and col [N], and the cells that failed, bool [rows, cols]."""
+    """Codes [variants, N, D] sorted by (row, col), their row and col [N], and the cells that failed, [rows, cols]."""
     place = np.full(tissue.shape, -1)  # of each cell's code
     place[tissue] = np.arange(tissue.sum())
-    codes = np.empty((tissue.sum(), encoder.spec.code_size), np.float16)
+    codes = np.empty((variants, tissue.sum(), encoder.spec.code_size), np.float16)
     failed = np.zeros_like(tissue)
     rows, cols = np.nonzero(tissue)
     for batch in reader.batches(rows, cols):
         failed[batch.row, batch.col] = batch.failed
-        if not batch.failed.all():
-            codes[place[batch.row, batch.col][~batch.failed]] = encoder.encode(batch.tiles[~batch.failed])
+        tiles, places = batch.tiles[~batch.failed], place[batch.row, batch.col][~batch.failed]
+        for turn in range(variants if len(tiles) else 0):
+            codes[turn, places] = encoder.encode(np.ascontiguousarray(turned(tiles, turn)))
     row, col = np.nonzero(tissue & ~failed)
-    return codes[place[row, col]], row.astype(np.int32), col.astype(np.int32), failed
+    return codes[:, place[row, col]], row.astype(np.int32), col.astype(np.int32), failed

@@ -13,6 +13,7 @@ from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError
 from nic.slides.resolution import UM_TIMES_MAGNIFICATION
 from nic.slides.tiling import TileGrid
+from nic.slides.turns import TURNS
 
 FORMAT = 1
 
@@ -24,6 +25,8 @@ class CompressedSlide:
     codes: float16 [N, D], sorted by (row, col). row, col: int32 [N]. tissue, failed: bool [rows, cols]; a failed cell
     is tissue that could not be decoded and has no code. fingerprint: of the slide's file. min_tissue: least share of
     tissue in a cell with a code. reader: how pixels were read. size_l0px: (width, height), where it is known.
+    variants: float16 [8, N, D], codes of the tiles in their eight turns (see nic.slides.turns), the first of them
+    `codes`; None where they were not asked for, and after `load`, because they are eight times as large.
     """
 
     slide_id: str
@@ -38,6 +41,7 @@ class CompressedSlide:
     min_tissue: float = 0.6
     reader: str = "openslide"
     size_l0px: tuple[int, int] | None = None
+    variants: NDArray[np.float16] | None = None
 
     @cached_property
     def valid(self) -> NDArray[np.bool_]:
@@ -73,6 +77,8 @@ class CompressedSlide:
         grid = self.grid
         origins = [grid.cell_origin_l0px(int(r), int(c)) for r, c in zip(self.row, self.col, strict=True)]
         file["features"] = self.codes
+        if self.variants is not None:
+            file["features_d4"] = self.variants
         coords = file.create_dataset("coords", data=np.array(origins, np.int64).reshape(-1, 2))
         coords.attrs.update(
             patch_size=grid.tile_px,
@@ -120,8 +126,17 @@ class CompressedSlide:
         return slide
 
     @staticmethod
-    def made_of(path: Path) -> tuple[str, str, float, float] | None:
-        """Encoder's sha256, slide's fingerprint and um/px, and least tissue; None where the file is cut or foreign.
+    def load_variants(path: Path) -> NDArray[np.float16] | None:
+        """Codes of the tiles in their eight turns, [8, N, D]; None where the file has none. Raises CodesError."""
+        try:
+            with h5py.File(path) as file:
+                return file["features_d4"][:] if "features_d4" in file else None
+        except (OSError, RuntimeError) as error:
+            raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
+
+    @staticmethod
+    def made_of(path: Path) -> tuple[str, str, float, float, int] | None:
+        """Encoder's sha256, slide's fingerprint and um/px, least tissue, variants; None where the file is cut.
 
         Reads the head alone, so that a cohort of terabytes is taken up again in minutes.
         """
@@ -133,6 +148,7 @@ class CompressedSlide:
                     str(a["fingerprint"]),
                     float(a["slide_mpp"]),
                     float(a["min_tissue"]),
+                    len(file["features_d4"]) if "features_d4" in file else 1,
                 )
         except (OSError, RuntimeError, KeyError, ValueError):
             return None
@@ -182,4 +198,7 @@ class CompressedSlide:
             return f"cells lie outside the grid of {shape[0]} x {shape[1]}"
         if (np.diff(place) <= 0).any():
             return "cells are not in the order of (row, col), or one stands twice"
-        return None if np.isfinite(self.codes).all() else "codes are not finite"
+        if self.variants is not None and self.variants.shape != (TURNS, *self.codes.shape):
+            return f"variants are {list(self.variants.shape)}, wanted {[TURNS, *self.codes.shape]}"
+        finite = np.isfinite(self.codes).all() and (self.variants is None or np.isfinite(self.variants).all())
+        return None if finite else "codes are not finite"

@@ -30,13 +30,15 @@ def compress_cohort(
     out: Path,
     *,
     min_tissue: float = 0.6,
+    variants: int = 1,
     accept: Collection[str] = (),
 ) -> CompressionReport:
     """Compress every slide into out/<slide_id>.h5, a slide to each core; a finished file is kept.
 
     A bad slide goes into quarantine, out/quarantine.csv, and is tried again by the next run. Another run on the same
-    folder shares the work: what it holds is waited for. accept: slides to compress however many of their tiles
-    cannot be decoded. Raises CodesError when two slides would be written to one file.
+    folder shares the work: what it holds is waited for. min_tissue, variants: as in compress_slide. accept: slides to
+    compress however many of their tiles cannot be decoded.
+    Raises CodesError when two slides would be written to one file.
     """
     wanted, folder = _one_by_id(sources), CodesFolder(out)
     report = CompressionReport()
@@ -47,7 +49,7 @@ def compress_cohort(
         most_failed = 1.0 if source.slide_id in accept else MOST_FAILED
         with folder.claim(source.slide_id, wait=wait) as ours:
             if ours:
-                _fill(folder, source, encoder, min_tissue, most_failed, report)
+                _fill(folder, source, encoder, min_tissue, most_failed, variants, report)
                 bar.update()
         return ours
 
@@ -72,15 +74,18 @@ def _fill(
     encoder: Encoder,
     min_tissue: float,
     most_failed: float,
+    variants: int,
     report: CompressionReport,
 ) -> None:
     """Compress a claimed slide, unless its file is there."""
     slide_id = source.slide_id
     try:
-        reused = folder.holds(source, encoder.spec, min_tissue)
+        reused = folder.holds(source, encoder.spec, min_tissue, variants)
         if not reused:
             folder.clear(slide_id)
-            compressed = compress_slide(source, encoder, min_tissue=min_tissue, most_failed=most_failed)
+            compressed = compress_slide(
+                source, encoder, min_tissue=min_tissue, most_failed=most_failed, variants=variants
+            )
             compressed.save(folder.file(slide_id))
     except (SlideError, CodesError) as error:
         refusal = Quarantined.because(slide_id, error)

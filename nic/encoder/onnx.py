@@ -24,6 +24,11 @@ class OnnxEncoder:
             raise EncoderError(f"{path.name}: no {METADATA_KEY} metadata; wanted an encoder that nic exported")
         self.spec = EncoderSpec.from_json(self._graph.metadata[METADATA_KEY]).with_sha256(self._graph.sha256)
 
+    @property
+    def providers(self) -> list[str]:
+        """What ONNX Runtime runs the graph on, first choice first."""
+        return self._graph.providers
+
     def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Tiles uint8 [N, tile_px, tile_px, 3] RGB to codes float32 [N, D]."""
         wanted = (self.spec.tile_px, self.spec.tile_px, 3)

@@ -25,6 +25,8 @@ class OnnxGraph:
         self.path = Path(path)
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        # Threads that spin while they wait take the cores from those that read the next tiles.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             options.intra_op_num_threads = threads
         try:

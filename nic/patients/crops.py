@@ -13,25 +13,29 @@ from nic.encoder.spec import EncoderSpec
 from nic.errors import ForeignCodes, NoTissue
 from nic.patients.cohort import Patient
 
-TURNS = 8
-"""Quarter turns and their mirror images."""
-
 
 @dataclass(frozen=True)
 class SlideCells:
-    """Cells of a slide that have a code. codes: [N, D] float16. row, col: [N] int64, counted from the tissue's edge."""
+    """Cells of a slide that have a code.
+
+    codes: [N, D] float16. row, col: [N] int64, counted from the tissue's edge. variants: [8, N, D] float16, codes of
+    the turned tiles, where they were made.
+    """
 
     codes: torch.Tensor
     row: torch.Tensor
     col: torch.Tensor
+    variants: torch.Tensor | None = None
 
     @classmethod
-    def of(cls, slide: CompressedSlide) -> "SlideCells":
+    def of(cls, slide: CompressedSlide, variants: NDArray[np.float16] | None = None) -> "SlideCells":
         """Glass around the tissue is cut away. Raises NoTissue when no cell has a code."""
         if len(slide.codes) == 0:
             raise NoTissue(f"{slide.slide_id}: no cell has a code")
         row, col = (torch.from_numpy(np.asarray(a, np.int64)) for a in (slide.row, slide.col))
-        return cls(torch.from_numpy(np.asarray(slide.codes, np.float16)), row - row.min(), col - col.min())
+        codes = torch.from_numpy(np.asarray(slide.codes, np.float16))
+        turned = None if variants is None else torch.from_numpy(variants)
+        return cls(codes, row - row.min(), col - col.min(), turned)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -39,11 +43,12 @@ class SlideCells:
         return int(self.row.max()) + 1, int(self.col.max()) + 1
 
     def turned(self, turn: int) -> "SlideCells":
-        """One of the eight: bit 0 mirrors rows, bit 1 mirrors columns, bit 2 swaps them."""
+        """The grid in one of its eight turns, see nic.slides.turns; with the turned tiles' codes, if known."""
+        codes = self.codes if self.variants is None else self.variants[turn]
         rows, cols = self.shape
         row = rows - 1 - self.row if turn & 1 else self.row
         col = cols - 1 - self.col if turn & 2 else self.col
-        return SlideCells(self.codes, col, row) if turn & 4 else SlideCells(self.codes, row, col)
+        return SlideCells(codes, col, row) if turn & 4 else SlideCells(codes, row, col)
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,7 @@ def gather_cells(patients: Sequence[Patient], codes: Path) -> Gathered:
         _check_same_encoder(slides[0], slide)
     return Gathered(
         cells=tuple(
-            PatientCells(patient.patient_id, tuple(map(SlideCells.of, of_patient)))
+            PatientCells(patient.patient_id, tuple(SlideCells.of(s, _variants(codes, s)) for s in of_patient))
             for patient, of_patient in zip(patients, present, strict=True)
             if of_patient
         ),
@@ -129,6 +134,10 @@ def make_batch(patients: Sequence[PatientCells], turns: Sequence[int] | None = N
 def _load(codes: Path, slide_id: str) -> CompressedSlide | None:
     path = codes / f"{slide_id}.h5"
     return CompressedSlide.load(path) if path.is_file() else None
+
+
+def _variants(codes: Path, slide: CompressedSlide) -> NDArray[np.float16] | None:
+    return CompressedSlide.load_variants(codes / f"{slide.slide_id}.h5")
 
 
 def _check_same_encoder(first: CompressedSlide, slide: CompressedSlide) -> None:

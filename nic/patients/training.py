@@ -14,10 +14,11 @@ from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
 from nic.errors import EndpointError
-from nic.patients.crops import TURNS, PatientCells, make_batch
+from nic.patients.crops import PatientCells, make_batch
 from nic.patients.losses import balanced_cross_entropy, cox_loss, squared_error
 from nic.patients.networks import GridCNN, patient_scores
 from nic.patients.targets import Classes, Survival, Targets, Values, check_teachable
+from nic.slides.turns import TURNS
 
 CHUNK_CELLS = 1 << 17
 """Cells in one forward and backward pass: it bounds the memory, whatever the batch."""

@@ -13,19 +13,16 @@ TILE_PX = 256
 UM_PER_CM = 10_000
 
 
-def write_pyramid(
-    path: Path, image: NDArray[np.uint8], mpp: float, jpeg: int, smallest_px: int = 512, factor: int = 2
-) -> None:
-    """Write RGB [h, w, 3] with levels averaged by area until a side is below smallest_px; at least three levels.
+def write_pyramid(path: Path, image: NDArray[np.uint8], mpp: float, jpeg: int, smallest_px: int = 512) -> None:
+    """Write RGB [h, w, 3] with levels halved by area until a side is below smallest_px; at least three levels.
 
-    jpeg: quality. factor: between levels. OpenSlide reads the resolution back as `mpp`. The file appears whole or not
-    at all.
+    OpenSlide reads the resolution back as `mpp`. The file appears whole or not at all.
     """
     partial = path.with_name(f".{path.name}.partial")
     with tifffile.TiffWriter(partial) as tiff:
         level = 0
         while level < 3 or min(image.shape[:2]) >= smallest_px:
-            per_cm = UM_PER_CM / (mpp * factor**level)
+            per_cm = UM_PER_CM / (mpp * 2**level)
             tiff.write(
                 _jpeg_tiles(image, jpeg),
                 shape=image.shape,
@@ -40,7 +37,7 @@ def write_pyramid(
                 software=False,
                 metadata=None,
             )
-            size = (max(1, image.shape[1] // factor), max(1, image.shape[0] // factor))
+            size = (max(1, image.shape[1] // 2), max(1, image.shape[0] // 2))
             image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
             level += 1
     partial.replace(path)

@@ -52,10 +52,12 @@ class JpegTiles:
         Raises UnreadableSlide when a tile is missing, damaged or may be.
         """
         page = self._page
-        region = np.full((height_px, width_px, 3), 255, np.uint8)
+        region = np.empty((height_px, width_px, 3), np.uint8)
         right, bottom = min(x_px + width_px, page.imagewidth), min(y_px + height_px, page.imagelength)
         tops = range(y_px // page.tilelength * page.tilelength, bottom, page.tilelength)
         lefts = range(x_px // page.tilewidth * page.tilewidth, right, page.tilewidth)
+        region[max(0, bottom - y_px) :] = 255
+        region[:, max(0, right - x_px) :] = 255
         # All are begun before any is waited for: threads on neighbouring rows then share the decoding.
         tiles = [(top, left, self._begun(top, left)) for top in tops for left in lefts]
         for top, left, tile in tiles:

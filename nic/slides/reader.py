@@ -20,7 +20,7 @@ from nic.slides.tiling import TileGrid
 
 TOLERANCE = 1.1
 """A level may be this much coarser than asked: scanners that say 0.5 mean 0.497 to 0.55."""
-BAND_CELLS = 32
+BAND_CELLS = 64
 """Columns that are read together, from top to bottom: what is decoded for one row is soon wanted for the next, and a
 slide a hundred times as wide needs no more memory."""
 WIDEST_GAP = 3
@@ -93,13 +93,16 @@ class TileReader:
         pending: list[TileBatch] = []
         with ThreadPoolExecutor(threads) as pool:
             for strip in self._read_ahead(pool, _strips(rows, cols), 2 * threads + 2):
+                if len(strip) == batch_size and not pending:
+                    yield strip
+                    continue
                 pending.append(strip)
                 if sum(map(len, pending)) >= batch_size:
                     joined = TileBatch.joined(pending)
                     whole = len(joined) // batch_size * batch_size
                     yield from (joined.part(i, i + batch_size) for i in range(0, whole, batch_size))
-                    pending = [joined.part(whole, len(joined))]
-        if sum(map(len, pending)):
+                    pending = [joined.part(whole, len(joined))] if whole < len(joined) else []
+        if pending:
             yield TileBatch.joined(pending)
 
     def _read_ahead(

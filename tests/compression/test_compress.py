@@ -15,7 +15,9 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.engines import compress_cohort
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError, NoTissue, TooManyFailedCells
+from nic.patients.crops import SlideCells
 from nic.slides.slide import SlideSource, find_slides
+from nic.slides.turns import TURNS, turned
 
 
 def source(path: Path) -> SlideSource:
@@ -60,6 +62,34 @@ def test_the_field_reads_the_file(tmp_path: Path, pixel_encoder: PixelEncoder) -
         assert coords.attrs["patch_size_level0"] == 256
         assert (np.diff(coords[:, 1] * 10**6 + coords[:, 0]) > 0).all()
         assert not any(str(tmp_path) in str(value) for value in (*file.attrs.values(), *coords.attrs.values()))
+
+
+@pytest.mark.parametrize("turn", range(TURNS))
+def test_a_variant_turned_is_the_slide_turned(tmp_path: Path, pixel_encoder: PixelEncoder, turn: int) -> None:
+    """Through the file and the patient models' own turning, against a slide whose pixels were turned."""
+    image = tissue_image(1024, 768)
+    upright = compress_slide(
+        source(write_slide(tmp_path / "a.tif", image, compression="deflate")), pixel_encoder, variants=8
+    )
+    upright.save(tmp_path / "a.h5")
+    cells = SlideCells.of(CompressedSlide.load(tmp_path / "a.h5"), CompressedSlide.load_variants(tmp_path / "a.h5"))
+    other = write_slide(tmp_path / "b.tif", turned(image[None], turn)[0], compression="deflate")
+    expected, found = SlideCells.of(compress_slide(source(other), pixel_encoder)), cells.turned(turn)
+    order = np.lexsort((found.col.numpy(), found.row.numpy()))
+    assert np.array_equal(found.row[order], expected.row)
+    assert np.array_equal(found.col[order], expected.col)
+    assert (found.codes[order] - expected.codes).abs().max() <= 1e-3
+
+
+def test_variants_are_made_when_a_file_has_none(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
+    path, out = write_slide(tmp_path / "a.tif", tissue_image(700, 600)), tmp_path / "codes"
+    assert compress_cohort([source(path)], pixel_encoder, out).done == ["a"]
+    assert CompressedSlide.load_variants(out / "a.h5") is None
+    assert compress_cohort([source(path)], pixel_encoder, out, variants=8).done == ["a"]
+    assert compress_cohort([source(path)], pixel_encoder, out, variants=8).reused == ["a"]
+    variants = CompressedSlide.load_variants(out / "a.h5")
+    assert variants is not None
+    assert np.array_equal(variants[0], CompressedSlide.load(out / "a.h5").codes)
 
 
 def test_glass_alone_is_no_tissue(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:

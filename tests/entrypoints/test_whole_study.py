@@ -32,7 +32,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(study: Path) -> dict[str, str]:
     uri = f"sqlite:///{study.parent / 'mlflow.db'}"
     MlflowClient(uri).create_experiment("whole", artifact_location=str(study.parent / "artifacts"))
-    return {**os.environ, "MLFLOW_TRACKING_URI": uri, "MLFLOW_EXPERIMENT_NAME": "whole"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # MLflow starts the `python` that comes first
+    return {**os.environ, "PATH": path, "MLFLOW_TRACKING_URI": uri, "MLFLOW_EXPERIMENT_NAME": "whole"}
 
 
 def start(study: Path, environment: dict[str, str]) -> subprocess.Popen[str]:

@@ -9,7 +9,8 @@ import torch
 from nic.encoder.spec import EncoderSpec
 from nic.errors import ForeignCodes, NoTissue
 from nic.patients.cohort import Patient, read_cohort
-from nic.patients.crops import TURNS, PatientCells, SlideCells, gather_cells, make_batch
+from nic.patients.crops import PatientCells, SlideCells, gather_cells, make_batch
+from nic.slides.turns import TURNS
 
 
 @pytest.fixture

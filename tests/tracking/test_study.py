@@ -1,14 +1,20 @@
 """A study file is checked when it is read, and its errors name the file and the field."""
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
 from nic.errors import StudyError
-from nic.study import read_study
+from nic.study import read_study, read_whole_study
 
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "tile_tasks.md"
 PHANTOM = Path(__file__).resolve().parents[2] / "studies" / "phantom.yaml"
+
+
+POINTS = {"name": "a", "path": "x.csv", "layout": "points", "mpp": 0.5}
+SLIDES = {"name": "a", "path": "slides", "layout": "slides", "annotations": "outlines"}
 
 
 def edited(tmp_path: Path, **changes: object) -> Path:
@@ -41,6 +47,20 @@ def test_the_embedded_study_has_the_three_kinds_of_endpoint() -> None:
         ({"endpoints": [{"name": "a/b", "cohort": "liver", "kind": "regression", "column": "y"}]}, "name"),
         ({"tile_tasks": [{"name": "a", "path": "x", "mpp": -1}]}, "mpp"),
         ({"tile_tasks": [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]}, "twice"),
+        ({"tile_tasks": [{"name": "a/b", "path": "x"}]}, r"tile_tasks\.0\.folder\.name"),
+        ({"tile_tasks": [{"name": "a", "path": "x", "layout": "zarr"}]}, r"tile_tasks\.0: .*'zarr'.*'folder', 'hdf5'"),
+        ({"tile_tasks": [{"name": "a", "path": "x", "colour": 1}]}, r"tile_tasks\.0\.folder\.colour: Extra"),
+        ({"tile_tasks": [{"name": "a", "path": "x", "layout": "hdf5"}]}, r"tile_tasks\.0\.hdf5\.mpp: Field required"),
+        (
+            {"tile_tasks": [POINTS | {"mpp_column": "mpp"}]},
+            r"tile_tasks\.0\.points: .*mpp where they share it or as mpp_",
+        ),
+        ({"tile_tasks": [POINTS | {"mpp": None}]}, r"tile_tasks\.0\.points: .*wanted the um/px of the images"),
+        ({"tile_tasks": [POINTS | {"group_column": "a", "group_pattern": "b"}]}, "group_column and group_pattern"),
+        ({"tile_tasks": [POINTS | {"group_pattern": "(a"}]}, r"tile_tasks\.0\.points\.group_pattern"),
+        ({"tile_tasks": [POINTS | {"too_small": "stretch"}]}, r"tile_tasks\.0\.points\.too_small.*'refuse', 'pad'"),
+        ({"tile_tasks": [SLIDES | {"least_share": 1.5}]}, r"tile_tasks\.0\.slides\.least_share"),
+        ({"tile_tasks": [SLIDES | {"annotations": None}]}, r"tile_tasks\.0\.slides\.annotations"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, changes: dict[str, object], said: str) -> None:
@@ -65,3 +85,34 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_an_unknown_endpoint_is_answered_with_those_there_are() -> None:
     with pytest.raises(StudyError, match="growth-pattern"):
         read_study(PHANTOM).endpoint("grade")
+
+
+def test_every_path_of_a_tile_task_is_under_the_root(tmp_path: Path) -> None:
+    hdf5 = {"name": "b", "layout": "hdf5", "path": "x.h5", "labels": "y.h5", "mpp": 0.97}
+    study = read_study(edited(tmp_path, root="data", tile_tasks=[SLIDES, hdf5, POINTS | {"name": "c"}]))
+    root = tmp_path.resolve() / "data"
+    slides, tiles, points = study.tile_tasks
+    assert (slides.path, getattr(slides, "annotations", None)) == (root / "slides", root / "outlines")
+    assert (tiles.path, getattr(tiles, "labels", None), getattr(tiles, "meta", "")) == (
+        root / "x.h5",
+        root / "y.h5",
+        None,
+    )
+    assert points.path == root / "x.csv"
+
+
+def test_tile_tasks_alone_are_a_study_for_encoders_and_no_whole_one(tmp_path: Path) -> None:
+    path = edited(tmp_path, cohorts={}, endpoints=[])
+    assert len(read_study(path).tile_tasks) == 4
+    with pytest.raises(StudyError, match=r"study\.yaml: tile tasks alone.*train_encoder"):
+        read_whole_study(path)
+    with pytest.raises(StudyError, match="no endpoint 'survival'; it has none"):
+        read_study(path).endpoint("survival")
+    assert read_whole_study(PHANTOM).endpoints
+
+
+def test_the_examples_of_the_documentation_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("".join(re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)))
+    layouts = [task.layout for task in read_study(path).tile_tasks]
+    assert layouts == ["folder", "hdf5", "points", "slides"]

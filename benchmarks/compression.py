@@ -1,0 +1,142 @@
+"""Compressing a slide from end to end: ours, a plain loader with torch eager, and the parts alone, in one run.
+
+    python -m benchmarks.compression [--side 20480] [--memory]
+
+The plain loader is of the usual kind: one read_region a tile in worker processes, PIL, a DataLoader, torch eager.
+--memory prints the peak of a process that compresses squares of 10,000, 30,000 and 60,000 px instead.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from benchmarks.encoding import exported
+from benchmarks.made_slide import made_slide
+from benchmarks.timing import seconds
+from nic.compression.compress import compress_slide
+from nic.compression.engines import compress_cohort
+from nic.encoder.network import TileEncoder
+from nic.encoder.onnx import OnnxEncoder
+from nic.slides.reader import TileReader
+from nic.slides.slide import Slide, SlideSource
+from nic.slides.tiling import TileGrid
+
+SIDES_PX = 10_000, 30_000, 60_000
+PEAK = """
+import re, sys
+from pathlib import Path
+from nic.compression.compress import compress_slide
+from nic.encoder.onnx import OnnxEncoder
+from nic.slides.slide import SlideSource
+slide = compress_slide(SlideSource("made", Path(sys.argv[1])), OnnxEncoder(Path(sys.argv[2])))
+peak = re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())  # ru_maxrss would be the parent's
+print(len(slide.codes), int(peak[1]) // 1024)
+"""
+
+
+class PlainTiles(Dataset[torch.Tensor]):
+    """A tile a time through OpenSlide, opened in each worker."""
+
+    def __init__(self, path: Path, cells: NDArray[np.intp], grid: TileGrid) -> None:
+        self.path, self.cells, self.grid = path, cells, grid
+        self.slide: Slide | None = None
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        self.slide = self.slide or Slide.open(SlideSource("made", self.path))
+        x, y = self.grid.cell_origin_l0px(*self.cells[index])
+        side = round(self.grid.side_l0px)
+        image = Image.fromarray(self.slide.read_region(x, y, 0, side, side)).resize((64, 64), Image.Resampling.BOX)
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def plain(path: Path, cells: NDArray[np.intp], grid: TileGrid, network: TileEncoder) -> None:
+    with torch.no_grad():
+        for tiles in DataLoader(PlainTiles(path, cells, grid), batch_size=64, num_workers=2):
+            network(tiles)
+
+
+def read(slide: Slide, cells: NDArray[np.intp], grid: TileGrid) -> None:
+    with TileReader(slide, grid, 0.5) as reader:
+        for _ in reader.batches(cells[:, 0], cells[:, 1]):
+            pass
+
+
+def encode(encoder: OnnxEncoder, count: int) -> None:
+    tiles = np.random.default_rng(0).integers(0, 256, (64, 64, 64, 3), np.uint8)
+    for _ in range(-(-count // 64)):
+        encoder.encode(tiles)
+
+
+def on_both_cores(work: Callable[[], object]) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(work), pool.submit(work)]:
+            done.result()
+
+
+def compare(folder: Path, side_px: int) -> None:
+    """Two slides, because a slide goes to each core; the plain loader has two workers and two threads for one."""
+    path = made_slide(folder / "made.tif", side_px, factor=4, tissue=0.4)
+    sources, encoder = [SlideSource(name, path) for name in "ab"], OnnxEncoder(exported(folder))
+    network, done = TileEncoder().eval(), compress_slide(sources[0], encoder)
+    cells = np.stack([done.row, done.col], 1).astype(np.intp)
+
+    def ours() -> None:
+        with tempfile.TemporaryDirectory(dir=folder) as out:
+            compress_cohort(sources, encoder, Path(out))
+
+    with Slide.open(sources[0]) as slide:
+        taken = seconds(
+            ours,
+            lambda: on_both_cores(lambda: read(slide, cells, done.grid)),
+            lambda: on_both_cores(lambda: encode(encoder, len(cells))),
+            lambda: plain(path, cells, done.grid, network),
+            repeats=3,
+        )
+    taken[:, :3] /= 2  # seconds a slide
+    names = ("ours", "reading alone", "encoding alone", "plain loader, torch eager")
+    print(f"{side_px} px square at 0.25 um/px, levels x4, {len(cells)} tiles, 2 cores")
+    for name, median in zip(names, np.median(taken, 0), strict=True):
+        print(f"  {name:26} {median:7.2f} s a slide  {len(cells) / median:7.0f} tiles/s")
+    to_plain = np.median(taken[:, 3] / taken[:, 0])
+    to_sum = np.median(taken[:, 0] / (taken[:, 1] + taken[:, 2]))
+    print(f"plain / ours {to_plain:.1f}, ours / (reading alone + encoding alone) {to_sum:.2f}")
+
+
+def peak(folder: Path) -> None:
+    graph = exported(folder)
+    for side_px in SIDES_PX:
+        path = made_slide(folder / f"{side_px}.tif", side_px, factor=4, tissue=0.4)
+        command = [sys.executable, "-c", PEAK, str(path), str(graph)]
+        found = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        print(f"{side_px} px square: {found[0]} tiles, peak {found[1]} MB", flush=True)
+        path.unlink()
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--side", type=int, default=20_480, help="px of the square")
+    arguments.add_argument("--memory", action="store_true", help="peak memory instead of time")
+    given = arguments.parse_args()
+    torch.set_num_threads(2)
+    with tempfile.TemporaryDirectory() as folder:
+        if given.memory:
+            peak(Path(folder))
+        else:
+            compare(Path(folder), given.side)
+
+
+if __name__ == "__main__":
+    main()

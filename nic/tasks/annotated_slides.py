@@ -1,0 +1,155 @@
+"""Layout `slides`: tiles cut from slides, their classes drawn as outlines."""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from nic.errors import TaskError, UnreadableTile
+from nic.slides.reader import TileReader
+from nic.slides.slide import Slide, SlideSource, find_slides
+from nic.slides.tiling import TileGrid
+from nic.slides.tissue import overview_px, tissue_fraction, tissue_mask
+from nic.tasks.annotated_cells import annotated_cells
+from nic.tasks.annotations import SUFFIXES, Area, read_annotations
+from nic.tasks.entries import SlidesEntry
+from nic.tasks.labelling import class_map, pattern_groups
+from nic.tasks.source import PART_TILES, Cut, Field, Part
+from nic.tasks.tile_task import TileTask
+
+BACKGROUND_TISSUE = 0.6
+"""Least share of tissue in a tile of the background class; the same as of the tiles that are compressed."""
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedSlide:
+    """A slide as it was found. group: its patient, or itself."""
+
+    source: SlideSource
+    mpp: float
+    fingerprint: str
+    annotation: bytes
+    areas: tuple[Area, ...]
+    group: str
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedSlides:
+    """Slides and the rules by which tiles are cut from them. label_of: the label of each annotation's label."""
+
+    slides: Sequence[AnnotatedSlide]
+    label_of: Mapping[str, int]
+    background: int | None
+    entry: SlidesEntry
+
+    @cached_property
+    def digest(self) -> str:
+        """Of slides, annotations and rules."""
+        entry = self.entry
+        rules = sorted(self.label_of.items()), self.background, entry.exclude, entry.least_share, entry.most, entry.seed
+        total = hashlib.sha256(repr(rules).encode())
+        for slide in self.slides:
+            total.update(f"{slide.source.slide_id} {slide.mpp} {slide.fingerprint} {slide.group}".encode())
+            total.update(slide.annotation)
+        return total.hexdigest()
+
+    def parts(self, field: Field) -> Iterator[Part]:
+        for slide in tqdm(self.slides, desc=f"annotations of {self.entry.name}", unit="slide"):
+            with Slide.open(slide.source) as opened:
+                grid = _whole_cells(opened, field)
+                labels = self._labels(opened, slide.areas, grid)
+            row, col = self._drawn(labels, slide.fingerprint)
+            for first in range(0, len(row), PART_TILES):
+                rows, cols = row[first : first + PART_TILES], col[first : first + PART_TILES]
+                names = [f"{slide.source.slide_id} tile ({r}, {c})" for r, c in zip(rows, cols, strict=True)]
+                cut = partial(_cut, slide.source, grid, rows, cols, names)
+                yield Part(names, labels[rows, cols], np.full(len(rows), slide.group), cut)
+
+    def _labels(self, slide: Slide, areas: Sequence[Area], grid: TileGrid) -> NDArray[np.int64]:
+        """The label of each cell [rows, cols], below 0 where it has none."""
+        wanted = [area for area in areas if area.label not in self.entry.exclude]
+        excluded = [area for area in areas if area.label in self.entry.exclude]
+        label_of = [self.label_of[area.label] for area in wanted]
+        labels, free = annotated_cells(wanted, label_of, excluded, grid, self.entry.least_share)
+        if self.background is not None:
+            mask = tissue_mask(slide.thumbnail(overview_px(slide.size_l0px, slide.mpp)))
+            tissue = tissue_fraction(mask, slide.size_l0px, grid) >= BACKGROUND_TISSUE
+            labels[free & tissue] = self.background
+        return labels
+
+    def _drawn(self, labels: NDArray[np.int64], fingerprint: str) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows and columns of at most `most` cells of each class, sorted; whatever other slides there are."""
+        rng = np.random.default_rng([self.entry.seed, int(fingerprint[:16], 16)])
+        chosen = []
+        for label in np.unique(labels[labels >= 0]):
+            cells = np.flatnonzero(labels == label)
+            chosen.append(rng.choice(cells, min(self.entry.most, len(cells)), replace=False))
+        row, col = np.unravel_index(np.sort(np.concatenate(chosen or [np.empty(0, np.intp)])), labels.shape)
+        return row, col
+
+
+def read_annotated_slides(entry: SlidesEntry) -> TileTask:
+    """Slides with a file of annotations; those without one are left out, and said.
+
+    Raises TaskError naming the annotation at fault, or SlideError naming the slide.
+    """
+    files = {path.stem: path for suffix in SUFFIXES for path in sorted(entry.annotations.glob(f"*{suffix}"))}
+    found = find_slides(entry.path)
+    sources = [source for source in found if source.slide_id in files]
+    if not sources:
+        raise TaskError(
+            f"{entry.name}: none of {len(found)} slides has its annotations in {entry.annotations}, wanted "
+            f"{found[0].slide_id}.xml or .geojson"
+        )
+    if len(sources) < len(found):
+        LOG.warning("%s: %d of %d slides have no annotations", entry.name, len(found) - len(sources), len(found))
+    if strays := sorted(set(files) - {source.slide_id for source in sources}):
+        LOG.warning("%s: %d annotations are of no slide, %s first", entry.name, len(strays), files[strays[0]].name)
+    slides = [_annotated_slide(source, files[source.slide_id], entry) for source in sources]
+    values = {area.label for slide in slides for area in slide.areas} - set(entry.exclude)
+    names, label_of = class_map(entry.name, sorted(values), entry.classes, entry.ignore)
+    if entry.background is not None and entry.background not in names:
+        names = (*names, entry.background)
+    if len(names) < 2:
+        raise TaskError(f"{entry.name}: one class is annotated ({', '.join(names)}), wanted two; name a background")
+    background = None if entry.background is None else names.index(entry.background)
+    source = AnnotatedSlides(slides, label_of, background, entry)
+    return TileTask(entry.name, names, max(slide.mpp for slide in slides), source)
+
+
+def _annotated_slide(source: SlideSource, annotations: Path, entry: SlidesEntry) -> AnnotatedSlide:
+    source = SlideSource(source.slide_id, source.path, entry.mpp)
+    group = source.slide_id
+    if entry.group_pattern is not None:
+        group = str(pattern_groups(entry.name, [source.slide_id], entry.group_pattern)[0])
+    with Slide.open(source) as slide:
+        areas = read_annotations(annotations, slide.bounds_l0px)
+        return AnnotatedSlide(source, slide.mpp, slide.fingerprint, annotations.read_bytes(), areas, group)
+
+
+def _whole_cells(slide: Slide, field: Field) -> TileGrid:
+    """The slide's grid without the cells that hang over its edge: a tile is never made up."""
+    x, y, width, height = slide.bounds_l0px
+    side = field.side_px(slide.mpp)
+    return TileGrid(field.tile_px, field.tile_mpp, slide.mpp, (x, y), int(height / side), int(width / side))
+
+
+def _cut(
+    source: SlideSource, grid: TileGrid, rows: NDArray[np.intp], cols: NDArray[np.intp], names: Sequence[str]
+) -> Iterator[Cut]:
+    """Tiles in the order of their cells, read at half the tile's um/px where the slide has it, as slides are."""
+    tiles: dict[tuple[int, int], Cut] = {}
+    with Slide.open(source) as slide, TileReader(slide, grid, max(grid.tile_mpp / 2, slide.mpp)) as reader:
+        for batch in reader.batches(rows, cols):
+            for tile, row, col, failed in zip(batch.tiles, batch.row, batch.col, batch.failed, strict=True):
+                tiles[int(row), int(col)] = None if failed else tile
+    for row, col, name in zip(rows, cols, names, strict=True):
+        tile = tiles[int(row), int(col)]
+        yield UnreadableTile(f"{name}: cannot be decoded") if tile is None else tile

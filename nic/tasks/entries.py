@@ -1,0 +1,146 @@
+"""What a study file says of a tile task: one entry a layout, told apart by `layout`. Nothing is opened here."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+Pattern = re.Pattern[str]
+
+
+class _Entry(BaseModel):
+    """Common to all layouts.
+
+    mpp: um/px of the images. classes: name of a class -> what the source calls it, one or several; each of the
+    source's labels is a class of its own when left out. ignore: labels whose tiles are left out.
+    """
+
+    # An unknown key is a typing error, and typing errors must not pass in silence.
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    name: str = Field(pattern=r"^\w[\w -]*$")
+    path: Path
+    mpp: float | None = Field(default=None, gt=0)
+    classes: dict[str, tuple[str, ...]] | None = Field(default=None, min_length=1)
+    ignore: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_rule_for_groups(self) -> "_Entry":
+        if getattr(self, "group_column", None) and getattr(self, "group_pattern", None):
+            raise ValueError("group_column and group_pattern are both given, wanted one")
+        return self
+
+    def under(self, root: Path) -> Self:
+        """The same with its paths under a root."""
+        return self.model_copy(update={key: root / value for key, value in self if isinstance(value, Path)})
+
+
+class FolderEntry(_Entry):
+    """A folder with a folder a class. group_pattern: regular expression on `class/file` for its slide or patient."""
+
+    layout: Literal["folder"] = "folder"
+    too_small: Literal["refuse", "pad"] = "refuse"
+    group_pattern: Pattern | None = None
+
+
+class Hdf5Entry(_Entry):
+    """HDF5 as PatchCamelyon comes. labels: the file of the labels, where it is another; x, y: names of the data sets.
+
+    meta: a CSV of the same rows; group_column: its column of slides or patients.
+    """
+
+    layout: Literal["hdf5"]
+    mpp: float = Field(gt=0)
+    too_small: Literal["refuse", "pad"] = "refuse"
+    labels: Path | None = None
+    x: str = "x"
+    y: str = "y"
+    meta: Path | None = None
+    group_column: str | None = None
+
+    @model_validator(mode="after")
+    def _groups_come_from_a_table(self) -> "Hdf5Entry":
+        if (self.meta is None) != (self.group_column is None):
+            raise ValueError("meta and group_column go together, wanted both or neither")
+        return self
+
+
+class _TableEntry(_Entry):
+    file_column: str = "file"
+    label_column: str = "label"
+    group_column: str | None = None
+    group_pattern: Pattern | None = None
+    mpp_column: str | None = None
+
+    @model_validator(mode="after")
+    def _one_resolution(self) -> "_TableEntry":
+        if (self.mpp is None) == (self.mpp_column is None):
+            raise ValueError("wanted the um/px of the images, as mpp where they share it or as mpp_column")
+        return self
+
+
+class TableEntry(_TableEntry):
+    """A CSV of image files and labels; files are relative to it. mpp_column: where resolutions differ."""
+
+    layout: Literal["table"]
+    too_small: Literal["refuse", "pad"] = "refuse"
+
+
+class PlacesEntry(_TableEntry):
+    """Common to points and boxes. A group is an image where nothing is said."""
+
+    too_small: Literal["refuse", "pad", "drop"] = "refuse"
+    x_column: str = "x"
+    y_column: str = "y"
+
+
+class PointsEntry(PlacesEntry):
+    """A CSV of points in larger images: tiles are centred on them."""
+
+    layout: Literal["points"]
+
+
+class BoxesEntry(PlacesEntry):
+    """A CSV of boxes (x, y: top left) in larger images: tiles are centred on them.
+
+    context: whether a tile may show what lies around its box; else the box is taken for the whole image.
+    """
+
+    layout: Literal["boxes"]
+    w_column: str = "w"
+    h_column: str = "h"
+    context: bool = True
+
+
+class SlidesEntry(_Entry):
+    """Annotated slides: a file, a folder or a glob. annotations: the folder of <slide>.xml or <slide>.geojson.
+
+    background: name of the class of tissue in no annotation; none when left out. exclude: annotations whose inside
+    is of no class. least_share: of a tile's area, that lies in its class. most: tiles of a class a slide, drawn by
+    seed. group_pattern: regular expression on a slide's name for its patient.
+    """
+
+    layout: Literal["slides"]
+    annotations: Path
+    background: str | None = None
+    exclude: tuple[str, ...] = ("_2", "Exclusion", "Ignore*")
+    least_share: float = Field(default=0.5, gt=0, le=1)
+    most: int = Field(default=200, gt=0)
+    seed: int = 0
+    group_pattern: Pattern | None = None
+
+
+def _layout(entry: Any) -> Any:
+    return entry.get("layout", "folder") if isinstance(entry, dict) else getattr(entry, "layout", None)
+
+
+TileTaskEntry = Annotated[
+    Annotated[FolderEntry, Tag("folder")]
+    | Annotated[Hdf5Entry, Tag("hdf5")]
+    | Annotated[TableEntry, Tag("table")]
+    | Annotated[PointsEntry, Tag("points")]
+    | Annotated[BoxesEntry, Tag("boxes")]
+    | Annotated[SlidesEntry, Tag("slides")],
+    Discriminator(_layout),
+]

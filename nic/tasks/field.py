@@ -1,0 +1,56 @@
+"""The field of a tile, cut from an image at exact um/px and averaged by area."""
+
+import math
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from nic.errors import TaskError, UnreadableTile
+from nic.slides.reader import cut_tiles
+from nic.tasks.source import Field, Pixels
+
+Image.MAX_IMAGE_PIXELS = None  # large fields are the user's own, not an attack
+
+TooSmall = Literal["refuse", "pad", "drop"]
+ROUNDING_PX = 0.5
+"""An image may be this much smaller than the field: 128 px at 0.499 um/px are meant to be 64 um."""
+
+
+def read_image(path: Path) -> Pixels:
+    """An image file as [h, w, 3] RGB. Raises UnreadableTile; a file cut short is unreadable, not half grey."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        reason = str(error).replace(str(path), path.name)
+        raise UnreadableTile(f"{path.parent.name}/{path.name}: cannot be read as an image: {reason}") from error
+
+
+def cut_field(
+    image: Pixels, centre: tuple[float, float], mpp: float, field: Field, too_small: TooSmall, name: str
+) -> Pixels | None:
+    """The tile centred at (x, y) px of an image [h, w, 3], to the nearest whole pixel of it.
+
+    too_small: what to do where the field leaves the image. `pad` mirrors the image at its border: that keeps its
+    colours and adds no edge which a network could learn. `drop` gives None. Never is a tile stretched.
+    Raises TaskError for `refuse`.
+    """
+    height, width = image.shape[:2]
+    side = field.side_px(mpp)
+    left, top = (round(middle - side / 2) for middle in centre)
+    right, bottom = math.ceil(left + side), math.ceil(top + side)
+    if max(-left, -top, left + side - width, top + side - height) > ROUNDING_PX:
+        if too_small == "drop":
+            return None
+        if too_small == "refuse":
+            raise TaskError(
+                f"{name}: {width} x {height} px at {mpp:g} um/px, wanted a field of {field.tile_px * field.tile_mpp:g}"
+                f" um ({side:.0f} px) around ({centre[0]:g}, {centre[1]:g}); a tile is never stretched: set too_small"
+            )
+    inside = image[max(0, top) : min(bottom, height), max(0, left) : min(right, width)]
+    beyond = ((max(0, -top), max(0, bottom - height)), (max(0, -left), max(0, right - width)), (0, 0))
+    window = np.pad(inside, beyond, mode="symmetric") if np.any(beyond) else inside
+    tile: Pixels = cut_tiles(window, np.zeros(1), 0, side, field.tile_px)[0]
+    return tile

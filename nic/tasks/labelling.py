@@ -1,0 +1,67 @@
+"""From what a source calls its tiles to classes and groups."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nic.errors import TaskError
+
+IGNORED = -1
+
+
+def class_labels(
+    where: str,
+    values: Sequence[str] | NDArray[np.str_],
+    classes: Mapping[str, Sequence[str]] | None = None,
+    ignore: Sequence[str] = (),
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Names of the classes, and each tile's label int64 [N], IGNORED where its value is to be ignored.
+
+    values: [N], what the source says of each tile. classes: the values that each class gathers; each value is a class
+    of its own when None. Raises TaskError: a value of no class, a class without a tile, fewer than two classes.
+    """
+    distinct, place = np.unique(np.asarray(values, dtype=np.str_), return_inverse=True)
+    names, label_of = class_map(where, distinct.tolist(), classes, ignore)
+    labels = np.array([label_of[value] for value in distinct], np.int64)[place]
+    check_classes(where, names, labels)
+    return names, labels
+
+
+def class_map(
+    where: str, values: Sequence[str], classes: Mapping[str, Sequence[str]] | None, ignore: Sequence[str]
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Names of the classes, and the label of each value. Raises TaskError for a value of no class, or of two."""
+    gathered = classes or {value: (value,) for value in sorted(set(values) - set(ignore))}
+    labels = dict.fromkeys(ignore, IGNORED)
+    for label, (name, members) in enumerate(gathered.items()):
+        for value in members:
+            if value in labels:
+                raise TaskError(f"{where}: label {value!r} is named twice, in class {name!r} and before")
+            labels[value] = label
+    if beyond := sorted(set(values) - set(labels)):
+        raise TaskError(
+            f"{where}: label {beyond[0]!r} belongs to no class, wanted {', '.join(map(repr, labels))}; "
+            "name it under a class, or under ignore"
+        )
+    return tuple(gathered), labels
+
+
+def check_classes(where: str, names: Sequence[str], labels: NDArray[np.int64]) -> None:
+    """Raises TaskError where tiles cannot teach a classification."""
+    if len(names) < 2:
+        raise TaskError(f"{where}: {len(names)} class ({', '.join(names)}), wanted at least two")
+    counts = np.bincount(labels[labels >= 0], minlength=len(names))
+    if empty := [name for name, count in zip(names, counts, strict=True) if not count]:
+        raise TaskError(f"{where}: class {empty[0]!r} has no tile")
+
+
+def pattern_groups(where: str, names: Sequence[str], pattern: re.Pattern[str]) -> NDArray[np.str_]:
+    """The group [N] that each name tells: the pattern's first bracket, or all it matches. Raises TaskError."""
+    first = 1 if pattern.groups else 0
+    groups = [match and match[first] for match in map(pattern.search, names)]
+    if None in groups:
+        name = names[groups.index(None)]
+        raise TaskError(f"{where}: {name}: group_pattern {pattern.pattern!r} finds nothing in this name")
+    return np.array(groups, np.str_)

@@ -1,0 +1,174 @@
+"""Layout `slides`: the right pixels under the right class, capped, seeded, and grouped by patient."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import tissue_image, write_slide
+
+from nic.errors import MissingResolution, TaskError, UnreadableSlide
+from nic.tasks.annotated_slides import read_annotated_slides
+from nic.tasks.entries import SlidesEntry
+from nic.tasks.source import Field
+from nic.tasks.tile_task import TileTask, load_tiles
+
+SIZE = 1024  # px at 0.5 um/px: 8 x 8 tiles of 64 um, tissue in the middle 6 x 6
+
+
+def square(x: float, y: float, side: float) -> list[list[float]]:
+    return [[x, y], [x + side, y], [x + side, y + side], [x, y + side]]
+
+
+def write_asap(path: Path, *annotations: tuple[str, list[list[float]]]) -> None:
+    body = "".join(
+        f'<Annotation Name="{i}" Type="Polygon" PartOfGroup="{group}"><Coordinates>'
+        + "".join(f'<Coordinate Order="{k}" X="{x}" Y="{y}" />' for k, (x, y) in enumerate(corners))
+        + "</Coordinates></Annotation>"
+        for i, (group, corners) in enumerate(annotations)
+    )
+    path.write_text(f"<ASAP_Annotations><Annotations>{body}</Annotations></ASAP_Annotations>")
+
+
+@pytest.fixture
+def slides(tmp_path: Path) -> Path:
+    """Three slides of two patients: ASAP's XML, QuPath's GeoJSON, and one that nobody annotated."""
+    (tmp_path / "slides").mkdir()
+    (tmp_path / "outlines").mkdir()
+    for i, name in enumerate(("patient_0_node_0", "patient_0_node_1", "patient_1_node_0")):
+        write_slide(tmp_path / "slides" / f"{name}.tif", tissue_image(SIZE, SIZE, i), compression="deflate")
+    write_asap(
+        tmp_path / "outlines" / "patient_0_node_0.xml",
+        ("_0", square(256, 256, 512)),
+        ("_2", square(256, 256, 128)),
+    )
+    ring = square(384, 384, 256)
+    feature = {
+        "geometry": {"type": "Polygon", "coordinates": [[*ring, ring[0]]]},
+        "properties": {"classification": {"name": "Tumor"}},
+    }
+    (tmp_path / "outlines" / "patient_0_node_1.geojson").write_text(json.dumps({"features": [feature]}))
+    return tmp_path
+
+
+def read(folder: Path, **said: object) -> TileTask:
+    fields = {
+        "name": "m",
+        "layout": "slides",
+        "path": folder / "slides",
+        "annotations": folder / "outlines",
+        "classes": {"tumour": ["_0", "Tumor"]},
+        "background": "normal",
+    }
+    return read_annotated_slides(SlidesEntry.model_validate(fields | said))
+
+
+def cells(task: TileTask) -> dict[str, dict[tuple[int, int], int]]:
+    """slide -> (row, col) -> label."""
+    found: dict[str, dict[tuple[int, int], int]] = {}
+    for part in task.source.parts(Field(64, 1.0)):
+        for name, label in zip(part.names, part.labels, strict=True):
+            slide, row, col = re.fullmatch(r"(\S+) tile \((\d+), (\d+)\)", name).groups()  # type: ignore[union-attr]
+            found.setdefault(slide, {})[int(row), int(col)] = int(label)
+    return found
+
+
+def test_tiles_lie_where_they_were_outlined(slides: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_asap(slides / "outlines" / "patient_7.xml")
+    task = read(slides)
+    assert (task.classes, task.mpp) == (("tumour", "normal"), pytest.approx(0.5))
+    assert "1 of 3 slides have no annotations" in caplog.text
+    assert "1 annotations are of no slide, patient_7.xml first" in caplog.text
+    found = cells(task)
+    tissue = {(row, col) for row in range(1, 7) for col in range(1, 7)}
+    tumour = {(row, col) for row in range(2, 6) for col in range(2, 6)}
+    assert found["patient_0_node_0"] == {
+        **dict.fromkeys(tissue - tumour, 1),
+        **dict.fromkeys(tumour - {(2, 2)}, 0),  # _2 is cut out, and is no background either
+    }
+    inner = {(row, col) for row in (3, 4) for col in (3, 4)}
+    assert found["patient_0_node_1"] == {**dict.fromkeys(tissue - inner, 1), **dict.fromkeys(inner, 0)}
+
+
+def test_pixels_are_those_of_the_slide(slides: Path) -> None:
+    task = read(slides)
+    tile_set = load_tiles(task, 64, 1.0, slides / "cache")
+    images = {f"patient_0_node_{i}": tissue_image(SIZE, SIZE, i) for i in range(2)}
+    places = [(slide, place) for slide, labelled in cells(task).items() for place in labelled]
+    assert len(places) == len(tile_set.tiles)
+    for tile, (slide, (row, col)) in zip(tile_set.tiles, places, strict=True):
+        window = images[slide][row * 128 : row * 128 + 128, col * 128 : col * 128 + 128]
+        assert np.abs(tile - window.reshape(64, 2, 64, 2, 3).mean((1, 3))).max() <= 1
+    assert set(tile_set.groups) == set(images)
+
+
+def test_an_odd_resolution_is_cut_at_exact_um(slides: Path) -> None:
+    """At 0.37 um/px a tile's side is 172.97 px: 5 x 5 whole ones, none over the edge."""
+    write_asap(slides / "outlines" / "patient_0_node_0.xml", ("_0", square(366, 366, 306)))
+    found = cells(read(slides, mpp=0.37, least_share=0.7))["patient_0_node_0"]
+    assert max(max(place) for place in found) == 4
+    assert {place for place, label in found.items() if label == 0} == {(2, 2), (2, 3), (3, 2), (3, 3)}
+
+
+def test_only_annotated_tissue_without_a_background(slides: Path) -> None:
+    classes = {"tumour": ["_0"], "other": ["Tumor"]}
+    found = cells(read(slides, background=None, classes=classes))
+    assert set(found["patient_0_node_0"].values()) == {0}
+    assert set(found["patient_0_node_1"].values()) == {1}
+
+
+def test_a_cap_holds_for_a_slide_and_a_class_and_follows_the_seed(slides: Path) -> None:
+    first, again, other = (cells(read(slides, most=3, seed=seed)) for seed in (0, 0, 1))
+    assert first == again != other
+    for labelled in first.values():
+        assert sorted(labelled.values()) == [0, 0, 0, 1, 1, 1]
+
+
+def test_slides_of_a_patient_share_a_group(slides: Path) -> None:
+    task = read(slides, group_pattern=r"(patient_\d+)_node")
+    assert set(load_tiles(task, 64, 1.0, slides / "cache").groups) == {"patient_0"}
+
+
+def test_the_digest_follows_outlines_slides_and_rules(slides: Path) -> None:
+    digests = {read(slides).digest, read(slides, most=5).digest, read(slides, least_share=0.9).digest}
+    write_asap(slides / "outlines" / "patient_0_node_0.xml", ("_0", square(256, 256, 256)))
+    assert len(digests | {read(slides).digest}) == 4
+    assert read(slides).digest == read(slides).digest
+
+
+def test_faults_are_named(slides: Path) -> None:
+    with pytest.raises(TaskError, match=r"label 'Tumor' belongs to no class, wanted '_0'"):
+        read(slides, classes={"tumour": ["_0"]})
+    with pytest.raises(TaskError, match=r"one class is annotated \(tumour\), wanted two; name a background"):
+        read(slides, background=None)
+    with pytest.raises(TaskError, match=r"none of 3 slides has its annotations.*patient_0_node_0\.xml"):
+        read(slides, annotations=slides / "slides")
+    with pytest.raises(TaskError, match=r"m: images at 2 um/px, wanted 1 or finer"):
+        load_tiles(read(slides, mpp=2.0), 64, 1.0, slides / "cache")
+    with pytest.raises(TaskError, match="class 'tumour' has no tile"):
+        load_tiles(read(slides, mpp=0.1, least_share=1.0), 2000, 1.0, slides / "cache")
+
+
+def test_faults_of_slides_are_named(slides: Path) -> None:
+    write_slide(slides / "slides" / "patient_0_node_0.tif", tissue_image(SIZE, SIZE), mpp=None)
+    with pytest.raises(MissingResolution, match="patient_0_node_0"):
+        read(slides)
+    (slides / "slides" / "patient_0_node_0.tif").write_bytes(b"no slide")
+    with pytest.raises(UnreadableSlide, match="patient_0_node_0"):
+        read(slides)
+
+
+def test_tiles_of_a_slide_wider_than_a_band_keep_their_labels(tmp_path: Path) -> None:
+    """The reader goes through a wide slide band by band; tiles must come in the order of their labels all the same."""
+    (tmp_path / "slides").mkdir()
+    (tmp_path / "outlines").mkdir()
+    image = tissue_image(9216, 768)  # 6 x 72 tiles
+    write_slide(tmp_path / "slides" / "wide.tif", image, compression="deflate")
+    write_asap(tmp_path / "outlines" / "wide.xml", ("_0", square(4096, 0, 4096)))
+    parts = list(read(tmp_path, most=1000).source.parts(Field(64, 1.0)))
+    for name, tile in [pair for part in parts for pair in zip(part.names, part.cut(), strict=True)]:
+        row, col = (int(v) for v in re.findall(r"\d+", name))
+        window = image[row * 128 : (row + 1) * 128, col * 128 : (col + 1) * 128]
+        assert isinstance(tile, np.ndarray)
+        assert np.abs(window.reshape(64, 2, 64, 2, 3).mean((1, 3)) - tile).max() <= 0.5

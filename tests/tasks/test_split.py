@@ -1,0 +1,42 @@
+"""Training and validation share no slide or patient, and every class stands in each."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nic.errors import TaskError
+from nic.tasks.tile_task import TileSet, TileTask, split
+
+
+def tile_set(labels: list[int], groups: list[str]) -> TileSet:
+    task = TileTask("m", ("other", "tumour"), 0.5, Path())  # type: ignore[arg-type]
+    return TileSet(task, np.zeros((len(labels), 1, 1, 3), np.uint8), np.array(labels), np.array(groups))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_group_stands_on_both_sides(seed: int) -> None:
+    tiles = tile_set([0, 1] * 12, [f"slide{i // 2 % 4}" for i in range(24)])
+    train, validation = split(tiles, 0.25, seed)
+    assert not set(tiles.groups[train]) & set(tiles.groups[validation])
+    assert sorted([*train, *validation]) == list(range(24))
+    assert set(tiles.labels[validation]) == set(tiles.labels[train]) == {0, 1}
+
+
+def test_a_class_of_a_single_slide_cannot_be_split() -> None:
+    tiles = tile_set([0] * 12 + [1] * 4, [f"slide{i % 4}" for i in range(12)] + ["slide0"] * 4)
+    with pytest.raises(TaskError, match="'tumour' comes from 1 slides"):
+        split(tiles, 0.25, 0)
+
+
+def test_few_slides_are_split_all_the_same() -> None:
+    train, validation = split(tile_set([0, 1] * 6, [f"slide{i // 2 % 2}" for i in range(12)]), 0.2, 0)
+    assert len(train) == len(validation) == 6
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_tiles_of_unknown_slides_are_split_in_proportion(seed: int) -> None:
+    tiles = tile_set([0] * 80 + [1] * 20, [str(i) for i in range(100)])
+    train, validation = split(tiles, 0.2, seed)
+    assert np.bincount(tiles.labels[validation]).tolist() == [16, 4]
+    assert sorted([*train, *validation]) == list(range(100))
