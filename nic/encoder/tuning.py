@@ -25,6 +25,8 @@ STARTUP = 4
 """The setting to start from and three random draws, before the sampler learns from what it saw."""
 CLEARLY = 0.05
 """Least gain of a short trial that is believed: with equal settings they differ by 0.04 from seed to seed."""
+ENOUGH = 8
+"""Completed trials from which on it is told what mattered among them."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 DRAWS_KEPT = 5
 """Decimals of each draw in the storage; a trial's draws stay below the 64 kB of the narrowest database."""
@@ -234,7 +236,7 @@ class _Search:
         begin = next((trial for trial in trials if trial.score and trial.setting == self.start), None)
         gain = best.score - begin.score if best and best.score and begin and begin.score else None
         importance: dict[str, float] = {}
-        if len({score.value for score, _ in complete}) > 1:
+        if len({score.value for score, _ in complete}) >= ENOUGH:
             judge = optuna.importance.FanovaImportanceEvaluator(seed=self.seed)
             importance = optuna.importance.get_param_importances(study, evaluator=judge)
         return Tuning(self.start, best, gain, importance, trials)

@@ -32,4 +32,4 @@ def test_another_class_is_red_and_another_task_is_not_judged() -> None:
     )
     figure = neighbour_sheet(found, np.array([[1, 0], [1, 0.1], [1, 0.5]], np.float32), seed=0)
     captions = [(text.get_text(), text.get_color()) for text in figure.axes[0].texts[2:]]
-    assert captions == [("yes", BAD), ("b: no", PLAIN)]
+    assert captions == [("yes", BAD), ("b:\nno", PLAIN)]

@@ -170,6 +170,7 @@ def test_what_cannot_be_tuned_is_refused() -> None:
 
 def test_history_and_importance_are_drawn() -> None:
     tuning = search(trials=8)
+    assert tuning.importance
     axes = history(tuning).axes[0]
     assert sorted(axes.collections[0].get_offsets()[:, 0]) == list(range(8))
     assert axes.lines[0].get_ydata()[-1] == max(t.score.value for t in tuning.trials if t.score)
