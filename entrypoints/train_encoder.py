@@ -106,8 +106,9 @@ def run(config: Config) -> dict[str, Any]:
             config.seed,
         )
         print(f"{version.uri}: mean validation AUC {mean_auc(fitted.scores, config.seed)}; trained with {setting}")
-        print(comparison_text(comparison) if comparison else tuning)
-        found = {"validation": fitted.validation, "weights": setting.weights, "tuning": str(tuning)}
+        outcome = comparison_text(comparison) if comparison else str(tuning)
+        print(outcome)
+        found = {"validation": fitted.validation, "weights": setting.weights, "tuning": outcome}
         stage.result.update(version=version.uri, sha256=version.tags["nic.encoder_sha256"], **found)
     return stage.result
 
