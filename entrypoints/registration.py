@@ -1,6 +1,7 @@
 """From a trained encoder to a registered version: exported, certified, with a model card and pictures."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from nic.encoder.certificate import (
 from nic.encoder.export import export_encoder
 from nic.encoder.model_card import model_card
 from nic.encoder.neighbour_sheet import NamedTiles, neighbour_sheet
+from nic.encoder.network import TileEncoder
 from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.references import MeanRgb
 from nic.encoder.training import VALIDATION, FittedEncoder
 from nic.encoder.tuning import Tuning
 from nic.encoder.tuning_figures import history, importance
@@ -46,12 +49,30 @@ def held_out_tiles(tile_sets: Sequence[TileSet], at_most: int, seed: int) -> Nam
     return NamedTiles(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
+@dataclass(frozen=True)
+class Trained:
+    """An encoder to be registered.
+
+    trained_with: in words. validation: figures on held-out tiles. scores: what heads said of those, where it has any.
+    """
+
+    encoder: TileEncoder | MeanRgb
+    objective: str
+    trained_with: str
+    validation: Mapping[str, float] = field(default_factory=dict)
+    scores: Sequence[TileScores] = ()
+    comparison: Comparison | None = None
+
+    @classmethod
+    def of(cls, fitted: FittedEncoder, trained_with: str, comparison: Comparison | None = None) -> "Trained":
+        words = f"{trained_with}; as it was after epoch {fitted.epoch + 1}"
+        objective = fitted.objective.name
+        return cls(fitted.encoder, objective, words, fitted.validation, fitted.scores, comparison)
+
+
 def register_trained(
-    fitted: FittedEncoder,
-    objective: str,
+    trained: Trained,
     tile_sets: Sequence[TileSet],
-    trained_with: str,
-    comparison: Comparison | None,
     graph: Path,
     stage: StageRun,
     inputs: Mapping[str, str],
@@ -60,7 +81,7 @@ def register_trained(
     """Export to `graph`, measure what was exported on held-out tiles, register it with its figures and its card."""
     names = [tile_set.task.name for tile_set in tile_sets]
     sample = np.concatenate([tile_set.tiles[:PARITY_A_TASK] for tile_set in tile_sets])
-    _, difference = export_encoder(fitted.encoder, objective, names, graph, sample)
+    _, difference = export_encoder(trained.encoder, trained.objective, names, graph, sample)
     encoder = OnnxEncoder(graph, None)
     held_out = held_out_tiles(tile_sets, TILES_A_TASK, seed)
     codes = encoded(encoder, held_out.tiles)
@@ -69,18 +90,20 @@ def register_trained(
         encoder.spec,
         difference,
         2 * len(sample),
-        task_figures(fitted.scores, tile_sets, seed),
+        task_figures(trained.scores, tile_sets, seed),
         code_statistics(codes),
         robustness(encoder, changed, seed),
-        trained_with,
-        comparison,
+        trained.trained_with,
+        trained.comparison,
     )
     stage.log("parity", difference)
-    stage.log("validation.auc", fitted.score)
     log_certificate(certificate, stage)
     stage.log_figure(neighbour_sheet(held_out, codes, seed), "neighbours.png")
     version = register_encoder(graph, lineage("train_encoder", encoder_sha256=encoder.spec.sha256, **inputs))
-    record_figures(version, {"validation.auc": mean_auc(fitted.scores, seed)}, data=inputs["tasks"])
+    if trained.scores:
+        auc = mean_auc(trained.scores, seed)
+        stage.log("validation.auc", auc.value)
+        record_figures(version, {"validation.auc": auc}, data=inputs["tasks"])
     card = model_card(certificate, (PROJECT / "registry" / "encoder_card.md").read_text())
     stage.log_text(card, "model_card.md")
     describe_version(version, card)

@@ -1,23 +1,19 @@
-"""Step 1: train a multitask encoder on labelled tiles, with tuned task weights, and register it."""
+"""Step 1: train an encoder on labelled tiles, for one objective of several, and register it."""
 
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from entrypoints.cli import launch
-from entrypoints.registration import log_augmentation, log_tuning, register_trained
-from nic.encoder.model_card import comparison_text
-from nic.encoder.multitask import uniform_weights
-from nic.encoder.training import fit_multitask
-from nic.encoder.tuned_fit import fit_tuned, short_trial
-from nic.encoder.tuning import Setting, tune
+from entrypoints.objectives import Training
+from entrypoints.registration import log_augmentation, register_trained
+from nic.errors import TaskError
 from nic.study import read_study
 from nic.tasks.reading import read_task
-from nic.tasks.tile_auc import mean_auc
 from nic.tasks.tile_task import TileTask, load_tiles
-from nic.tracking.digests import code_digest, digest
-from nic.tracking.runs import log_trial, stage_run
+from nic.tracking.digests import digest
+from nic.tracking.runs import stage_key, stage_run
 
 TILE_PX, TILE_MPP = 64, 1.0  # the published encoder's field
 
@@ -28,22 +24,32 @@ class Config:
     """Study file; its tile tasks are what the encoder learns."""
     work: Path = Path("work")
     """Folder for decoded tiles and the graph before it is registered."""
+    objective: Literal["multitask", "vae", "contrastive", "bigan", "mean-rgb", "random"] = "multitask"
+    """What the encoder learns; mean-rgb and random learn nothing, as references."""
+    tasks: str = ""
+    """Names of the study's tile tasks to take, joined by commas; empty takes all."""
+    weighting: Literal["tuned", "uniform", "uncertainty"] = "tuned"
+    """Of the tasks in multitask: searched, equal, or learned beside the network (Kendall et al. 2018)."""
     seed: int = 0
     """Seed of the splits, the weights' search and the training."""
     trials: int = 5
-    """Trials of the search; 0 trains with uniform weights."""
+    """Trials of the search for tuned weights; 0 trains with equal ones."""
     trial_epochs: int = 2
     """Epochs of each trial, before pruning."""
     trial_tiles: int = 2000
     """Tiles of an epoch of a trial: enough to rank weights by."""
     epochs: int = 10
-    """Epochs of the training with the best weights."""
+    """Epochs of the training, at most."""
+    patience: int = 5
+    """Epochs past the peak of the rate without a better score on held-out tiles, after which training ends."""
     batch_size: int = 64
     """Tiles a step, in equal shares of the tasks."""
     learning_rate: float = 2e-3
     """Peak of the one-cycle schedule."""
     augmentation: str = "heavy"
     """none, light or heavy; heavy colour augmentation is one of the paper's findings."""
+    gamma: float = 1.0
+    """Weight of the KL term of vae; larger makes smoother and poorer codes."""
     tune: str = "weights"
     """What is tuned, joined by +: weights, learning_rate, augmentation."""
     tuning_storage: str = ""
@@ -55,61 +61,32 @@ class Config:
 
 
 def tile_tasks(config: Config) -> list[TileTask]:
-    return [read_task(entry) for entry in read_study(config.study).tile_tasks]
+    """Raises TaskError when a task is asked for that the study does not have."""
+    entries = {entry.name: entry for entry in read_study(config.study).tile_tasks}
+    wanted = [name.strip() for name in config.tasks.split(",")] if config.tasks else list(entries)
+    if unknown := [name for name in wanted if name not in entries]:
+        raise TaskError(f"{config.study.name}: no tile task {unknown[0]!r}; it has {', '.join(entries)}")
+    return [read_task(entries[name]) for name in wanted]
 
 
 def inputs(config: Config) -> dict[str, str]:
     return {"tasks": digest({task.name: task.digest for task in tile_tasks(config)})}
 
 
-def search_name(config: Config) -> str:
-    """Trials of one name are of one search: same data, code and kind of training, whatever came of it afterwards."""
-    alike = replace(
-        config, study=Path(), work=Path(), trials=0, epochs=0, tuning_storage="", workers=1, compare_in_full=False
-    )
-    return digest({"config": asdict(alike), "inputs": inputs(config), "code": code_digest("train_encoder")})
-
-
 def run(config: Config) -> dict[str, Any]:
-    """Train a multitask encoder on the study's labelled tiles, with tuned task weights, and register it."""
-    tasks = tile_tasks(config)
-    names = [task.name for task in tasks]
-    with stage_run("train_encoder", config, inputs(config)) as stage:
-        tile_sets = [load_tiles(task, TILE_PX, TILE_MPP, config.work / "tiles") for task in tasks]
+    """Train an encoder on the study's labelled tiles, for the objective that is asked for, and register it."""
+    found = inputs(config)
+    with stage_run("train_encoder", config, found) as stage:
+        tile_sets = [load_tiles(task, TILE_PX, TILE_MPP, config.work / "tiles") for task in tile_tasks(config)]
         log_augmentation(tile_sets, config.augmentation, stage, config.seed)
-        fit = partial(fit_multitask, tile_sets, batch_size=config.batch_size, seed=config.seed)
-        tuning = tune(
-            short_trial(fit, config.trial_epochs, config.trial_tiles, config.seed),
-            Setting(uniform_weights(names), config.learning_rate, config.augmentation),
-            config.tune.split("+"),
-            trials=config.trials,
-            epochs=config.trial_epochs,
-            seed=config.seed,
-            name=search_name(config),
-            storage=config.tuning_storage or config.work / "tuning.log",
-            workers=config.workers,
-            on_trial=lambda trial: log_trial(trial.number, trial.parameters, trial.value, trial.state),
-        )
-        log_tuning(tuning, stage)
-        setting, fitted, comparison = fit_tuned(
-            fit, tuning, epochs=config.epochs, seed=config.seed, in_full=config.compare_in_full, log=stage.log
-        )
-        version = register_trained(
-            fitted,
-            "multitask",
-            tile_sets,
-            str(setting),
-            comparison,
-            config.work / "encoder.onnx",
-            stage,
-            inputs(config),
-            config.seed,
-        )
-        print(f"{version.uri}: mean validation AUC {mean_auc(fitted.scores, config.seed)}; trained with {setting}")
-        outcome = comparison_text(comparison) if comparison else str(tuning)
-        print(outcome)
-        found = {"validation": fitted.validation, "weights": setting.weights, "tuning": outcome}
-        stage.result.update(version=version.uri, sha256=version.tags["nic.encoder_sha256"], **found)
+        folder = config.work / "training" / stage_key("train_encoder", config, found)
+        trained = Training(config, tile_sets, found, stage, folder).run()
+        version = register_trained(trained, tile_sets, folder / "encoder.onnx", stage, found, config.seed)
+        shutil.rmtree(folder)  # it is registered: nothing is left to go on with
+        figures = ", ".join(f"{name} {value:.3f}" for name, value in trained.validation.items())
+        print(f"{version.uri}: {config.objective}; on held-out tiles {figures or 'no figures'}; {trained.trained_with}")
+        stage.result.update(version=version.uri, sha256=version.tags["nic.encoder_sha256"])
+        stage.result.update(validation=dict(trained.validation))
     return stage.result
 
 

@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nic.encoder.network import CODE_SIZE, TILE_PX, TileEncoder, scaled
+from nic.encoder.network import TILE_PX, TileEncoder, scaled
 from nic.encoder.onnx import METADATA_KEY
+from nic.encoder.references import MeanRgb
 from nic.encoder.spec import EncoderSpec
 from nic.errors import ParityFailed
 from nic.onnx.export import export_graph, parity
@@ -23,20 +24,21 @@ TOLERANCE = 1e-4
 
 
 def export_encoder(
-    encoder: TileEncoder, objective: str, tasks: Sequence[str], path: Path, sample: NDArray[np.uint8]
+    encoder: TileEncoder | MeanRgb, objective: str, tasks: Sequence[str], path: Path, sample: NDArray[np.uint8]
 ) -> tuple[EncoderSpec, float]:
     """Write the graph to `path`; its spec with the file's digest, and the largest difference from torch.
 
     sample: uint8 [N, 64, 64, 3] real tiles to compare on, beside random ones. Raises ParityFailed above 1e-4.
     """
-    spec = EncoderSpec(CODE_SIZE, TILE_PX, TILE_MPP, READ_MPP, objective, tuple(tasks))
+    spec = EncoderSpec(encoder.code_size, TILE_PX, TILE_MPP, READ_MPP, objective, tuple(tasks))
     noise = np.random.default_rng(0).integers(0, 256, sample.shape, np.uint8)
     tiles = torch.from_numpy(np.concatenate([sample, noise]))
     encoder = encoder.eval()
     with torch.no_grad():
         trained: Tensor = encoder(scaled(tiles))  # with its BatchNorms: the folding is under test too
     metadata = {METADATA_KEY: spec.to_json()}
-    export_graph(_FromPixels(encoder), {"tiles": tiles}, ["codes"], {"tiles": {0: "batch"}}, metadata, path)
+    layers = folded(encoder) if isinstance(encoder, TileEncoder) else encoder
+    export_graph(_FromPixels(layers), {"tiles": tiles}, ["codes"], {"tiles": {0: "batch"}}, metadata, path)
     graph = OnnxGraph(path)
     difference = parity(graph, {"tiles": tiles}, [trained])
     if not difference <= TOLERANCE:
@@ -46,21 +48,26 @@ def export_encoder(
 
 
 class _FromPixels(nn.Module):
-    """Pixels to codes, each BatchNorm folded into the layer behind it: exact, because those layers do not pad."""
+    """Pixels to codes."""
 
-    def __init__(self, encoder: TileEncoder) -> None:
+    def __init__(self, layers: nn.Module) -> None:
         super().__init__()
-        folded = copy.deepcopy(encoder)
-        layers = list(folded.features)
-        convolutions, norms = layers[0::3], layers[2::3]
-        for norm, following in zip(norms, [*convolutions[1:], folded.code], strict=True):
-            _fold(norm, following)
-        kept = [layer for place, layer in enumerate(layers) if place % 3 != 2]
-        self.layers = nn.Sequential(*kept, nn.Flatten(), folded.code)
+        self.layers = layers
 
     def forward(self, tiles: Tensor) -> Tensor:
         codes: Tensor = self.layers(scaled(tiles))
         return codes
+
+
+def folded(encoder: TileEncoder) -> nn.Sequential:
+    """The encoder, each BatchNorm folded into the layer behind it: exact, because those layers do not pad."""
+    encoder = copy.deepcopy(encoder)
+    layers = list(encoder.features)
+    convolutions, norms = layers[0::3], layers[2::3]
+    for norm, following in zip(norms, [*convolutions[1:], encoder.code], strict=True):
+        _fold(norm, following)
+    kept = [layer for place, layer in enumerate(layers) if place % 3 != 2]
+    return nn.Sequential(*kept, nn.Flatten(), encoder.code)
 
 
 @torch.no_grad()

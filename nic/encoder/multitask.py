@@ -2,8 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
-from torch import Tensor
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+
+from nic.encoder.network import task_heads
+from nic.encoder.objective import Judgement, Objective
+from nic.encoder.tile_stream import Batch, HeldOut, Part
+from nic.tasks.tile_auc import TileScores
 
 
 def normalised(weights: Mapping[str, float]) -> dict[str, float]:
@@ -16,7 +23,79 @@ def uniform_weights(tasks: Sequence[str]) -> dict[str, float]:
     return dict.fromkeys(tasks, 1.0)
 
 
-def multitask_loss(logits: Mapping[str, Tensor], labels: Mapping[str, Tensor], weights: Mapping[str, float]) -> Tensor:
-    """Mean over tasks of weight x cross-entropy. logits: [B, classes] by task; labels: int64 [B] by task."""
-    losses = [weights[task] * torch.nn.functional.cross_entropy(logits[task], labels[task]) for task in logits]
-    return torch.stack(losses).mean()
+def task_losses(logits: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
+    """Mean cross-entropy of each task, [T]. logits: [B, classes] a task; labels: int64 [B] a task."""
+    pairs = zip(logits, labels, strict=True)
+    return torch.stack([nn.functional.cross_entropy(found.float(), label) for found, label in pairs])
+
+
+class FixedWeights(nn.Module):
+    """Mean over tasks of weight x loss. weights: by task, in the order of the losses."""
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        super().__init__()
+        self.weights = dict(weights)
+
+    def forward(self, losses: Tensor) -> Tensor:
+        """losses: [T] to a scalar."""
+        return (losses * losses.new_tensor(list(self.weights.values()))).mean()
+
+    def extra_repr(self) -> str:
+        return str(self.weights)
+
+
+class LearnedWeights(nn.Module):
+    """Weights learned as the uncertainty of each task: mean over tasks of exp(-s) x loss + s / 2.
+
+    s: log variance of a task, learned with the network from 0. A task that stays hard is weighed less. Source: Kendall,
+    Gal & Cipolla 2018, their form for classification.
+    """
+
+    def __init__(self, tasks: Sequence[str]) -> None:
+        super().__init__()
+        self.tasks = tuple(tasks)
+        self.log_variance = nn.Parameter(torch.zeros(len(tasks)))
+
+    def forward(self, losses: Tensor) -> Tensor:
+        """losses: [T] to a scalar."""
+        return ((-self.log_variance).exp() * losses + self.log_variance / 2).mean()
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """What the tasks' losses are weighed with now, scaled to mean 1."""
+        return normalised(dict(zip(self.tasks, (-self.log_variance).exp().tolist(), strict=True)))
+
+
+class Multitask(Objective):
+    """Heads on the code of one encoder. classes: how many each task has. A single task is a multitask with one."""
+
+    name = "multitask"
+
+    def __init__(self, classes: Sequence[int], weighting: FixedWeights | LearnedWeights) -> None:
+        super().__init__()
+        self.heads = task_heads(classes)
+        self.weighting = weighting
+
+    def loss(self, batch: Batch, player: int, random: torch.Generator) -> Tensor:
+        codes = self.encoder(batch.views[0]).split([len(labels) for labels in batch.labels])
+        logits = [head(part) for head, part in zip(self.heads, codes, strict=True)]
+        weighted: Tensor = self.weighting(task_losses(logits, batch.labels))
+        return weighted
+
+    def judge(self, held_out: HeldOut) -> Judgement:
+        """AUC of each task, macro one-vs-rest where there are more than two classes; the score is their mean."""
+        pairs = zip(self.heads, held_out.parts, strict=True)
+        scores = tuple(self._scores(head, part, held_out) for head, part in pairs)
+        aucs = {f"auc.{found.task}": _auc(found) for found in scores}
+        return Judgement(float(np.mean(list(aucs.values()))), aucs, scores)
+
+    def _scores(self, head: nn.Module, part: Part, held_out: HeldOut) -> TileScores:
+        tile_set, which = part
+        logits = torch.cat([head(self.encoder(tiles)) for tiles in held_out.plain(part)])
+        probabilities = logits.float().softmax(1).cpu().numpy()
+        return TileScores(tile_set.task.name, tile_set.labels[which], probabilities, tile_set.groups[which])
+
+
+def _auc(found: TileScores) -> float:
+    scores = found.scores[:, 1] if found.scores.shape[1] == 2 else found.scores
+    return float(roc_auc_score(found.labels, scores, multi_class="ovr"))

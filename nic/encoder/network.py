@@ -1,10 +1,13 @@
 """The published encoder: four strided convolutions and a linear code. Source: Tellez et al. 2019, 2020."""
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 CODE_SIZE, CHANNELS, TILE_PX = 128, 128, 64
+LAST_PX = 3
+"""Side of what the last convolution leaves of a tile."""
 
 
 class TileEncoder(nn.Module):
@@ -14,21 +17,43 @@ class TileEncoder(nn.Module):
     The published networks keep 0.8 of a running mean a step, which torch writes as momentum 0.2.
     """
 
+    code_size: ClassVar[int] = CODE_SIZE
+
     def __init__(self) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
         for channels in (3, CHANNELS, CHANNELS, CHANNELS):
-            blocks += [
-                nn.Conv2d(channels, CHANNELS, 3, stride=2),
-                nn.LeakyReLU(0.2),
-                nn.BatchNorm2d(CHANNELS, eps=1e-3, momentum=0.2),
-            ]
+            blocks += [nn.Conv2d(channels, CHANNELS, 3, stride=2), *_activated()]
         self.features = nn.Sequential(*blocks)  # [B, 128, 3, 3]
-        self.code = nn.Linear(CHANNELS * 3 * 3, CODE_SIZE)
+        self.code = nn.Linear(CHANNELS * LAST_PX * LAST_PX, CODE_SIZE)
 
     def forward(self, tiles: Tensor) -> Tensor:
         codes: Tensor = self.code(self.features(tiles).flatten(1))
         return codes
+
+
+class TileDecoder(nn.Module):
+    """Codes float [B, 128] to tiles float [B, 3, 64, 64] in [-1, 1]: the encoder backwards.
+
+    128 -> 1152, then 4 x [LeakyReLU 0.2 -> BatchNorm -> transposed convolution 3x3, stride 2]: 7, 15, 31, 64 px; tanh.
+    The published decoder is not known; this one mirrors the encoder.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start = nn.Linear(CODE_SIZE, CHANNELS * LAST_PX * LAST_PX)
+        blocks: list[nn.Module] = _activated()
+        for _ in range(3):
+            blocks += [nn.ConvTranspose2d(CHANNELS, CHANNELS, 3, stride=2), *_activated()]
+        self.layers = nn.Sequential(*blocks, nn.ConvTranspose2d(CHANNELS, 3, 3, stride=2, output_padding=1), nn.Tanh())
+
+    def forward(self, codes: Tensor) -> Tensor:
+        tiles: Tensor = self.layers(self.start(codes).unflatten(1, (CHANNELS, LAST_PX, LAST_PX)))
+        return tiles
+
+
+def _activated() -> list[nn.Module]:
+    return [nn.LeakyReLU(0.2), nn.BatchNorm2d(CHANNELS, eps=1e-3, momentum=0.2)]
 
 
 def scaled(tiles: Tensor) -> Tensor:

@@ -1,184 +1,272 @@
-"""Training an encoder on labelled tiles. Lightning runs the loop."""
+"""One loop that trains an encoder for any objective, stops early, and goes on after a kill. Lightning runs it."""
 
+import hashlib
 import logging
+import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import lightning
-import numpy as np
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.optim import AdamW, Optimizer
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
-from nic.encoder.multitask import multitask_loss, normalised
-from nic.encoder.network import TileEncoder, scaled, task_heads
+from nic.encoder.multitask import FixedWeights, LearnedWeights, Multitask, normalised
+from nic.encoder.network import TileEncoder
+from nic.encoder.objective import Judgement, Objective
+from nic.encoder.tile_stream import Batch, Epoch, Gathered, HeldOut, Part, augmented, epoch_seed
 from nic.errors import EncoderError
-from nic.tasks.augment import augment
 from nic.tasks.tile_auc import TileScores
 from nic.tasks.tile_task import TileSet, split
 
 VALIDATION = 0.2
+RISING = 0.3
+"""Share of the training in which the one-cycle rate rises; nobody's patience is tried while it does."""
 Log = Callable[[str, float, int], None]
+OnEpoch = Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long, how fast and on what an encoder is trained, whatever for.
+
+    epochs: at most. batch_size: tiles a step, in equal shares of the tasks. learning_rate: peak of the one-cycle
+    schedule. augmentation: none, light or heavy. tiles_per_epoch: all training tiles when None. patience: epochs
+    without a better score on held-out tiles after which training ends; None goes on to the end.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    augmentation: str
+    seed: int
+    tiles_per_epoch: int | None = None
+    patience: int | None = None
 
 
 @dataclass(frozen=True)
 class FittedEncoder:
-    """validation: AUC by task on groups that training never saw; macro one-vs-rest where there are more classes.
+    """A trained network as it was in its best epoch, and how it did there on groups that training never saw.
 
-    held_out: tiles in them. scores: what the heads said of those tiles, a task each.
+    held_out: tiles in them. epoch: the best, from 0.
     """
 
-    encoder: TileEncoder
-    validation: dict[str, float]
+    objective: Objective
+    judgement: Judgement
     held_out: int
-    scores: tuple[TileScores, ...]
+    epoch: int
+
+    @property
+    def encoder(self) -> TileEncoder:
+        encoder: TileEncoder = self.objective.encoder
+        return encoder
+
+    @property
+    def validation(self) -> dict[str, float]:
+        """Figures on the held-out tiles: AUC by task, or the loss of an objective without labels."""
+        return {name.removeprefix("auc."): value for name, value in self.judgement.figures.items()}
+
+    @property
+    def scores(self) -> tuple[TileScores, ...]:
+        """What heads said of the held-out tiles, a task each; empty where there are none."""
+        return self.judgement.scores
 
     @property
     def score(self) -> float:
-        """Mean validation AUC over tasks."""
-        return float(np.mean(list(self.validation.values())))
+        """Higher is better: mean AUC over tasks, or minus the loss of an objective without labels."""
+        return self.judgement.score
+
+
+def fit(
+    make: Callable[[], Objective],
+    tile_sets: Sequence[TileSet],
+    schedule: Schedule,
+    *,
+    log: Log,
+    on_epoch: OnEpoch | None = None,
+    checkpoints: Path | None = None,
+) -> FittedEncoder:
+    """Train the objective that `make` gives; the same for the same seed.
+
+    on_epoch: called with (epoch, score), higher is better; what it raises ends the training. checkpoints: a folder to
+    go on from if the same training was begun and killed, the same as if it had not been; whoever gives it removes it.
+    Raises TaskError when a task's tiles cannot be split, EncoderError when a batch cannot hold every task, or when
+    the training diverges.
+    """
+    if schedule.batch_size < len(tile_sets):
+        wanted = f"wanted at least a tile of each of the {len(tile_sets)} tasks"
+        raise EncoderError(f"batch_size {schedule.batch_size}: {wanted}")
+    lightning.seed_everything(schedule.seed, verbose=False)
+    parts = [(t, *split(t, VALIDATION, schedule.seed)) for t in tile_sets]
+    training = [(tile_set, train) for tile_set, train, _ in parts]
+    fitting = _Fitting(make(), training, [(t, held_out) for t, _, held_out in parts], schedule, log, on_epoch)
+    path = checkpoints / f"{_key(fitting.objective, tile_sets, schedule)}.ckpt" if checkpoints else None
+    begun = path if path and path.is_file() else None
+    _trainer(schedule.epochs, path).fit(fitting, ckpt_path=begun, weights_only=False)
+    best = fitting.best
+    assert best is not None
+    fitting.objective.load_state_dict(best.weights)
+    return FittedEncoder(fitting.objective.cpu().eval(), best.judgement, fitting.held_out_tiles, best.epoch)
 
 
 def fit_multitask(
     tile_sets: Sequence[TileSet],
-    weights: Mapping[str, float],
+    weights: Mapping[str, float] | None,
     *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    augmentation: str,
-    seed: int,
     log: Log,
-    tiles_per_epoch: int | None = None,
-    on_epoch: Callable[[int, float], None] | None = None,
+    on_epoch: OnEpoch | None = None,
+    checkpoints: Path | None = None,
+    **schedule: Any,
 ) -> FittedEncoder:
-    """Train one encoder with a head a task; the loss is the weighted sum of the tasks' cross-entropies.
+    """Fit with a head a task. weights: of the tasks' losses; None learns them. schedule: the fields of Schedule."""
+    names = [tile_set.task.name for tile_set in tile_sets]
 
-    batch_size: tiles a step, in equal shares of the tasks. tiles_per_epoch: all training tiles when None.
-    on_epoch: called with (epoch, mean validation AUC); what it raises ends the training.
-    Raises TaskError when a task's tiles cannot be split, EncoderError when a batch cannot hold every task.
-    """
-    lightning.seed_everything(seed, verbose=False)
-    if batch_size < len(tile_sets):
-        raise EncoderError(f"batch_size {batch_size}: wanted at least a tile of each of the {len(tile_sets)} tasks")
-    parts = [(t, *split(t, VALIDATION, seed)) for t in tile_sets]
-    total = tiles_per_epoch or sum(len(train) for _, train, _ in parts)
-    training = [(t, train) for t, train, _ in parts]
-    stream = _TileStream(training, batch_size // len(parts), max(1, total // batch_size), seed)
-    module = _Multitask(
-        [(t, held_out) for t, _, held_out in parts],
-        normalised(weights),
-        learning_rate,
-        stream.steps * epochs,
-        augmentation,
-        seed,
-        log,
-        on_epoch,
-    )
-    _quiet_trainer(epochs).fit(module, DataLoader(stream, batch_size=None))
-    held_out = sum(len(found.labels) for found in module.scores)
-    return FittedEncoder(module.encoder.eval(), module.found, held_out, module.scores)
+    def make() -> Objective:
+        weighting = LearnedWeights(names) if weights is None else FixedWeights(normalised(weights))
+        return Multitask([len(tile_set.task.classes) for tile_set in tile_sets], weighting)
+
+    return fit(make, tile_sets, Schedule(**schedule), log=log, on_epoch=on_epoch, checkpoints=checkpoints)
 
 
-class _TileStream(IterableDataset[dict[str, tuple[Tensor, Tensor]]]):
-    """Batches with tiles of every task in equal shares, each class of a task equally often."""
-
-    def __init__(self, parts: Sequence[tuple[TileSet, NDArray[np.intp]]], share: int, steps: int, seed: int) -> None:
-        self.share, self.steps = share, steps
-        self.members = [(t, [train[t.labels[train] == c] for c in range(len(t.task.classes))]) for t, train in parts]
-        self.rng = np.random.default_rng(seed)
-
-    def __iter__(self) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
-        for _ in range(self.steps):
-            yield {tile_set.task.name: self._draw(tile_set, members) for tile_set, members in self.members}
-
-    def _draw(self, tile_set: TileSet, members: Sequence[NDArray[np.intp]]) -> tuple[Tensor, Tensor]:
-        labels = self.rng.integers(len(members), size=self.share)
-        chosen = [self.rng.choice(members[label]) for label in labels]
-        return torch.from_numpy(tile_set.tiles[chosen]), torch.from_numpy(labels)
+def _key(objective: Objective, tile_sets: Sequence[TileSet], schedule: Schedule) -> str:
+    """Of all that decides what comes of a training: networks and weights as they print, schedule, tiles."""
+    content = f"{objective} {schedule} {[tile_set.task.digest for tile_set in tile_sets]}"
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-class _Multitask(lightning.LightningModule):
+@dataclass(frozen=True)
+class _Best:
+    epoch: int
+    judgement: Judgement
+    weights: dict[str, Tensor]
+
+
+class _Fitting(lightning.LightningModule):
+    """An objective in training. All that an epoch draws comes of (seed, epoch), so that it can begin at any."""
+
     def __init__(
         self,
-        validation: Sequence[tuple[TileSet, NDArray[np.intp]]],
-        weights: dict[str, float],
-        learning_rate: float,
-        steps: int,
-        augmentation: str,
-        seed: int,
+        objective: Objective,
+        training: Sequence[Part],
+        held_out: Sequence[Part],
+        schedule: Schedule,
         log: Log,
-        on_epoch: Callable[[int, float], None] | None,
+        on_epoch: OnEpoch | None,
     ) -> None:
         super().__init__()
-        self.encoder = TileEncoder().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.heads = task_heads(len(tile_set.task.classes) for tile_set, _ in validation)
-        self.weights, self.validation, self.learning_rate, self.steps = weights, validation, learning_rate, steps
-        self.augmentation, self.seed, self.record, self.on_epoch = augmentation, seed, log, on_epoch
-        self.found: dict[str, float] = {}  # validation AUC by task after the last epoch
-        self.scores: tuple[TileScores, ...] = ()
+        self.automatic_optimization = False  # players take turns
+        self.objective, self.training_parts, self.held_out_parts = objective, training, held_out
+        self.schedule, self.record, self.on_epoch = schedule, log, on_epoch
+        tiles = schedule.tiles_per_epoch or sum(len(which) for _, which in training)
+        self.steps = max(1, tiles // schedule.batch_size)
+        self.held_out_tiles = sum(len(which) for _, which in held_out)
+        self.losses: list[Tensor] = []
+        self.best: _Best | None = None
 
-    def on_fit_start(self) -> None:
-        self.random = torch.Generator(self.device).manual_seed(self.seed)
+    def train_dataloader(self) -> Epoch:
+        share = self.schedule.batch_size // len(self.training_parts)
+        seed = epoch_seed(self.schedule.seed, self.current_epoch)
+        return Epoch(self.training_parts, share, self.steps, seed)
 
-    def training_step(self, batch: dict[str, tuple[Tensor, Tensor]], index: int) -> Tensor:
-        tiles = torch.cat([tiles for tiles, _ in batch.values()]).permute(0, 3, 1, 2).float() / 255
-        tiles = augment(tiles, self.augmentation, self.random) * 2 - 1
-        codes = self.encoder(tiles.contiguous(memory_format=torch.channels_last))
-        parts = codes.split([len(labels) for _, labels in batch.values()])
-        logits = {name: head(part) for name, head, part in zip(batch, self.heads, parts, strict=True)}
-        return multitask_loss(logits, {name: labels for name, (_, labels) in batch.items()}, self.weights)
+    def on_train_start(self) -> None:
+        self.trainer.should_stop = self._out_of_patience(self.current_epoch - 1)
+
+    def on_train_epoch_start(self) -> None:
+        seed = epoch_seed(self.schedule.seed, self.current_epoch)
+        self.random = torch.Generator(self.device).manual_seed(seed)
+
+    def training_step(self, gathered: Gathered, index: int) -> None:
+        tiles, labels = gathered
+        views = augmented(tiles, self.objective.views, self.schedule.augmentation, self.random)
+        batch, losses = Batch(views, labels), []
+        for player, (optimizer, rate) in enumerate(zip(self._optimizers(), self._rates(), strict=True)):
+            with self.toggled_optimizer(optimizer):
+                loss = self.objective.loss(batch, player, self.random)
+                optimizer.zero_grad()
+                self.manual_backward(loss)
+                optimizer.step()
+            rate.step()
+            losses.append(loss.detach())
+        self.losses.append(torch.stack(losses))
 
     def on_train_epoch_end(self) -> None:
-        self.scores = self.validate()
-        self.found = {scores.task: _auc(scores) for scores in self.scores}
-        for name, auc in self.found.items():
-            self.record(f"validation.auc.{name}", auc, self.current_epoch)
+        epoch, judgement = self.current_epoch, self._judged()
+        for name, value in judgement.figures.items():
+            self.record(f"validation.{name}", value, epoch)
+        if self.best is None or judgement.score > self.best.judgement.score:
+            weights = {name: value.detach().clone() for name, value in self.objective.state_dict().items()}
+            self.best = _Best(epoch, judgement, weights)
+        self.trainer.should_stop = self._out_of_patience(epoch)
         if self.on_epoch:
-            self.on_epoch(self.current_epoch, float(np.mean(list(self.found.values()))))
+            self.on_epoch(epoch, judgement.score)
 
     @torch.no_grad()
-    def validate(self) -> tuple[TileScores, ...]:
-        """What each head says of the tiles of its task that are held out."""
-        self.eval()
-        parts = zip(self.heads, self.validation, strict=True)
-        found = tuple(self._scores(head, tile_set, held_out) for head, (tile_set, held_out) in parts)
-        self.train()
-        return found
+    def _judged(self) -> Judgement:
+        losses = torch.stack(self.losses).mean(0).tolist()
+        self.losses.clear()
+        if not all(math.isfinite(loss) for loss in losses):
+            remedy = f"lower learning_rate, now {self.schedule.learning_rate:g}"
+            raise EncoderError(f"{self.objective.name}: training diverged in epoch {self.current_epoch}; {remedy}")
+        schedule = self.schedule
+        held_out = HeldOut(self.held_out_parts, schedule.augmentation, schedule.batch_size, schedule.seed, self.device)
+        self.objective.eval()
+        with torch.autocast(self.device.type, torch.bfloat16):
+            judgement = self.objective.judge(held_out)
+        self.objective.train()
+        for player, loss in enumerate(losses):
+            self.record(f"train.loss.{player}" if len(losses) > 1 else "train.loss", loss, self.current_epoch)
+        return judgement
 
-    def _scores(self, head: torch.nn.Module, tile_set: TileSet, held_out: NDArray[np.intp]) -> TileScores:
-        logits = []
-        for first in range(0, len(held_out), 256):
-            tiles = torch.from_numpy(tile_set.tiles[held_out[first : first + 256]]).to(self.device)
-            with torch.autocast(self.device.type, torch.bfloat16):
-                logits.append(head(self.encoder(scaled(tiles).contiguous(memory_format=torch.channels_last))))
-        probabilities = torch.cat(logits).float().softmax(1).cpu().numpy()
-        return TileScores(tile_set.task.name, tile_set.labels[held_out], probabilities, tile_set.groups[held_out])
+    def _out_of_patience(self, epoch: int) -> bool:
+        """Epochs are counted from the best, or from the peak of the rate: most is learned when it falls."""
+        if self.best is None or self.schedule.patience is None:
+            return False
+        return epoch - max(self.best.epoch, RISING * self.schedule.epochs) >= self.schedule.patience
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        optimizer = torch.optim.AdamW(self.parameters(), self.learning_rate, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, self.steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["best"] = self.best
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.best = checkpoint["best"]
+
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
+        peak, steps = self.schedule.learning_rate, self.steps * self.schedule.epochs
+        low, high = self.objective.momentum
+        optimizers = [AdamW(player.parameters(), peak, weight_decay=1e-4) for player in self.objective.players()]
+        rates = [OneCycleLR(o, peak, steps, pct_start=RISING, base_momentum=low, max_momentum=high) for o in optimizers]
+        return [*optimizers], [*rates]
+
+    def _optimizers(self) -> list[LightningOptimizer]:
+        found = self.optimizers()
+        return found if isinstance(found, list) else [found]
+
+    def _rates(self) -> list[LRScheduler]:
+        found = self.lr_schedulers()
+        assert found is not None
+        return found if isinstance(found, list) else [found]
 
 
-def _auc(found: TileScores) -> float:
-    scores = found.scores[:, 1] if found.scores.shape[1] == 2 else found.scores
-    return float(roc_auc_score(found.labels, scores, multi_class="ovr"))
-
-
-def _quiet_trainer(epochs: int) -> lightning.Trainer:
+def _trainer(epochs: int, checkpoint: Path | None) -> lightning.Trainer:
+    """Of a training in bfloat16 that leaves a checkpoint after each epoch, where there is a place for it."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
+    callbacks: list[Callback] = [TQDMProgressBar(refresh_rate=10)]
+    if checkpoint:
+        callbacks.append(ModelCheckpoint(checkpoint.parent, checkpoint.stem, enable_version_counter=False))
     return lightning.Trainer(
         max_epochs=epochs,
         accelerator="auto",
+        devices=1,
         precision="bf16-mixed",
         logger=False,
-        enable_checkpointing=False,
+        callbacks=callbacks,
+        enable_checkpointing=checkpoint is not None,
         enable_model_summary=False,
-        enable_progress_bar=True,
+        reload_dataloaders_every_n_epochs=1,
     )

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from nic.encoder.network import TileEncoder
+from nic.encoder.multitask import FixedWeights, Multitask
+from nic.encoder.objective import Judgement
 from nic.encoder.training import FittedEncoder
 from nic.encoder.tuned_fit import fit_tuned, short_trial
 from nic.encoder.tuning import Setting, Trial, Tuning
@@ -22,7 +23,8 @@ def fitted(signal: float) -> FittedEncoder:
     labels = np.arange(400) % 2
     score = (rng.normal(size=400) + signal * labels).astype(np.float32)
     scores = TileScores("a", labels, np.stack([-score, score], 1), rng.integers(40, size=400).astype(str))
-    return FittedEncoder(TileEncoder(), {"a": 0.5}, 400, (scores,))
+    objective = Multitask([2], FixedWeights({"a": 1.0}))
+    return FittedEncoder(objective, Judgement(0.5, {"auc.a": 0.5}, (scores,)), 400, 0)
 
 
 class Recorder:

@@ -11,10 +11,10 @@ import pytest
 import torch
 from mlflow.tracking import MlflowClient
 
-from entrypoints.registration import held_out_tiles, log_augmentation, register_trained
+from entrypoints.registration import Trained, held_out_tiles, log_augmentation, register_trained
 from nic.encoder.certificate import Comparison
 from nic.encoder.network import TileEncoder
-from nic.encoder.training import VALIDATION, FittedEncoder
+from nic.encoder.training import VALIDATION
 from nic.tasks.tile_auc import TileScores
 from nic.tasks.tile_task import TileSet, TileTask, split
 from nic.tracking.runs import stage_run
@@ -54,14 +54,11 @@ def test_a_version_shows_its_card_and_its_run_what_was_measured(store: None, tmp
     torch.manual_seed(0)
     sets = [tile_set("a"), tile_set("b")]
     scores = [TileScores(t.task.name, t.labels, np.random.default_rng(0).random((60, 2)), t.groups) for t in sets]
-    fitted = FittedEncoder(TileEncoder().eval(), {"a": 0.5, "b": 0.5}, 120, tuple(scores))
     comparison = Comparison("a 2.00", "a 1.00", 0.01, -0.02, 0.03, "trial", taken=False)
+    trained = Trained(TileEncoder().eval(), "multitask", "a 1.00", {"a": 0.5, "b": 0.5}, scores, comparison)
     with stage_run("train_encoder", Config(), {"tasks": "t"}) as stage:
         log_augmentation(sets, "heavy", stage, 0)
-        graph = tmp_path / "encoder.onnx"
-        version = register_trained(
-            fitted, "multitask", sets, "a 1.00", comparison, graph, stage, {"tasks": "t"}, seed=0
-        )
+        version = register_trained(trained, sets, tmp_path / "encoder.onnx", stage, {"tasks": "t"}, seed=0)
     card = MlflowClient().get_model_version(version.name, version.version).description
     assert "Tuning did not help" in card
     assert version.tags["nic.encoder_sha256"] in card
