@@ -14,7 +14,8 @@ from nic.evaluation.metrics import Estimate
 from nic.patients.cohort import Labelled, Patient
 from nic.patients.predictor import PatientPrediction
 from nic.patients.targets import Classes, Survival, Targets, Values
-from nic.slides.slide import Slide
+from nic.slides.slide import Slide, SlideSource
+from nic.slides.tiling import TileGrid
 
 Floats = NDArray[np.float64]
 
@@ -47,10 +48,22 @@ def figure_of(
 
 
 def map_of(patient: Patient, answer: PatientPrediction, codes: Path) -> Figure:
-    """The patient's first compressed slide beside the map whose mean is the prediction."""
+    """The patient's first compressed slide beside the map whose mean is the prediction; on white without the slide."""
     source = next(s for s in patient.slides if (codes / f"{s.slide_id}.h5").is_file())
     grid = CompressedSlide.load(codes / f"{source.slide_id}.h5").grid
-    with Slide.open(source) as slide:
-        thumbnail, size_l0px = slide.thumbnail(1200), slide.size_l0px
+    thumbnail, size_l0px = _overview(source) if source.path.exists() else _white(grid)
     title = f"{patient.patient_id}: {answer.prediction:.2f}"
     return figures.score_map(thumbnail, answer.score_maps[0], grid, size_l0px, title)
+
+
+def _overview(source: SlideSource) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    with Slide.open(source) as slide:
+        return slide.thumbnail(1200), slide.size_l0px
+
+
+def _white(grid: TileGrid) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Paper as large as the grid: imported codes may come without their slide."""
+    (x, y), side = grid.origin_l0px, grid.side_l0px
+    size_l0px = (round(x + grid.cols * side), round(y + grid.rows * side))
+    scale = 1200 / max(size_l0px)
+    return np.full((round(size_l0px[1] * scale), round(size_l0px[0] * scale), 3), 255, np.uint8), size_l0px

@@ -6,8 +6,7 @@ from typing import Any
 
 from entrypoints.cli import launch
 from entrypoints.predictions import figure_of, table_of
-from nic.encoder.onnx import OnnxEncoder
-from nic.errors import ForeignCodes
+from nic.encoder.spec import IMPORTED
 from nic.evaluation.metrics import METRICS, estimate
 from nic.patients.cohort import read_cohort
 from nic.patients.crops import gather_cells
@@ -16,7 +15,7 @@ from nic.patients.training import fit_folds
 from nic.study import read_study
 from nic.tracking.digests import folder_digest
 from nic.tracking.promotion import record_figures
-from nic.tracking.registry import encoder_file, find_version, register_patient_model
+from nic.tracking.registry import encoder_of_codes, find_version, register_patient_model
 from nic.tracking.runs import lineage, stage_run
 
 
@@ -29,7 +28,8 @@ class Config:
     codes: Path
     """Folder of compressed slides, as `compress` left it."""
     encoder: str = "models:/nic-encoder@champion"
-    """Registered encoder that made the codes; it is served together with the model."""
+    """Registered encoder that made the codes; it is served together with the model. `imported` for the codes of another
+    tool: the model then takes files of codes in place of slides."""
     folds: int = 5
     """Networks of the ensemble; each is trained without one fold of the patients."""
     epochs: int = 60
@@ -44,7 +44,8 @@ def inputs(config: Config) -> dict[str, str]:
     study = read_study(config.study)
     cohort = read_cohort(study.cohorts[study.endpoint(config.endpoint).cohort])
     codes = folder_digest(config.codes, "*.h5")
-    return {"cohort": cohort.digest, "codes": codes, "encoder": find_version(config.encoder).uri}
+    encoder = IMPORTED if config.encoder == IMPORTED else find_version(config.encoder).uri
+    return {"cohort": cohort.digest, "codes": codes, "encoder": encoder}
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -56,9 +57,7 @@ def run(config: Config) -> dict[str, Any]:
         labelled = cohort.labelled(entry.endpoint, "train")
         gathered = gather_cells(labelled.patients, config.codes)
         labelled = labelled.take(gathered.found)
-        encoder, encoder_graph = find_version(config.encoder), encoder_file(config.encoder)
-        if OnnxEncoder(encoder_graph).spec.sha256 != gathered.encoder.sha256:
-            raise ForeignCodes(f"{config.codes.name}: not made by {encoder.uri}; compress the cohort with that encoder")
+        encoder_version, encoder_graph = encoder_of_codes(config.encoder, gathered.encoder)
         ensemble = fit_folds(
             gathered.cells,
             labelled.targets,
@@ -75,7 +74,7 @@ def run(config: Config) -> dict[str, Any]:
             labelled.targets,
             cohort_digest=cohort.digest,
             encoder=gathered.encoder,
-            encoder_version=f"{encoder.name}/{encoder.version}",
+            encoder_version=encoder_version,
             path=graph,
         )
         scores, fold = ensemble.out_of_fold, ensemble.fold
@@ -83,7 +82,7 @@ def run(config: Config) -> dict[str, Any]:
         tags = lineage(
             "train_patients",
             cohort=cohort.digest,
-            encoder_version=f"{encoder.name}/{encoder.version}",
+            encoder_version=encoder_version,
             encoder_sha256=gathered.encoder.sha256,
         )
         version = register_patient_model(entry.model_name, encoder_graph, graph, tags)

@@ -13,7 +13,8 @@
     ├── EncoderError          an encoder cannot be built, read or trusted (ValueError)
     │   └── ParityFailed          the ONNX graph does not compute what was trained
     ├── CodesError            a compressed slide cannot be used (ValueError)
-    │   └── ForeignCodes          made by another encoder than the one wanted
+    │   ├── ForeignCodes          made by another encoder than the one wanted
+    │   └── InterchangeError      another tool's features cannot be taken in, or ours not be handed over
     ├── CohortError           the table of patients is wrong (ValueError)
     │   ├── EmptyCohort           no rows, or none in the part asked for
     │   ├── UnknownColumn         a named column is not in the table (also KeyError)
@@ -103,6 +104,12 @@ class CodesError(NicError, ValueError):
 
 class ForeignCodes(CodesError):
     """The codes were made by another encoder than the one wanted."""
+
+
+class InterchangeError(CodesError):
+    """Another tool's features cannot be taken in, or ours not be handed over."""
+
+    release = "mend or give what the evidence asks for, and import again"
 
 
 class CohortError(NicError, ValueError):

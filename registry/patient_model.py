@@ -1,6 +1,7 @@
 """The registered patient model: rows with `slide` (and `patient`, `mpp`) to one answer a patient.
 
-Two ONNX graphs and numpy: neither torch nor a pickle is needed to serve it.
+`slide` is a slide, or a file of its codes (.h5). Two ONNX graphs and numpy: neither torch nor a pickle is needed to
+serve it. A model of another tool's codes has no encoder, and takes files of codes alone.
 """
 
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import yaml
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.encoder.onnx import OnnxEncoder
-from nic.errors import NicError
+from nic.errors import ForeignCodes, NicError
 from nic.patients.predictor import PatientModel
 from nic.slides.slide import SlideSource
 
@@ -24,7 +25,7 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
 
     def load_context(self, context: Any) -> None:
         graphs = {name: Path(path) for name, path in context.artifacts.items()}
-        self.encoder = OnnxEncoder(graphs["encoder"])
+        self.encoder = OnnxEncoder(graphs["encoder"]) if "encoder" in graphs else None
         self.patient_model = PatientModel(graphs["patient"])
         self.version = _registered_version(graphs["patient"].parents[1])
 
@@ -37,7 +38,7 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
         refusals: list[str] = []
         for source in sources:
             try:
-                slides.append(compress_slide(source, self.encoder))
+                slides.append(self._compressed(source))
             except NicError as error:
                 refusals.append(f"{type(error).__name__}: {error}")
         prediction = self.patient_model.predict(slides) if slides else None
@@ -54,6 +55,18 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
             "model_version": self.version,
             "encoder_version": spec.encoder_version,
         }
+
+    def _compressed(self, source: SlideSource) -> CompressedSlide:
+        if source.path.suffix == ".h5":
+            slide = CompressedSlide.load(source.path)
+            self.patient_model.check_encoder(slide)
+            return slide
+        if self.encoder is None:
+            raise ForeignCodes(
+                f"{source.slide_id}: a slide, and the encoder, {self.patient_model.spec.encoder_version}, is not here; "
+                "extract its features with that one, import_features, and give the .h5"
+            )
+        return compress_slide(source, self.encoder)
 
 
 def _by_patient(rows: pd.DataFrame) -> Iterator[tuple[str, list[SlideSource]]]:

@@ -56,6 +56,11 @@ class CompressedSlide:
         dense[:, self.row, self.col] = self.codes.T
         return dense
 
+    def corners_l0px(self) -> NDArray[np.int64]:
+        """(x, y) of each tile's top-left, [N, 2]."""
+        corners = [self.grid.cell_origin_l0px(int(r), int(c)) for r, c in zip(self.row, self.col, strict=True)]
+        return np.array(corners, np.int64).reshape(-1, 2)
+
     def save(self, path: Path) -> None:
         """Write the file under a temporary name and rename it: a half-written file never has the final name.
 
@@ -75,11 +80,10 @@ class CompressedSlide:
     def _write(self, file: h5py.File) -> None:
         """TRIDENT's names for what TRIDENT's readers need, ours for the rest; never an absolute path."""
         grid = self.grid
-        origins = [grid.cell_origin_l0px(int(r), int(c)) for r, c in zip(self.row, self.col, strict=True)]
         file["features"] = self.codes
         if self.variants is not None:
             file["features_d4"] = self.variants
-        coords = file.create_dataset("coords", data=np.array(origins, np.int64).reshape(-1, 2))
+        coords = file.create_dataset("coords", data=self.corners_l0px())
         coords.attrs.update(
             patch_size=grid.tile_px,
             patch_size_level0=round(grid.side_l0px),

@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from nic.errors import EncoderError
 
+IMPORTED = "imported"
+"""Objective of an encoder that nic has no graph of: its codes came from another tool."""
+
 
 @dataclass(frozen=True)
 class EncoderSpec:
@@ -17,7 +20,8 @@ class EncoderSpec:
     code_size: D. tile_px: side of a tile as the graph takes it. tile_mpp: um/px of such a tile. read_mpp: um/px that
     slides are read at before averaging by area to tile_mpp: a scanner's own coarser level is not the finer one
     averaged, and codes would differ by the pyramid. objective: what the encoder was trained for. tasks: tile tasks
-    it saw. sha256: of the ONNX file; empty until the file exists.
+    it saw. sha256: of the ONNX file; empty until the file exists. The codes of another tool have objective IMPORTED,
+    tasks (encoder, tool), and the digest of what is known of that encoder.
     """
 
     code_size: int

@@ -42,11 +42,7 @@ class PatientModel:
     def predict(self, slides: Sequence[CompressedSlide]) -> PatientPrediction:
         """The answer from all slides of one patient. Raises ForeignCodes, or NoTissue when no cell has a code."""
         for slide in slides:
-            if slide.encoder.sha256 != self.spec.encoder_sha256:
-                raise ForeignCodes(
-                    f"{slide.slide_id}: codes of encoder {slide.encoder.sha256[:12]}, the model takes those of "
-                    f"{self.spec.encoder_version} ({self.spec.encoder_sha256[:12]}); compress the slide with that one"
-                )
+            self.check_encoder(slide)
         tiles = sum(len(slide.codes) for slide in slides)
         if not tiles:
             raise NoTissue(f"{', '.join(slide.slide_id for slide in slides) or 'no slide given'}: no cell has a code")
@@ -58,6 +54,14 @@ class PatientModel:
             mean, deviation = probability, float((1 / (1 + np.exp(-scores))).std())
         shown = tuple(np.where(s.valid, m.mean(0), np.nan) for s, m in zip(slides, maps, strict=True))
         return PatientPrediction(mean, deviation, shown, tiles)
+
+    def check_encoder(self, slide: CompressedSlide) -> None:
+        """Raises ForeignCodes when another encoder made the slide's codes than those the model was trained on."""
+        if slide.encoder.sha256 != self.spec.encoder_sha256:
+            raise ForeignCodes(
+                f"{slide.slide_id}: codes of encoder {slide.encoder.sha256[:12]}, the model takes those of "
+                f"{self.spec.encoder_version} ({self.spec.encoder_sha256[:12]}); compress the slide with that one"
+            )
 
     def _score_maps(self, slide: CompressedSlide) -> NDArray[np.float32]:
         valid = slide.valid[None, None].astype(np.float32)

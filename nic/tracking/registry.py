@@ -13,7 +13,9 @@ from mlflow.models.signature import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, DataType, Schema
 
-from nic.errors import UnknownModel
+from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.spec import IMPORTED, EncoderSpec
+from nic.errors import ForeignCodes, UnknownModel
 from nic.tracking.digests import PROJECT
 
 ENCODER_NAME = "nic-encoder"
@@ -61,11 +63,17 @@ def register_encoder(graph: Path, lineage: Mapping[str, str]) -> RegisteredVersi
     return _register(ENCODER_NAME, "encoder_model.py", {"encoder": graph}, signature, lineage)
 
 
-def register_patient_model(name: str, encoder: Path, patient: Path, lineage: Mapping[str, str]) -> RegisteredVersion:
-    """Log both graphs, encoder and patient, with the file that serves them and register them as one model."""
+def register_patient_model(
+    name: str, encoder: Path | None, patient: Path, lineage: Mapping[str, str]
+) -> RegisteredVersion:
+    """Log both graphs, encoder and patient, with the file that serves them and register them as one model.
+
+    encoder: None when the codes are of another tool; the model then takes files of codes alone.
+    """
     columns = [ColSpec(DataType.string, "slide"), ColSpec(DataType.string, "patient", required=False)]
     signature = ModelSignature(inputs=Schema([*columns, ColSpec(DataType.double, "mpp", required=False)]))
-    return _register(name, "patient_model.py", {"encoder": encoder, "patient": patient}, signature, lineage)
+    graphs = {"patient": patient} | ({"encoder": encoder} if encoder else {})
+    return _register(name, "patient_model.py", graphs, signature, lineage)
 
 
 def _register(
@@ -154,6 +162,22 @@ def graph_file(uri: str, graph: str) -> Path:
 def encoder_file(source: str) -> Path:
     """An encoder's graph: a `models:/` URI of the registry, or a path to an .onnx file."""
     return graph_file(source, "encoder") if source.startswith("models:/") else Path(source)
+
+
+def encoder_of_codes(source: str, spec: EncoderSpec) -> tuple[str, Path | None]:
+    """Whose codes these are, as name/version, and that encoder's graph; None when another tool made them.
+
+    source: a `models:/` URI, or IMPORTED. spec: as it stands in the codes. Raises ForeignCodes when it is not that one.
+    """
+    if (source == IMPORTED) != (spec.objective == IMPORTED):
+        made_by = "/".join(spec.tasks) if spec.objective == IMPORTED else f"an encoder of nic, {spec.sha256[:12]}"
+        raise ForeignCodes(f"codes of {made_by}, not of {source}; those of other tools, alone, want encoder={IMPORTED}")
+    if source == IMPORTED:
+        return "/".join(spec.tasks), None
+    version, graph = find_version(source), encoder_file(source)
+    if OnnxEncoder(graph).spec.sha256 != spec.sha256:
+        raise ForeignCodes(f"codes of encoder {spec.sha256[:12]}, not of {version.uri}; compress with that encoder")
+    return f"{version.name}/{version.version}", graph
 
 
 def load_served(uri: str) -> Callable[[pd.DataFrame], pd.DataFrame]:

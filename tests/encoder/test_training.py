@@ -1,5 +1,6 @@
 """Training learns, is the same for the same seed, and stops when nothing is gained any more."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +34,10 @@ def fit(seed: int, epochs: int = 3, **changed: object) -> FittedEncoder:
         sets,
         {"two": 1, "three": 1},
         epochs=epochs,
-        learning_rate=1e-3,
         augmentation="light",
         seed=seed,
         log=lambda name, value, step: None,
-        **{"batch_size": 32} | changed,
+        **{"batch_size": 32, "learning_rate": 1e-3} | changed,
     )
 
 
@@ -75,3 +75,51 @@ def test_a_trial_can_end_its_training() -> None:
 def test_a_batch_holds_every_task_or_is_refused() -> None:
     with pytest.raises(EncoderError, match="batch_size 1: wanted at least a tile of each of the 2 tasks"):
         fit(0, batch_size=1)
+
+
+def test_training_ends_when_patience_does_and_the_best_epoch_is_kept() -> None:
+    """Nothing can be learned from labels by chance, so that the best epoch is an early one."""
+    tiles = tile_set("two", 2, 0)
+    chance = replace(tiles, labels=np.random.default_rng(0).permutation(tiles.labels))
+    seen: dict[int, float] = {}
+    fitted = fit_multitask(
+        [chance],
+        {"two": 1},
+        epochs=10,
+        batch_size=32,
+        learning_rate=1e-4,
+        augmentation="none",
+        seed=0,
+        patience=1,
+        log=lambda name, value, step: None,
+        on_epoch=lambda epoch, score: seen.update({epoch: score}),
+    )
+    last, best = max(seen), max(seen, key=lambda epoch: seen[epoch])
+    assert 3 < last < 9  # patience is not tried while the rate rises, in the first three epochs
+    assert last == max(best, 3) + 1
+    assert fitted.epoch == best
+    assert fitted.score == seen[best]
+    (held_out,) = fitted.scores
+    assert resampled_auc(held_out, 0).value == pytest.approx(seen[best])
+
+
+def test_learned_weights_are_there_to_be_read() -> None:
+    sets = [tile_set("two", 2, 0), replace(tile_set("three", 3, 1), labels=np.arange(180) % 3)]
+    fitted = fit_multitask(
+        sets,
+        None,
+        epochs=2,
+        batch_size=32,
+        learning_rate=1e-2,
+        augmentation="none",
+        seed=0,
+        log=lambda name, value, step: None,
+    )
+    weights = fitted.objective.weighting.weights
+    assert sum(weights.values()) == pytest.approx(2)
+    assert weights["two"] > weights["three"]  # whose labels are by chance
+
+
+def test_a_training_that_diverges_says_so() -> None:
+    with pytest.raises(EncoderError, match="multitask: training diverged in epoch 0; lower learning_rate, now 1e"):
+        fit(0, learning_rate=1e30)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -98,6 +99,18 @@ def test_a_bad_slide_is_an_answer_with_its_reason(folder: Path, version: Registe
     json.dumps(answers.to_dict("records"), allow_nan=False)  # NaN is no JSON; strict readers would refuse the answer
     assert answers.loc["a", "prediction"] == answers.loc["P", "prediction"]
     assert not answers["reason"].str.contains(str(folder)).any()
+
+
+def test_a_file_of_codes_is_answered_as_its_slide(folder: Path, version: RegisteredVersion) -> None:
+    encoder = OnnxEncoder(folder / "encoder.onnx")
+    codes = compress_slide(SlideSource("a", folder / "a.tif"), encoder)
+    codes.save(folder / "codes.h5")
+    replace(codes, encoder=codes.encoder.with_sha256("0" * 64)).save(folder / "foreign.h5")
+    rows = pd.DataFrame({"slide": [str(folder / name) for name in ("a.tif", "codes.h5", "foreign.h5")]})
+    answers = load_served(version.uri)(rows)
+    assert list(answers["status"]) == ["ok", "ok", "refused"]
+    assert answers["prediction"][0] == pytest.approx(answers["prediction"][1])
+    assert "ForeignCodes" in answers["reason"][2]
 
 
 def test_a_resolution_given_with_the_row_is_obeyed(folder: Path, version: RegisteredVersion) -> None:

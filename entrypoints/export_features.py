@@ -1,0 +1,38 @@
+"""Compressed slides as the files of other tools, so that their models train on our codes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from entrypoints.cli import launch
+from nic.compression.interchange.layouts import export_folder
+from nic.tracking.digests import folder_digest
+from nic.tracking.runs import stage_run
+
+
+@dataclass(frozen=True)
+class Config:
+    layout: Literal["trident", "clam", "stamp", "slideflow", "nic-npy"]
+    """Whose files are wanted; nic-npy is the original NIC."""
+    codes: Path = Path("work/codes")
+    """Folder of compressed slides, as `compress` left it."""
+    out: Path = Path("work/exported")
+    """Folder that receives the layout's files."""
+
+
+def inputs(config: Config) -> dict[str, str]:
+    return {"codes": folder_digest(config.codes, "*.h5")}
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Write every compressed slide as another tool does; coordinates stay as they are, level-0 px or um."""
+    with stage_run("export_features", config, inputs(config)) as stage:
+        slides = export_folder(config.codes, config.layout, config.out)
+        print(f"{config.out}: {len(slides)} slides laid out as {config.layout}")
+        stage.log("slides", len(slides))
+        stage.result.update(outputs=[str(config.out)])
+    return stage.result
+
+
+if __name__ == "__main__":
+    launch(run, Config)

@@ -1,0 +1,125 @@
+"""Linear probes of one or several encoders on tile tasks: a table of AUCs, before slides are touched."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from entrypoints.cli import launch
+from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.probe import Probe, codes_of, enlarged_tiles, enlargement, probe
+from nic.encoder.probe_figure import probe_figure
+from nic.errors import StudyError, TaskError
+from nic.study import read_study
+from nic.tasks.reading import read_task
+from nic.tasks.tile_task import TileTask
+from nic.tracking.digests import digest, file_sha256
+from nic.tracking.promotion import record_figures
+from nic.tracking.registry import encoder_file, find_version
+from nic.tracking.runs import stage_run
+
+
+@dataclass(frozen=True)
+class Config:
+    encoders: str = "models:/nic-encoder@champion"
+    """Registered encoders or .onnx files that nic wrote, with commas between."""
+    study: Path = Path("studies/phantom.yaml")
+    """Study file; its tile tasks are what is probed."""
+    tasks: str = ""
+    """Names of some of its tile tasks, with commas between; empty: all."""
+    upsample: bool = False
+    """Probe images that are coarser than an encoder's tiles too, their pixels repeated; said in the table."""
+    work: Path = Path("work")
+    """Folder for decoded tiles and their codes, kept for the next probe."""
+    seed: int = 0
+    """Seed of split and bootstrap; that of the training, so that its held-out tiles are probed."""
+
+
+def names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def chosen_tasks(config: Config) -> list[TileTask]:
+    """Raises StudyError for a task that the study does not have."""
+    entries = {entry.name: entry for entry in read_study(config.study).tile_tasks}
+    if unknown := [name for name in names(config.tasks) if name not in entries]:
+        raise StudyError(f"{config.study.name}: no tile task {unknown[0]!r}; it has {', '.join(entries)}")
+    return [read_task(entries[name]) for name in names(config.tasks) or entries]
+
+
+def inputs(config: Config) -> dict[str, str]:
+    tasks = digest({task.name: task.digest for task in chosen_tasks(config)})
+    graphs = digest({uri: file_sha256(encoder_file(uri)) for uri in names(config.encoders)})
+    return {"tasks": tasks, "encoders": graphs}
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Probe encoders on the study's tile tasks: AUC on held-out tiles, with intervals, encoder by encoder."""
+    with stage_run("probe_encoder", config, inputs(config)) as stage:
+        tasks = chosen_tasks(config)
+        probes = [found for uri in names(config.encoders) for found in probed(uri, tasks, config)]
+        stage.log_table(frame(probes), "probes.csv")
+        stage.log_figure(probe_figure(probes), "probes.png")
+        show(probes)
+        stage.result.update(probes=[asdict(p) | {"auc": str(p.auc)} for p in probes])
+    return stage.result
+
+
+def probed(uri: str, tasks: Sequence[TileTask], config: Config) -> Iterator[Probe]:
+    """The probes of one encoder, each also a figure of its version where it is a registered one."""
+    encoder = OnnxEncoder(encoder_file(uri), None)
+    version = find_version(uri) if uri.startswith("models:/") else None
+    place = f"{version.name}/{version.version}" if version else Path(uri).name
+    for task in tasks:
+        factor = enlargement(task, encoder.spec)
+        if factor > 1 and not config.upsample:
+            raise TaskError(
+                f"{task.name}: images at {task.mpp:g} um/px, {uri} takes {encoder.spec.tile_mpp:g}; leave the task out "
+                f"(tasks=), or repeat each pixel {factor} x {factor} times (upsample=true)"
+            )
+        tile_set = enlarged_tiles(task, encoder.spec, factor, config.work / "tiles")
+        codes = codes_of(encoder, tile_set, config.work / "codes_of_tiles")
+        found = probe(f"{place} {encoder.spec.objective}", tile_set, codes, factor, config.seed)
+        if version:
+            record_figures(version, {f"probe.{task.name}": found.auc}, data=task.digest)
+        yield found
+
+
+def frame(probes: Sequence[Probe]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "encoder": p.encoder,
+            "task": p.task,
+            "auc": p.auc.value,
+            "low": p.auc.low,
+            "high": p.auc.high,
+            "tiles": p.auc.n,
+            "groups": p.auc.groups,
+            "strength": p.strength,
+            "enlarged": p.factor,
+        }
+        for p in probes
+    )
+
+
+def show(probes: Sequence[Probe]) -> None:
+    """Encoders down, tasks across; a group is a slide or patient, where they are known."""
+    tasks = {p.task: f"{p.task}\n{p.auc.n} tiles, {p.auc.groups} groups" for p in probes}
+    table = Table(
+        "encoder", *tasks.values(), title="AUC of a linear probe on held-out tiles [95% over slides or patients]"
+    )
+    for encoder in dict.fromkeys(p.encoder for p in probes):
+        table.add_row(encoder, *(cell(p) for p in probes if p.encoder == encoder))
+    Console(width=max(100, 40 + 24 * len(tasks))).print(table)
+
+
+def cell(probe: Probe) -> str:
+    return f"{probe.auc}{f', enlarged {probe.factor}x' if probe.factor > 1 else ''}"
+
+
+if __name__ == "__main__":
+    launch(run, Config)

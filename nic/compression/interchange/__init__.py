@@ -1,0 +1,1 @@
+"""Codes to and from the files of other tools: one layout a module, `layouts` names them all."""

@@ -1,0 +1,101 @@
+"""What the HDF5 layouts share: codes, coordinates and attributes, and errors that say which of them is missing."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from nic.errors import InterchangeError
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file. Raises InterchangeError when it is missing, cut short or none."""
+    try:
+        with h5py.File(path) as file:
+            yield file
+    except OSError as error:
+        reason = str(error).replace(f"{path.parent}/", "")
+        raise InterchangeError(f"{path.name}: cannot be read, perhaps truncated: {reason}; copy it again") from error
+
+
+@contextmanager
+def drafted(path: Path) -> Iterator[Path]:
+    """A temporary name that becomes `path` when all is written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[h5py.File]:
+    """An HDF5 file that gets its name when it is whole."""
+    with drafted(path) as draft, h5py.File(draft, "w") as file:
+        yield file
+
+
+def codes_in(file: h5py.File, name: str, path: Path) -> NDArray[Any]:
+    """The dataset of codes as [N, D], also from [1, N, D]. Raises InterchangeError."""
+    codes = as_bag(dataset(file, name, path), path, f"dataset {name!r}")
+    if codes.dtype.kind != "f":
+        raise InterchangeError(f"{path.name}: dataset {name!r} holds {codes.dtype}, wanted floats")
+    return codes
+
+
+def as_bag(array: NDArray[Any], path: Path, what: str) -> NDArray[Any]:
+    """[N, D] or [1, N, D] as [N, D]. Raises InterchangeError."""
+    bag = array[0] if array.ndim == 3 and len(array) == 1 else array
+    if bag.ndim != 2:
+        raise InterchangeError(
+            f"{path.name}: {what} is {list(array.shape)}, wanted [tiles, D]; features of whole slides have no grid"
+        )
+    return bag
+
+
+def coords_in(file: h5py.File, path: Path) -> NDArray[np.float64]:
+    """The dataset `coords` as float64 [N, 2], (x, y). Raises InterchangeError."""
+    coords = dataset(file, "coords", path)
+    coords = coords[0] if coords.ndim == 3 and len(coords) == 1 else coords
+    if coords.ndim != 2 or coords.shape[1] != 2:
+        raise InterchangeError(f"{path.name}: dataset 'coords' is {list(coords.shape)}, wanted [tiles, 2]")
+    if not np.isfinite(coords).all():
+        raise InterchangeError(f"{path.name}: dataset 'coords' is not finite; extract the features again")
+    return coords.astype(np.float64)
+
+
+def whole_pixels(coords: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
+    """The coordinates, being whole numbers. Raises InterchangeError."""
+    if (broken := (coords != np.rint(coords)).any(axis=1)).any():
+        x, y = coords[broken.argmax()]
+        raise InterchangeError(
+            f"{path.name}: tile {broken.argmax()} lies at ({x:.6g}, {y:.6g}), wanted whole level-0 pixels; "
+            "if these are um, the file is laid out as STAMP's"
+        )
+    return coords
+
+
+def dataset(file: h5py.File, name: str, path: Path) -> NDArray[Any]:
+    if name not in file:
+        raise InterchangeError(f"{path.name}: no dataset {name!r}; it holds {', '.join(file) or 'nothing'}")
+    return np.asarray(file[name][()])
+
+
+def number(holder: h5py.File | h5py.Dataset, name: str, path: Path) -> float:
+    """An attribute that is a number > 0; of several, equal ones, the first. Raises InterchangeError."""
+    if name not in holder.attrs:
+        raise InterchangeError(
+            f"{path.name}: no attribute {name!r} on {holder.name!r}; it has {', '.join(holder.attrs) or 'none'}"
+        )
+    found = np.ravel(holder.attrs[name])
+    if found.dtype.kind not in "iuf" or not (found > 0).all() or np.ptp(found) > 1e-2 * found.max():
+        raise InterchangeError(f"{path.name}: attribute {name!r} is {holder.attrs[name]}, wanted one number > 0")
+    return float(found[0])

@@ -1,0 +1,99 @@
+"""The layouts by name, and whole folders of features in and out."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from nic.compression.codes_folder import CodesFolder, Quarantined
+from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.interchange import clam, nic_npy, slideflow, stamp, trident
+from nic.compression.interchange.snapping import Snapping, snapped
+from nic.compression.interchange.tile_codes import Given, TileCodes
+from nic.errors import CodesError, InterchangeError, SlideError
+from nic.slides.slide import Slide, SlideSource
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a tool lays out its files. find: features by slide id below a folder; read and write: those of one slide."""
+
+    find: Callable[[Path], dict[str, Path]]
+    read: Callable[[Path, Given], TileCodes]
+    write: Callable[[CompressedSlide, Path], None]
+
+
+LAYOUTS = {
+    "trident": Layout(trident.find, trident.read, trident.write),
+    "clam": Layout(clam.find, clam.read, clam.write),
+    "stamp": Layout(stamp.find, stamp.read, stamp.write),
+    "slideflow": Layout(slideflow.find, slideflow.read, slideflow.write),
+    "nic-npy": Layout(nic_npy.find, nic_npy.read, nic_npy.write),
+}
+
+
+@dataclass
+class ImportReport:
+    """What came of a folder of features."""
+
+    done: list[Snapping] = field(default_factory=list)
+    quarantined: list[Quarantined] = field(default_factory=list)
+
+
+def import_folder(
+    features: Path,
+    layout: str,
+    out: Path,
+    given: Given,
+    sources: Mapping[str, SlideSource],
+    most_collisions: float = 0.0,
+) -> ImportReport:
+    """Every slide's features to out/<slide>.h5; what cannot be taken in goes into quarantine, out/quarantine.csv.
+
+    sources: slides by id, asked for um/px and size; given.mpp overrules them. most_collisions: as in `snapped`.
+    Raises InterchangeError when the folder holds no features of that layout.
+    """
+    chosen, folder, report = _layout(layout), CodesFolder(out), ImportReport()
+    found = chosen.find(features)
+    if not found:
+        raise InterchangeError(f"{features.name}: no features laid out as {layout}; see docs/interchange.md for each")
+    for slide_id, path in tqdm(found.items(), desc="import", unit="slide"):
+        try:
+            about = _asked(sources[slide_id], given) if slide_id in sources else given
+            slide, snapping = snapped(chosen.read(path, about), most_collisions)
+            slide.save(folder.file(slide_id))
+        except (SlideError, CodesError) as error:
+            refusal = Quarantined.because(slide_id, error)
+            folder.quarantine(refusal)
+            report.quarantined.append(refusal)
+        else:
+            folder.release(slide_id)
+            report.done.append(snapping)
+    folder.write_table()
+    return report
+
+
+def export_folder(codes: Path, layout: str, out: Path) -> list[str]:
+    """Every compressed slide of a folder to the files of a layout below `out`; the slides' ids.
+
+    Raises CodesError when the folder holds none, or one is damaged.
+    """
+    chosen, files = _layout(layout), sorted(codes.glob("*.h5"))
+    if not files:
+        raise CodesError(f"{codes.name}: no compressed slide; run `compress` first")
+    for file in tqdm(files, desc="export", unit="slide"):
+        chosen.write(CompressedSlide.load(file), out)
+    return [file.stem for file in files]
+
+
+def _layout(name: str) -> Layout:
+    if name not in LAYOUTS:
+        raise InterchangeError(f"{name!r} is no layout; known are {', '.join(LAYOUTS)}")
+    return LAYOUTS[name]
+
+
+def _asked(source: SlideSource, given: Given) -> Given:
+    """What is given, and what the slide itself says. Raises SlideError."""
+    with Slide.open(replace(source, mpp=given.mpp or source.mpp)) as slide:
+        return replace(given, mpp=slide.mpp, size_l0px=slide.size_l0px, fingerprint=slide.fingerprint)

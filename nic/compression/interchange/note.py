@@ -1,0 +1,87 @@
+"""What nic writes into the files it hands over, so that they come back as they were; other tools pass it over.
+
+The grid stands with the coordinates, the encoder with the codes: a tool that encodes our coordinates anew leaves the
+grid in the file, and not our encoder.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
+from nic.encoder.spec import EncoderSpec
+from nic.errors import EncoderError, ImplausibleResolution, InterchangeError
+from nic.slides.tiling import TileGrid
+
+GRID, ENCODER = "nic_grid", "nic_encoder"
+
+
+def grid_note(slide: CompressedSlide) -> dict[str, str]:
+    return {GRID: json.dumps(asdict(slide.grid))}
+
+
+def encoder_note(slide: CompressedSlide) -> dict[str, str]:
+    return {ENCODER: slide.encoder.to_json()}
+
+
+@dataclass(frozen=True)
+class Note:
+    """encoder: None where another tool's encoder was run on our coordinates."""
+
+    grid: TileGrid
+    encoder: EncoderSpec | None
+
+    @classmethod
+    def found(cls, fields: Mapping[str, Any], file: str) -> "Note | None":
+        """None in a file whose tiles another tool cut. Raises InterchangeError when the note is damaged."""
+        if GRID not in fields:
+            return None
+        try:
+            grid = json.loads(str(fields[GRID]))
+            px, mpps = int(grid["tile_px"]), (float(grid["tile_mpp"]), float(grid["slide_mpp"]))
+            x, y = map(int, grid["origin_l0px"])
+            encoder = EncoderSpec.from_json(str(fields[ENCODER])) if ENCODER in fields else None
+            return cls(TileGrid(px, *mpps, (x, y), int(grid["rows"]), int(grid["cols"])), encoder)
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError, EncoderError) as error:
+            raise InterchangeError(f"{file}: nic's note in it is damaged: {error}; export it again") from error
+
+    def tiles(
+        self,
+        slide_id: str,
+        codes: NDArray[Any],
+        corner_l0px: NDArray[np.float64],
+        tool: str,
+        given: Given,
+        encoder_name: str | None = None,
+    ) -> TileCodes:
+        """The codes on the noted grid. encoder_name: where it is not ours, and the file or folder tells.
+
+        Raises ImplausibleResolution when another um/px is given than the slide had, InterchangeError without a name.
+        """
+        grid, encoder = self.grid, self.encoder
+        if given.mpp is not None and abs(given.mpp / grid.slide_mpp - 1) > 0.01:
+            raise ImplausibleResolution(
+                f"{slide_id}: exported from a slide of {grid.slide_mpp:.6g} um/px, now {given.mpp:.6g}; "
+                "is it the same slide?"
+            )
+        if encoder is None:
+            name = given.encoder_name(slide_id, encoder_name)
+            encoder = imported_encoder(name, tool, codes.shape[1], grid.tile_px, grid.tile_mpp)
+        return TileCodes(
+            slide_id=slide_id,
+            codes=codes,
+            corner_l0px=corner_l0px,
+            tile_px=grid.tile_px,
+            tile_mpp=grid.tile_mpp,
+            slide_mpp=grid.slide_mpp,
+            encoder=encoder,
+            tool=tool,
+            size_l0px=given.size_l0px,
+            fingerprint=given.fingerprint,
+            grid=grid,
+        )

@@ -1,0 +1,86 @@
+"""TRIDENT: features_<encoder>/<slide>.h5 with `features`, and `coords` in level-0 px.
+
+A job's folder is <magnification>x_<px>px_<overlap>px_overlap, with patches/ (coordinates alone) beside the features.
+The um/px of the slide is not in the file; its magnification is, sorted into 80, 60, 40, 20, 10 and 5x.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.interchange.hdf5 import codes_in, coords_in, number, reading, whole_pixels, writing
+from nic.compression.interchange.note import Note, encoder_note, grid_note
+from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
+from nic.encoder.spec import IMPORTED
+from nic.errors import InterchangeError
+from nic.slides.resolution import UM_TIMES_MAGNIFICATION
+
+TOOL = "TRIDENT"
+FEATURES, PATCHES = "features_", "_patches.h5"
+
+
+def find(folder: Path) -> dict[str, Path]:
+    """Feature files by slide id."""
+    return {path.stem: path for path in sorted(folder.glob("*.h5"))}
+
+
+def read(path: Path, given: Given) -> TileCodes:
+    """Raises InterchangeError, MissingResolution, ImplausibleResolution."""
+    with reading(path) as file:
+        codes = codes_in(file, "features", path)
+        coords = whole_pixels(coords_in(file, path), path)
+        at, folder = file["coords"], path.parent.name
+        found_name = folder.removeprefix(FEATURES) if folder.startswith(FEATURES) else None
+        if note := Note.found({**at.attrs, **file.attrs}, path.name):
+            return note.tiles(path.stem, codes, coords, TOOL, given, found_name)
+        tile_px, side_l0px = number(at, "patch_size", path), number(at, "patch_size_level0", path)
+        nominal_mpp = UM_TIMES_MAGNIFICATION / number(at, "target_magnification", path)
+        if overlap := at.attrs.get("overlap", 0):
+            raise InterchangeError(
+                f"{path.name}: tiles overlap by {overlap} px, a grid holds tiles side by side; extract with overlap 0"
+            )
+        stated = [int(at.attrs[f"level0_{side}"]) for side in ("width", "height") if f"level0_{side}" in at.attrs]
+    name, slide_mpp = given.encoder_name(path.name, found_name), given.slide_mpp(path.name)
+    return TileCodes(
+        slide_id=path.stem,
+        codes=codes,
+        corner_l0px=coords,
+        tile_px=int(tile_px),
+        tile_mpp=slide_mpp * side_l0px / tile_px,
+        slide_mpp=slide_mpp,
+        encoder=imported_encoder(name, TOOL, codes.shape[1], int(tile_px), nominal_mpp),
+        tool=TOOL,
+        size_l0px=given.size_l0px or ((stated[0], stated[1]) if len(stated) == 2 else None),
+        fingerprint=given.fingerprint,
+    )
+
+
+def write(slide: CompressedSlide, folder: Path) -> None:
+    """A job's folder below `folder`: patches/<slide>_patches.h5 and features_nic/<slide>.h5."""
+    grid, coords = slide.grid, slide.corners_l0px()
+    attributes: dict[str, Any] = {
+        "patch_size": grid.tile_px,
+        "patch_size_level0": round(grid.side_l0px),
+        "level0_magnification": round(UM_TIMES_MAGNIFICATION / grid.slide_mpp),
+        "target_magnification": round(UM_TIMES_MAGNIFICATION / grid.tile_mpp),
+        "overlap": 0,
+        "name": slide.slide_id,
+        **grid_note(slide),  # TRIDENT copies what it finds here into the features that it makes of these patches
+    }
+    if slide.size_l0px:
+        attributes |= dict(zip(("level0_width", "level0_height"), slide.size_l0px, strict=True))
+    job = folder / f"{attributes['target_magnification']}x_{grid.tile_px}px_0px_overlap"
+    with writing(job / "patches" / f"{slide.slide_id}{PATCHES}") as file:
+        file.create_dataset("coords", data=coords).attrs.update(attributes)
+    with writing(job / f"{FEATURES}{encoder_label(slide)}" / f"{slide.slide_id}.h5") as file:
+        file["features"] = slide.codes.astype(np.float32)
+        file.create_dataset("coords", data=coords).attrs.update(attributes)
+        file.attrs.update(encoder_note(slide))
+
+
+def encoder_label(slide: CompressedSlide) -> str:
+    """A short name for folders: that of an imported encoder, else nic and the first digits of the encoder's digest."""
+    encoder = slide.encoder
+    return encoder.tasks[0] if encoder.objective == IMPORTED else f"nic-{encoder.sha256[:12]}"

@@ -1,0 +1,137 @@
+"""Files laid out by hand as TRIDENT writes them (save_h5 of `features` and `coords`), and what may be wrong."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from conftest import tissue_image, write_slide
+from foreign_files import Codes, block, random_codes, refused, same_places, taken_in
+from numpy.typing import NDArray
+
+from nic.compression.interchange.layouts import import_folder
+from nic.compression.interchange.tile_codes import Given
+from nic.slides.slide import SlideSource
+
+
+def trident(
+    folder: Path,
+    coords: NDArray[Any],
+    codes: Codes,
+    drop: str = "",
+    **attributes: Any,
+) -> Path:
+    """features_uni_v1/T-1.h5: 256 px at 20x of a 40x slide."""
+    stated = {
+        "patch_size": 256,
+        "patch_size_level0": 512,
+        "level0_magnification": 40,
+        "target_magnification": 20,
+        "overlap": 0,
+        "name": "T-1",
+        "savetodir": "/some/where",
+        "level0_width": 20000,
+        "level0_height": 16000,
+    }
+    features = folder / "features_uni_v1"
+    features.mkdir(exist_ok=True)
+    with h5py.File(features / "T-1.h5", "w") as file:
+        made = file.create_dataset(
+            "features", data=codes, maxshape=(None, *codes.shape[1:]), chunks=(1, *codes.shape[1:])
+        )
+        made.attrs.update(name="T-1", savetodir="/some/where")
+        at = file.create_dataset(
+            "coords", data=coords, maxshape=(None, *coords.shape[1:]), chunks=(1, *coords.shape[1:])
+        )
+        at.attrs.update({name: value for name, value in {**stated, **attributes}.items() if name != drop})
+    return features
+
+
+@pytest.mark.parametrize("mpp", [0.25, 0.2425, 0.2527])
+def test_trident_is_read(tmp_path: Path, mpp: float) -> None:
+    coords, codes = block(12, 9, 512, 1024, 2048)[::-1], random_codes(108)  # columns, rows: any order
+    slide, report = taken_in(trident(tmp_path, coords, codes), "trident", Given(mpp=mpp))
+    assert same_places(slide, coords, codes)
+    assert (slide.grid.side_l0px, slide.grid.tile_mpp) == pytest.approx((512, 2 * mpp))
+    assert (slide.grid.rows, slide.grid.cols) == (32, 40)  # of the whole slide: 16000 and 20000 px
+    assert (report.done[0].moved, report.done[0].collisions) == (0, 0)
+    assert (slide.encoder.objective, slide.encoder.tasks) == ("imported", ("uni_v1", "TRIDENT"))
+    assert slide.encoder.code_size == 16
+    assert (slide.size_l0px, slide.reader) == ((20000, 16000), "imported from TRIDENT")
+
+
+def test_slides_of_nearly_one_resolution_are_of_one_encoder_and_other_encoders_are_not(tmp_path: Path) -> None:
+    coords, codes = block(4, 4, 512), random_codes(16)
+    features = trident(tmp_path, coords, codes)
+    fine = taken_in(features, "trident", Given(mpp=0.2425))[0].encoder
+    assert taken_in(features, "trident", Given(mpp=0.2527))[0].encoder == fine
+    others = [
+        taken_in(features, "trident", Given(mpp=0.25, encoder="uni_v2"))[0].encoder,
+        taken_in(trident(tmp_path, coords, codes, patch_size=512), "trident", Given(mpp=0.45))[0].encoder,
+        taken_in(trident(tmp_path, coords, random_codes(16, 20)), "trident", Given(mpp=0.25))[0].encoder,
+    ]
+    assert len({fine.sha256, *(other.sha256 for other in others)}) == 4
+    assert len(fine.sha256) == 64
+
+
+def test_trident_with_a_leading_axis_is_read(tmp_path: Path) -> None:
+    coords, codes = block(4, 5, 512), random_codes(20)
+    slide, _ = taken_in(trident(tmp_path, coords[None], codes[None]), "trident", Given(mpp=0.25))
+    assert same_places(slide, coords, codes)
+
+
+def test_the_slide_says_its_resolution_and_the_cohort_overrules_it(tmp_path: Path) -> None:
+    path = write_slide(tmp_path / "T-1.tif", tissue_image(1500, 1300), 0.25)
+    coords, codes = block(2, 2, 512), random_codes(4)
+    features = trident(tmp_path, coords, codes, level0_width=1500, level0_height=1300)
+    for mpp, wanted in ((None, 0.25), (0.26, 0.26)):
+        slide, _ = taken_in(features, "trident", Given(), sources={"T-1": SlideSource("T-1", path, mpp)})
+        assert slide.grid.slide_mpp == pytest.approx(wanted)
+        assert len(slide.fingerprint) == 64
+
+
+Broken = Callable[[Path], Path]
+GOOD = block(6, 6, 512)
+
+
+@pytest.mark.parametrize(
+    ("broken", "given", "message"),
+    [
+        (lambda d: trident(d, GOOD, random_codes(36)), Given(), "MissingResolution: .*T-1.h5: does not state .* give"),
+        (lambda d: trident(d, GOOD, random_codes(36)), Given(mpp=0.01), "ImplausibleResolution: .*mpp=0.01 was"),
+        (lambda d: trident(d, GOOD, random_codes(36)), Given(mpp=0.5), "ImplausibleResolution: .* would have 1 um/px"),
+        (lambda d: trident(d, GOOD, random_codes(35)), Given(mpp=0.25), "35 codes and 36 coordinates"),
+        (lambda d: trident(d, GOOD, random_codes(36)[0]), Given(mpp=0.25), r"is \[16\], wanted \[tiles, D\]"),
+        (lambda d: trident(d, GOOD, random_codes(36), "patch_size_level0"), Given(mpp=0.25), "no attribute 'patch_s"),
+        (lambda d: trident(d, GOOD, random_codes(36), overlap=32), Given(mpp=0.25), "overlap by 32 px"),
+        (lambda d: trident(d, GOOD * 0.25, random_codes(36)), Given(mpp=0.25), "lie 128 px apart and are 512 px wide"),
+        (lambda d: trident(d, GOOD + 0.5, random_codes(36)), Given(mpp=0.25), r"\(0.5, 0.5\), wanted whole level-0"),
+        (lambda d: trident(d, GOOD * 8, random_codes(36)), Given(mpp=0.25), "on a slide of 20000 x 16000 px"),
+        (lambda d: trident(d, GOOD * 2, random_codes(36)), Given(mpp=0.25), "lie 1024 px apart and are 512 px wide"),
+        (lambda d: trident(d, GOOD[:0], random_codes(0)), Given(mpp=0.25), "NoTissue: T-1: TRIDENT found no tile"),
+        (lambda d: trident(d, GOOD, np.full((36, 16), np.nan)), Given(mpp=0.25), "36 of 36 codes are not finite"),
+        (lambda d: trident(d, GOOD, np.full((36, 16), 1e5)), Given(mpp=0.25), "beyond 65504, the first in row 0"),
+        (lambda d: trident(d, GOOD, np.ones((36, 16), int)), Given(mpp=0.25), "holds int64, wanted floats"),
+        (lambda d: trident(d, GOOD[:, :1], random_codes(36)), Given(mpp=0.25), r"'coords' is \[36, 1\]"),
+        (lambda d: trident(d, GOOD, random_codes(36), patch_size="big"), Given(mpp=0.25), "'patch_size' is big"),
+    ],
+)
+def test_what_is_wrong_with_a_trident_file_is_said(tmp_path: Path, broken: Broken, given: Given, message: str) -> None:
+    evidence = refused(broken(tmp_path), "trident", given)
+    assert re.search(message, evidence), evidence
+    assert str(tmp_path) not in evidence
+
+
+def test_a_truncated_file_is_set_apart_and_the_others_are_taken_in(tmp_path: Path) -> None:
+    features = trident(tmp_path, GOOD, random_codes(36))
+    whole = (features / "T-1.h5").read_bytes()
+    (features / "T-2.h5").write_bytes(whole[: len(whole) // 2])
+    (features / "T-3.h5").write_text("no HDF5")
+    report = import_folder(features, "trident", tmp_path / "out", Given(mpp=0.25), {})
+    assert [s.slide_id for s in report.done] == ["T-1"]
+    assert [q.slide for q in report.quarantined] == ["T-2", "T-3"]
+    assert "copy it again" in report.quarantined[0].evidence
+    assert (tmp_path / "out" / "quarantine.csv").is_file()

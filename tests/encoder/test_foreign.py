@@ -1,0 +1,89 @@
+"""An ONNX encoder from elsewhere gets pixels in front, and says how its tiles are cut."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from nic.encoder.foreign import import_onnx
+from nic.encoder.onnx import OnnxEncoder
+from nic.errors import EncoderError
+from nic.onnx.export import export_graph
+from nic.onnx.pixels import Scaling
+
+IMAGENET = Scaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "rgb")
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.linear = nn.Conv2d(3, 4, 5, stride=4), nn.Linear(4, 7)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        codes: torch.Tensor = self.linear(self.convolution(image).relu().mean((2, 3)))
+        return codes
+
+
+@pytest.fixture(scope="module")
+def network() -> Small:
+    torch.manual_seed(0)
+    return Small().eval()
+
+
+@pytest.fixture(scope="module")
+def source(network: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("foreign") / "small.onnx"
+    export_graph(network, {"image": torch.rand(2, 3, 32, 32)}, ["codes"], {"image": {0: "batch"}}, {}, path)
+    return path
+
+
+def imported(source: Path, path: Path, tile_px: int = 32, scaling: Scaling = IMAGENET) -> OnnxEncoder:
+    import_onnx(source, path, name="small", tile_px=tile_px, tile_mpp=0.5, read_mpp=0.5, scaling=scaling)
+    return OnnxEncoder(path)
+
+
+@pytest.mark.parametrize("channel_order", ["rgb", "bgr"])
+def test_codes_are_those_of_the_network_on_scaled_pixels(
+    network: Small, source: Path, tmp_path: Path, channel_order: str
+) -> None:
+    scaling = Scaling(IMAGENET.mean, IMAGENET.std, channel_order)  # type: ignore[arg-type]
+    encoder = imported(source, tmp_path / "e.onnx", scaling=scaling)
+    assert (encoder.spec.code_size, encoder.spec.tile_px, encoder.spec.objective) == (7, 32, "imported:small")
+    tiles = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
+    pixels = tiles[..., ::-1] if channel_order == "bgr" else tiles
+    image = (pixels / 255 - np.array(scaling.mean)) / np.array(scaling.std)
+    with torch.no_grad():
+        wanted = network(torch.from_numpy(image.transpose(0, 3, 1, 2)).float()).numpy()
+    assert np.abs(encoder.encode(tiles) - wanted).max() <= 1e-5
+
+
+def test_graphs_that_do_not_take_such_tiles_are_refused(network: Small, source: Path, tmp_path: Path) -> None:
+    with pytest.raises(EncoderError, match=r"small\.onnx: takes 32 x 32 px, tile_px says 64"):
+        imported(source, tmp_path / "e.onnx", tile_px=64)
+    export_graph(network, {"image": torch.rand(2, 3, 32, 32)}, ["codes"], {}, {}, tmp_path / "fixed.onnx")
+    with pytest.raises(EncoderError, match=r"fixed\.onnx: its batch is fixed at 2"):
+        imported(tmp_path / "fixed.onnx", tmp_path / "e.onnx")
+    map_only = nn.Sequential(network.convolution)
+    export_graph(
+        map_only, {"input": torch.rand(2, 3, 32, 32)}, ["map"], {"input": {0: "batch"}}, {}, tmp_path / "map.onnx"
+    )
+    with pytest.raises(EncoderError, match=r"map\.onnx: two tiles give \[2, 4, 7, 7\]"):
+        imported(tmp_path / "map.onnx", tmp_path / "e.onnx")
+    model = onnx.load(source)
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    (tmp_path / "half.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(EncoderError, match=r"half\.onnx: .*FLOAT16.*wanted FLOAT"):
+        imported(tmp_path / "half.onnx", tmp_path / "e.onnx")
+    with pytest.raises(EncoderError, match="wanted three numbers each"):
+        imported(source, tmp_path / "e.onnx", scaling=Scaling((0.5,), (0.5,), "rgb"))
+
+
+def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("no graph at all")
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    for name in ("text", "empty", "gone"):
+        with pytest.raises(EncoderError, match=rf"{name}\.onnx: not a readable ONNX graph"):
+            imported(tmp_path / f"{name}.onnx", tmp_path / "e.onnx")

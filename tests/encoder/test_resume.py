@@ -1,0 +1,113 @@
+"""A training that is killed goes on from its checkpoint to where it would have come.
+
+Run as a script, this file is the training that the test kills.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from nic.encoder.bigan import BiGan
+from nic.encoder.multitask import FixedWeights, Multitask
+from nic.encoder.objective import Objective
+from nic.encoder.training import FittedEncoder, Schedule, fit
+from nic.tasks.entries import FolderEntry
+from nic.tasks.reading import read_task
+from nic.tasks.tile_task import load_tiles
+
+ROOT = Path(__file__).resolve().parents[2]
+SCHEDULE = Schedule(epochs=4, batch_size=16, learning_rate=3e-4, augmentation="heavy", seed=0)
+SHORT = Schedule(epochs=3, batch_size=16, learning_rate=1e-3, augmentation="light", seed=0, tiles_per_epoch=32)
+
+
+class Killed(Exception):
+    """In place of a kill, where what is tested is what the checkpoint holds."""
+
+
+def supervised() -> Objective:
+    return Multitask([2], FixedWeights({"grain": 1.0}))
+
+
+def train(
+    folder: Path, checkpoints: Path, make: Callable[[], Objective], schedule: Schedule, kill_in: int | None = None
+) -> tuple[FittedEncoder, list[int]]:
+    """What was fitted, and in which epochs it was."""
+    epochs: list[int] = []
+
+    def on_epoch(epoch: int, score: float) -> None:
+        epochs.append(epoch)
+        if epoch == kill_in:
+            raise Killed
+
+    tile_set = load_tiles(read_task(FolderEntry(name="grain", path=folder, mpp=1.0)), 64, 1.0, folder / "cache")
+    quiet = lambda name, value, step: None  # noqa: E731
+    return fit(make, [tile_set], schedule, log=quiet, on_epoch=on_epoch, checkpoints=checkpoints), epochs
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of noise that differ a little in how coarse it is: nothing that is learned in one epoch."""
+    rng, place = np.random.default_rng(0), tmp_path_factory.mktemp("resume")
+    for label, sigma in (("fine", 1.0), ("coarse", 1.15)):
+        (place / label).mkdir()
+        for i in range(60):
+            noise = cv2.GaussianBlur(rng.normal(0, 1, (64, 64, 3)), (0, 0), sigma)
+            tile = (128 + 40 * noise / noise.std()).clip(0, 255).astype(np.uint8)
+            cv2.imwrite(str(place / label / f"s{i % 8}__{i}.png"), tile)
+    return place
+
+
+def assert_equal(ours: FittedEncoder, theirs: FittedEncoder) -> None:
+    """To the last bit, which one machine can give."""
+    assert ours.epoch == theirs.epoch
+    assert ours.validation == theirs.validation
+    for a, b in zip(ours.objective.state_dict().values(), theirs.objective.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_killed_in_the_middle_it_comes_to_the_same_end(folder: Path, tmp_path: Path) -> None:
+    undisturbed, all_epochs = train(folder, tmp_path / "a", supervised, SCHEDULE)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    doomed = subprocess.Popen([sys.executable, __file__, str(folder), str(tmp_path / "b")], env=environment)
+    while not list((tmp_path / "b").glob("*.ckpt")):  # the end of the first epoch
+        assert doomed.poll() is None, "ended before it could be killed"
+        time.sleep(0.01)
+    doomed.send_signal(signal.SIGKILL)
+    assert doomed.wait() == -signal.SIGKILL
+    resumed, epochs = train(folder, tmp_path / "b", supervised, SCHEDULE)
+    assert all_epochs == [0, 1, 2, 3]
+    assert epochs == all_epochs[-len(epochs) :] != all_epochs
+    assert_equal(resumed, undisturbed)
+
+
+def test_both_players_go_on_and_a_finished_training_is_not_repeated(folder: Path, tmp_path: Path) -> None:
+    undisturbed, _ = train(folder, tmp_path / "a", BiGan, SHORT)
+    with pytest.raises(Killed):
+        train(folder, tmp_path / "b", BiGan, SHORT, kill_in=1)
+    resumed, epochs = train(folder, tmp_path / "b", BiGan, SHORT)
+    assert epochs == [1, 2]
+    assert_equal(resumed, undisturbed)
+    again, epochs = train(folder, tmp_path / "b", BiGan, SHORT)
+    assert epochs == []
+    assert_equal(again, undisturbed)
+
+
+def test_another_training_does_not_take_the_checkpoint(folder: Path, tmp_path: Path) -> None:
+    train(folder, tmp_path, supervised, SHORT)
+    for other in ({"seed": 1}, {"learning_rate": 2e-3}):
+        _, epochs = train(folder, tmp_path, supervised, Schedule(**{**vars(SHORT), **other}))
+        assert epochs == [0, 1, 2]
+    assert len(list(tmp_path.glob("*.ckpt"))) == 3
+
+
+if __name__ == "__main__":
+    train(Path(sys.argv[1]), Path(sys.argv[2]), supervised, SCHEDULE)

@@ -1,0 +1,100 @@
+"""Codes of another tool's encoder, from its files to a registered model that answers for more such files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from conftest import tissue_image, write_slide
+
+from entrypoints import evaluate, import_features, train_patients
+from nic.errors import ForeignCodes
+from nic.tracking.registry import load_served
+
+SIDE_PX, CODE_SIZE = 512, 24
+pytestmark = pytest.mark.slow
+
+
+def write_features(folder: Path, slide_id: str, value: float, seed: int) -> None:
+    """TRIDENT's features of 256 px at 20x: as many as eight tiles a row, their first number about `value`."""
+    rng = np.random.default_rng(seed)
+    col, row = np.meshgrid(np.arange(8), np.arange(6))
+    codes = rng.normal(size=(48, CODE_SIZE))
+    codes[:, 0] += value
+    with h5py.File(folder / f"{slide_id}.h5", "w") as file:
+        file["features"] = codes.astype(np.float32)
+        coords = file.create_dataset("coords", data=np.stack([col.ravel(), row.ravel()], axis=1) * SIDE_PX)
+        coords.attrs.update(patch_size=256, patch_size_level0=SIDE_PX, level0_magnification=40)
+        coords.attrs.update(target_magnification=20, overlap=0, name=slide_id)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("imported")
+    features = folder / "features_uni_v1"
+    features.mkdir()
+    rows = []
+    for number, value in enumerate(np.linspace(-2, 2, 30)):
+        split = "external" if number % 3 == 0 else "train"
+        rows.append({"patient": f"P{number}", "slide": f"slides/s{number}.svs", "split": split, "score": value})
+        write_features(features, f"s{number}", value, number)
+    pd.DataFrame(rows).to_csv(folder / "cohort.csv", index=False)
+    study = {
+        "name": "imported",
+        "tile_tasks": [{"name": "none", "path": "none"}],
+        "cohorts": {"c": "cohort.csv"},
+        "endpoints": [{"name": "score", "cohort": "c", "kind": "regression", "column": "score"}],
+    }
+    (folder / "study.yaml").write_text(yaml.safe_dump(study))
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    mlflow.set_experiment(experiment_id=mlflow.create_experiment("imported", artifact_location=str(folder / "mlruns")))
+    config = import_features.Config(features, "trident", folder / "codes", mpp=0.25)
+    assert import_features.run(config)["quarantined"] == []
+    yield folder
+    mlflow.set_tracking_uri(before)
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> str:
+    config = train_patients.Config(
+        folder / "study.yaml", "score", folder / "codes", encoder="imported", folds=2, epochs=12
+    )
+    return str(train_patients.run(config)["version"])
+
+
+def test_patient_models_train_on_imported_codes(folder: Path, model: str) -> None:
+    """And are evaluated on them, without a slide at hand."""
+    result = evaluate.run(evaluate.Config(folder / "study.yaml", "score", folder / "codes", model))
+    assert result["n"] == 10
+    assert float(result["external"].split()[0]) > 0.8
+
+
+def test_the_model_answers_for_files_of_codes_alone(folder: Path, model: str) -> None:
+    write_slide(folder / "slide.tif", tissue_image(800, 700))
+    slides = [folder / "codes" / "s0.h5", folder / "codes" / "s29.h5", folder / "slide.tif", folder / "cohort.csv"]
+    answers = load_served(model)(pd.DataFrame({"slide": [str(s) for s in slides]}))
+    assert list(answers["status"]) == ["ok", "ok", "refused", "refused"]
+    assert answers["prediction"][0] < answers["prediction"][1]
+    assert set(answers["encoder_version"]) == {"uni_v1/TRIDENT"}
+    assert "its features with that one, import_features, and give the .h5" in answers["reason"][2]
+
+
+def test_codes_of_another_encoder_are_refused(folder: Path, model: str) -> None:
+    config = import_features.Config(
+        folder / "features_uni_v1", "trident", folder / "others", mpp=0.25, encoder="conch_v15"
+    )
+    import_features.run(config)
+    answers = load_served(model)(pd.DataFrame({"slide": [str(folder / "others" / "s0.h5")]}))
+    assert list(answers["status"]) == ["refused"]
+    assert "ForeignCodes: s0: codes of encoder" in answers["reason"][0]
+
+
+def test_an_encoder_that_did_not_make_the_codes_is_refused(folder: Path, model: str) -> None:
+    config = train_patients.Config(folder / "study.yaml", "score", folder / "codes", encoder=model)
+    with pytest.raises(ForeignCodes, match="codes of uni_v1/TRIDENT, not of models:/nic-score/1"):
+        train_patients.run(config)
