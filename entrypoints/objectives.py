@@ -74,8 +74,9 @@ class Training:
         setting, fitted, comparison = fit_tuned(
             full, tuning, epochs=config.epochs, seed=seed, in_full=config.compare_in_full, log=self.stage.log
         )
-        print(comparison_text(comparison) if comparison else tuning)
-        self.stage.result.update(weights=setting.weights, tuning=str(tuning))
+        outcome = comparison_text(comparison) if comparison else str(tuning)
+        print(outcome)
+        self.stage.result.update(weights=setting.weights, tuning=outcome)
         return Trained.of(fitted, str(setting), comparison)
 
     def weighted(self) -> Trained:

@@ -127,6 +127,10 @@ def log_certificate(certificate: Certificate, stage: StageRun) -> None:
     stage.log("codes.effective_rank", certificate.codes.effective_rank)
     for name in ("colour", "dihedral", "strangers"):
         stage.log(f"cosine.{name}", getattr(certificate.robustness, name))
+    if certificate.comparison:
+        stage.log("tuning.gain", certificate.comparison.gain)
+        stage.log("tuning.gain.low", certificate.comparison.low)
+        stage.log("tuning.gain.high", certificate.comparison.high)
 
 
 def log_augmentation(tile_sets: Sequence[TileSet], strength: str, stage: StageRun, seed: int) -> None:
@@ -138,9 +142,6 @@ def log_augmentation(tile_sets: Sequence[TileSet], strength: str, stage: StageRu
 
 
 def log_tuning(tuning: Tuning, stage: StageRun) -> None:
-    """History and importance of the search, and its gain with the interval."""
+    """History and importance of the search."""
     stage.log_figure(history(tuning), "tuning/history.png")
     stage.log_figure(importance(tuning), "tuning/importance.png")
-    if tuning.gain:
-        for name in ("value", "low", "high"):
-            stage.log(f"tuning.gain.{name}", getattr(tuning.gain, name))

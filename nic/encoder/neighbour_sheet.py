@@ -40,5 +40,5 @@ def neighbour_sheet(found: NamedTiles, codes: Codes, seed: int) -> Figure:
 
 def _caption(found: NamedTiles, query: int, near: int) -> Caption:
     if found.task[near] != found.task[query]:
-        return Caption(f"{found.task[near]}: {found.name[near]}")
+        return Caption(f"{found.task[near]}:\n{found.name[near]}")
     return Caption(found.name[near], GOOD if found.name[near] == found.name[query] else BAD)

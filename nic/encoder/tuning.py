@@ -25,6 +25,8 @@ STARTUP = 4
 """The setting to start from and three random draws, before the sampler learns from what it saw."""
 CLEARLY = 0.05
 """Least gain of a short trial that is believed: with equal settings they differ by 0.04 from seed to seed."""
+ENOUGH = 8
+"""Completed trials from which on it is told what mattered among them."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 DRAWS_KEPT = 5
 """Decimals of each draw in the storage; a trial's draws stay below the 64 kB of the narrowest database."""
@@ -135,15 +137,15 @@ def tune(
     if workers > 1 and storage is None:
         raise EncoderError(f"{workers} workers need a storage that they share; give a path or a URL")
     place = optuna.storages.InMemoryStorage() if storage is None else storage
-    search = _Search(train_trial, start, tuple(tuned), epochs, seed, name, place)
-    study = search.study(0)
+    search = _Search(train_trial, start, tuple(tuned), trials, epochs, seed, name, place)
+    study = search.study()
     begun = study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.WAITING))
     if not any(search.is_start(trial) for trial in begun):  # one that was killed does not count
         study.enqueue_trial(search.parameters)
-    missing = range(len(study.get_trials(deepcopy=False, states=FINISHED)), trials)
-    numbers = Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(search.run)(i) for i in missing)
+    turns = range(trials - len(study.get_trials(deepcopy=False, states=FINISHED)))
+    numbers = Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(search.run)() for _ in turns)
     for number in numbers:
-        if on_trial:
+        if on_trial and number is not None:
             on_trial(search.trial(study.get_trials()[number]))
     return search.found()
 
@@ -155,32 +157,33 @@ class _Search:
     train_trial: TrainTrial
     start: Setting
     tuned: tuple[str, ...]
+    trials: int
     epochs: int
     seed: int
     name: str
     storage: str | Path | optuna.storages.BaseStorage
 
-    def study(self, place: int) -> optuna.Study:
-        """place: how many trials stand before; a sampler made anew for each trial draws the same after a kill."""
+    def study(self) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        sampler = optuna.samplers.TPESampler(seed=self.seed + place, n_startup_trials=STARTUP, constant_liar=True)
         pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=self.epochs, reduction_factor=3)
         return optuna.create_study(
             study_name=self.name,
             direction="maximize",
-            sampler=sampler,
             pruner=pruner,
             storage=_opened(self.storage),
             load_if_exists=True,
         )
 
-    def run(self, place: int) -> int:
-        """One trial; its number."""
+    def run(self) -> int | None:
+        """One trial; its number. None when others have finished the search."""
         numbers: list[int] = []
-        self.study(place).optimize(self.objective, 1, callbacks=[lambda _, trial: numbers.append(trial.number)])
-        return numbers[0]
+        study = self.study()
+        if len(study.get_trials(deepcopy=False, states=FINISHED)) < self.trials:
+            study.optimize(self.objective, 1, callbacks=[lambda _, trial: numbers.append(trial.number)])
+        return numbers[0] if numbers else None
 
     def objective(self, trial: optuna.Trial) -> float:
+        trial.study.sampler = self.sampler(trial)
         setting = self.suggested(trial)
 
         def report(epoch: int, score: float) -> None:
@@ -193,6 +196,12 @@ class _Search:
         draws = score.draws.round(DRAWS_KEPT).tolist()
         trial.set_user_attr("score", {"value": score.value, "draws": draws, "n": score.n, "groups": score.groups})
         return score.value
+
+    def sampler(self, trial: optuna.Trial) -> optuna.samplers.TPESampler:
+        """Made for each trial and seeded by how many stand before: the same after a kill, another on each machine."""
+        before = trial.study.get_trials(deepcopy=False)[: trial.number]
+        place = sum(other.state != TrialState.FAIL for other in before)
+        return optuna.samplers.TPESampler(seed=self.seed + place, n_startup_trials=STARTUP, constant_liar=True)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -227,14 +236,14 @@ class _Search:
         return Trial(trial.number, self.setting(trial.params), score, trial.state.name.lower())
 
     def found(self) -> Tuning:
-        study = self.study(0)
+        study = self.study()
         trials = tuple(self.trial(trial) for trial in study.get_trials(states=FINISHED))
         complete = [(trial.score, trial) for trial in trials if trial.score]
         best = max(complete, key=lambda pair: pair[0].value, default=(None, None))[1]
         begin = next((trial for trial in trials if trial.score and trial.setting == self.start), None)
         gain = best.score - begin.score if best and best.score and begin and begin.score else None
         importance: dict[str, float] = {}
-        if len({score.value for score, _ in complete}) > 1:
+        if len({score.value for score, _ in complete}) >= ENOUGH:
             judge = optuna.importance.FanovaImportanceEvaluator(seed=self.seed)
             importance = optuna.importance.get_param_importances(study, evaluator=judge)
         return Tuning(self.start, best, gain, importance, trials)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Tiles = NDArray[np.uint8]
 INK, GOOD, BAD, PLAIN = "#22313f", "#2f855a", "#c2503f", "0.45"
-GAP_PX, TILE_INCH, LABEL_INCH = 4, 0.82, 1.3
+GAP_PX, TILE_INCH, LABEL_INCH, CAPTION_INCH = 4, 0.82, 1.3, 0.27
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,10 @@ class Caption:
 
 @dataclass(frozen=True)
 class Row:
-    """tiles: uint8 [N, px, px, 3]. label: to their left. captions: one under each, or none. above: free space."""
+    """tiles: uint8 [N, px, px, 3]. label: to their left. captions: one under each, or none. above: free space.
+
+    A caption has two lines at most.
+    """
 
     label: str
     tiles: Tiles
@@ -34,7 +37,7 @@ class Row:
 def contact_sheet(rows: Sequence[Row], title: str) -> Figure:
     """Tiles in rows, all of one size."""
     columns = max(len(row.tiles) for row in rows)
-    heights = [TILE_INCH + 0.2 * bool(row.captions) + 0.14 * row.above for row in rows]
+    heights = [TILE_INCH + CAPTION_INCH * bool(row.captions) + 0.14 * row.above for row in rows]
     width, height, head = LABEL_INCH + columns * TILE_INCH + 0.1, sum(heights) + 0.55, 0.45
     figure = Figure(figsize=(width, height), dpi=120)
     figure.suptitle(title, x=0.1 / width, y=1 - 0.12 / height, ha="left", va="top", color=INK, fontsize=10)

@@ -1,6 +1,7 @@
 """One MLflow run a stage: what it was asked, what it read, what it left, and whether it need run again."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -132,7 +133,8 @@ def log_trial(number: int, parameters: Mapping[str, Any], value: float, state: s
     """A trial of a search as a run nested in the stage's."""
     with mlflow.start_run(run_name=f"trial-{number}", nested=True, tags={"nic.stage": "trial", "nic.state": state}):
         mlflow.log_params(dict(parameters))
-        mlflow.log_metric("validation.auc", value)
+        if math.isfinite(value):  # else the trial was pruned before it had one
+            mlflow.log_metric("validation.auc", value)
 
 
 def lineage(stage: str, **known: str) -> dict[str, str]:

@@ -152,6 +152,22 @@ def slow_peak(setting: Setting, report: Report) -> Resampled:
     return Resampled(peak(setting, report).value, np.zeros(3), os.getpid(), 1)
 
 
+def test_machines_that_share_a_search_do_not_draw_the_same(tmp_path: Path) -> None:
+    """A second machine joins while the first is in its first trial, and finishes three of the six."""
+    storage, joined = tmp_path / "trials.log", []
+
+    def slow(setting: Setting, report: Report) -> Resampled:
+        if not joined:
+            joined.append(True)
+            search(storage=storage, trials=3)
+        return peak(setting, report)
+
+    tuning = search(slow, storage=storage, trials=6)
+    assert len(tuning.trials) == 6
+    drawn = {trial.setting.weights["a"] for trial in tuning.trials}
+    assert len(drawn) >= 5  # both may have begun at the start
+
+
 @pytest.mark.slow
 def test_workers_share_one_search_each_in_a_process_of_its_own(tmp_path: Path) -> None:
     seen: list[Trial] = []
@@ -170,6 +186,7 @@ def test_what_cannot_be_tuned_is_refused() -> None:
 
 def test_history_and_importance_are_drawn() -> None:
     tuning = search(trials=8)
+    assert tuning.importance
     axes = history(tuning).axes[0]
     assert sorted(axes.collections[0].get_offsets()[:, 0]) == list(range(8))
     assert axes.lines[0].get_ydata()[-1] == max(t.score.value for t in tuning.trials if t.score)
