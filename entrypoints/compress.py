@@ -9,6 +9,7 @@ from entrypoints.cli import launch
 from nic.compression.engines import compress_cohort
 from nic.encoder.onnx import OnnxEncoder
 from nic.patients.cohort import read_cohort
+from nic.slides.quality import reasons_named
 from nic.slides.slide import SlideSource, find_slides
 from nic.tracking.digests import digest, file_sha256, output_digest
 from nic.tracking.registry import encoder_file
@@ -27,6 +28,8 @@ class Config:
     """Least share of tissue in a tile that is encoded."""
     variants: Literal[1, 8] = 1
     """8 encodes each tile in its eight turns too; patient models are then trained on truly turned slides."""
+    exclude: str = "pen,dark,blurred"
+    """Tests that keep a tile out: ink, darker than tissue, out of focus; separated by commas, or empty for none."""
     accept: str = ""
     """Slides to compress however many of their tiles cannot be decoded: ids separated by commas."""
     strict: bool = False
@@ -51,7 +54,13 @@ def run(config: Config) -> dict[str, Any]:
         accepted = [slide.strip() for slide in config.accept.split(",")]
         chosen = sources(config)
         report = compress_cohort(
-            chosen, encoder, config.out, min_tissue=config.min_tissue, variants=config.variants, accept=accepted
+            chosen,
+            encoder,
+            config.out,
+            min_tissue=config.min_tissue,
+            variants=config.variants,
+            exclude=reasons_named(config.exclude),
+            accept=accepted,
         )
         done, reused, quarantined = len(report.done), len(report.reused), len(report.quarantined)
         print(f"{config.out}: {done} compressed, {reused} reused, {quarantined} in quarantine")

@@ -7,7 +7,9 @@
     │   ├── ImplausibleResolution um/px outside what microscopes make (ValueError)
     │   ├── ResolutionTooLow      the finest level is coarser than the encoder reads (ValueError)
     │   ├── NoTissue              nothing but glass (ValueError)
+    │   ├── OutOfFocus            all tissue is blurred (ValueError)
     │   └── TooManyFailedCells    too much of the slide cannot be decoded (OSError)
+    ├── UnknownTest           a test of tiles that there is not (ValueError)
     ├── TaskError             labelled tiles cannot be used (ValueError)
     │   └── UnreadableTile        one tile cannot be decoded (OSError)
     ├── EncoderError          an encoder cannot be built, read or trusted (ValueError)
@@ -74,10 +76,20 @@ class NoTissue(SlideError, ValueError):
     release = "look at its picture; lower min_tissue if there is tissue"
 
 
+class OutOfFocus(SlideError, ValueError):
+    """All tissue is blurred."""
+
+    release = "scan it again; take `blurred` out of exclude if it is in focus"
+
+
 class TooManyFailedCells(SlideError, OSError):
     """More of the slide is undecodable than the stated fraction."""
 
     release = "copy the file again, or name it in accept to keep the tiles that can be read"
+
+
+class UnknownTest(NicError, ValueError):
+    """A test of tiles that there is not."""
 
 
 class TaskError(NicError, ValueError):

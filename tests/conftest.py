@@ -38,11 +38,13 @@ def pixel_encoder() -> PixelEncoder:
 
 
 def tissue_image(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Smooth pink and purple on glass, with a margin of glass all round: [height, width, 3] RGB."""
+    """Grainy pink and purple on glass, with a margin of glass all round: [height, width, 3] RGB."""
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(size=(max(2, height // 60), max(2, width // 60), 1)).astype(np.float32)
     field = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)[..., None].clip(0, 1)
     image = (1 - field) * np.array([225, 150, 190]) + field * np.array([120, 60, 150])
+    grain = cv2.GaussianBlur(rng.normal(0, 30, (height, width, 1)).astype(np.float32), (0, 0), 1.0)
+    image += grain[..., None]  # without it, all would be out of focus
     margin = min(width, height) // 8
     framed = np.full((height, width, 3), 242.0)
     framed[margin:-margin, margin:-margin] = image[margin:-margin, margin:-margin]

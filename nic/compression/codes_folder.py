@@ -8,7 +8,7 @@ import csv
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from glob import escape
@@ -103,12 +103,14 @@ class CodesFolder:
         finally:
             lease.release()
 
-    def holds(self, source: SlideSource, encoder: EncoderSpec, min_tissue: float, variants: int) -> bool:
+    def holds(
+        self, source: SlideSource, encoder: EncoderSpec, min_tissue: float, variants: int, exclude: Collection[str]
+    ) -> bool:
         """Whether the finished file of this slide, encoder and setting is there. Raises SlideError."""
         if not self.file(source.slide_id).is_file():
             return False
         with Slide.open(source) as slide:
-            made_of = (encoder.sha256, slide.fingerprint, slide.mpp, min_tissue, variants)
+            made_of = (encoder.sha256, slide.fingerprint, slide.mpp, min_tissue, variants, tuple(sorted(exclude)))
         return CompressedSlide.made_of(self.file(source.slide_id)) == made_of
 
     def clear(self, slide_id: str) -> None:

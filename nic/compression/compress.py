@@ -1,11 +1,14 @@
 """A slide to its compressed slide."""
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.encoder.spec import Encoder
-from nic.errors import NoTissue, TooManyFailedCells
+from nic.errors import NoTissue, OutOfFocus, TooManyFailedCells
+from nic.slides.quality import REASONS, blurred, dark_regions, pen_marks, spoilt_cells
 from nic.slides.reader import TileReader
 from nic.slides.slide import Slide, SlideSource
 from nic.slides.tiling import TileGrid
@@ -23,25 +26,28 @@ def compress_slide(
     min_tissue: float = 0.6,
     most_failed: float = MOST_FAILED,
     variants: int = 1,
+    exclude: Collection[str] = REASONS[1:],
 ) -> CompressedSlide:
     """Encode the tissue tiles of a slide, one batch while the next is read.
 
     min_tissue: least share of tissue in a tile. most_failed: largest share of them that may be undecodable; they are
     marked. variants: 8 encodes every tile in its eight turns too, read once: an encoder knows up from down, so that
-    the codes of a turned slide are not those of the slide, turned.
-    Raises SlideError: unreadable, no or wrong resolution, no tissue, too much undecodable.
+    the codes of a turned slide are not those of the slide, turned. exclude: which of REASONS keep a tile out.
+    Raises SlideError: unreadable, no or wrong resolution, no tissue, nothing in focus, too much undecodable.
     """
     spec = encoder.spec
     with Slide.open(source) as slide:
         grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, spec.tile_px, spec.tile_mpp)
         with TileReader(slide, grid, spec.read_mpp) as reader:
-            tissue = _tissue_cells(slide, grid, min_tissue)
-            codes, row, col, failed = _encoded(reader, tissue, encoder, variants)
+            tissue, excluded = _tissue_cells(slide, grid, min_tissue, exclude)
+            codes, row, col, failed = _encoded(reader, tissue, encoder, variants, excluded, "blurred" in exclude)
         if failed.sum() > most_failed * tissue.sum() or failed.sum() == tissue.sum():
             raise TooManyFailedCells(
                 f"{slide.slide_id}: {failed.sum()} of {tissue.sum()} tissue tiles cannot be decoded, "
                 f"wanted at most {most_failed:.0%}"
             )
+        if not len(row):
+            raise OutOfFocus(f"{slide.slide_id}: all of {tissue.sum()} tissue tiles are blurred")
         return CompressedSlide(
             slide_id=slide.slide_id,
             codes=codes[0],
@@ -51,6 +57,8 @@ def compress_slide(
             grid=grid,
             tissue=tissue,
             failed=failed,
+            exclude=tuple(sorted(exclude)),
+            excluded=excluded,
             encoder=spec,
             fingerprint=slide.fingerprint,
             min_tissue=min_tissue,
@@ -59,21 +67,41 @@ def compress_slide(
         )
 
 
-def _tissue_cells(slide: Slide, grid: TileGrid, min_tissue: float) -> NDArray[np.bool_]:
-    """Cells to encode, bool [rows, cols]. Raises NoTissue."""
+def _tissue_cells(
+    slide: Slide, grid: TileGrid, min_tissue: float, exclude: Collection[str]
+) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+    """Cells to encode, bool [rows, cols], and why others are not, of REASONS. Raises NoTissue."""
     thumbnail, unreadable = slide.overview(overview_px(slide.size_l0px, slide.mpp))
+    tests = {"pen": pen_marks, "dark": dark_regions}
+    spoilt = {name: test(thumbnail) & ~unreadable for name, test in tests.items() if name in exclude}
     # What the thumbnail cannot show may be tissue; the reader finds out, and counts what failed.
-    mask = tissue_mask(thumbnail) | unreadable
-    tissue = tissue_fraction(mask, slide.size_l0px, grid) >= min_tissue
+    usable = tissue_mask(thumbnail) | unreadable
+    for mask in spoilt.values():
+        usable &= ~mask
+    share = tissue_fraction(usable, slide.size_l0px, grid)
+    shares = {name: tissue_fraction(mask, slide.size_l0px, grid) for name, mask in spoilt.items()}
+    tissue, excluded = share >= min_tissue, spoilt_cells(share, shares, min_tissue)
     if not tissue.any():
-        raise NoTissue(f"{slide.slide_id}: no tile of {grid.rows} x {grid.cols} holds {min_tissue:.0%} of tissue")
-    return tissue
+        found = ", ".join(f"{(excluded == n).sum()} are {REASONS[n]}" for n in np.unique(excluded) if n)
+        raise NoTissue(
+            f"{slide.slide_id}: no tile of {grid.rows} x {grid.cols} holds {min_tissue:.0%} of tissue"
+            + (f"; {found}" if found else "")
+        )
+    return tissue, excluded
 
 
 def _encoded(
-    reader: TileReader, tissue: NDArray[np.bool_], encoder: Encoder, variants: int
+    reader: TileReader,
+    tissue: NDArray[np.bool_],
+    encoder: Encoder,
+    variants: int,
+    excluded: NDArray[np.uint8],
+    in_focus_only: bool,
 ) -> tuple[NDArray[np.float16], NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
-    """Codes [variants, N, D] sorted by (row, col), their row and col [N], and the cells that failed, [rows, cols]."""
+    """Codes [variants, N, D] sorted by (row, col), their row and col [N], and the cells that failed, [rows, cols].
+
+    Cells out of focus are marked in `excluded`, [rows, cols], and have no code.
+    """
     place = np.full(tissue.shape, -1)  # of each cell's code
     place[tissue] = np.arange(tissue.sum())
     codes = np.empty((variants, tissue.sum(), encoder.spec.code_size), np.float16)
@@ -81,8 +109,12 @@ def _encoded(
     rows, cols = np.nonzero(tissue)
     for batch in reader.batches(rows, cols):
         failed[batch.row, batch.col] = batch.failed
-        tiles, places = batch.tiles[~batch.failed], place[batch.row, batch.col][~batch.failed]
+        sharp = ~batch.failed
+        if in_focus_only:
+            sharp &= ~blurred(batch.tiles, encoder.spec.tile_mpp)
+            excluded[batch.row, batch.col] = np.where(sharp | batch.failed, 0, REASONS.index("blurred"))
+        tiles, places = batch.tiles[sharp], place[batch.row, batch.col][sharp]
         for turn in range(variants if len(tiles) else 0):
             codes[turn, places] = encoder.encode(np.ascontiguousarray(turned(tiles, turn)))
-    row, col = np.nonzero(tissue & ~failed)
+    row, col = np.nonzero(tissue & ~failed & (excluded == 0))
     return codes[:, place[row, col]], row.astype(np.int32), col.astype(np.int32), failed

@@ -1,6 +1,7 @@
 """A compressed slide and its file: sparse codes of tissue tiles, readable by the field's tools."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError
+from nic.slides.quality import REASONS
 from nic.slides.resolution import UM_TIMES_MAGNIFICATION
 from nic.slides.tiling import TileGrid
 from nic.slides.turns import TURNS
@@ -25,6 +27,8 @@ class CompressedSlide:
     codes: float16 [N, D], sorted by (row, col). row, col: int32 [N]. tissue, failed: bool [rows, cols]; a failed cell
     is tissue that could not be decoded and has no code. fingerprint: of the slide's file. min_tissue: least share of
     tissue in a cell with a code. reader: how pixels were read. size_l0px: (width, height), where it is known.
+    exclude: which tests of nic.slides.quality were made. excluded: uint8 [rows, cols], which of its REASONS keeps a
+    cell without a code though it may be tissue.
     variants: float16 [8, N, D], codes of the tiles in their eight turns (see nic.slides.turns), the first of them
     `codes`; None where they were not asked for, and after `load`, because they are eight times as large.
     """
@@ -42,6 +46,8 @@ class CompressedSlide:
     reader: str = "openslide"
     size_l0px: tuple[int, int] | None = None
     variants: NDArray[np.float16] | None = None
+    exclude: tuple[str, ...] = ()
+    excluded: NDArray[np.uint8] | None = None
 
     @cached_property
     def valid(self) -> NDArray[np.bool_]:
@@ -96,6 +102,9 @@ class CompressedSlide:
             coords.attrs.update(level0_width=self.size_l0px[0], level0_height=self.size_l0px[1])
         file["tissue"], file["failed"] = self.tissue, self.failed
         file["row"], file["col"] = self.row, self.col
+        if self.excluded is not None:
+            file["excluded"] = self.excluded
+            file["excluded"].attrs["reasons"] = REASONS
         file.attrs.update(
             nic_format=FORMAT,
             slide_id=self.slide_id,
@@ -110,6 +119,7 @@ class CompressedSlide:
             encoder_sha256=self.encoder.sha256,
             fingerprint=self.fingerprint,
             min_tissue=self.min_tissue,
+            exclude=",".join(self.exclude),
             reader=self.reader,
             coordinate_frame="level 0, x right, y down, top-left of the tile",
         )
@@ -139,8 +149,8 @@ class CompressedSlide:
             raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
 
     @staticmethod
-    def made_of(path: Path) -> tuple[str, str, float, float, int] | None:
-        """Encoder's sha256, slide's fingerprint and um/px, least tissue, variants; None where the file is cut.
+    def made_of(path: Path) -> tuple[str, str, float, float, int, tuple[str, ...]] | None:
+        """Encoder's sha256, slide's fingerprint and um/px, least tissue, variants, exclude; None where the file is cut.
 
         Reads the head alone, so that a cohort of terabytes is taken up again in minutes.
         """
@@ -153,6 +163,7 @@ class CompressedSlide:
                     float(a["slide_mpp"]),
                     float(a["min_tissue"]),
                     len(file["features_d4"]) if "features_d4" in file else 1,
+                    _names(a),
                 )
         except (OSError, RuntimeError, KeyError, ValueError):
             return None
@@ -182,9 +193,11 @@ class CompressedSlide:
             ),
             tissue=file["tissue"][:],
             failed=file["failed"][:],
+            excluded=file["excluded"][:] if "excluded" in file else None,
             encoder=EncoderSpec.from_json(str(a["encoder"])),
             fingerprint=str(a["fingerprint"]),
             min_tissue=float(a["min_tissue"]),
+            exclude=_names(a),
             reader=str(a["reader"]),
             size_l0px=(int(size["level0_width"]), int(size["level0_height"])) if "level0_width" in size else None,
         )
@@ -206,3 +219,7 @@ class CompressedSlide:
             return f"variants are {list(self.variants.shape)}, wanted {[TURNS, *self.codes.shape]}"
         finite = np.isfinite(self.codes).all() and (self.variants is None or np.isfinite(self.variants).all())
         return None if finite else "codes are not finite"
+
+
+def _names(attributes: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(name for name in str(attributes.get("exclude", "")).split(",") if name)

@@ -12,6 +12,7 @@ from nic.compression.codes_folder import CodesFolder, Quarantined
 from nic.compression.compress import MOST_FAILED, compress_slide
 from nic.encoder.spec import Encoder
 from nic.errors import CodesError, SlideError
+from nic.slides.quality import REASONS
 from nic.slides.slide import SlideSource
 
 
@@ -31,13 +32,14 @@ def compress_cohort(
     *,
     min_tissue: float = 0.6,
     variants: int = 1,
+    exclude: Collection[str] = REASONS[1:],
     accept: Collection[str] = (),
 ) -> CompressionReport:
     """Compress every slide into out/<slide_id>.h5, a slide to each core; a finished file is kept.
 
     A bad slide goes into quarantine, out/quarantine.csv, and is tried again by the next run. Another run on the same
-    folder shares the work: what it holds is waited for. min_tissue, variants: as in compress_slide. accept: slides to
-    compress however many of their tiles cannot be decoded.
+    folder shares the work: what it holds is waited for. min_tissue, variants, exclude: as in compress_slide.
+    accept: slides to compress however many of their tiles cannot be decoded.
     Raises CodesError when two slides would be written to one file.
     """
     wanted, folder = _one_by_id(sources), CodesFolder(out)
@@ -49,7 +51,7 @@ def compress_cohort(
         most_failed = 1.0 if source.slide_id in accept else MOST_FAILED
         with folder.claim(source.slide_id, wait=wait) as ours:
             if ours:
-                _fill(folder, source, encoder, min_tissue, most_failed, variants, report)
+                _fill(folder, source, encoder, min_tissue, most_failed, variants, exclude, report)
                 bar.update()
         return ours
 
@@ -75,16 +77,17 @@ def _fill(
     min_tissue: float,
     most_failed: float,
     variants: int,
+    exclude: Collection[str],
     report: CompressionReport,
 ) -> None:
     """Compress a claimed slide, unless its file is there."""
     slide_id = source.slide_id
     try:
-        reused = folder.holds(source, encoder.spec, min_tissue, variants)
+        reused = folder.holds(source, encoder.spec, min_tissue, variants, exclude)
         if not reused:
             folder.clear(slide_id)
             compressed = compress_slide(
-                source, encoder, min_tissue=min_tissue, most_failed=most_failed, variants=variants
+                source, encoder, min_tissue=min_tissue, most_failed=most_failed, variants=variants, exclude=exclude
             )
             compressed.save(folder.file(slide_id))
     except (SlideError, CodesError) as error:

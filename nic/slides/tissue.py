@@ -32,11 +32,11 @@ def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
     saturation, lit = hsv[..., 1], hsv[..., 2] > LEAST_VALUE
     otsu, _ = cv2.threshold(saturation[lit], 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU) if lit.any() else (0.0, None)
     stained = (saturation > np.clip(otsu, *SATURATIONS)) & lit
-    whole = ~_large(~_large(stained, SPECK_PX), HOLE_PX)
+    whole = ~large_parts(~large_parts(stained, SPECK_PX), HOLE_PX)
     return np.asarray(whole & lit)
 
 
-def _large(mask: NDArray[np.bool_], least_px: int) -> NDArray[np.bool_]:
+def large_parts(mask: NDArray[np.bool_], least_px: int) -> NDArray[np.bool_]:
     """The connected parts of at least that area."""
     _, parts, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
     large = statistics[:, cv2.CC_STAT_AREA] >= least_px
