@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from entrypoints.cli import launch
 from nic.compression.engines import compress_cohort
+from nic.compression.pictures import contact_sheets
 from nic.encoder.onnx import OnnxEncoder
 from nic.patients.cohort import read_cohort
 from nic.slides.quality import reasons_named
@@ -66,6 +67,8 @@ def run(config: Config) -> dict[str, Any]:
         print(f"{config.out}: {done} compressed, {reused} reused, {quarantined} in quarantine")
         for refusal in report.quarantined:
             print(f"  {refusal.slide}: {refusal.reason}: {refusal.evidence}; {refusal.release}")
+        for number, sheet in enumerate(contact_sheets(config.out, [*report.done, *report.reused]), start=1):
+            stage.log_image(sheet, f"contact_sheet_{number}.jpg")
         stage.log("slides", done + reused)
         stage.log("quarantined", quarantined)
         stage.result.update(outputs=[str(config.out)], quarantined=[q.slide for q in report.quarantined])

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,6 +18,7 @@ from nic.slides.turns import turned
 
 MOST_FAILED = 0.1
 """Largest share of tissue tiles that may be undecodable, unless the slide is accepted as it is."""
+OVERVIEW_PX = 640
 
 
 def compress_slide(
@@ -39,7 +41,8 @@ def compress_slide(
     with Slide.open(source) as slide:
         grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, spec.tile_px, spec.tile_mpp)
         with TileReader(slide, grid, spec.read_mpp) as reader:
-            tissue, excluded = _tissue_cells(slide, grid, min_tissue, exclude)
+            thumbnail, unreadable = slide.overview(overview_px(slide.size_l0px, slide.mpp))
+            tissue, excluded = _tissue_cells(slide, grid, thumbnail, unreadable, min_tissue, exclude)
             codes, row, col, failed = _encoded(reader, tissue, encoder, variants, excluded, "blurred" in exclude)
         if failed.sum() > most_failed * tissue.sum() or failed.sum() == tissue.sum():
             raise TooManyFailedCells(
@@ -59,6 +62,7 @@ def compress_slide(
             failed=failed,
             exclude=tuple(sorted(exclude)),
             excluded=excluded,
+            overview=_jpeg(thumbnail),
             encoder=spec,
             fingerprint=slide.fingerprint,
             min_tissue=min_tissue,
@@ -68,10 +72,14 @@ def compress_slide(
 
 
 def _tissue_cells(
-    slide: Slide, grid: TileGrid, min_tissue: float, exclude: Collection[str]
+    slide: Slide,
+    grid: TileGrid,
+    thumbnail: NDArray[np.uint8],
+    unreadable: NDArray[np.bool_],
+    min_tissue: float,
+    exclude: Collection[str],
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
     """Cells to encode, bool [rows, cols], and why others are not, of REASONS. Raises NoTissue."""
-    thumbnail, unreadable = slide.overview(overview_px(slide.size_l0px, slide.mpp))
     tests = {"pen": pen_marks, "dark": dark_regions}
     spoilt = {name: test(thumbnail) & ~unreadable for name, test in tests.items() if name in exclude}
     # What the thumbnail cannot show may be tissue; the reader finds out, and counts what failed.
@@ -88,6 +96,14 @@ def _tissue_cells(
             + (f"; {found}" if found else "")
         )
     return tissue, excluded
+
+
+def _jpeg(thumbnail: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture of the slide, its longer side OVERVIEW_PX at most, as the bytes of a JPEG."""
+    scale = min(1.0, OVERVIEW_PX / max(thumbnail.shape[:2]))
+    height, width = (max(1, round(side * scale)) for side in thumbnail.shape[:2])
+    small = cv2.resize(thumbnail, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1], np.uint8)
 
 
 def _encoded(

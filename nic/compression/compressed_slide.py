@@ -28,7 +28,7 @@ class CompressedSlide:
     is tissue that could not be decoded and has no code. fingerprint: of the slide's file. min_tissue: least share of
     tissue in a cell with a code. reader: how pixels were read. size_l0px: (width, height), where it is known.
     exclude: which tests of nic.slides.quality were made. excluded: uint8 [rows, cols], which of its REASONS keeps a
-    cell without a code though it may be tissue.
+    cell without a code though it may be tissue. overview: uint8, the bytes of a JPEG of the whole slide, for pictures.
     variants: float16 [8, N, D], codes of the tiles in their eight turns (see nic.slides.turns), the first of them
     `codes`; None where they were not asked for, and after `load`, because they are eight times as large.
     """
@@ -48,6 +48,7 @@ class CompressedSlide:
     variants: NDArray[np.float16] | None = None
     exclude: tuple[str, ...] = ()
     excluded: NDArray[np.uint8] | None = None
+    overview: NDArray[np.uint8] | None = None
 
     @cached_property
     def valid(self) -> NDArray[np.bool_]:
@@ -105,6 +106,8 @@ class CompressedSlide:
         if self.excluded is not None:
             file["excluded"] = self.excluded
             file["excluded"].attrs["reasons"] = REASONS
+        if self.overview is not None:
+            file["overview"] = self.overview
         file.attrs.update(
             nic_format=FORMAT,
             slide_id=self.slide_id,
@@ -194,6 +197,7 @@ class CompressedSlide:
             tissue=file["tissue"][:],
             failed=file["failed"][:],
             excluded=file["excluded"][:] if "excluded" in file else None,
+            overview=file["overview"][:] if "overview" in file else None,
             encoder=EncoderSpec.from_json(str(a["encoder"])),
             fingerprint=str(a["fingerprint"]),
             min_tissue=float(a["min_tissue"]),

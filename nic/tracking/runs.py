@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 from mlflow.entities import Run
 from mlflow.exceptions import ExecutionException
 from mlflow.tracking import MlflowClient
+from numpy.typing import NDArray
 
 from nic.errors import StageFailed
 from nic.tracking.digests import PROJECT, code_digest, digest, output_digest
@@ -42,6 +44,10 @@ class StageRun:
     def log_text(self, text: str, file: str) -> None:
         """A text file among the run's artifacts."""
         mlflow.log_text(text, file)
+
+    def log_image(self, image: NDArray[np.uint8], file: str) -> None:
+        """A picture [h, w, 3] RGB among the run's artifacts."""
+        mlflow.log_image(image, artifact_file=file)
 
     def log_table(self, table: pd.DataFrame, file: str) -> None:
         """A table as CSV among the run's artifacts."""
