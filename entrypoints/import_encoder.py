@@ -7,20 +7,23 @@ from typing import Any, Literal
 import numpy as np
 
 from entrypoints.cli import launch
-from nic.encoder.foreign import import_onnx
+from entrypoints.registration import register_imported
+from nic.encoder.foreign import CHECKED, import_onnx
 from nic.encoder.published import TILE_PX, import_published
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EncoderError
 from nic.onnx.pixels import Scaling
+from nic.study import read_study
+from nic.tasks.reading import read_task
+from nic.tasks.tile_task import load_tiles
 from nic.tracking.digests import file_sha256
-from nic.tracking.registry import register_encoder
-from nic.tracking.runs import StageRun, lineage, stage_run
+from nic.tracking.runs import stage_run
 
 
 @dataclass(frozen=True)
 class Config:
     source: Path
-    """The file: .h5 of Keras 2 (the published encoders), or .onnx, float [N, 3, px, px] to [N, D]."""
+    """The file: .h5 of Keras 2 (the published encoders), or .onnx, floats [N, 3, px, px] to [N, D]."""
     work: Path = Path("work")
     """Folder for the graph before it is registered."""
     name: str = ""
@@ -37,6 +40,10 @@ class Config:
     """For .onnx: of each channel, on a scale of 0 to 1."""
     channel_order: Literal["rgb", "bgr"] = "rgb"
     """For .onnx: the order of its channels."""
+    output: str = ""
+    """For .onnx: which of its outputs is the code; may be empty when there is one."""
+    study: str = ""
+    """Study file with tile tasks to measure the codes on, for the certificate; none when empty."""
 
 
 def inputs(config: Config) -> dict[str, str]:
@@ -46,11 +53,13 @@ def inputs(config: Config) -> dict[str, str]:
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Import an encoder, check that its graph computes what it should, and register it."""
+    """Import an encoder, check that its graph computes what it should, certify and register it."""
+    entries = read_study(Path(config.study)).tile_tasks if config.study else ()
     with stage_run("import_encoder", config, inputs(config)) as stage:
         graph = config.work / "imported" / "encoder.onnx"
-        spec = imported(config, graph, stage)
-        version = register_encoder(graph, lineage("import_encoder", encoder_sha256=spec.sha256, **inputs(config)))
+        spec, parity = imported(config, graph)
+        tile_sets = [load_tiles(read_task(e), spec.tile_px, spec.tile_mpp, config.work / "tiles") for e in entries]
+        version = register_imported(graph, config.source.name, parity, tile_sets, stage, inputs(config))
         print(
             f"{version.uri}: {spec.objective}, {spec.code_size} numbers from {spec.tile_px} px at {spec.tile_mpp} um/px"
         )
@@ -58,16 +67,16 @@ def run(config: Config) -> dict[str, Any]:
     return stage.result
 
 
-def imported(config: Config, graph: Path, stage: StageRun) -> EncoderSpec:
+def imported(config: Config, graph: Path) -> tuple[EncoderSpec, tuple[float, int]]:
+    """The graph's spec, and how far it is from its source: largest difference, and on how many tiles."""
     name = config.name or config.source.stem
     match config.source.suffix.lower():
         case ".h5" | ".hdf5" | ".keras":
             noise = np.random.default_rng(0).integers(0, 256, (8, TILE_PX, TILE_PX, 3), np.uint8)
             spec, difference = import_published(config.source, name, graph, noise)
-            stage.log("parity", difference)
-            return spec
+            return spec, (difference, len(noise))
         case ".onnx":
-            return import_onnx(
+            spec, difference = import_onnx(
                 config.source,
                 graph,
                 name=name,
@@ -75,7 +84,9 @@ def imported(config: Config, graph: Path, stage: StageRun) -> EncoderSpec:
                 tile_mpp=config.tile_mpp,
                 read_mpp=config.read_mpp,
                 scaling=Scaling(numbers("mean", config.mean), numbers("std", config.std), config.channel_order),
+                output=config.output,
             )
+            return spec, (difference, CHECKED)
         case suffix:
             raise EncoderError(f"{config.source.name}: a {suffix or 'file without suffix'}, wanted .h5 or .onnx")
 

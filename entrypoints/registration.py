@@ -8,7 +8,9 @@ import numpy as np
 
 from nic.encoder.certificate import (
     Certificate,
+    CodeStatistics,
     Comparison,
+    Robustness,
     TaskFigure,
     code_statistics,
     encoded,
@@ -83,31 +85,63 @@ def register_trained(
     sample = np.concatenate([tile_set.tiles[:PARITY_A_TASK] for tile_set in tile_sets])
     _, difference = export_encoder(trained.encoder, trained.objective, names, graph, sample)
     encoder = OnnxEncoder(graph, None)
-    held_out = held_out_tiles(tile_sets, TILES_A_TASK, seed)
-    codes = encoded(encoder, held_out.tiles)
-    changed = held_out_tiles(tile_sets, CHANGED_A_TASK, seed).tiles
     certificate = Certificate(
         encoder.spec,
         difference,
         2 * len(sample),
         task_figures(trained.scores, tile_sets, seed),
-        code_statistics(codes),
-        robustness(encoder, changed, seed),
+        *measured(encoder, tile_sets, stage, seed),
         trained.trained_with,
         trained.comparison,
     )
-    stage.log("parity", difference)
-    log_certificate(certificate, stage)
-    stage.log_figure(neighbour_sheet(held_out, codes, seed), "neighbours.png")
     version = register_encoder(graph, lineage("train_encoder", encoder_sha256=encoder.spec.sha256, **inputs))
     if trained.scores:
         auc = mean_auc(trained.scores, seed)
         stage.log("validation.auc", auc.value)
         record_figures(version, {"validation.auc": auc}, data=inputs["tasks"])
+    publish(certificate, version, stage)
+    return version
+
+
+def register_imported(
+    graph: Path,
+    source: str,
+    parity: tuple[float, int],
+    tile_sets: Sequence[TileSet],
+    stage: StageRun,
+    inputs: Mapping[str, str],
+) -> RegisteredVersion:
+    """Register a graph made of a foreign file. parity: largest difference and on how many tiles.
+
+    tile_sets: cut as the encoder takes tiles, to measure its codes on; may be none.
+    """
+    encoder = OnnxEncoder(graph, None)
+    codes, robust = measured(encoder, tile_sets, stage, seed=0) if tile_sets else (None, None)
+    difference, tiles = parity
+    words = f"Imported from {source}; what it was trained on is not known here."
+    certificate = Certificate(encoder.spec, difference, tiles, (), codes, robust, words)
+    version = register_encoder(graph, lineage("import_encoder", encoder_sha256=encoder.spec.sha256, **inputs))
+    publish(certificate, version, stage)
+    return version
+
+
+def measured(
+    encoder: OnnxEncoder, tile_sets: Sequence[TileSet], stage: StageRun, seed: int
+) -> tuple[CodeStatistics, Robustness]:
+    """What the graph itself does with held-out tiles; a sheet of neighbours is logged."""
+    held_out = held_out_tiles(tile_sets, TILES_A_TASK, seed)
+    codes = encoded(encoder, held_out.tiles)
+    statistics = code_statistics(codes)
+    stage.log_figure(neighbour_sheet(held_out, codes, seed), "neighbours.png")
+    return statistics, robustness(encoder, held_out_tiles(tile_sets, CHANGED_A_TASK, seed).tiles, seed)
+
+
+def publish(certificate: Certificate, version: RegisteredVersion, stage: StageRun) -> None:
+    """The certificate as a file and as metrics, and as the model card that the registry shows."""
+    log_certificate(certificate, stage)
     card = model_card(certificate, (PROJECT / "registry" / "encoder_card.md").read_text())
     stage.log_text(card, "model_card.md")
     describe_version(version, card)
-    return version
 
 
 def task_figures(scores: Sequence[TileScores], tile_sets: Sequence[TileSet], seed: int) -> tuple[TaskFigure, ...]:
@@ -123,10 +157,13 @@ def log_certificate(certificate: Certificate, stage: StageRun) -> None:
     for figure in certificate.tasks:
         stage.log(f"validation.auc.{figure.task}.low", figure.low)
         stage.log(f"validation.auc.{figure.task}.high", figure.high)
-    stage.log("codes.dead", certificate.codes.dead)
-    stage.log("codes.effective_rank", certificate.codes.effective_rank)
-    for name in ("colour", "dihedral", "strangers"):
-        stage.log(f"cosine.{name}", getattr(certificate.robustness, name))
+    stage.log("parity", certificate.parity)
+    if certificate.codes:
+        stage.log("codes.dead", certificate.codes.dead)
+        stage.log("codes.effective_rank", certificate.codes.effective_rank)
+    if certificate.robustness:
+        for name in ("colour", "dihedral", "strangers"):
+            stage.log(f"cosine.{name}", getattr(certificate.robustness, name))
     if certificate.comparison:
         stage.log("tuning.gain", certificate.comparison.gain)
         stage.log("tuning.gain.low", certificate.comparison.low)

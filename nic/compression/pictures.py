@@ -82,7 +82,7 @@ def contact_sheet(pictures: Sequence[Image], columns: int = 3, gap_px: int = 12)
 
 
 def contact_sheets(codes: Path, slides: Sequence[str]) -> Iterator[Image]:
-    """Sheets of a cohort's slides by id, of up to PER_SHEET, each slide's own picture kept as codes/pictures/<id>.jpg."""
+    """Sheets of slides by id, of up to PER_SHEET; each one's own picture is kept as codes/pictures/<id>.jpg."""
     folder = codes / "pictures"
     folder.mkdir(exist_ok=True)
     for first in range(0, len(slides), PER_SHEET):

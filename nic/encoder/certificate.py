@@ -79,16 +79,17 @@ class Robustness:
 
 @dataclass(frozen=True)
 class Certificate:
-    """All of it. parity: largest difference of a code between the ONNX graph and torch, on parity_tiles tiles, half of
-    them real and half noise; None where there is no torch side. trained_with: in words.
+    """All of it. parity: largest difference of a code between the ONNX graph and what it was made from, on
+    parity_tiles tiles, half of them real and half noise, or all noise for an imported one. codes, robustness: None
+    where no tiles were at hand. trained_with: in words.
     """
 
     spec: EncoderSpec
-    parity: float | None
+    parity: float
     parity_tiles: int
     tasks: tuple[TaskFigure, ...]
-    codes: CodeStatistics
-    robustness: Robustness
+    codes: CodeStatistics | None
+    robustness: Robustness | None
     trained_with: str
     comparison: Comparison | None = None
 

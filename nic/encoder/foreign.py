@@ -4,29 +4,61 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nic.encoder.onnx import METADATA_KEY, OnnxEncoder
 from nic.encoder.spec import EncoderSpec
-from nic.errors import EncoderError
-from nic.onnx.pixels import Scaling, from_pixels
+from nic.errors import EncoderError, ParityFailed
+from nic.onnx.pixels import ForeignGraph, Scaling, save_graph
 from nic.onnx.runtime import OnnxGraph
+
+CHECKED = 3
+"""Tiles that a graph is tried on."""
+TOLERANCE = 1e-2
+"""Of the largest number in a code: equal graphs differ by less in float16 too, and another scaling by much more."""
 
 
 def import_onnx(
-    source: Path, path: Path, *, name: str, tile_px: int, tile_mpp: float, read_mpp: float, scaling: Scaling
-) -> EncoderSpec:
-    """Write to `path` a graph that takes pixels and says how tiles must be cut; its spec, the code size measured.
+    source: Path,
+    path: Path,
+    *,
+    name: str,
+    tile_px: int,
+    tile_mpp: float,
+    read_mpp: float,
+    scaling: Scaling,
+    output: str = "",
+) -> tuple[EncoderSpec, float]:
+    """Write to `path` a graph that takes pixels and says how tiles must be cut; its spec, and the largest difference
+    from the source on tiles that were scaled without it.
 
-    tile_px, tile_mpp, read_mpp: as in EncoderSpec. scaling: what the network was trained with.
-    Raises EncoderError when the graph does not turn such an image into a vector.
+    tile_px, tile_mpp, read_mpp: as in EncoderSpec. scaling: what the network was trained with. output: name of the
+    code among several outputs. The code size is measured.
+    Raises EncoderError when the graph does not turn such an image into a vector, whatever is in its batch.
     """
+    foreign = ForeignGraph.read(source, tile_px, output)
+    tiles = np.random.default_rng(0).integers(0, 256, (CHECKED, tile_px, tile_px, 3), np.uint8)
     with TemporaryDirectory() as folder:
-        draft = Path(folder) / "draft.onnx"
-        from_pixels(source, draft, tile_px, scaling, {})
-        tiles = np.random.default_rng(0).integers(0, 256, (2, tile_px, tile_px, 3), np.uint8)
-        found = OnnxGraph(draft).run(tiles=tiles)[0]
-    if found.ndim != 2 or len(found) != 2 or not np.isfinite(found).all():
-        raise EncoderError(f"{source.name}: two tiles give {list(found.shape)}, wanted two finite codes [2, D]")
-    spec = EncoderSpec(found.shape[1], tile_px, tile_mpp, read_mpp, f"imported:{name}", ())
-    from_pixels(source, path, tile_px, scaling, {METADATA_KEY: spec.to_json()})
-    return OnnxEncoder(path).spec
+        draft, alone = Path(folder) / source.name, Path(folder) / "alone.onnx"
+        save_graph(foreign.from_pixels(tile_px, scaling, {}), draft)
+        codes = _checked_codes(OnnxGraph(draft), tiles)
+        save_graph(foreign.model, alone)  # with the weights of a second file
+        wanted = OnnxGraph(alone).run(**foreign.as_it_wants(tiles, scaling))[foreign.place]
+    spec = EncoderSpec(codes.shape[1], tile_px, tile_mpp, read_mpp, f"imported:{name}", ())
+    difference = float(np.abs(codes - wanted).max())
+    if not difference <= TOLERANCE * max(1.0, float(np.abs(wanted).max())):
+        raise ParityFailed(f"{source.name}: with pixels in front it differs by {difference:.2e} from what it was")
+    save_graph(foreign.from_pixels(tile_px, scaling, {METADATA_KEY: spec.to_json()}), path)
+    return OnnxEncoder(path).spec, difference
+
+
+def _checked_codes(graph: OnnxGraph, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Codes [N, D], the same whatever stands beside a tile in its batch. Raises EncoderError."""
+    name, count = graph.path.name, len(tiles)
+    codes = graph.run(tiles=tiles)[0]
+    if codes.ndim != 2 or len(codes) != count or not np.isfinite(codes).all():
+        raise EncoderError(f"{name}: {count} tiles give {list(codes.shape)}, wanted {count} finite codes [{count}, D]")
+    alone = np.concatenate([graph.run(tiles=tiles[i : i + 1])[0] for i in range(count)])
+    if not np.abs(codes - alone).max() <= TOLERANCE * max(1.0, float(np.abs(codes).max())):
+        raise EncoderError(f"{name}: a tile's code depends on the tiles beside it; export it in inference mode")
+    return codes

@@ -20,30 +20,37 @@ def model_card(certificate: Certificate, template: str) -> str:
         code_size=spec.code_size,
         sha256=spec.sha256,
         trained_with=certificate.trained_with,
-        tasks=_tasks(certificate.tasks),
-        selection=SELECTION if certificate.comparison else "",
-        comparison=comparison_text(certificate.comparison) if certificate.comparison else "",
+        figures="\n\n".join(_figures(certificate)),
         checks="\n".join(f"| {check} | {found} |" for check, found in _checks(certificate)),
     )
 
 
-SELECTION = "What it was trained with was chosen on the same held-out tiles, so the figures lean to the good side."
+INTERVALS = "Intervals are of 95%, by drawing slides or patients with replacement."
 ENOUGH_GROUPS = 10
 FEW = (
     f"Fewer than {ENOUGH_GROUPS} slides or patients are held out of a task: its interval is too narrow to be believed."
 )
+SELECTION = "What it was trained with was chosen on the same held-out tiles, so the figures lean to the good side."
 
 
-def _tasks(tasks: tuple[TaskFigure, ...]) -> str:
+def _figures(certificate: Certificate) -> list[str]:
+    """Paragraphs."""
+    tasks, comparison = certificate.tasks, certificate.comparison
     if not tasks:
-        return "No labels: it has no figures of its own; probe it."
+        return ["It has no heads, and so no figures of its own: `probe_encoder` measures it on any tile task."]
+    paragraphs = [_table(tasks), INTERVALS]
+    if min(task.groups for task in tasks) < ENOUGH_GROUPS:
+        paragraphs.append(FEW)
+    return [*paragraphs, SELECTION, comparison_text(comparison)] if comparison else paragraphs
+
+
+def _table(tasks: tuple[TaskFigure, ...]) -> str:
     rows = [
         f"| {t.task} | {', '.join(t.classes)} | {t.value:.3f} [{t.low:.3f}, {t.high:.3f}] | {t.tiles} | {t.groups} |"
         for t in tasks
     ]
     head = ["| task | classes | validation AUC | tiles | slides or patients |", "|---|---|---|---|---|"]
-    caution = ["", FEW] if min(t.groups for t in tasks) < ENOUGH_GROUPS else []
-    return "\n".join([*head, *rows, *caution])
+    return "\n".join([*head, *rows])
 
 
 def comparison_text(found: Comparison) -> str:
@@ -61,13 +68,18 @@ def comparison_text(found: Comparison) -> str:
 
 
 def _checks(certificate: Certificate) -> list[tuple[str, str]]:
-    codes, robust, parity = certificate.codes, certificate.robustness, certificate.parity
-    computed = f"{parity:.1e} on {certificate.parity_tiles} tiles, half of them noise" if parity is not None else "none"
-    return [
-        ("largest difference between the graph and torch", computed),
-        ("dead dimensions", f"{codes.dead} of {codes.size}, on {codes.tiles} tiles"),
-        ("effective rank of the codes", f"{codes.effective_rank:.1f} of {codes.size}"),
-        ("cosine under heavy colour change", f"{robust.colour:.3f}"),
-        ("cosine under flips and turns", f"{robust.dihedral:.3f}"),
-        ("cosine of unrelated tiles, the floor", f"{robust.strangers:.3f}"),
-    ]
+    parity, codes, robust = certificate.parity, certificate.codes, certificate.robustness
+    computed = f"{parity:.1e} on {certificate.parity_tiles} tiles, noise among them"
+    checks = [("largest difference between the graph and what it was made from", computed)]
+    if codes:
+        checks += [
+            ("dead dimensions", f"{codes.dead} of {codes.size}, on {codes.tiles} tiles"),
+            ("effective rank of the codes", f"{codes.effective_rank:.1f} of {codes.size}"),
+        ]
+    if robust:
+        checks += [
+            ("cosine under heavy colour change", f"{robust.colour:.3f}"),
+            ("cosine under flips and turns", f"{robust.dihedral:.3f}"),
+            ("cosine of unrelated tiles, the floor", f"{robust.strangers:.3f}"),
+        ]
+    return checks if codes else [*checks, ("codes of tiles", "not measured: no tile tasks were given")]

@@ -1,15 +1,21 @@
-"""Giving a foreign graph the input that ours take: tiles as pixels, scaled inside the graph."""
+"""Giving a foreign graph the input that ours take: tiles as pixels, scaled inside the graph; and codes as float32."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, helper
+from numpy.typing import NDArray
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
 
 from nic.errors import EncoderError
+
+FLOATS = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
+CHANNELS_FIRST, CHANNELS_LAST = 1, 3
+"""Where the three channels stand in a graph's input."""
 
 
 @dataclass(frozen=True)
@@ -20,32 +26,104 @@ class Scaling:
     std: tuple[float, ...]
     channel_order: Literal["rgb", "bgr"]
 
+    def __post_init__(self) -> None:
+        if len(self.mean) != 3 or len(self.std) != 3 or not min(self.std) > 0:
+            raise EncoderError(f"mean {self.mean}, std {self.std}: wanted three numbers each, std above 0")
 
-def from_pixels(source: Path, path: Path, tile_px: int, scaling: Scaling, metadata: Mapping[str, str]) -> None:
-    """Write to `path` the graph of `source` with `tiles` uint8 [N, tile_px, tile_px, 3] RGB in front of it.
+    def applied(self, tiles: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """Tiles [N, px, px, 3] RGB as the network wants them, [N, px, px, 3]: what the graph is held against."""
+        ordered = tiles if self.channel_order == "rgb" else tiles[..., ::-1]
+        return np.asarray((ordered / 255 - np.array(self.mean)) / np.array(self.std))
 
-    source: ONNX, one input float [N, 3, px, px], its first output taken.
-    Raises EncoderError when the graph has another input than that, or the scaling no three channels.
+
+@dataclass(frozen=True)
+class ForeignGraph:
+    """A graph from images to vectors as it was exported elsewhere.
+
+    image, output: its input, and the output taken. channels: the axis of the image that has three.
     """
-    if len(scaling.mean) != 3 or len(scaling.std) != 3 or min(scaling.std) <= 0:
-        raise EncoderError(f"mean {scaling.mean}, std {scaling.std}: wanted three numbers each, std above 0")
-    model = _loaded(source)
-    name = _checked_input(source.name, model, tile_px)
-    opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
-    before = helper.make_model(
-        _scaled(scaling, tile_px), opset_imports=[helper.make_opsetid("", opset)], ir_version=model.ir_version
-    )
-    behind = onnx.compose.add_prefix(model, "foreign/")
-    joint, output = [("scaled", f"foreign/{name}")], f"foreign/{model.graph.output[0].name}"
-    merged = onnx.compose.merge_models(before, behind, joint, outputs=[output])
-    helper.set_model_props(merged, dict(metadata))
+
+    model: ModelProto
+    image: ValueInfoProto
+    channels: int
+    output: ValueInfoProto
+
+    @classmethod
+    def read(cls, source: Path, tile_px: int, output: str = "") -> "ForeignGraph":
+        """Raises EncoderError when it is no graph of one image of tile_px, or `output` does not say which to take."""
+        model = _loaded(source)
+        image = _only_image(source.name, model)
+        channels = _checked_image(source.name, image, tile_px)
+        return cls(model, image, channels, _chosen_output(source.name, model.graph.output, output))
+
+    @property
+    def place(self) -> int:
+        """Of the output taken, among all."""
+        return [o.name for o in self.model.graph.output].index(self.output.name)
+
+    def as_it_wants(self, tiles: NDArray[np.uint8], scaling: Scaling) -> dict[str, NDArray[np.floating]]:
+        """Tiles [N, px, px, 3] RGB as the graph's own input, made without it."""
+        scaled = scaling.applied(tiles)
+        turned = scaled.transpose(0, 3, 1, 2) if self.channels == CHANNELS_FIRST else scaled
+        return {self.image.name: turned.astype(FLOATS[self.image.type.tensor_type.elem_type])}
+
+    def from_pixels(self, tile_px: int, scaling: Scaling, metadata: Mapping[str, str]) -> ModelProto:
+        """The graph with `tiles` uint8 [N, px, px, 3] RGB in front, and behind it `codes` float32."""
+        opset = next(o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
+        model = onnx.compose.add_prefix(self.model, "foreign/")
+        pixels, codes = self._pixels(tile_px, scaling), self._codes()
+        ours = {"opset_imports": [helper.make_opsetid("", opset)], "ir_version": self.model.ir_version}
+        joint, end = [("scaled", f"foreign/{self.image.name}")], f"foreign/{self.output.name}"
+        merged = onnx.compose.merge_models(helper.make_model(pixels, **ours), model, joint, outputs=[end])
+        merged = onnx.compose.merge_models(merged, helper.make_model(codes, **ours), [(end, "vectors")])
+        helper.set_model_props(merged, dict(metadata))
+        return merged
+
+    def _pixels(self, tile_px: int, scaling: Scaling) -> GraphProto:
+        """Pixels [N, px, px, 3] to scaled ones, as the graph wants them; scaled in float32 whatever it computes in."""
+        order = [0, 1, 2] if scaling.channel_order == "rgb" else [2, 1, 0]
+        constants = [
+            helper.make_tensor("mean", TensorProto.FLOAT, [3], [255 * value for value in scaling.mean]),
+            helper.make_tensor("std", TensorProto.FLOAT, [3], [255 * value for value in scaling.std]),
+            helper.make_tensor("order", TensorProto.INT64, [3], order),
+        ]
+        kind = self.image.type.tensor_type.elem_type
+        first = self.channels == CHANNELS_FIRST
+        nodes = [
+            helper.make_node("Cast", ["tiles"], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("Gather", ["floats", "order"], ["ordered"], axis=3),
+            helper.make_node("Sub", ["ordered", "mean"], ["centred"]),
+            helper.make_node("Div", ["centred", "std"], ["divided"]),
+            helper.make_node("Transpose", ["divided"], ["turned"], perm=[0, 3, 1, 2] if first else [0, 1, 2, 3]),
+            helper.make_node("Cast", ["turned"], ["scaled"], to=kind),
+        ]
+        shape = ["batch", 3, tile_px, tile_px] if first else ["batch", tile_px, tile_px, 3]
+        tiles = helper.make_tensor_value_info("tiles", TensorProto.UINT8, ["batch", tile_px, tile_px, 3])
+        return helper.make_graph(
+            nodes, "pixels", [tiles], [helper.make_tensor_value_info("scaled", kind, shape)], constants
+        )
+
+    def _codes(self) -> GraphProto:
+        """The output as it is, in float32."""
+        kind, shape = self.output.type.tensor_type.elem_type, _shape(self.output)
+        vectors = helper.make_tensor_value_info("vectors", kind, shape)
+        codes = helper.make_tensor_value_info("codes", TensorProto.FLOAT, shape)
+        cast = helper.make_node("Cast", ["vectors"], ["codes"], to=TensorProto.FLOAT)
+        return helper.make_graph([cast], "codes", [vectors], [codes])
+
+
+def save_graph(model: ModelProto, path: Path) -> None:
+    """Write a graph and its weights as one file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(merged, path)
+    onnx.save(model, path)
 
 
-def _loaded(source: Path) -> onnx.ModelProto:
+def _loaded(source: Path) -> ModelProto:
+    """A graph with its weights, those of a second file too."""
     try:
         model = onnx.load(source)
+        if model.ByteSize() >= onnx.checker.MAXIMUM_PROTOBUF:
+            raise EncoderError(f"{source.name}: 2 GiB and more, which one ONNX file cannot hold; export it in float16")
         onnx.checker.check_model(model)
     except (OSError, DecodeError, onnx.checker.ValidationError) as error:
         reason = str(error).splitlines()[0].replace(f"{source.parent}/", "") if str(error) else "it is damaged"
@@ -53,38 +131,40 @@ def _loaded(source: Path) -> onnx.ModelProto:
     return model
 
 
-def _checked_input(name: str, model: onnx.ModelProto, tile_px: int) -> str:
+def _only_image(name: str, model: ModelProto) -> ValueInfoProto:
     constants = {tensor.name for tensor in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in constants]
     if len(inputs) != 1:
         raise EncoderError(f"{name}: takes {', '.join(i.name for i in inputs) or 'nothing'}, wanted one image")
-    tensor = inputs[0].type.tensor_type
-    shape = [d.dim_value if d.HasField("dim_value") else (d.dim_param or "any") for d in tensor.shape.dim]
-    if tensor.elem_type != TensorProto.FLOAT or len(shape) != 4 or shape[1] not in (3, "any"):
-        kind = TensorProto.DataType.Name(tensor.elem_type)
-        raise EncoderError(f"{name}: {inputs[0].name} is {kind} {shape}, wanted FLOAT [N, 3, px, px]; export it so")
+    return inputs[0]
+
+
+def _checked_image(name: str, image: ValueInfoProto, tile_px: int) -> int:
+    """The axis of the channels. Raises EncoderError."""
+    kind, shape = image.type.tensor_type.elem_type, _shape(image)
+    channels = next((axis for axis in (CHANNELS_FIRST, CHANNELS_LAST) if len(shape) == 4 and shape[axis] == 3), None)
+    if kind not in FLOATS or channels is None:
+        raise EncoderError(
+            f"{name}: {image.name} is {TensorProto.DataType.Name(kind)} {shape}, wanted FLOAT or FLOAT16 "
+            "[N, 3, px, px] or [N, px, px, 3]; export it so"
+        )
     if isinstance(shape[0], int):
         raise EncoderError(f"{name}: its batch is fixed at {shape[0]}; export it with a dynamic batch")
-    if any(isinstance(px, int) and px != tile_px for px in shape[2:]):
-        raise EncoderError(f"{name}: takes {shape[2]} x {shape[3]} px, tile_px says {tile_px}")
-    return str(inputs[0].name)
+    sides = shape[2:] if channels == CHANNELS_FIRST else shape[1:3]
+    if any(isinstance(px, int) and px != tile_px for px in sides):
+        raise EncoderError(f"{name}: takes {sides[0]} x {sides[1]} px, tile_px says {tile_px}")
+    return channels
 
 
-def _scaled(scaling: Scaling, tile_px: int) -> onnx.GraphProto:
-    """Pixels [N, px, px, 3] to scaled ones, [N, 3, px, px]."""
-    order = [0, 1, 2] if scaling.channel_order == "rgb" else [2, 1, 0]
-    constants = [
-        helper.make_tensor("mean", TensorProto.FLOAT, [1, 3, 1, 1], [255 * value for value in scaling.mean]),
-        helper.make_tensor("std", TensorProto.FLOAT, [1, 3, 1, 1], [255 * value for value in scaling.std]),
-        helper.make_tensor("order", TensorProto.INT64, [3], order),
-    ]
-    nodes = [
-        helper.make_node("Cast", ["tiles"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["floats"], ["upright"], perm=[0, 3, 1, 2]),
-        helper.make_node("Gather", ["upright", "order"], ["ordered"], axis=1),
-        helper.make_node("Sub", ["ordered", "mean"], ["centred"]),
-        helper.make_node("Div", ["centred", "std"], ["scaled"]),
-    ]
-    tiles = helper.make_tensor_value_info("tiles", TensorProto.UINT8, ["batch", tile_px, tile_px, 3])
-    scaled = helper.make_tensor_value_info("scaled", TensorProto.FLOAT, ["batch", 3, tile_px, tile_px])
-    return helper.make_graph(nodes, "pixels", [tiles], [scaled], constants)
+def _chosen_output(name: str, outputs: Sequence[ValueInfoProto], wanted: str) -> ValueInfoProto:
+    found = [o for o in outputs if o.name == wanted or not wanted]
+    if len(found) != 1:
+        known = ", ".join(f"{o.name} {_shape(o)}" for o in outputs)
+        raise EncoderError(f"{name}: output {wanted!r} means none or several; say which of them is the code: {known}")
+    return found[0]
+
+
+def _shape(value: ValueInfoProto) -> list[int | str]:
+    """Its axes, as numbers where they are fixed, as names where they vary."""
+    axes = value.type.tensor_type.shape.dim
+    return [axis.dim_value if axis.HasField("dim_value") else (axis.dim_param or "any") for axis in axes]

@@ -7,11 +7,18 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidGraph, InvalidProtobuf
+from onnxruntime.capi.onnxruntime_pybind11_state import (
+    Fail,
+    InvalidArgument,
+    InvalidGraph,
+    InvalidProtobuf,
+    RuntimeException,
+)
 
 from nic.errors import EncoderError
 
 _NOT_A_GRAPH = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf)
+_CANNOT_RUN = (Fail, InvalidArgument, RuntimeException)
 
 
 class OnnxGraph:
@@ -41,8 +48,13 @@ class OnnxGraph:
         self.inputs: dict[str, list[int | str]] = {i.name: i.shape for i in self._session.get_inputs()}
 
     def run(self, **inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
-        """Outputs in the graph's order."""
-        outputs: list[NDArray[np.float32]] = self._session.run(None, inputs)
+        """Outputs in the graph's order. Raises EncoderError when the graph cannot take such inputs."""
+        try:
+            outputs: list[NDArray[np.float32]] = self._session.run(None, inputs)
+        except _CANNOT_RUN as error:
+            shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in inputs.items())
+            reason = str(error).splitlines()[0]
+            raise EncoderError(f"{self.path.name}: cannot run on {shapes}: {reason}") from error
         return outputs
 
 

@@ -154,5 +154,7 @@ def test_the_card_warns_of_intervals_from_few_slides() -> None:
     assert "too narrow" not in model_card(certificate(), TEMPLATE)
 
 
-def test_an_encoder_without_labels_has_no_figures() -> None:
-    assert "No labels" in model_card(certificate(tasks=(), parity=None), TEMPLATE)
+def test_what_was_not_measured_is_said() -> None:
+    card = model_card(certificate(tasks=(), codes=None, robustness=None), TEMPLATE)
+    for said in ("probe_encoder", "not measured: no tile tasks were given"):
+        assert said in card

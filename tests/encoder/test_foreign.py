@@ -1,5 +1,6 @@
 """An ONNX encoder from elsewhere gets pixels in front, and says how its tiles are cut."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -40,8 +41,8 @@ def source(network: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def imported(source: Path, path: Path, tile_px: int = 32, scaling: Scaling = IMAGENET) -> OnnxEncoder:
-    import_onnx(source, path, name="small", tile_px=tile_px, tile_mpp=0.5, read_mpp=0.5, scaling=scaling)
+def imported(source: Path, path: Path, tile_px: int = 32, scaling: Scaling = IMAGENET, output: str = "") -> OnnxEncoder:
+    import_onnx(source, path, name="small", tile_px=tile_px, tile_mpp=0.5, read_mpp=0.5, scaling=scaling, output=output)
     return OnnxEncoder(path)
 
 
@@ -70,13 +71,13 @@ def test_graphs_that_do_not_take_such_tiles_are_refused(network: Small, source: 
     export_graph(
         map_only, {"input": torch.rand(2, 3, 32, 32)}, ["map"], {"input": {0: "batch"}}, {}, tmp_path / "map.onnx"
     )
-    with pytest.raises(EncoderError, match=r"map\.onnx: two tiles give \[2, 4, 7, 7\]"):
+    with pytest.raises(EncoderError, match=r"map\.onnx: 3 tiles give \[3, 4, 7, 7\]"):
         imported(tmp_path / "map.onnx", tmp_path / "e.onnx")
     model = onnx.load(source)
-    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
-    (tmp_path / "half.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(EncoderError, match=r"half\.onnx: .*FLOAT16.*wanted FLOAT"):
-        imported(tmp_path / "half.onnx", tmp_path / "e.onnx")
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT32
+    (tmp_path / "whole.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(EncoderError, match=r"whole\.onnx: .*INT32.*wanted FLOAT"):
+        imported(tmp_path / "whole.onnx", tmp_path / "e.onnx")
     with pytest.raises(EncoderError, match="wanted three numbers each"):
         imported(source, tmp_path / "e.onnx", scaling=Scaling((0.5,), (0.5,), "rgb"))
 
@@ -87,3 +88,67 @@ def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
     for name in ("text", "empty", "gone"):
         with pytest.raises(EncoderError, match=rf"{name}\.onnx: not a readable ONNX graph"):
             imported(tmp_path / f"{name}.onnx", tmp_path / "e.onnx")
+
+
+class ChannelsLast(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        codes: torch.Tensor = self.inner(image.permute(0, 3, 1, 2))
+        return codes
+
+
+class WithMap(nn.Module):
+    def __init__(self, inner: Small) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.inner.convolution(image), self.inner(image)
+
+
+class BesideOthers(nn.Module):
+    """Standardises by the batch, as a network does that was exported while training."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        codes: torch.Tensor = self.inner(image)
+        return codes - codes.mean(0)
+
+
+def written(network: nn.Module, path: Path, example: torch.Tensor, outputs: list[str]) -> Path:
+    export_graph(network, {"image": example}, outputs, {"image": {0: "batch"}}, {}, path, tolerance=1e-2)
+    return path
+
+
+def test_the_ways_networks_are_exported(network: Small, source: Path, tmp_path: Path) -> None:
+    tiles = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    wanted = imported(source, tmp_path / "e.onnx").encode(tiles)
+    last = written(ChannelsLast(network), tmp_path / "last.onnx", torch.rand(2, 32, 32, 3), ["codes"])
+    assert np.abs(imported(last, tmp_path / "e.onnx").encode(tiles) - wanted).max() <= 1e-5
+    half = written(copy.deepcopy(network).half(), tmp_path / "half.onnx", torch.rand(2, 3, 32, 32).half(), ["codes"])
+    assert np.abs(imported(half, tmp_path / "e.onnx").encode(tiles) - wanted).max() <= 1e-2
+    beside = tmp_path / "beside.onnx"  # the weights in a file of their own, as large networks have them
+    onnx.save(onnx.load(source), beside, save_as_external_data=True, location="beside.data", size_threshold=0)
+    assert (tmp_path / "beside.data").is_file()
+    assert np.array_equal(imported(beside, tmp_path / "e.onnx").encode(tiles), wanted)
+
+
+def test_among_several_outputs_the_code_is_named(network: Small, source: Path, tmp_path: Path) -> None:
+    several = written(WithMap(network), tmp_path / "several.onnx", torch.rand(2, 3, 32, 32), ["map", "vector"])
+    with pytest.raises(EncoderError, match=r"several\.onnx: .*map .*vector"):
+        imported(several, tmp_path / "e.onnx")
+    tiles = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    found = imported(several, tmp_path / "e.onnx", output="vector").encode(tiles)
+    assert np.abs(found - imported(source, tmp_path / "f.onnx").encode(tiles)).max() <= 1e-5
+
+
+def test_codes_that_depend_on_the_batch_are_refused(network: Small, tmp_path: Path) -> None:
+    training = written(BesideOthers(network), tmp_path / "training.onnx", torch.rand(2, 3, 32, 32), ["codes"])
+    with pytest.raises(EncoderError, match=r"training\.onnx: a tile's code depends on the tiles beside it"):
+        imported(training, tmp_path / "e.onnx")
