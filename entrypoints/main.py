@@ -22,7 +22,7 @@ class Config:
     """Seed of the encoder stage."""
     trials: int = 5
     """Trials of the search for task weights."""
-    encoder_epochs: int = 10
+    encoder_epochs: int = 14
     """Epochs of the encoder's training."""
     patient_epochs: int = 60
     """Epochs of each fold's training."""

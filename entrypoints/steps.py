@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
-NEXT = """Look:   mlflow ui
-Serve:  mlflow models serve -m models:/{name}@champion --env-manager local -p 5999
-"""
+LOOK = "Look:   mlflow ui"
+SERVE = "Serve:  mlflow models serve -m models:/{}@champion --env-manager local -p 5999"
 
 
 @dataclass
@@ -52,9 +51,10 @@ class Steps:
         for name, figure in self.summary(endpoints).items():
             figures.add_row(name, figure["metric"], figure["cross_validated"], figure["external"], figure["oracle"])
         models = Table("registered model", "version", "champion", title="Registry")
-        for title, step in self.finished.items():
-            if title.startswith("promote"):
-                verdict = "yes" if step.result["promoted"] else "refused: " + "; ".join(step.result["reasons"])
-                models.add_row(step.result["name"], step.result["version"], verdict)
+        verdicts = [step.result for title, step in self.finished.items() if title.startswith("promote")]
+        for found in verdicts:
+            verdict = "yes" if found["promoted"] else "refused: " + "; ".join(found["reasons"])
+            models.add_row(found["name"], found["version"], verdict)
         self.console.print(times, figures, models)
-        self.console.print(NEXT.format(name=step.result["name"]), soft_wrap=True)
+        served = [found["name"] for found in verdicts[1:] if found["promoted"]]  # the first is the encoder
+        self.console.print(LOOK, *map(SERVE.format, served), sep="\n", soft_wrap=True)

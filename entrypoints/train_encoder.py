@@ -38,7 +38,7 @@ class Config:
     """Epochs of each trial, before pruning."""
     trial_tiles: int = 2000
     """Tiles of an epoch of a trial: enough to rank weights by."""
-    epochs: int = 10
+    epochs: int = 14
     """Epochs of the training, at most."""
     patience: int = 5
     """Epochs past the peak of the rate without a better score on held-out tiles, after which training ends."""
