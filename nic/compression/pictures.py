@@ -83,14 +83,17 @@ def contact_sheet(pictures: Sequence[Image], columns: int = 3, gap_px: int = 12)
 
 def contact_sheets(codes: Path, slides: Sequence[str]) -> Iterator[Image]:
     """Sheets of slides by id, of up to PER_SHEET; each one's own picture is kept as codes/pictures/<id>.jpg."""
-    folder = codes / "pictures"
-    folder.mkdir(exist_ok=True)
+    (codes / "pictures").mkdir(exist_ok=True)
     for first in range(0, len(slides), PER_SHEET):
-        pictures = []
-        for slide_id in sorted(slides)[first : first + PER_SHEET]:
-            pictures.append(contact_picture(CompressedSlide.load(codes / f"{slide_id}.h5")))
-            cv2.imwrite(str(folder / f"{slide_id}.jpg"), pictures[-1][..., ::-1])
-        yield contact_sheet(pictures)
+        yield contact_sheet([_kept_picture(codes, slide) for slide in sorted(slides)[first : first + PER_SHEET]])
+
+
+def _kept_picture(codes: Path, slide_id: str) -> Image:
+    """The picture that is there already, or a new one where the codes are younger."""
+    file, picture = codes / f"{slide_id}.h5", codes / "pictures" / f"{slide_id}.jpg"
+    if not picture.is_file() or picture.stat().st_mtime < file.stat().st_mtime:
+        cv2.imwrite(str(picture), contact_picture(CompressedSlide.load(file))[..., ::-1])
+    return np.asarray(cv2.imread(str(picture), cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
 def _without_code(slide: CompressedSlide) -> dict[str, NDArray[np.bool_]]:
