@@ -12,6 +12,7 @@ from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.probe import Probe, codes_of, enlarged_tiles, enlargement, probe
 from nic.encoder.probe_figure import probe_figure
 from nic.encoder.probe_table import probe_frame, probe_table
+from nic.encoder.spec import EncoderSpec
 from nic.errors import StudyError, TaskError
 from nic.study import read_study
 from nic.tasks.reading import read_task
@@ -68,6 +69,11 @@ def run(config: Config) -> dict[str, Any]:
     return stage.result
 
 
+def learned(spec: EncoderSpec) -> str:
+    """What an encoder was trained for; a single task is named."""
+    return f"{spec.objective} of {spec.tasks[0]}" if len(spec.tasks) == 1 else spec.objective
+
+
 def probed(uri: str, tasks: Sequence[TileTask], config: Config) -> Iterator[Probe]:
     """The probes of one encoder, each also a figure of its version where it is a registered one."""
     encoder = OnnxEncoder(encoder_file(uri), None)
@@ -82,7 +88,7 @@ def probed(uri: str, tasks: Sequence[TileTask], config: Config) -> Iterator[Prob
             )
         tile_set = enlarged_tiles(task, encoder.spec, factor, config.work / "tiles")
         codes = codes_of(encoder, tile_set, config.work / "codes_of_tiles")
-        found = probe(f"{place} {encoder.spec.objective}", tile_set, codes, factor, config.seed)
+        found = probe(f"{place} {learned(encoder.spec)}", tile_set, codes, factor, config.seed)
         if version:
             record_figures(version, {f"probe.{task.name}": found.auc}, data=task.digest)
         yield found
