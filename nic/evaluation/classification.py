@@ -65,8 +65,9 @@ def calibration_slope(positive: Bools, probability: Floats, counts: Floats) -> F
         information = np.einsum("rn,in,jn->rij", counts * fitted * (1 - fitted), design, design, optimize=True)
         lone = np.linalg.det(information) < 1e-9
         information[lone] = np.eye(2)
-        beta += np.linalg.solve(information, gradient[..., None])[..., 0].clip(-2, 2)
-    return np.where(lone | (np.abs(gradient) > 1e-4 * counts.sum(1)[:, None]).any(1), np.nan, beta[:, 1])
+        step = np.linalg.solve(information, gradient[..., None])[..., 0].clip(-2, 2)
+        beta += step
+    return np.where(lone | (np.abs(step) > 1e-3).any(1), np.nan, beta[:, 1])
 
 
 def _by_score(positive: Bools, score: Floats, counts: Floats) -> tuple[Floats, Floats]:
