@@ -11,7 +11,7 @@ from nic.evaluation.metrics import METRICS, estimate
 from nic.patients.cohort import read_cohort
 from nic.patients.crops import gather_cells
 from nic.patients.export import export_ensemble
-from nic.patients.training import fit_folds
+from nic.patients.training import NetworkName, fit_folds
 from nic.study import read_study
 from nic.tracking.digests import folder_digest
 from nic.tracking.promotion import record_figures
@@ -30,6 +30,9 @@ class Config:
     encoder: str = "models:/nic-encoder@champion"
     """Registered encoder that made the codes; it is served together with the model. `imported` for the codes of another
     tool: the model then takes files of codes in place of slides."""
+    network: NetworkName = "grid-cnn"
+    """grid-cnn (additive, sees arrangement), crop-cnn (the published family), attention-mil (tiles without places) or
+    pooled-linear (mean and quantiles of codes)."""
     folds: int = 5
     """Networks of the ensemble; each is trained without one fold of the patients."""
     epochs: int = 60
@@ -61,6 +64,7 @@ def run(config: Config) -> dict[str, Any]:
         ensemble = fit_folds(
             gathered.cells,
             labelled.targets,
+            network=config.network,
             folds=config.folds,
             epochs=config.epochs,
             learning_rate=config.learning_rate,

@@ -2,16 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.encoder.spec import EncoderSpec
 from nic.errors import ForeignCodes, NoTissue
 from nic.patients.cohort import Patient
+from nic.patients.mapped import mapped
+from nic.slides.turns import TURNS
+
+SAMPLED_CELLS = 1 << 17
+"""Codes that stand for all where a distribution is wanted."""
+RUN_CELLS = 1 << 17
+"""Cells in one forward and backward pass: it bounds the memory, whatever the batch."""
 
 
 @dataclass(frozen=True)
@@ -37,10 +46,25 @@ class SlideCells:
         turned = None if variants is None else torch.from_numpy(variants)
         return cls(codes, row - row.min(), col - col.min(), turned)
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int]:
         """Rows and columns that hold all cells."""
         return int(self.row.max()) + 1, int(self.col.max()) + 1
+
+    @cached_property
+    def centre_odds(self) -> NDArray[np.float64]:
+        """Chance of each cell to be the centre of a crop, [N]: its squared distance from where there is no code."""
+        rows, cols = self.shape
+        mask = np.zeros((rows + 2, cols + 2), bool)  # a margin, so that the grid's edge is an edge
+        mask[self.row + 1, self.col + 1] = True
+        odds = distance_transform_edt(mask)[self.row + 1, self.col + 1] ** 2
+        return np.asarray(odds / odds.sum())
+
+    def crop(self, centre: int, side: int) -> "SlideCells":
+        """The cells in a square of `side` cells around cell number `centre`, counted from the square's corner."""
+        row, col = self.row - (self.row[centre] - side // 2), self.col - (self.col[centre] - side // 2)
+        inside = (row >= 0) & (row < side) & (col >= 0) & (col < side)
+        return SlideCells(self.codes[inside], row[inside], col[inside])
 
     def turned(self, turn: int) -> "SlideCells":
         """The grid in one of its eight turns, see nic.slides.turns; with the turned tiles' codes, if known."""
@@ -58,10 +82,9 @@ class PatientCells:
     patient_id: str
     slides: tuple[SlideCells, ...]
 
-    @property
-    def dense_cells(self) -> int:
-        """Cells of the dense grids, glass included: what a forward pass costs."""
-        return sum(rows * cols for rows, cols in (slide.shape for slide in self.slides))
+    def cells_within(self, side: int) -> int:
+        """Cells of the dense grids, glass included and each at most `side` across: what a forward pass costs."""
+        return sum(min(rows, side) * min(cols, side) for rows, cols in (slide.shape for slide in self.slides))
 
 
 @dataclass(frozen=True)
@@ -75,6 +98,9 @@ class Batch:
     valid: torch.Tensor
     patient: torch.Tensor
     patients: int
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(self.codes.to(device), self.valid.to(device), self.patient.to(device), self.patients)
 
 
 @dataclass(frozen=True)
@@ -103,7 +129,7 @@ def gather_cells(patients: Sequence[Patient], codes: Path) -> Gathered:
         _check_same_encoder(slides[0], slide)
     return Gathered(
         cells=tuple(
-            PatientCells(patient.patient_id, tuple(SlideCells.of(s, _variants(codes, s)) for s in of_patient))
+            PatientCells(patient.patient_id, tuple(_cells(s, codes / f"{s.slide_id}.h5") for s in of_patient))
             for patient, of_patient in zip(patients, present, strict=True)
             if of_patient
         ),
@@ -113,31 +139,62 @@ def gather_cells(patients: Sequence[Patient], codes: Path) -> Gathered:
     )
 
 
-def make_batch(patients: Sequence[PatientCells], turns: Sequence[int] | None = None) -> Batch:
-    """Dense grids of all slides, padded to the largest. turns: for each patient one of eight; None leaves them."""
-    turned = [
-        (which, slide if turns is None else slide.turned(turns[which]))
-        for which, patient in enumerate(patients)
-        for slide in patient.slides
-    ]
-    shapes = [slide.shape for _, slide in turned]
+def draw_crops(patient: PatientCells, side: int, rng: np.random.Generator, whole: int) -> PatientCells:
+    """The patient in one of eight turns, and of each slide more than `whole` cells across one crop.
+
+    The square of its distance from the edge makes a cell likely to be the centre, as in the published compression.
+    """
+    turn = int(rng.integers(TURNS))
+    slides = []
+    for slide in patient.slides:
+        turned = slide.turned(turn)
+        large = max(slide.shape) > whole
+        slides.append(turned.crop(int(rng.choice(len(turned.row), p=slide.centre_odds)), side) if large else turned)
+    return PatientCells(patient.patient_id, tuple(slides))
+
+
+def make_batch(patients: Sequence[PatientCells]) -> Batch:
+    """Dense grids of all slides, padded to the largest."""
+    slides = [(which, slide) for which, patient in enumerate(patients) for slide in patient.slides]
+    shapes = [slide.shape for _, slide in slides]
     height, width = max(rows for rows, _ in shapes), max(cols for _, cols in shapes)
-    depth = turned[0][1].codes.shape[1]
-    codes = torch.zeros(len(turned), height, width, depth)  # channels last: scattering writes whole codes
-    valid = torch.zeros(len(turned), 1, height, width)
-    for place, (_, slide) in enumerate(turned):
+    depth = slides[0][1].codes.shape[1]
+    codes = torch.zeros(len(slides), height, width, depth)  # channels last: scattering writes whole codes
+    valid = torch.zeros(len(slides), 1, height, width)
+    for place, (_, slide) in enumerate(slides):
         codes[place, slide.row, slide.col] = slide.codes.float()
         valid[place, 0, slide.row, slide.col] = 1
-    return Batch(codes.permute(0, 3, 1, 2), valid, torch.tensor([which for which, _ in turned]), len(patients))
+    return Batch(codes.permute(0, 3, 1, 2), valid, torch.tensor([which for which, _ in slides]), len(patients))
+
+
+def runs_of(sizes: Sequence[int]) -> list[slice]:
+    """Runs of neighbours of at most RUN_CELLS together; what is larger is alone."""
+    runs, start, total = [], 0, 0
+    for place, size in enumerate(sizes):
+        if place > start and total + size > RUN_CELLS:
+            runs.append(slice(start, place))
+            start, total = place, 0
+        total += size
+    return [*runs, slice(start, len(sizes))]
+
+
+def some_codes(patients: Sequence[PatientCells]) -> torch.Tensor:
+    """Codes spaced over all slides, [N, D] float16, at most about SAMPLED_CELLS; all of them where there are fewer."""
+    slides = [slide.codes for patient in patients for slide in patient.slides]
+    step = -(-sum(len(codes) for codes in slides) // SAMPLED_CELLS)
+    return torch.cat([codes[::step] for codes in slides])
+
+
+def _cells(slide: CompressedSlide, path: Path) -> SlideCells:
+    """Codes and variants stay in the file, so that memory does not grow with the cohort."""
+    cells, variants = SlideCells.of(slide), mapped(path, "features_d4")
+    turned = None if variants is None else torch.from_numpy(variants)
+    return SlideCells(torch.from_numpy(mapped(path, "features")), cells.row, cells.col, turned)
 
 
 def _load(codes: Path, slide_id: str) -> CompressedSlide | None:
     path = codes / f"{slide_id}.h5"
     return CompressedSlide.load(path) if path.is_file() else None
-
-
-def _variants(codes: Path, slide: CompressedSlide) -> NDArray[np.float16] | None:
-    return CompressedSlide.load_variants(codes / f"{slide.slide_id}.h5")
 
 
 def _check_same_encoder(first: CompressedSlide, slide: CompressedSlide) -> None:

@@ -11,14 +11,14 @@ from nic.encoder.spec import EncoderSpec
 from nic.onnx.export import export_graph
 from nic.patients.calibration_fit import fit_calibration
 from nic.patients.cohort import Endpoint
-from nic.patients.networks import GridCNN
+from nic.patients.networks import PatientNetwork
 from nic.patients.spec import METADATA, PatientModelSpec
 from nic.patients.targets import Classes, Targets
 from nic.patients.training import Ensemble
 
 
 class _Ensemble(nn.Module):
-    def __init__(self, networks: Sequence[GridCNN]) -> None:
+    def __init__(self, networks: Sequence[PatientNetwork]) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
 

@@ -1,52 +1,43 @@
-"""Networks from a grid of codes to a map of scores whose mean is the prediction."""
+"""What the patient networks have in common: codes of a slide in, a score for every cell out."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
 
-SLOPE = 0.1
+from nic.patients.crops import Batch, PatientCells, draw_crops, runs_of
+
+CROP_CELLS = 400
+"""Side of a crop in training; slides up to this size are shown whole. 25.6 mm at 64 um a cell."""
 
 
-class GridCNN(nn.Module):
-    """Additive head on a small CNN: every cell gets a score, and a patient's score is the mean over the valid cells.
+class PatientNetwork(nn.Module, ABC):
+    """A network that shows where its answer comes from, whatever is inside.
 
-    code_size: D. width: channels after the 1x1 bottleneck; a multiple of 16 fills the vector units of a CPU.
-    dilations: of the 3x3 convolutions; a score sees 1 + 2 * sum(dilations) cells across. dropout: share of channels
-    dropped after the bottleneck. Cells without a code are 0 before every convolution, so that glass, padding and the
-    grid's edge are one thing. No layer mixes patients.
+    A patient's score is the mean of the map over the cells of all slides, in training and where it is served. mean,
+    deviation: [D] of the training codes. head: the last linear layer, one output.
     """
 
     mean: torch.Tensor
     deviation: torch.Tensor
+    head: nn.Conv2d | nn.Linear
 
-    def __init__(
-        self, code_size: int, width: int = 16, dilations: tuple[int, ...] = (1, 2, 2), dropout: float = 0.2
-    ) -> None:
+    def __init__(self, code_size: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(code_size))
         self.register_buffer("deviation", torch.ones(code_size))
-        self.bottleneck = nn.Conv2d(code_size, width, 1)
-        self.dropout = nn.Dropout2d(dropout)
-        self.convolutions = nn.ModuleList(nn.Conv2d(width, width, 3, padding=d, dilation=d) for d in dilations)
-        self.head = nn.Conv2d(width, 1, 1)
+
+    @abstractmethod
+    def forward(self, codes: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """codes [S, D, H, W] float32, valid [S, 1, H, W] of 0 and 1 -> scores [S, H, W], 0 where not valid."""
 
     def start_from(self, codes: torch.Tensor) -> None:
-        """Standardise by training codes, [N, D], and begin the bottleneck at their leading principal components.
-
-        With few patients, labels alone do not find the directions in which tissues differ; the codes show them. The
-        components keep their relative sizes: whitening would blow up the noise in the weak ones.
-        """
+        """Standardise by training codes, [N, D]; a dimension that never varies stays 0."""
         deviation, mean = torch.std_mean(codes.float(), dim=0)
         self.mean.copy_(mean)
-        self.deviation.copy_(torch.where(deviation > 1e-6, deviation, 1.0))  # a constant dimension stays 0
-        standard = (codes.float() - self.mean) / self.deviation
-        variance, direction = torch.linalg.eigh(standard.T @ standard / len(standard))  # ascending
-        width = min(self.bottleneck.out_channels, len(variance))
-        leading = direction[:, -width:] * 2 / variance[-1].sqrt()
-        assert self.bottleneck.bias is not None
-        with torch.no_grad():
-            self.bottleneck.weight[:width] = leading.T[:, :, None, None]
-            self.bottleneck.bias.zero_()
+        self.deviation.copy_(torch.where(deviation > 1e-6, deviation, 1.0))
 
     def rescale(self, factor: float, offset: float) -> None:
         """Let every score s become factor * s + offset."""
@@ -55,18 +46,43 @@ class GridCNN(nn.Module):
             self.head.weight.mul_(factor)
             self.head.bias.mul_(factor).add_(offset)
 
-    def forward(self, codes: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """codes [S, D, H, W] float32, valid [S, 1, H, W] of 0 and 1 -> scores [S, H, W], 0 where not valid."""
-        # The standardising is folded into the weights: over the codes themselves it would cost more than the layer.
-        assert self.bottleneck.bias is not None
-        weight = self.bottleneck.weight / self.deviation[:, None, None]
-        bias = self.bottleneck.bias - weight[:, :, 0, 0] @ self.mean
-        x = functional.leaky_relu(functional.conv2d(codes, weight, bias), SLOPE)
-        x = self.dropout(x) * valid
-        for convolution in self.convolutions:
-            x = (x + functional.leaky_relu(convolution(x), SLOPE)) * valid
-        scores: torch.Tensor = (self.head(x) * valid)[:, 0]
-        return scores
+    def drawn(self, patient: PatientCells, rng: np.random.Generator) -> PatientCells:
+        """The patient as training shows him once: large slides as crops, each patient in one of the eight turns."""
+        return draw_crops(patient, CROP_CELLS, rng, whole=CROP_CELLS)
+
+    def chunks(self, patients: Sequence[PatientCells]) -> list[slice]:
+        """Runs of patients that go through training together; they bound its memory."""
+        return runs_of([patient.cells_within(CROP_CELLS) for patient in patients])
+
+    def training_scores(self, batch: Batch) -> torch.Tensor:
+        """Scores of drawn patients: [batch.patients]."""
+        return patient_scores(self(batch.codes, batch.valid), batch.valid, batch.patient, batch.patients)
+
+
+class Bottleneck(nn.Conv2d):
+    """1x1 convolution from codes to a few channels, with the standardising folded into its weights."""
+
+    def start_from(self, codes: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) -> None:
+        """Begin at the leading principal components of training codes, [N, D].
+
+        With few patients, labels alone do not find the directions in which tissues differ; the codes show them. The
+        components keep their relative sizes: whitening would blow up the noise in the weak ones.
+        """
+        standard = (codes.float() - mean) / deviation
+        variance, direction = torch.linalg.eigh(standard.T @ standard / len(standard))  # ascending
+        width = min(self.out_channels, len(variance))
+        leading = direction[:, -width:] * 2 / variance[-1].sqrt()
+        assert self.bias is not None
+        with torch.no_grad():
+            self.weight[:width] = leading.T[:, :, None, None]
+            self.bias.zero_()
+
+    def of_raw(self, codes: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
+        """Raw codes [S, D, H, W] -> [S, width, H, W]; to standardise them first would cost more than the layer."""
+        assert self.bias is not None
+        weight = self.weight / deviation[:, None, None]
+        bias = self.bias - weight[:, :, 0, 0] @ mean
+        return nn.functional.conv2d(codes, weight, bias)
 
 
 def patient_scores(scores: torch.Tensor, valid: torch.Tensor, patient: torch.Tensor, patients: int) -> torch.Tensor:
@@ -74,6 +90,7 @@ def patient_scores(scores: torch.Tensor, valid: torch.Tensor, patient: torch.Ten
 
     scores [S, H, W]; valid [S, 1, H, W]; patient [S] int64, whose the slide is.
     """
+    scores = scores.to(valid.dtype)  # a sum of thousands of cells is not for half precision
     total = scores.new_zeros(patients).index_add(0, patient, scores.sum(dim=(1, 2)))
     cells = scores.new_zeros(patients).index_add(0, patient, valid.sum(dim=(1, 2, 3)))
     return total / cells

@@ -67,8 +67,17 @@ class PatientModel:
             )
 
     def _score_maps(self, slide: CompressedSlide) -> NDArray[np.float32]:
-        valid = slide.valid[None, None].astype(np.float32)
-        return self._graph.run(codes=slide.dense()[None], valid=valid)[0]
+        """One map a network, [K, rows, cols]; glass around the tissue is cut away, as in training."""
+        maps = np.zeros((self.spec.folds, *slide.valid.shape), np.float32)
+        if len(slide.codes):
+            tissue = _extent(slide.row), _extent(slide.col)
+            codes, valid = slide.dense()[:, *tissue], slide.valid[tissue].astype(np.float32)
+            maps[:, *tissue] = self._graph.run(codes=codes[None], valid=valid[None, None])[0]
+        return maps
+
+
+def _extent(place: NDArray[np.int32]) -> slice:
+    return slice(int(place.min()), int(place.max()) + 1)
 
 
 def predict_cohort(model: PatientModel, patients: Sequence[Patient], codes: Path) -> list[PatientPrediction | None]:

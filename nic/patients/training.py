@@ -1,29 +1,30 @@
-"""Ensembles of grid networks, one a fold. The only importer of Lightning in this room."""
+"""Ensembles of patient networks, one a fold. The only importer of Lightning in this room."""
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedKFold
-from torch.utils.data import DataLoader, TensorDataset
 from tqdm import tqdm
 
 from nic.errors import EndpointError
-from nic.patients.crops import PatientCells, make_batch
+from nic.patients.attention_mil import AttentionMIL
+from nic.patients.crop_cnn import CropCNN, halvings_for
+from nic.patients.crops import PatientCells, make_batch, runs_of, some_codes
+from nic.patients.grid_cnn import GridCNN
 from nic.patients.losses import balanced_cross_entropy, cox_loss, squared_error
-from nic.patients.networks import GridCNN, patient_scores
+from nic.patients.networks import PatientNetwork, patient_scores
+from nic.patients.pooled_linear import fit_pooled_linear
+from nic.patients.splits import Folds, stratified_folds
 from nic.patients.targets import Classes, Survival, Targets, Values, check_teachable
-from nic.slides.turns import TURNS
 
-CHUNK_CELLS = 1 << 17
-"""Cells in one forward and backward pass: it bounds the memory, whatever the batch."""
 BATCH_PATIENTS = 16
-QUANTILES = 5
+NetworkName = Literal["grid-cnn", "crop-cnn", "attention-mil", "pooled-linear"]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """loss(scores [B], patients [B] int64, whose they are among the training patients) -> scalar."""
 
@@ -36,7 +37,7 @@ class Ensemble:
     for a classification). fold: [N], which network that was; metrics are taken by fold.
     """
 
-    networks: tuple[GridCNN, ...]
+    networks: tuple[PatientNetwork, ...]
     out_of_fold: NDArray[np.float64]
     fold: NDArray[np.intp]
 
@@ -45,7 +46,9 @@ def fit_folds(
     cells: Sequence[PatientCells],
     targets: Targets,
     *,
+    network: NetworkName = "grid-cnn",
     folds: int = 5,
+    fold: Folds | None = None,
     epochs: int = 40,
     learning_rate: float = 1e-2,
     seed: int = 0,
@@ -53,15 +56,16 @@ def fit_folds(
 ) -> Ensemble:
     """For each fold, train a network on all other patients; the same for the same seed.
 
-    cells, targets: of the same patients in the same order. log: receives (name, value, step).
+    cells, targets: of the same patients in the same order. folds: how many, balanced by label; or fold: [N], those of
+    nic.patients.splits. log: receives (name, value, step).
     Raises EndpointError when a label is too rare for the folds, OneClass, NoEvents.
     """
     check_teachable(targets, "training patients")
-    fold = stratified_folds(targets, folds, seed)
+    fold = stratified_folds(targets, folds, seed) if fold is None else fold
     out_of_fold = np.empty(len(cells))
     networks = []
-    with tqdm(total=folds * epochs, desc="patient networks", unit="epoch") as bar:
-        for number in range(folds):
+    with tqdm(total=(int(fold.max()) + 1) * epochs, desc=network, unit="epoch") as bar:
+        for number in range(int(fold.max()) + 1):
 
             def on_epoch(epoch: int, loss: float, name: str = f"fold{number}.loss") -> None:
                 bar.update()
@@ -69,62 +73,56 @@ def fit_folds(
                     log(name, loss, epoch)
 
             train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-            network = fit_network(
-                _take(cells, train), targets.take(train), epochs, learning_rate, seed + number, on_epoch
+            fitted = fit_network(
+                _take(cells, train), targets.take(train), network, epochs, learning_rate, seed + number, on_epoch
             )
-            networks.append(network)
-            out_of_fold[test] = answers(network, _take(cells, test), targets)
+            networks.append(fitted)
+            out_of_fold[test] = answers(fitted, _take(cells, test), targets)
     return Ensemble(tuple(networks), out_of_fold, fold)
-
-
-def stratified_folds(targets: Targets, folds: int, seed: int) -> NDArray[np.intp]:
-    """Fold of each patient, [N], balanced by class, by event, or by rank of the value.
-
-    Raises EndpointError when a label has fewer patients than there are folds.
-    """
-    match targets:
-        case Values(value):
-            bins = max(1, min(QUANTILES, len(value) // folds))
-            strata = value.argsort(kind="stable").argsort() * bins // len(value)
-        case Classes(positive, _):
-            strata = positive.astype(int)
-        case Survival(_, event):
-            strata = event.astype(int)
-    rarest = np.bincount(strata).min()
-    if rarest < folds:
-        raise EndpointError(
-            f"{folds} folds want {folds} patients of each label, found {rarest} of one; take fewer folds"
-        )
-    fold = np.empty(len(targets), np.intp)
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    for number, (_, test) in enumerate(splitter.split(strata, strata)):
-        fold[test] = number
-    return fold
 
 
 def fit_network(
     cells: Sequence[PatientCells],
     targets: Targets,
+    name: NetworkName,
     epochs: int,
     learning_rate: float,
     seed: int,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
-) -> GridCNN:
-    """One network trained on all patients given, for a fixed number of epochs with a one-cycle rate.
+) -> PatientNetwork:
+    """One network trained on all patients given; a pooled-linear one is fitted in one go, without epochs.
 
-    Nothing is chosen by looking at labels outside: no early stopping, so no validation part is taken from the few.
+    Nothing is chosen by looking at labels outside: a fixed number of epochs with a one-cycle rate and no early
+    stopping, so no validation part is taken from the few patients there are, and none can leak.
     """
+    check_teachable(targets, "patients of the other folds")
     lightning.seed_everything(seed, verbose=False)
-    codes = torch.cat([slide.codes for patient in cells for slide in patient.slides])
-    network = GridCNN(codes.shape[1])
-    network.start_from(codes)
-    # Cox compares each patient with all who live longer: its batch is the whole cohort.
-    batch = len(cells) if isinstance(targets, Survival) else BATCH_PATIENTS
-    fitting = _Fitting(network, cells, loss_of(targets), learning_rate, seed, on_epoch)
-    batches = DataLoader(TensorDataset(torch.arange(len(cells))), batch_size=batch, shuffle=True)
-    _trainer(epochs).fit(fitting, batches)
-    network.eval().cpu()
+    if name == "pooled-linear":
+        network: PatientNetwork = fit_pooled_linear(cells, targets, seed)
+        on_epoch(0, float("nan"))
+    else:
+        network = untrained(name, cells)
+        # Cox compares each patient with all who live longer: its batch is the whole cohort.
+        batch = len(cells) if isinstance(targets, Survival) else BATCH_PATIENTS
+        fitting = _Fitting(network, cells, loss_of(targets), learning_rate, seed, on_epoch)
+        _trainer(epochs).fit(fitting, _Batches(len(cells), batch, seed))
+        network.eval().cpu()
     to_reported_scale(network, cells, targets)
+    return network
+
+
+def untrained(name: NetworkName, cells: Sequence[PatientCells]) -> PatientNetwork:
+    """A network with first weights, standardised by the codes of the patients it is to be trained on."""
+    code_size = cells[0].slides[0].codes.shape[1]
+    network: PatientNetwork
+    match name:
+        case "crop-cnn":
+            network = CropCNN(code_size, halvings_for(cells))
+        case "attention-mil":
+            network = AttentionMIL(code_size)
+        case _:
+            network = GridCNN(code_size)
+    network.start_from(some_codes(cells))
     return network
 
 
@@ -142,20 +140,33 @@ def loss_of(targets: Targets) -> Loss:
             return lambda score, patient: cox_loss(score, months[patient], seen[patient])
 
 
-def answers(network: GridCNN, cells: Sequence[PatientCells], targets: Targets) -> NDArray[np.float64]:
+def answers(network: PatientNetwork, cells: Sequence[PatientCells], targets: Targets) -> NDArray[np.float64]:
     """Each patient's answer as it is reported, [N]: a value, a probability or a log hazard."""
+    return _reported(_scores(network, cells), targets)
+
+
+def ensemble_answers(ensemble: Ensemble, cells: Sequence[PatientCells], targets: Targets) -> NDArray[np.float64]:
+    """Answers, [N], of the networks together to patients that none of them saw, as the served model gives them."""
+    return _reported(torch.stack([_scores(network, cells) for network in ensemble.networks]).mean(dim=0), targets)
+
+
+def _scores(network: PatientNetwork, cells: Sequence[PatientCells]) -> torch.Tensor:
+    runs = runs_of([sum(rows * cols for rows, cols in (s.shape for s in patient.slides)) for patient in cells])
     with torch.no_grad():
-        scores = torch.cat([score_patients(network, cells[i]) for i in chunks_of(cells)])
+        return torch.cat([score_patients(network, cells[run]) for run in runs])
+
+
+def _reported(scores: torch.Tensor, targets: Targets) -> NDArray[np.float64]:
     return (scores.sigmoid() if isinstance(targets, Classes) else scores).double().numpy()
 
 
-def score_patients(network: GridCNN, cells: Sequence[PatientCells], turns: Sequence[int] | None = None) -> torch.Tensor:
-    """Scores of patients in one pass: [len(cells)]."""
-    batch = make_batch(cells, turns)
+def score_patients(network: PatientNetwork, cells: Sequence[PatientCells]) -> torch.Tensor:
+    """Scores of patients by their whole slides in one pass: [len(cells)]."""
+    batch = make_batch(cells)
     return patient_scores(network(batch.codes, batch.valid), batch.valid, batch.patient, batch.patients)
 
 
-def to_reported_scale(network: GridCNN, cells: Sequence[PatientCells], targets: Targets) -> None:
+def to_reported_scale(network: PatientNetwork, cells: Sequence[PatientCells], targets: Targets) -> None:
     """Let scores be in the unit of the values, or log hazards of mean 0 in training; logits are left as they are."""
     match targets:
         case Values(value):
@@ -165,17 +176,6 @@ def to_reported_scale(network: GridCNN, cells: Sequence[PatientCells], targets: 
             network.rescale(1.0, -float(answers(network, cells, targets).mean()))
         case Classes():
             pass
-
-
-def chunks_of(cells: Sequence[PatientCells]) -> list[slice]:
-    """Runs of patients of at most CHUNK_CELLS dense cells together; a larger patient is alone."""
-    chunks, start, size = [], 0, 0
-    for place, patient in enumerate(cells):
-        if place > start and size + patient.dense_cells > CHUNK_CELLS:
-            chunks.append(slice(start, place))
-            start, size = place, 0
-        size += patient.dense_cells
-    return [*chunks, slice(start, len(cells))]
 
 
 def backward_by_chunks(
@@ -200,12 +200,27 @@ def backward_by_chunks(
     return value.detach()
 
 
+class _Batches:
+    """Numbers of all patients in a new order every epoch, in equal parts of at most `largest`."""
+
+    def __init__(self, patients: int, largest: int, seed: int) -> None:
+        self.patients, self.parts = patients, -(-patients // largest)
+        self.rng = np.random.default_rng(seed)
+
+    def __len__(self) -> int:
+        return self.parts
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        parts = np.array_split(self.rng.permutation(self.patients), self.parts)
+        return iter([torch.from_numpy(part) for part in parts])
+
+
 class _Fitting(lightning.LightningModule):
     """A network, its patients, and the loss of their scores."""
 
     def __init__(
         self,
-        network: GridCNN,
+        network: PatientNetwork,
         cells: Sequence[PatientCells],
         loss: Loss,
         learning_rate: float,
@@ -219,21 +234,22 @@ class _Fitting(lightning.LightningModule):
         self.rng = np.random.default_rng(seed)
         self.losses: list[float] = []
 
-    def training_step(self, batch: list[torch.Tensor], _: int) -> None:
-        (patients,) = batch
+    def training_step(self, patients: torch.Tensor, _: int) -> None:
         cells = [self.cells[int(i)] for i in patients]
-        turns = [int(turn) for turn in self.rng.integers(TURNS, size=len(cells))]
-        dropout_seed = int(self.rng.integers(2**31))
+        seeds = self.rng.integers(2**31, size=len(cells))
 
         def score(chunk: slice) -> torch.Tensor:
-            torch.manual_seed(dropout_seed + chunk.start)  # the second pass drops what the first dropped
-            return score_patients(self.network, cells[chunk], turns[chunk])
+            # Twice the same: the second pass draws the crops and drops the channels that the first did.
+            torch.manual_seed(int(seeds[chunk.start]))
+            numbers = range(chunk.start, chunk.stop)
+            drawn = [self.network.drawn(cells[i], np.random.default_rng(seeds[i])) for i in numbers]
+            return self.network.training_scores(make_batch(drawn).to(self.device)).cpu()
 
         optimizer, schedule = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
         assert isinstance(optimizer, torch.optim.Optimizer)
         assert isinstance(schedule, torch.optim.lr_scheduler.LRScheduler)
         optimizer.zero_grad()
-        value = backward_by_chunks(score, chunks_of(cells), lambda scores: self.loss(scores, patients))
+        value = backward_by_chunks(score, self.network.chunks(cells), lambda scores: self.loss(scores, patients.cpu()))
         self.clip_gradients(optimizer, 1.0, "norm")
         optimizer.step()
         schedule.step()
@@ -250,11 +266,12 @@ class _Fitting(lightning.LightningModule):
 
 
 def _trainer(epochs: int) -> lightning.Trainer:
-    """A trainer that trains and says nothing."""
+    """A trainer that trains and says nothing; in half precision where there is a GPU."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
     return lightning.Trainer(
         max_epochs=epochs,
+        precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -20,7 +20,7 @@ from nic.encoder.network import TileEncoder
 from nic.encoder.onnx import OnnxEncoder
 from nic.patients.cohort import Endpoint
 from nic.patients.export import export_ensemble
-from nic.patients.networks import GridCNN
+from nic.patients.grid_cnn import GridCNN
 from nic.patients.predictor import PatientModel
 from nic.patients.targets import Values
 from nic.patients.training import Ensemble

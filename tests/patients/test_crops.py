@@ -29,7 +29,7 @@ def test_a_turn_is_that_of_the_whole_grid(slide_of, kinds) -> None:
         wanted = dense[:, ::-1] if turn & 1 else dense
         wanted = wanted[:, :, ::-1] if turn & 2 else wanted
         wanted = wanted.transpose(0, 2, 1) if turn & 4 else wanted
-        batch = make_batch([PatientCells("p", (cells,))], [turn])
+        batch = make_batch([PatientCells("p", (cells.turned(turn),))])
         np.testing.assert_array_equal(batch.codes[0].numpy(), wanted)
         np.testing.assert_array_equal(batch.valid[0, 0].numpy() > 0, (wanted != 0).any(axis=0))
         seen.append(wanted.tobytes())

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from nic.patients.networks import GridCNN, patient_scores
+from nic.patients.grid_cnn import GridCNN
+from nic.patients.networks import patient_scores
 
 REACH = 1 + 2 * (1 + 2 + 2)
 

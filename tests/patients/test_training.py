@@ -8,12 +8,13 @@ import torch
 from scipy.stats import spearmanr
 
 from nic.errors import EndpointError, NoEvents, OneClass
-from nic.patients import training
-from nic.patients.crops import PatientCells, SlideCells
+from nic.patients import crops, training
+from nic.patients.crops import PatientCells, SlideCells, runs_of
+from nic.patients.grid_cnn import GridCNN
 from nic.patients.losses import cox_loss
-from nic.patients.networks import GridCNN
+from nic.patients.splits import stratified_folds
 from nic.patients.targets import Classes, Survival, Targets, Values
-from nic.patients.training import answers, backward_by_chunks, chunks_of, fit_folds, score_patients, stratified_folds
+from nic.patients.training import answers, backward_by_chunks, fit_folds, score_patients
 
 Cells = list[PatientCells]
 
@@ -120,13 +121,14 @@ def test_the_gradient_by_chunks_is_that_of_the_whole_cohort(burden) -> None:
     torch.testing.assert_close(single[1], whole[1], rtol=0, atol=1e-9)
 
 
-def test_chunks_hold_every_patient_once_within_the_limit(burden, monkeypatch) -> None:
+def test_runs_hold_every_patient_once_within_the_limit(burden, monkeypatch) -> None:
     cells, _ = burden
-    monkeypatch.setattr(training, "CHUNK_CELLS", 150)
-    chunks = chunks_of(cells)
-    assert [i for chunk in chunks for i in range(chunk.start, chunk.stop)] == list(range(len(cells)))
-    assert all(sum(p.dense_cells for p in cells[c]) <= 150 or c.stop - c.start == 1 for c in chunks)
-    assert len(chunks) > 3
+    monkeypatch.setattr(crops, "RUN_CELLS", 150)
+    sizes = [patient.cells_within(400) for patient in cells]
+    runs = runs_of(sizes)
+    assert [i for run in runs for i in range(run.start, run.stop)] == list(range(len(cells)))
+    assert all(sum(sizes[run]) <= 150 or run.stop - run.start == 1 for run in runs)
+    assert len(runs) > 3
 
 
 def test_a_patient_of_two_slides_is_the_mean_over_their_cells(burden) -> None:

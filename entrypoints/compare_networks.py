@@ -1,0 +1,75 @@
+"""Which network does what: all of them on all endpoints of a study, with intervals and paired differences."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import print as show
+
+from entrypoints.cli import launch
+from entrypoints.network_comparison import (
+    Schedule,
+    codes_of,
+    compare_on,
+    endpoints_named,
+    networks_named,
+    table_of_networks,
+)
+from nic.patients.cohort import read_cohort
+from nic.study import read_whole_study
+from nic.tracking.digests import folder_digest
+from nic.tracking.runs import stage_run
+
+
+@dataclass(frozen=True)
+class Config:
+    study: Path = Path("studies/phantom.yaml")
+    """Study file with the endpoints and their cohorts."""
+    codes: Path = Path("work/codes")
+    """Folder of folders of compressed slides, one a cohort, named <cohort> or <cohort>-<encoder>."""
+    encoder: str = ""
+    """First letters of the encoder's digest, where a cohort was compressed by several."""
+    endpoints: str = ""
+    """Endpoints divided by commas; empty takes all."""
+    networks: str = "grid-cnn,crop-cnn,attention-mil,pooled-linear"
+    """Networks divided by commas; the others are compared with the first."""
+    folds: int = 5
+    """Networks of each ensemble; all networks have the same folds."""
+    epochs: int = 60
+    """Epochs of each network."""
+    learning_rate: float = 1e-2
+    """Peak of the one-cycle schedule."""
+    seed: int = 0
+    """Seed of folds, first weights, order, turns and bootstrap."""
+
+
+def inputs(config: Config) -> dict[str, str]:
+    study = read_whole_study(config.study)
+    names = sorted({entry.cohort for entry in endpoints_named(study, config.endpoints)})
+    cohorts = {name: read_cohort(study.cohorts[name]).digest for name in names}
+    codes = {f"codes.{name}": folder_digest(codes_of(config.codes, name, config.encoder), "*.h5") for name in names}
+    return cohorts | codes
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train every network on every endpoint with the same folds, and compare them on the external patients."""
+    study = read_whole_study(config.study)
+    schedule = Schedule(config.folds, config.epochs, config.learning_rate, config.seed)
+    with stage_run("compare_networks", config, inputs(config)) as stage:
+        compared = []
+        for entry in endpoints_named(study, config.endpoints):
+            codes = codes_of(config.codes, entry.cohort, config.encoder)
+            cohort = read_cohort(study.cohorts[entry.cohort])
+            for result in compare_on(entry, cohort, codes, networks_named(config.networks), schedule):
+                compared.append(result)
+                stage.log(f"{entry.name}.{result.network}.{result.external.name}", result.external.value)
+                print(f"{entry.name}, {result.network}: {result.external}")
+        table = table_of_networks(compared)
+        stage.log_table(table, "networks.csv")
+        show(table.to_string(index=False))
+        stage.result["networks"] = table.to_dict("records")
+    return stage.result
+
+
+if __name__ == "__main__":
+    launch(run, Config)
