@@ -19,7 +19,7 @@ from nic.patients.crops import PatientCells, make_batch, runs_of, some_codes
 from nic.patients.grid_cnn import GridCNN
 from nic.patients.losses import balanced_cross_entropy, cox_loss, squared_error
 from nic.patients.networks import PatientNetwork, patient_scores
-from nic.patients.pooled_linear import fit_pooled_linear
+from nic.patients.pooled_linear import PooledLinear, fit_pooled_linear
 from nic.patients.splits import Folds, stratified_folds
 from nic.patients.targets import Classes, Survival, Targets, Values, check_teachable
 
@@ -120,7 +120,9 @@ def untrained(name: NetworkName, cells: Sequence[PatientCells]) -> PatientNetwor
             network = CropCNN(code_size, halvings_for(cells))
         case "attention-mil":
             network = AttentionMIL(code_size)
-        case _:
+        case "pooled-linear":
+            network = PooledLinear(code_size)
+        case "grid-cnn":
             network = GridCNN(code_size)
     network.start_from(some_codes(cells))
     return network
