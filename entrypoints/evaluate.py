@@ -1,6 +1,7 @@
 """A registered model on patients it has not seen: figures with intervals, tagged on the version for the gates."""
 
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from entrypoints.cli import launch
+from entrypoints.measures import calibrated_columns, measured
 from entrypoints.predictions import figure_of, map_of, table_of
 from nic.evaluation.metrics import METRICS, estimate
 from nic.patients.cohort import read_cohort
@@ -54,22 +56,28 @@ def run(config: Config) -> dict[str, Any]:
         answers = predict_cohort(model, labelled.patients, config.codes)
         answered = np.array([answer is not None for answer in answers])
         labelled = labelled.take(answered)
-        scores = np.array([answer.prediction for answer in answers if answer is not None])
-        metric, truth = METRICS[entry.kind], labelled.targets.arrays
-        found = estimate(metric, truth, scores, seed=config.seed)
-        table = table_of(labelled, scores)
+        given = [answer for answer in answers if answer is not None]
+        scores = np.array([answer.prediction for answer in given])
+        train = cohort.labelled(entry.endpoint, "train").targets
+        estimates = measured(labelled, given, model.spec, train, entry.covariates, config.seed)
+        found = estimates[0]
+        table = table_of(labelled, scores).assign(**calibrated_columns(given))
         patients_digest = digest({"cohort": cohort.digest, "patients": list(table["patient"])})
-        record_figures(version, {f"{config.split}.{found.name}": found}, data=patients_digest)
-        stage.log(f"{config.split}.{found.name}", found.value)
+        figures = {f"{config.split}.{e.name}": e for e in estimates if isfinite(e.value)}
+        record_figures(version, figures, data=patients_digest)
+        for name, figure in figures.items():
+            stage.log(name, figure.value)
         stage.log_table(table, f"{config.split}.csv")
+        stage.log_table(pd.DataFrame(estimates), "figures.csv")
         title = f"{entry.name}, {config.split}"
         stage.log_figure(figure_of(labelled.targets, scores, found, title, model.spec.median), "result.png")
         for place in (scores.argmin(), scores.argmax()):
-            patient, answer = labelled.patients[place], [a for a in answers if a][place]
+            patient, answer = labelled.patients[place], given[place]
             stage.log_figure(map_of(patient, answer, config.codes), f"maps/{patient.patient_id}.png")
         oracle = ""
         if study.truth:
             known = pd.read_csv(study.truth).set_index("patient")[f"oracle_{entry.name.replace('-', '_')}"]
+            metric, truth = METRICS[entry.kind], labelled.targets.arrays
             oracle = str(estimate(metric, truth, known.loc[table["patient"]].to_numpy(float), seed=config.seed))
         print(f"{version.uri}: {config.split} {found.name} {found}, n = {found.n}; without codes: {(~answered).sum()}")
         stage.result.update(metric=found.name, external=str(found), oracle=oracle, n=found.n)

@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nic.errors import StudyError
-from nic.evaluation.metrics import METRICS, Estimate, Metric, estimate
+from nic.evaluation.comparison import paired_difference
+from nic.evaluation.metrics import METRICS, Estimate, estimate
 from nic.patients.cohort import Cohort, Labelled, Split
 from nic.patients.crops import PatientCells, gather_cells
 from nic.patients.training import NetworkName, ensemble_answers, fit_folds
@@ -71,28 +72,10 @@ def compare_on(
             network,
             estimate(metric, train.targets.arrays, ensemble.out_of_fold, seed=seed, fold=ensemble.fold),
             estimate(metric, truth, answers, seed=seed),
-            None if network == networks[0] else paired_difference(metric, truth, answers, first, seed),
+            None if network == networks[0] else paired_difference(metric, truth, answers, first, seed=seed),
             seconds,
             answers,
         )
-
-
-def paired_difference(
-    metric: Metric,
-    truth: tuple[NDArray[np.generic], ...],
-    one: NDArray[np.float64],
-    other: NDArray[np.float64],
-    seed: int,
-) -> Estimate:
-    """How much better `one` is than `other`, both taken on the same draws of patients."""
-
-    def difference(*arrays: NDArray[np.float64]) -> float:
-        *labels, scores = arrays
-        return metric.statistic(*labels, scores[:, 0]) - metric.statistic(*labels, scores[:, 1])
-
-    return estimate(
-        Metric(f"{metric.name} difference", difference, 0.0), truth, np.stack([one, other], axis=1), seed=seed
-    )
 
 
 def table_of_networks(compared: Sequence[Compared]) -> pd.DataFrame:

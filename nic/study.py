@@ -18,7 +18,10 @@ class _Strict(BaseModel):
 
 
 class EndpointEntry(_Strict):
-    """What is predicted for a patient, and in which columns of the cohort's table it stands."""
+    """What is predicted for a patient, and in which columns of the cohort's table it stands.
+
+    covariates: columns of what else is known (age, stage); a survival model is asked what it adds to them.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     cohort: str
@@ -28,6 +31,7 @@ class EndpointEntry(_Strict):
     time: str | None = None
     event: str | None = None
     unit: str = ""
+    covariates: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _columns_fit_the_kind(self) -> "EndpointEntry":

@@ -47,6 +47,7 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
             "patient": patient,
             "prediction": prediction.prediction if prediction else None,
             "uncertainty": prediction.uncertainty if prediction else None,
+            **{name: prediction.calibrated[name] if prediction else None for name in spec.answers},
             "unit": spec.unit,
             "tiles": prediction.tiles if prediction else 0,
             # A patient of whom one slide is bad is answered from the others, and the answer says so.

@@ -1,28 +1,37 @@
-"""Figures of merit with patient-bootstrap intervals: Spearman, AUC and Harrell's C.
+"""Figures of merit with intervals over patients drawn again: what an endpoint is judged by, and how sure it is.
 
 Where `fold` is given, scores of different folds do not compare: the figure is taken in each fold and averaged, each
 fold weighing as many patients as it has, and patients are drawn again within their fold.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
-from tqdm import tqdm
 
 from nic.errors import EndpointError
+from nic.evaluation.bootstrap import Figure, Floats, Interval, bca, by_fold, draws_of, members_of, whole
+from nic.evaluation.classification import auc
+from nic.evaluation.regression import spearman
+from nic.evaluation.survival import harrell
 
-Floats = NDArray[np.float64]
-Statistic = Callable[..., float]
+Labels = tuple[NDArray[Any], ...]
+Statistic = Callable[..., Floats]
+"""statistic(*labels [n], score [n, ...], counts [R, n]) -> [R]."""
+Direction = Literal["higher", "lower", "target"]
 RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its interval; higher is better. level: of the interval. n: patients. chance: what guessing gets."""
+    """A figure with its interval; NaN where it is not defined.
+
+    level: of the interval. n: patients. direction: whether higher or lower is better, or whether `chance` is to be met.
+    chance: what guessing gets, or the target; None where neither is known.
+    """
 
     name: str
     value: float
@@ -30,93 +39,86 @@ class Estimate:
     high: float
     level: float
     n: int
-    chance: float
+    chance: float | None = None
+    direction: Direction = "higher"
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def spearman(value: Floats, score: Floats) -> float:
-    """Rank correlation of labels and scores, [N] each; NaN when one of them is constant."""
-    ranks = rankdata(value) - (len(value) + 1) / 2, rankdata(score) - (len(score) + 1) / 2
-    norm = np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum())
-    return float((ranks[0] * ranks[1]).sum() / norm) if norm > 0 else float("nan")
-
-
-def auc(positive: NDArray[np.bool_], score: Floats) -> float:
-    """Probability that a positive scores above a negative, ties counting half; NaN with a single class."""
-    positives = int(positive.sum())
-    negatives = len(positive) - positives
-    if not positives or not negatives:
-        return float("nan")
-    rank_sum = rankdata(score)[positive].sum()
-    return float((rank_sum - positives * (positives + 1) / 2) / (positives * negatives))
-
-
-def concordance(time_months: Floats, event: NDArray[np.bool_], log_hazard: Floats) -> float:
-    """Harrell's C: of the pairs whose order is known, the share in which the higher log hazard dies earlier.
-
-    A pair is known when the earlier time is a death; a death counts as earlier than a censoring at the same time. Ties
-    of the log hazard count half. NaN without such a pair. Source: Harrell 1982; oracle scikit-survival.
-    """
-    earlier = (time_months[:, None] < time_months) | ((time_months[:, None] == time_months) & ~event[None, :])
-    known = event[:, None] & earlier
-    np.fill_diagonal(known, False)
-    if not known.any():
-        return float("nan")
-    difference = log_hazard[:, None] - log_hazard
-    return float(((difference > 0) & known).sum() + 0.5 * ((difference == 0) & known).sum()) / float(known.sum())
-
-
 @dataclass(frozen=True)
 class Metric:
-    """A statistic of (labels..., scores) and what guessing gives."""
+    """A statistic of labels, scores and counts, what guessing gives, and which way is better."""
 
     name: str
     statistic: Statistic
-    chance: float
+    chance: float | None
+    direction: Direction = "higher"
 
 
 METRICS = {
     "regression": Metric("spearman", spearman, 0.0),
     "classification": Metric("auc", auc, 0.5),
-    "survival": Metric("c_index", concordance, 0.5),
+    "survival": Metric("c_index", harrell, 0.5),
 }
+"""The figure that decides, by kind of endpoint."""
 
 
 def estimate(
     metric: Metric,
-    labels: tuple[NDArray[Any], ...],
+    labels: Labels,
     score: Floats,
     *,
     seed: int,
     fold: NDArray[np.intp] | None = None,
     resamples: int = RESAMPLES,
     level: float = 0.95,
+    interval: Interval = bca,
 ) -> Estimate:
-    """The figure and its percentile interval over patients drawn with replacement.
+    """The figure and its interval over patients drawn with replacement.
 
-    labels: arrays [N] as the statistic takes them. score: [N]. Draws of which the figure is not defined (one class, no
-    event) are left out; the interval is of the others. Raises EndpointError when it is not defined of the patients
-    themselves.
+    labels: arrays [N] as the statistic takes them. score: [N], or what the statistic takes in its place. Draws of which
+    the figure is not defined (one class, no event) are left out; the interval is of the others. Raises EndpointError
+    when it is not defined of the patients themselves.
     """
-    rng = np.random.default_rng(seed)
-    fold = np.zeros(len(score), np.intp) if fold is None else fold
-    members = [np.flatnonzero(fold == number) for number in np.unique(fold)]
-
-    def pooled(chosen: list[NDArray[np.intp]]) -> float:
-        values = np.array([metric.statistic(*(a[i] for a in labels), score[i]) for i in chosen])
-        weights = np.array([len(i) for i in chosen], float)
-        defined = np.isfinite(values)
-        return float(np.average(values[defined], weights=weights[defined])) if defined.any() else float("nan")
-
-    value = pooled(members)
-    if not np.isfinite(value):
+    found = estimate_or_nan(
+        metric, labels, score, seed=seed, fold=fold, resamples=resamples, level=level, interval=interval
+    )
+    if not math.isfinite(found.value):
         raise EndpointError(
             f"{metric.name} of {len(score)} patients is not defined; wanted labels of both classes, pairs of survival "
             "times with a known order, or values that differ, and finite scores"
         )
-    draws = tqdm(range(resamples), desc=f"bootstrap {metric.name}", leave=False, delay=2)
-    drawn = np.array([pooled([rng.choice(i, len(i)) for i in members]) for _ in draws])
-    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return Estimate(metric.name, value, float(low), float(high), level, len(score), metric.chance)
+    return found
+
+
+def estimate_or_nan(
+    metric: Metric,
+    labels: Labels,
+    score: Floats,
+    *,
+    seed: int,
+    fold: NDArray[np.intp] | None = None,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+    interval: Interval = bca,
+) -> Estimate:
+    """As `estimate`, for figures of which others do not depend: NaN where it is not defined."""
+    n = len(score)
+    fold = np.zeros(n, np.intp) if fold is None else fold
+    figure = figure_of(metric, labels, score, fold)
+    value = whole(figure, n)
+    low = high = math.nan
+    if math.isfinite(value):
+        low, high = interval(figure, draws_of(figure, fold, resamples, np.random.default_rng(seed)), n, level)
+    return Estimate(metric.name, value, low, high, level, n, metric.chance, metric.direction)
+
+
+def figure_of(metric: Metric, labels: Labels, score: Floats, fold: NDArray[np.intp]) -> Figure:
+    """The metric of these patients as a function of counts, pooled over their folds."""
+
+    def of(members: NDArray[np.intp]) -> Figure:
+        parts = [a[members] for a in (*labels, score)]
+        return lambda counts: metric.statistic(*parts, counts)
+
+    return by_fold([(members, of(members)) for members in members_of(fold)])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nic.encoder.spec import EncoderSpec
 from nic.onnx.export import export_graph
+from nic.patients.calibration_fit import fit_calibration
 from nic.patients.cohort import Endpoint
 from nic.patients.networks import PatientNetwork
 from nic.patients.spec import METADATA, PatientModelSpec
@@ -53,6 +54,7 @@ def export_ensemble(
         cohort=cohort_digest,
         patients=len(targets),
         median=float(np.median(ensemble.out_of_fold)),
+        calibration=fit_calibration(targets, ensemble.out_of_fold),
     )
     first = ensemble.networks[0]
     generator = torch.Generator().manual_seed(0)

@@ -1,6 +1,6 @@
 """A patient model as it is served: an ONNX graph from codes to score maps, and numpy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +21,15 @@ class PatientPrediction:
 
     prediction: in the endpoint's unit, a probability, or a log hazard (higher = dies earlier). uncertainty: deviation
     over the folds' networks, on the same scale. score_maps: one [rows, cols] a slide, NaN where there is no code; their
-    mean over all cells is the prediction (its logit, for a class). tiles: cells behind it.
+    mean over all cells is the prediction (its logit, for a class). tiles: cells behind it. calibrated: what the
+    prediction means, by name: an interval `low`, `high`; a `probability`; a `percentile` and survival at stated months.
     """
 
     prediction: float
     uncertainty: float
     score_maps: tuple[NDArray[np.float32], ...]
     tiles: int
+    calibrated: Mapping[str, float]
 
 
 class PatientModel:
@@ -49,11 +51,12 @@ class PatientModel:
         maps = [self._score_maps(slide) for slide in slides]  # [K, rows, cols] each
         scores = sum(m.sum((1, 2), dtype=np.float64) for m in maps) / tiles  # [K]
         mean, deviation = float(scores.mean()), float(scores.std())
+        calibrated = self.spec.calibration.of(mean) if self.spec.calibration else {}
         if self.spec.kind == "classification":
             probability = 1 / (1 + np.exp(-mean))
             mean, deviation = probability, float((1 / (1 + np.exp(-scores))).std())
         shown = tuple(np.where(s.valid, m.mean(0), np.nan) for s, m in zip(slides, maps, strict=True))
-        return PatientPrediction(mean, deviation, shown, tiles)
+        return PatientPrediction(mean, deviation, shown, tiles, calibrated)
 
     def check_encoder(self, slide: CompressedSlide) -> None:
         """Raises ForeignCodes when another encoder made the slide's codes than those the model was trained on."""

@@ -1,10 +1,11 @@
-"""What a patient model says of itself. Needs nothing beyond the standard library."""
+"""What a patient model says of itself. Needs numpy alone."""
 
 import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
 from nic.errors import CodesError
+from nic.patients.calibration import Calibration, calibration_from
 
 METADATA = "nic.patient_model"
 """Key of the spec in the graph's metadata."""
@@ -17,7 +18,8 @@ class PatientModelSpec:
     endpoint, kind, unit: what is answered. classes: (negative, positive) of a classification, else empty.
     encoder_sha256, encoder_version: whose codes it takes. tile_um: side of a cell. folds: score maps in the graph.
     cohort: digest of the training cohort. patients: how many it was trained on. median: of their out-of-fold answers,
-    where risk groups are split.
+    where risk groups are split. calibration: what a score means; None in models that were registered before there was
+    one.
     """
 
     endpoint: str
@@ -31,6 +33,12 @@ class PatientModelSpec:
     cohort: str
     patients: int
     median: float
+    calibration: Calibration | None = None
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """Names of what a calibrated answer says beside the prediction."""
+        return self.calibration.names if self.calibration else ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -40,6 +48,7 @@ class PatientModelSpec:
         """Raises CodesError when a field is missing or unknown."""
         try:
             fields = json.loads(text)
-            return cls(**{**fields, "classes": tuple(fields["classes"])})
+            calibration = calibration_from(fields["calibration"]) if fields.get("calibration") else None
+            return cls(**{**fields, "classes": tuple(fields["classes"]), "calibration": calibration})
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise CodesError(f"patient model's spec is not readable: {error}; found {text[:120]!r}") from error

@@ -9,9 +9,13 @@ from sklearn.metrics import roc_auc_score
 from sksurv.metrics import concordance_index_censored
 
 from nic.errors import EndpointError
-from nic.evaluation.metrics import METRICS, auc, concordance, estimate, spearman
+from nic.evaluation.metrics import METRICS, estimate
 
 seeds = st.integers(0, 10_000)
+
+
+def figure(kind: str, *labels_and_score: np.ndarray) -> float:
+    return METRICS[kind].statistic(*labels_and_score, np.ones((1, len(labels_and_score[0]))))[0]
 
 
 def tied(rng: np.random.Generator, n: int) -> np.ndarray:
@@ -22,7 +26,7 @@ def tied(rng: np.random.Generator, n: int) -> np.ndarray:
 def test_spearman_agrees_with_scipy(seed: int) -> None:
     rng = np.random.default_rng(seed)
     value, score = tied(rng, 30), tied(rng, 30)
-    assert spearman(value, score) == pytest.approx(spearmanr(value, score).statistic)
+    assert figure("regression", value, score) == pytest.approx(spearmanr(value, score).statistic)
 
 
 @given(seeds)
@@ -30,7 +34,7 @@ def test_auc_agrees_with_scikit_learn(seed: int) -> None:
     rng = np.random.default_rng(seed)
     positive = rng.permutation(np.arange(40) < 13)
     score = tied(rng, 40)
-    assert auc(positive, score) == pytest.approx(roc_auc_score(positive, score))
+    assert figure("classification", positive, score) == pytest.approx(roc_auc_score(positive, score))
 
 
 @given(seeds)
@@ -38,13 +42,13 @@ def test_concordance_agrees_with_scikit_survival(seed: int) -> None:
     rng = np.random.default_rng(seed)
     time, event, hazard = 1 + tied(rng, 40), rng.random(40) < 0.5, tied(rng, 40)
     event[time.argmin()] = True
-    assert concordance(time, event, hazard) == pytest.approx(concordance_index_censored(event, time, hazard)[0])
+    assert figure("survival", time, event, hazard) == pytest.approx(concordance_index_censored(event, time, hazard)[0])
 
 
 def test_a_higher_log_hazard_dies_earlier() -> None:
     time = np.array([1.0, 2, 3, 4])
-    assert concordance(time, np.ones(4, bool), -time) == 1
-    assert concordance(time, np.ones(4, bool), time) == 0
+    assert figure("survival", time, np.ones(4, bool), -time) == 1
+    assert figure("survival", time, np.ones(4, bool), time) == 0
 
 
 def test_the_same_seed_gives_the_same_interval_and_it_holds_the_value() -> None:
@@ -63,7 +67,7 @@ def test_scores_of_folds_are_never_mixed() -> None:
     fold = np.repeat(np.arange(5), 10)
     score = value - 100 * fold
     assert estimate(METRICS["regression"], (value,), score, seed=0, fold=fold, resamples=50).value == pytest.approx(1)
-    assert spearman(value, score) < 0.5
+    assert figure("regression", value, score) < 0.5
 
 
 def test_draws_without_both_classes_are_left_out() -> None:

@@ -1,0 +1,117 @@
+"""What a patient's score means, learned from the training patients' out-of-fold answers. Needs numpy alone.
+
+A score is what the networks give: a value in the endpoint's unit, a logit, or a log hazard. The calibrations are values
+that travel in the model's spec as JSON; `calibration_fit` makes them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ConformalInterval:
+    """A value's interval, as wide to both sides: it holds the label of `level` of the patients, or more.
+
+    half_width: in the endpoint's unit. The promise is for patients like those of the training.
+    """
+
+    level: float
+    half_width: float
+    method: Literal["conformal"] = "conformal"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("low", "high")
+
+    def of(self, score: float) -> dict[str, float]:
+        return {"low": score - self.half_width, "high": score + self.half_width}
+
+
+@dataclass(frozen=True)
+class PlattProbability:
+    """Probability of the positive class, logistic in the score. threshold: score at and above which it is called."""
+
+    slope: float
+    intercept: float
+    threshold: float
+    method: Literal["platt"] = "platt"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("probability",)
+
+    def of(self, score: float) -> dict[str, float]:
+        return {"probability": float(1 / (1 + np.exp(-(self.slope * score + self.intercept))))}
+
+
+@dataclass(frozen=True)
+class IsotonicProbability:
+    """Probability of the positive class, rising from score to score and flat beyond the last. threshold: as above."""
+
+    scores: tuple[float, ...]
+    probabilities: tuple[float, ...]
+    threshold: float
+    method: Literal["isotonic"] = "isotonic"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("probability",)
+
+    def of(self, score: float) -> dict[str, float]:
+        return {"probability": float(np.interp(score, self.scores, self.probabilities))}
+
+
+@dataclass(frozen=True)
+class Prognosis:
+    """Survival probabilities, exp(-H(t) exp(slope * log hazard)), and the place among the training patients.
+
+    slope: below 1 where the networks' log hazards are too far apart. months, cumulative_hazard: H, a step function
+    (Breslow). stated_months: at which an answer gives the probability. deviation, quantiles: of the training patients'
+    log hazards; the quantiles from the lowest to the highest in equal steps.
+    """
+
+    slope: float
+    months: tuple[float, ...]
+    cumulative_hazard: tuple[float, ...]
+    stated_months: tuple[float, ...]
+    deviation: float
+    quantiles: tuple[float, ...]
+    method: Literal["breslow"] = "breslow"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("percentile", *(f"survival_{month:g}m" for month in self.stated_months))
+
+    def of(self, score: float) -> dict[str, float]:
+        """percentile: share of training patients with a lower log hazard, of 100."""
+        percentile = float(np.interp(score, self.quantiles, np.linspace(0, 100, len(self.quantiles))))
+        alive = self.survival(np.array([score]), np.array(self.stated_months))[0]
+        return dict(zip(self.names, (percentile, *alive.tolist()), strict=True))
+
+    def survival(self, log_hazard: Floats, months: Floats) -> Floats:
+        """Probability to be alive, [n, T], of log hazards [n] at months [T]; after the last death it stays."""
+        steps = np.r_[0.0, self.cumulative_hazard]
+        hazard = steps[np.searchsorted(self.months, months, "right")]
+        alive: Floats = np.exp(-hazard * np.exp(self.slope * log_hazard)[:, None])
+        return alive
+
+
+Calibration = ConformalInterval | PlattProbability | IsotonicProbability | Prognosis
+METHODS: Mapping[str, Callable[..., Calibration]] = {
+    "conformal": ConformalInterval,
+    "platt": PlattProbability,
+    "isotonic": IsotonicProbability,
+    "breslow": Prognosis,
+}
+
+
+def calibration_from(fields: Mapping[str, Any]) -> Calibration:
+    """What `dataclasses.asdict` made of a calibration, also after JSON. Raises KeyError, TypeError."""
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return METHODS[str(values["method"])](**values)

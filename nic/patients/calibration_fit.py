@@ -1,0 +1,120 @@
+"""Calibrations from the out-of-fold answers of the training patients: by networks that never saw them.
+
+The ensemble that is served averages the folds' networks and errs less than each of them, so that its intervals are, if
+anything, too wide.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_curve
+from sksurv.linear_model import CoxPHSurvivalAnalysis
+from sksurv.util import Surv
+
+from nic.patients.calibration import (
+    Calibration,
+    ConformalInterval,
+    IsotonicProbability,
+    PlattProbability,
+    Prognosis,
+)
+from nic.patients.targets import Classes, Survival, Targets, Values
+
+Floats = NDArray[np.float64]
+LEVEL = 0.9
+"""What an interval promises to hold."""
+ISOTONIC_PATIENTS = 1000
+"""From as many on, the probabilities' shape is learned too; with fewer, isotonic regression follows noise."""
+STATED_MONTHS = (12.0, 24.0, 36.0, 60.0, 120.0)
+LEAST_AT_RISK = 10
+"""Training patients followed beyond a month for it to be stated."""
+PRIOR = 0.1
+"""Ridge of the Cox slope, of a score of deviation 1: as much as a few patients, so that perfect order has an end."""
+PERCENTS = 101
+
+
+def fit_calibration(targets: Targets, out_of_fold: Floats) -> Calibration:
+    """The calibration of an endpoint's kind.
+
+    out_of_fold: [N], each training patient's answer by a network that never saw him, as it is reported (a probability
+    for a classification).
+    """
+    match targets:
+        case Values(value):
+            return conformal(value, out_of_fold)
+        case Classes(positive, _):
+            tiny = np.finfo(float).eps
+            probability = out_of_fold.clip(tiny, 1 - tiny)
+            logit = np.log(probability / (1 - probability))
+            fit = isotonic if len(positive) >= ISOTONIC_PATIENTS else platt
+            return fit(positive, logit)
+        case Survival(time_months, event):
+            return prognosis(time_months, event, out_of_fold)
+
+
+def conformal(value: Floats, prediction: Floats, level: float = LEVEL) -> ConformalInterval:
+    """The interval that held the residuals of all but a share of the patients, counted with the one to come.
+
+    With fewer than level / (1 - level) patients no finite interval can promise `level`: what the largest residual
+    promises is stated in its place. Source: Lei et al. 2018, split conformal.
+    """
+    residuals, n = np.sort(np.abs(value - prediction)), len(value)
+    rank = min(math.ceil((n + 1) * level), n)
+    return ConformalInterval(min(level, n / (n + 1)), float(residuals[rank - 1]))
+
+
+def platt(positive: NDArray[np.bool_], logit: Floats) -> PlattProbability:
+    """Logistic regression of the class on the logit, towards targets a little inside (0, 1).
+
+    Such targets keep the slope finite where the classes part. A falling slope becomes 0: a score that did not order the
+    training patients says nothing. Source: Platt 1999.
+    """
+    ours, others = int(positive.sum()), int((~positive).sum())
+    target = np.where(positive, (ours + 1) / (ours + 2), 1 / (others + 2))
+    both = np.r_[np.ones_like(positive), np.zeros_like(positive)]  # each patient is partly positive, partly not
+    fit = LogisticRegression(C=np.inf).fit(np.tile(logit, 2)[:, None], both, np.r_[target, 1 - target])
+    slope, intercept = float(fit.coef_[0, 0]), float(fit.intercept_[0])
+    if slope <= 0:
+        share = float(target.mean())
+        slope, intercept = 0.0, math.log(share / (1 - share))
+    return PlattProbability(slope, intercept, best_threshold(positive, logit))
+
+
+def isotonic(positive: NDArray[np.bool_], logit: Floats) -> IsotonicProbability:
+    """The rising step curve closest to the classes."""
+    fit = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(logit, positive.astype(float))
+    scores, probabilities = fit.X_thresholds_.tolist(), fit.y_thresholds_.tolist()
+    return IsotonicProbability(tuple(scores), tuple(probabilities), best_threshold(positive, logit))
+
+
+def best_threshold(positive: NDArray[np.bool_], score: Floats) -> float:
+    """The score at and above which calling a patient positive gives the best balanced accuracy."""
+    false_positive, true_positive, thresholds = roc_curve(positive, score, drop_intermediate=False)
+    return float(thresholds[1:][(true_positive - false_positive)[1:].argmax()])
+
+
+def prognosis(time_months: Floats, event: NDArray[np.bool_], log_hazard: Floats) -> Prognosis:
+    """Cox regression on the log hazard and Breslow's baseline.
+
+    A slope below 0 becomes 0: a score that did not order the training patients says nothing, and all are given the
+    cohort's survival.
+    """
+    deviation = float(log_hazard.std()) or 1.0
+    outcome = Surv.from_arrays(event, time_months)
+    standard = (log_hazard / deviation)[:, None]
+    fit = CoxPHSurvivalAnalysis(alpha=PRIOR, ties="efron").fit(standard, outcome)
+    if fit.coef_[0] < 0:
+        fit = CoxPHSurvivalAnalysis(alpha=PRIOR).fit(np.zeros_like(standard), outcome)
+    baseline = fit.cum_baseline_hazard_
+    deaths = np.diff(baseline.y, prepend=0.0) > 0
+    return Prognosis(
+        slope=float(fit.coef_[0]) / deviation,
+        months=tuple(baseline.x[deaths].tolist()),
+        cumulative_hazard=tuple(baseline.y[deaths].tolist()),
+        stated_months=tuple(month for month in STATED_MONTHS if (time_months > month).sum() >= LEAST_AT_RISK),
+        deviation=deviation,
+        quantiles=tuple(np.quantile(log_hazard, np.linspace(0, 1, PERCENTS)).tolist()),
+    )

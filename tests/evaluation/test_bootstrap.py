@@ -1,0 +1,93 @@
+"""Intervals agree with scipy's, follow the folds, and move the right way."""
+
+import time
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap, pearsonr
+
+from nic.evaluation.bootstrap import acceleration, bca, by_fold, draws_of, members_of, percentile
+from nic.evaluation.measures import (
+    classification_measures,
+    estimates_of,
+    probability_measures,
+    prognosis_measures,
+    regression_measures,
+    survival_measures,
+)
+from nic.evaluation.metrics import METRICS, Metric, estimate
+from nic.evaluation.regression import pearson
+
+RNG = np.random.default_rng(0)
+LABEL = RNG.exponential(size=60)
+SCORE = LABEL + RNG.exponential(size=60)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(percentile, "percentile"), (bca, "BCa")])
+def test_intervals_are_those_of_scipy(ours, theirs: str) -> None:
+    found = estimate(Metric("r", pearson, 0.0), (LABEL,), SCORE, seed=1, resamples=20_000, interval=ours)
+    wanted = bootstrap(
+        (LABEL, SCORE),
+        lambda x, y: pearsonr(x, y).statistic,
+        paired=True,
+        vectorized=False,
+        n_resamples=4000,
+        method=theirs,
+        rng=np.random.default_rng(2),
+    ).confidence_interval
+    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=0.012)
+
+
+def test_acceleration_of_a_mean_is_its_skewness() -> None:
+    """Efron's closed form: the third standardised moment over 6 root n."""
+    values = RNG.exponential(size=200)
+    standard = (values - values.mean()) / values.std()
+    found = acceleration(lambda counts: counts @ values / counts.sum(1), 200)
+    assert found == pytest.approx((standard**3).mean() / (6 * np.sqrt(200)), rel=1e-6)
+
+
+def test_a_draw_holds_as_many_patients_of_each_fold_as_there_are() -> None:
+    fold = np.repeat([0, 1, 2], [5, 11, 2])
+    seen: list[np.ndarray] = []
+
+    def figure(counts: np.ndarray) -> np.ndarray:
+        seen.append(counts)
+        return counts.sum(1)
+
+    draws = draws_of(figure, fold, 50, np.random.default_rng(0))
+    assert (draws == 18).all()
+    for members in members_of(fold):
+        assert (np.concatenate(seen)[:, members].sum(1) == len(members)).all()
+
+
+def test_folds_weigh_as_many_patients_as_they_have_and_those_without_a_figure_none() -> None:
+    halves = [
+        (np.arange(4), lambda counts: np.ones(len(counts))),
+        (np.arange(4, 6), lambda counts: 4 * np.ones(len(counts))),
+    ]
+    assert by_fold(halves)(np.ones((3, 6))).tolist() == [2.0] * 3
+    nothing = (np.arange(4, 6), lambda counts: np.full(len(counts), np.nan))
+    assert by_fold([halves[0], nothing])(np.ones((1, 6))).tolist() == [1.0]
+
+
+def test_where_all_draws_are_alike_the_interval_is_a_point() -> None:
+    found = estimate(METRICS["classification"], (np.arange(20) > 9,), np.arange(20.0), seed=0)
+    assert (found.low, found.value, found.high) == (1, 1, 1)
+
+
+def test_a_thousand_draws_of_a_thousand_patients_take_seconds_at_most() -> None:
+    rng = np.random.default_rng(0)
+    score = rng.normal(size=1000)
+    months, event = rng.exponential(np.exp(-score)) * 30 + 0.1, rng.random(1000) < 0.6
+    labels = (months, event)
+    curves = lambda at: np.exp(-np.exp(score)[:, None] * at / 30)  # noqa: E731
+    for measures in (
+        regression_measures(score + rng.normal(size=1000), score, score),
+        classification_measures(event, score, 0.0) + probability_measures(event, rng.random(1000), event),
+        survival_measures(labels, score, labels, [12]) + prognosis_measures(labels, curves, labels, [12]),
+    ):
+        for measure in measures:
+            began = time.process_time()
+            (found,) = estimates_of([measure], seed=0)
+            assert time.process_time() - began < 3, measure.metric.name
+            assert found.low < found.value < found.high

@@ -1,0 +1,195 @@
+"""A figure of a draw is what an independent library says of the patients, each written out as often as drawn."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from scipy.stats import pearsonr, spearmanr
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    mean_absolute_error,
+    r2_score,
+    roc_auc_score,
+)
+from sksurv.metrics import (
+    concordance_index_censored,
+    concordance_index_ipcw,
+    cumulative_dynamic_auc,
+    integrated_brier_score,
+)
+from sksurv.util import Surv
+
+from nic.evaluation import classification, regression, survival
+from nic.evaluation.survival import Censoring
+
+N, DRAWS = 30, 4
+seeds = st.integers(0, 100_000)
+few = settings(max_examples=30, deadline=None)
+
+
+def drawn(rng: np.random.Generator) -> np.ndarray:
+    return rng.multinomial(N, np.full(N, 1 / N), DRAWS).astype(float)
+
+
+def written_out(values: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
+    return [np.repeat(values, of_draw.astype(int), axis=0) for of_draw in counts]
+
+
+def tied(rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 9, N).astype(float)
+
+
+@pytest.mark.parametrize(
+    ("ours", "oracle"),
+    [
+        (regression.spearman, lambda value, score: spearmanr(value, score).statistic),
+        (regression.pearson, lambda value, score: pearsonr(value, score).statistic),
+        (regression.mean_absolute_error, mean_absolute_error),
+        (regression.r2, r2_score),
+    ],
+)
+@few
+@given(seed=seeds)
+def test_regression(ours, oracle, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    value, score, counts = tied(rng), tied(rng), drawn(rng)
+    wanted = [oracle(v, s) for v, s in zip(written_out(value, counts), written_out(score, counts), strict=True)]
+    np.testing.assert_allclose(ours(value, score, counts), wanted, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("ours", "oracle"),
+    [
+        (classification.auc, roc_auc_score),
+        (classification.average_precision, average_precision_score),
+        (partial(classification.balanced_accuracy, threshold=0.5), lambda y, p: balanced_accuracy_score(y, p >= 0.5)),
+        (classification.brier, brier_score_loss),
+        (classification.calibration_in_the_large, lambda y, p: p.mean() - y.mean()),
+    ],
+)
+@few
+@given(seed=seeds)
+def test_classification(ours, oracle, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    positive, probability, counts = rng.permutation(np.arange(N) < 11), tied(rng) / 9, drawn(rng)
+    classes, probabilities = written_out(positive, counts), written_out(probability, counts)
+    assume(all(0 < c.sum() < len(c) for c in classes))
+    wanted = [oracle(y, p) for y, p in zip(classes, probabilities, strict=True)]
+    np.testing.assert_allclose(ours(positive, probability, counts), wanted, atol=1e-10)
+
+
+@few
+@given(seed=seeds)
+def test_the_calibration_slope_is_that_of_a_logistic_regression(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(0, 1.5, N)
+    positive, counts = rng.random(N) < 1 / (1 + np.exp(-0.7 * logit)), drawn(rng)
+    found = classification.calibration_slope(positive, 1 / (1 + np.exp(-logit)), counts)
+    for slope, y, x in zip(found, written_out(positive, counts), written_out(logit, counts), strict=True):
+        if np.isfinite(slope) and abs(slope) < 10:
+            wanted = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(x[:, None], y).coef_[0, 0]
+            assert slope == pytest.approx(wanted, abs=2e-3)
+
+
+def test_probabilities_that_part_the_classes_or_are_all_alike_have_no_slope() -> None:
+    positive = np.arange(N) < 11
+    for probability in (np.where(positive, 0.9, 0.1), np.full(N, 0.4)):
+        assert np.isnan(classification.calibration_slope(positive, probability, np.ones((1, N)))).all()
+
+
+class Followed:
+    """Training and measured patients with ties and censoring; the training's follow-up is the longer."""
+
+    def __init__(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.train = (np.r_[rng.integers(1, 40, 60), 45].astype(float), np.r_[rng.random(60) < 0.6, False])
+        self.time, self.event = rng.integers(1, 30, N).astype(float), rng.random(N) < 0.6
+        self.score, self.counts = rng.integers(-4, 5, N) / 3, drawn(rng)
+        self.censoring = Censoring.of(*self.train)
+        self.outcomes = [
+            Surv.from_arrays(e, t)
+            for e, t in zip(written_out(self.event, self.counts), written_out(self.time, self.counts), strict=True)
+        ]
+        assume(all(o["event"].sum() > 2 and o["time"].max() > 20 and o["time"].min() < 8 for o in self.outcomes))
+        self.scores = written_out(self.score, self.counts)
+        self.labels = (self.time, self.event)
+
+
+@few
+@given(seed=seeds)
+def test_harrell(seed: int) -> None:
+    of = Followed(seed)
+    wanted = [
+        concordance_index_censored(o["event"], o["time"], s)[0] for o, s in zip(of.outcomes, of.scores, strict=True)
+    ]
+    np.testing.assert_allclose(survival.harrell(*of.labels, of.score, of.counts), wanted, atol=1e-10)
+
+
+@few
+@given(seed=seeds)
+def test_uno(seed: int) -> None:
+    of = Followed(seed)
+    train = Surv.from_arrays(of.train[1], of.train[0])
+    wanted = [concordance_index_ipcw(train, o, s)[0] for o, s in zip(of.outcomes, of.scores, strict=True)]
+    found = survival.uno(*of.labels, of.score, of.counts, censoring=of.censoring)
+    np.testing.assert_allclose(found, wanted, atol=1e-10)
+
+
+@few
+@given(seed=seeds, month=st.integers(8, 19))
+def test_auc_at_a_month(seed: int, month: int) -> None:
+    of = Followed(seed)
+    train = Surv.from_arrays(of.train[1], of.train[0])
+    assume(all((o["event"] & (o["time"] <= month)).any() for o in of.outcomes))
+    wanted = [cumulative_dynamic_auc(train, o, s, [month])[0][0] for o, s in zip(of.outcomes, of.scores, strict=True)]
+    found = survival.auc_at(*of.labels, of.score, of.counts, month=month, censoring=of.censoring)
+    np.testing.assert_allclose(found, wanted, atol=1e-10)
+
+
+@few
+@given(seed=seeds)
+def test_integrated_brier(seed: int) -> None:
+    of = Followed(seed)
+    months = np.linspace(8, 19, 7)
+    alive = np.exp(-0.03 * np.exp(of.score)[:, None] * months)
+    train = Surv.from_arrays(of.train[1], of.train[0])
+    wanted = [
+        integrated_brier_score(train, o, a, months)
+        for o, a in zip(of.outcomes, written_out(alive, of.counts), strict=True)
+    ]
+    found = survival.integrated_brier(*of.labels, alive, of.counts, months=months, censoring=of.censoring)
+    np.testing.assert_allclose(found, wanted, atol=1e-10)
+
+
+def test_without_censoring_calibration_is_the_promise_less_the_share_alive() -> None:
+    rng = np.random.default_rng(0)
+    time, event = rng.uniform(1, 40, N), np.ones(N, bool)
+    censoring = Censoring.of(np.array([50.0, 60.0]), np.array([True, True]))
+    found = survival.calibration_at(time, event, np.full(N, 0.7), np.ones((1, N)), month=20, censoring=censoring)
+    assert found[0] == pytest.approx(0.7 - (time > 20).mean())
+
+
+def test_calibration_is_not_moved_by_censoring() -> None:
+    """Exponential survival, true probabilities, half of the patients censored: the difference is 0 all the same."""
+    rng = np.random.default_rng(1)
+    death, censored = rng.exponential(30, 40_000), rng.exponential(30, 40_000)
+    time, event = np.minimum(death, censored), death <= censored
+    censoring = Censoring.of(time, event)
+    promised = np.full(len(time), np.exp(-24 / 30))
+    found = survival.calibration_at(time, event, promised, np.ones((1, len(time))), month=24, censoring=censoring)
+    assert abs(found[0]) < 0.01
+
+
+@few
+@given(seed=seeds)
+def test_a_draw_of_one_class_defines_no_figure(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    positive, score = np.arange(N) < 3, tied(rng)
+    counts = np.stack([np.ones(N), np.ones(N) * ~positive, np.ones(N) * positive])
+    for figure in (classification.auc, classification.average_precision):
+        assert np.isfinite(figure(positive, score, counts)).tolist() == [True, False, False]
