@@ -27,8 +27,8 @@ def labels(kind: Kind, rng: np.random.Generator) -> Targets:
 @pytest.mark.parametrize("kind", ["regression", "classification", "survival"])
 @pytest.mark.parametrize("network", ["grid-cnn", "pooled-linear"])
 def test_intervals_hold_chance(slide_of: Callable[..., object], network: NetworkName, kind: Kind) -> None:
-    """Of twelve 95% intervals, cross-validated and external, two may miss by chance (p = 0.02 of more); their mean may
-    not lie on one side by more than three standard errors.
+    """Of twelve 95% intervals, cross-validated and external, three may miss by chance (more have p = 0.002); the mean
+    figure may not lie off chance by more than three standard errors.
     """
     metric, missed, values = METRICS[kind], 0, []
     for study in range(STUDIES):
@@ -48,5 +48,5 @@ def test_intervals_hold_chance(slide_of: Callable[..., object], network: Network
         assert metric.chance is not None
         missed += sum(not found.low <= metric.chance <= found.high for found in (inside, outside))
         values += [inside.value - metric.chance, outside.value - metric.chance]
-    assert missed <= 2, values
+    assert missed <= 3, values
     assert abs(np.mean(values)) < 3 * max(np.std(values), 0.05) / np.sqrt(len(values) or 1), values
