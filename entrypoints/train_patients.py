@@ -6,12 +6,14 @@ from typing import Any
 
 from entrypoints.cli import launch
 from entrypoints.predictions import figure_of, table_of
+from entrypoints.splitting import audit, folds_of, log_split, origins_of_tiles
 from nic.encoder.spec import IMPORTED
 from nic.evaluation.metrics import METRICS, estimate
 from nic.patients.cohort import read_cohort
 from nic.patients.crops import gather_cells
 from nic.patients.export import export_ensemble
-from nic.patients.training import NetworkName, fit_folds
+from nic.patients.networks import count_weights
+from nic.patients.training import NetworkName, fit_folds, untrained
 from nic.study import read_study
 from nic.tracking.digests import folder_digest
 from nic.tracking.promotion import record_figures
@@ -35,6 +37,9 @@ class Config:
     pooled-linear (mean and quantiles of codes)."""
     folds: int = 5
     """Networks of the ensemble; each is trained without one fold of the patients."""
+    split_by: str = "label"
+    """How folds are made: label balances them by label, site keeps each site in one fold; else the name of the column
+    of the cohort's table that says a patient's fold."""
     epochs: int = 60
     """Epochs of each network."""
     learning_rate: float = 1e-2
@@ -61,11 +66,15 @@ def run(config: Config) -> dict[str, Any]:
         gathered = gather_cells(labelled.patients, config.codes)
         labelled = labelled.take(gathered.found)
         encoder_version, encoder_graph = encoder_of_codes(config.encoder, gathered.encoder)
+        fold = folds_of(labelled, config.split_by, config.folds, config.seed)
+        tiles = {} if config.encoder == IMPORTED else origins_of_tiles(study)
+        weights = count_weights(untrained(config.network, gathered.cells))
+        log_split(labelled, fold, audit(cohort, labelled, fold, config.codes, tiles, weights), stage)
         ensemble = fit_folds(
             gathered.cells,
             labelled.targets,
             network=config.network,
-            folds=config.folds,
+            fold=fold,
             epochs=config.epochs,
             learning_rate=config.learning_rate,
             seed=config.seed,
@@ -81,7 +90,7 @@ def run(config: Config) -> dict[str, Any]:
             encoder_version=encoder_version,
             path=graph,
         )
-        scores, fold = ensemble.out_of_fold, ensemble.fold
+        scores = ensemble.out_of_fold
         found = estimate(METRICS[entry.kind], labelled.targets.arrays, scores, seed=config.seed, fold=fold)
         tags = lineage(
             "train_patients",

@@ -21,7 +21,8 @@
     │   ├── EmptyCohort           no rows, or none in the part asked for
     │   ├── UnknownColumn         a named column is not in the table (also KeyError)
     │   ├── ConflictingLabels     one patient, two labels
-    │   └── PatientInTwoParts     one patient in two splits
+    │   ├── PatientInTwoParts     one patient in two splits
+    │   └── LeakFound             a patient, slide or picture stands on both sides of a split
     ├── EndpointError         the labels cannot teach the endpoint (ValueError)
     │   ├── OneClass              a classification with a single class
     │   └── NoEvents              a survival endpoint without events
@@ -144,6 +145,10 @@ class ConflictingLabels(CohortError):
 
 class PatientInTwoParts(CohortError):
     """One patient stands in two splits."""
+
+
+class LeakFound(CohortError):
+    """A patient, slide or picture stands on both sides of a split, or taught the encoder."""
 
 
 class EndpointError(NicError, ValueError):

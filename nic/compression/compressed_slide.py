@@ -172,6 +172,16 @@ class CompressedSlide:
             return None
 
     @staticmethod
+    def identity(path: Path) -> tuple[str, NDArray[np.uint8] | None]:
+        """The slide's fingerprint and overview, without its codes. Raises CodesError."""
+        try:
+            with h5py.File(path) as file:
+                overview = file["overview"][:] if "overview" in file else None
+                return str(file.attrs["fingerprint"]), overview
+        except (OSError, RuntimeError, KeyError) as error:
+            raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
+
+    @staticmethod
     def count(path: Path) -> int:
         """How many codes a file holds. Raises CodesError."""
         try:

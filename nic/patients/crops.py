@@ -118,25 +118,28 @@ def gather_cells(patients: Sequence[Patient], codes: Path) -> Gathered:
 
     Raises NoTissue when nobody has a slide there, ForeignCodes when the slides come from two encoders.
     """
-    loaded = [[(s.slide_id, _load(codes, s.slide_id)) for s in patient.slides] for patient in patients]
-    present = [[slide for _, slide in of_patient if slide] for of_patient in loaded]
-    slides = [slide for of_patient in present for slide in of_patient]
-    if not slides:
+    first: CompressedSlide | None = None
+    gathered: list[PatientCells] = []
+    found, missing = np.zeros(len(patients), np.bool_), []
+    for place, patient in enumerate(patients):
+        slides = []
+        for source in patient.slides:
+            path = codes / f"{source.slide_id}.h5"
+            if not path.is_file():
+                missing.append(source.slide_id)
+                continue
+            slide = CompressedSlide.load(path)
+            first = first or slide
+            _check_same_encoder(first, slide)
+            slides.append(_cells(slide, path))
+        if slides:
+            found[place] = True
+            gathered.append(PatientCells(patient.patient_id, tuple(slides)))
+    if first is None:
         raise NoTissue(
             f"{codes.name}: no compressed slide of {len(patients)} patients; run `compress` on the cohort first"
         )
-    for slide in slides:
-        _check_same_encoder(slides[0], slide)
-    return Gathered(
-        cells=tuple(
-            PatientCells(patient.patient_id, tuple(_cells(s, codes / f"{s.slide_id}.h5") for s in of_patient))
-            for patient, of_patient in zip(patients, present, strict=True)
-            if of_patient
-        ),
-        found=np.array([bool(of_patient) for of_patient in present]),
-        missing=tuple(slide_id for of_patient in loaded for slide_id, slide in of_patient if slide is None),
-        encoder=slides[0].encoder,
-    )
+    return Gathered(tuple(gathered), found, tuple(missing), first.encoder)
 
 
 def draw_crops(patient: PatientCells, side: int, rng: np.random.Generator, whole: int) -> PatientCells:
@@ -190,11 +193,6 @@ def _cells(slide: CompressedSlide, path: Path) -> SlideCells:
     cells, variants = SlideCells.of(slide), mapped(path, "features_d4")
     turned = None if variants is None else torch.from_numpy(variants)
     return SlideCells(torch.from_numpy(mapped(path, "features")), cells.row, cells.col, turned)
-
-
-def _load(codes: Path, slide_id: str) -> CompressedSlide | None:
-    path = codes / f"{slide_id}.h5"
-    return CompressedSlide.load(path) if path.is_file() else None
 
 
 def _check_same_encoder(first: CompressedSlide, slide: CompressedSlide) -> None:

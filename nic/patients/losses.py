@@ -41,6 +41,15 @@ def cox_loss(log_hazard: torch.Tensor, time_months: torch.Tensor, event: torch.T
     return (denominators.sum() - log_hazard[event].sum()) / len(dead)
 
 
+def cox_loss_breslow(log_hazard: torch.Tensor, time_months: torch.Tensor, event: torch.Tensor) -> torch.Tensor:
+    """As `cox_loss`, with Breslow ties: all who die at one time are compared with the full risk set. Breslow 1974."""
+    if not event.any():
+        raise NoEvents(f"Cox loss: no event among {len(event)} patients; wanted at least one")
+    months, group = torch.unique(time_months, return_inverse=True)  # ascending
+    log_at_risk = _logsumexp_by(group, log_hazard, len(months)).flip(0).logcumsumexp(0).flip(0)
+    return (log_at_risk[group[event]] - log_hazard[event]).mean()
+
+
 def _logsumexp_by(group: torch.Tensor, value: torch.Tensor, groups: int) -> torch.Tensor:
     """log(sum(exp(value))) of each group: [groups], none of them empty. Safe for values of any size."""
     top = torch.full_like(value[:1].detach(), -torch.inf).repeat(groups)

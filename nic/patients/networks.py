@@ -85,6 +85,11 @@ class Bottleneck(nn.Conv2d):
         return nn.functional.conv2d(codes, weight, bias)
 
 
+def count_weights(network: PatientNetwork) -> int:
+    """How many numbers training fits."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 def patient_scores(scores: torch.Tensor, valid: torch.Tensor, patient: torch.Tensor, patients: int) -> torch.Tensor:
     """Mean score over the valid cells of all slides of each patient: [patients].
 

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import lightning
@@ -15,18 +16,23 @@ from tqdm import tqdm
 from nic.errors import EndpointError
 from nic.patients.attention_mil import AttentionMIL
 from nic.patients.crop_cnn import CropCNN, halvings_for
-from nic.patients.crops import PatientCells, make_batch, runs_of, some_codes
+from nic.patients.crops import Batch, PatientCells, make_batch, runs_of, some_codes
 from nic.patients.grid_cnn import GridCNN
 from nic.patients.losses import balanced_cross_entropy, cox_loss, squared_error
 from nic.patients.networks import PatientNetwork, patient_scores
-from nic.patients.pooled_linear import fit_pooled_linear
+from nic.patients.pooled_linear import PooledLinear, fit_pooled_linear
 from nic.patients.splits import Folds, stratified_folds
 from nic.patients.targets import Classes, Survival, Targets, Values, check_teachable
+from nic.tasks.ahead import done_ahead
 
 BATCH_PATIENTS = 16
 NetworkName = Literal["grid-cnn", "crop-cnn", "attention-mil", "pooled-linear"]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """loss(scores [B], patients [B] int64, whose they are among the training patients) -> scalar."""
+Score = Callable[[slice], torch.Tensor]
+"""score(chunk) -> scores of the patients of a chunk of a batch."""
+LossOf = Callable[[torch.Tensor, slice], torch.Tensor]
+"""loss(scores, whose they are within the batch) -> scalar."""
 
 
 @dataclass(frozen=True)
@@ -103,9 +109,9 @@ def fit_network(
     else:
         network = untrained(name, cells)
         # Cox compares each patient with all who live longer: its batch is the whole cohort.
-        batch = len(cells) if isinstance(targets, Survival) else BATCH_PATIENTS
-        fitting = _Fitting(network, cells, loss_of(targets), learning_rate, seed, on_epoch)
-        _trainer(epochs).fit(fitting, _Batches(len(cells), batch, seed))
+        whole = isinstance(targets, Survival)
+        steps = _Epochs(network, cells, len(cells) if whole else BATCH_PATIENTS, 2 if whole else 1, seed)
+        _trainer(epochs).fit(_Fitting(network, loss_of(targets), whole, learning_rate, on_epoch), steps)
         network.eval().cpu()
     to_reported_scale(network, cells, targets)
     return network
@@ -120,7 +126,9 @@ def untrained(name: NetworkName, cells: Sequence[PatientCells]) -> PatientNetwor
             network = CropCNN(code_size, halvings_for(cells))
         case "attention-mil":
             network = AttentionMIL(code_size)
-        case _:
+        case "pooled-linear":
+            network = PooledLinear(code_size)
+        case "grid-cnn":
             network = GridCNN(code_size)
     network.start_from(some_codes(cells))
     return network
@@ -178,78 +186,116 @@ def to_reported_scale(network: PatientNetwork, cells: Sequence[PatientCells], ta
             pass
 
 
-def backward_by_chunks(
-    score: Callable[[slice], torch.Tensor], chunks: Sequence[slice], loss: Callable[[torch.Tensor], torch.Tensor]
-) -> torch.Tensor:
+def backward_by_chunks(score: Score, chunks: Sequence[slice], loss: LossOf) -> torch.Tensor:
     """Back-propagate `loss` of all scores at the memory of one chunk; the same gradient as all at once.
 
     The scores are computed without a graph, the loss gives each its gradient, and every chunk is then computed again
     and back-propagated with its share. score(chunk) must give the same scores both times. Returns the loss.
     """
+    everyone = slice(0, chunks[-1].stop)
     if len(chunks) == 1:
-        value = loss(score(chunks[0]))
+        value = loss(score(chunks[0]), everyone)
         value.backward()  # type: ignore[no-untyped-call]
         return value.detach()
     with torch.no_grad():
         scores = torch.cat([score(chunk) for chunk in chunks])
     scores.requires_grad_()
-    value = loss(scores)
+    value = loss(scores, everyone)
     (gradient,) = torch.autograd.grad(value, scores)
     for chunk in chunks:
         score(chunk).backward(gradient[chunk])  # type: ignore[no-untyped-call]
     return value.detach()
 
 
-class _Batches:
-    """Numbers of all patients in a new order every epoch, in equal parts of at most `largest`."""
+def backward_of_mean(score: Score, chunks: Sequence[slice], loss: LossOf) -> torch.Tensor:
+    """The same in one pass, for a loss that is the mean over patients of what each has alone."""
+    total = torch.zeros(())
+    for chunk in chunks:
+        value = loss(score(chunk), chunk) * (chunk.stop - chunk.start) / chunks[-1].stop
+        value.backward()
+        total += value.detach()
+    return total
 
-    def __init__(self, patients: int, largest: int, seed: int) -> None:
-        self.patients, self.parts = patients, -(-patients // largest)
+
+@dataclass(frozen=True)
+class _Step:
+    """One step of the optimizer. patients: [B] int64. batches: made ahead, in the order in which they are taken."""
+
+    patients: torch.Tensor
+    chunks: list[slice]
+    seeds: NDArray[np.int64]
+    batches: Iterator[Batch]
+
+
+class _Epochs:
+    """Steps over all patients in a new order every epoch, in equal parts of at most `largest`.
+
+    passes: how often the chunks of a step are asked for. What is drawn depends on a step's seeds alone, so that both
+    passes see the same.
+    """
+
+    def __init__(
+        self, network: PatientNetwork, cells: Sequence[PatientCells], largest: int, passes: int, seed: int
+    ) -> None:
+        self.network, self.cells, self.passes = network, cells, passes
+        self.parts = -(-len(cells) // largest)
         self.rng = np.random.default_rng(seed)
 
     def __len__(self) -> int:
         return self.parts
 
-    def __iter__(self) -> Iterator[torch.Tensor]:
-        parts = np.array_split(self.rng.permutation(self.patients), self.parts)
-        return iter([torch.from_numpy(part) for part in parts])
+    def __iter__(self) -> Iterator[_Step]:
+        steps = [self._step(part) for part in np.array_split(self.rng.permutation(len(self.cells)), self.parts)]
+        wanted = [(part, seeds, c) for part, chunks, seeds in steps for c in chunks * self._passes(chunks)]
+        batches = done_ahead(self._made, wanted)
+        for part, chunks, seeds in steps:
+            taken = islice(batches, len(chunks) * self._passes(chunks))
+            yield _Step(torch.from_numpy(part), chunks, seeds, taken)
+
+    def _step(self, part: NDArray[np.intp]) -> tuple[NDArray[np.intp], list[slice], NDArray[np.int64]]:
+        chunks = self.network.chunks([self.cells[i] for i in part])
+        return part, chunks, self.rng.integers(2**31, size=len(part))
+
+    def _passes(self, chunks: list[slice]) -> int:
+        return self.passes if len(chunks) > 1 else 1
+
+    def _made(self, wanted: tuple[NDArray[np.intp], NDArray[np.int64], slice]) -> Batch:
+        part, seeds, chunk = wanted
+        drawn = zip(part[chunk], seeds[chunk], strict=True)
+        return make_batch([self.network.drawn(self.cells[i], np.random.default_rng(seed)) for i, seed in drawn])
 
 
 class _Fitting(lightning.LightningModule):
-    """A network, its patients, and the loss of their scores."""
+    """A network and the loss of its scores. whole: the loss compares patients, so that it wants all scores at once."""
 
     def __init__(
         self,
         network: PatientNetwork,
-        cells: Sequence[PatientCells],
         loss: Loss,
+        whole: bool,
         learning_rate: float,
-        seed: int,
         on_epoch: Callable[[int, float], None],
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self.network, self.cells, self.loss = network, cells, loss
+        self.network, self.loss = network, loss
+        self.backward_of = backward_by_chunks if whole else backward_of_mean
         self.learning_rate, self.on_epoch = learning_rate, on_epoch
-        self.rng = np.random.default_rng(seed)
         self.losses: list[float] = []
 
-    def training_step(self, patients: torch.Tensor, _: int) -> None:
-        cells = [self.cells[int(i)] for i in patients]
-        seeds = self.rng.integers(2**31, size=len(cells))
+    def transfer_batch_to_device(self, batch: _Step, device: torch.device, _: int) -> _Step:
+        return batch  # its batches go there one by one
 
+    def training_step(self, step: _Step, _: int) -> None:
         def score(chunk: slice) -> torch.Tensor:
-            # Twice the same: the second pass draws the crops and drops the channels that the first did.
-            torch.manual_seed(int(seeds[chunk.start]))
-            numbers = range(chunk.start, chunk.stop)
-            drawn = [self.network.drawn(cells[i], np.random.default_rng(seeds[i])) for i in numbers]
-            return self.network.training_scores(make_batch(drawn).to(self.device)).cpu()
+            torch.manual_seed(int(step.seeds[chunk.start]))  # a second pass drops the channels that the first did
+            return self.network.training_scores(next(step.batches).to(self.device)).float().cpu()
 
         optimizer, schedule = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
         assert isinstance(optimizer, torch.optim.Optimizer)
         assert isinstance(schedule, torch.optim.lr_scheduler.LRScheduler)
         optimizer.zero_grad()
-        value = backward_by_chunks(score, self.network.chunks(cells), lambda scores: self.loss(scores, patients.cpu()))
+        value = self.backward_of(score, step.chunks, lambda scores, chunk: self.loss(scores, step.patients[chunk]))
         self.clip_gradients(optimizer, 1.0, "norm")
         optimizer.step()
         schedule.step()

@@ -60,6 +60,10 @@ class AnnotatedSlides:
             total.update(slide.annotation)
         return total.hexdigest()
 
+    @property
+    def origins(self) -> frozenset[str]:
+        return frozenset(name for s in self.slides for name in (s.source.slide_id, s.fingerprint, s.group))
+
     def parts(self, field: Field) -> Iterator[Part]:
         for slide in tqdm(self.slides, desc=f"annotations of {self.entry.name}", unit="slide"):
             with Slide.open(slide.source) as opened:

@@ -38,6 +38,10 @@ class Hdf5Tiles:
         total.update(self.labels.tobytes() + "\n".join(self.groups).encode())
         return total.hexdigest()
 
+    @property
+    def origins(self) -> frozenset[str]:
+        return frozenset(self.groups.tolist())
+
     def parts(self, field: Field) -> Iterator[Part]:
         for first in range(0, len(self.labels), PART_TILES):
             rows = np.arange(first, min(first + PART_TILES, len(self.labels)))

@@ -45,6 +45,10 @@ class ImageTiles:
             total.update(content)
         return total.hexdigest()
 
+    @property
+    def origins(self) -> frozenset[str]:
+        return frozenset(self.groups.tolist())
+
     def parts(self, field: Field) -> Iterator[Part]:
         for first in range(0, len(self.paths), PART_TILES):
             span = range(first, min(first + PART_TILES, len(self.paths)))

@@ -46,5 +46,9 @@ class TileSource(Protocol):
     def digest(self) -> str:
         """Of pixels, labels, groups and what is done with them; the same for a copy at another place."""
 
+    @property
+    def origins(self) -> frozenset[str]:
+        """Slides or patients that the tiles are from, by name or fingerprint."""
+
     def parts(self, field: Field) -> Iterator[Part]:
         """All tiles, in an order that is always the same."""

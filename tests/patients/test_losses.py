@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 
 from nic.errors import NoEvents
-from nic.patients.losses import balanced_cross_entropy, cox_loss
+from nic.patients.losses import balanced_cross_entropy, cox_loss, cox_loss_breslow
 
 
 def efron_by_hand(hazard: list[float], months: list[float], event: list[bool]) -> float:
@@ -40,6 +40,30 @@ def test_cox_equals_efrons_formula_with_ties(seed: int) -> None:
     assert cox_loss(hazard, months, event).item() == pytest.approx(
         efron_by_hand(hazard.tolist(), months.tolist(), event.tolist())
     )
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=60, deadline=None)
+def test_breslow_equals_its_formula_and_efron_without_ties(seed: int) -> None:
+    hazard, months, event = survival(seed)
+    risk = [torch.exp(hazard[months >= m]).sum().log() for m in months]
+    wanted = sum(float(risk[i] - hazard[i]) for i in range(len(event)) if event[i]) / int(event.sum())
+    assert cox_loss_breslow(hazard, months, event).item() == pytest.approx(wanted)
+    apart = months + torch.arange(len(months)) / 100
+    assert cox_loss_breslow(hazard, apart, event).item() == pytest.approx(cox_loss(hazard, apart, event).item())
+
+
+def test_breslow_is_least_where_scikit_survival_puts_the_coefficients() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(120, 3))
+    months = np.ceil(20 * rng.exponential(np.exp(-x @ [0.8, -0.5, 0])))
+    event = rng.random(120) < 0.7
+    outcome = np.array(list(zip(event, months, strict=True)), dtype=[("event", bool), ("time", float)])
+    fitted = CoxPHSurvivalAnalysis(ties="breslow", tol=1e-12).fit(x, outcome).coef_
+    coefficients = torch.tensor(fitted, requires_grad=True)
+    cox_loss_breslow(torch.tensor(x) @ coefficients, torch.tensor(months), torch.tensor(event)).backward()
+    assert coefficients.grad is not None
+    assert coefficients.grad.abs().max() < 1e-6
 
 
 def test_cox_gradient_equals_finite_differences() -> None:

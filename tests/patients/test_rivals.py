@@ -26,6 +26,7 @@ ENDPOINTS = {
     "classification": Endpoint("pattern", "classification", ("pattern",), positive="b"),
     "survival": Endpoint("survival", "survival", ("months", "event")),
 }
+SLOW_KINDS = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("regression", "survival")]
 Burden = tuple[list[CompressedSlide], np.ndarray]
 
 
@@ -52,7 +53,7 @@ def targets_of(kind: str, share: np.ndarray) -> Targets:
     return Survival(np.minimum(death, end) + 0.1, death < end)
 
 
-@pytest.mark.parametrize("kind", list(ENDPOINTS))
+@pytest.mark.parametrize("kind", ["classification", *SLOW_KINDS])
 @pytest.mark.parametrize("name", RIVALS)
 def test_a_rival_finds_what_was_planted_and_is_served_as_it_was_trained(
     burden: Burden, name: NetworkName, kind: str, tmp_path: Path

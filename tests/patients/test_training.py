@@ -112,7 +112,7 @@ def test_the_gradient_by_chunks_is_that_of_the_whole_cohort(burden) -> None:
 
     def gradients(chunks: list[slice]) -> tuple[float, torch.Tensor]:
         network.zero_grad()
-        value = backward_by_chunks(score, chunks, lambda scores: cox_loss(scores, months, event))
+        value = backward_by_chunks(score, chunks, lambda scores, _: cox_loss(scores, months, event))
         return float(value), torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
 
     whole = gradients([slice(0, len(cells))])

@@ -1,0 +1,137 @@
+"""How near patient training comes to the bare step's speed, and what memory it takes as patients grow in number.
+
+    python -m benchmarks.patients [--patients 500] [--side 300] [--tissue 0.4] [--endpoint regression] [--epochs 3]
+        [--network grid-cnn] [--folder work/benchmark]
+
+Made codes of 128 numbers on grids of side x side cells lie in files as `compress` leaves them (500 patients with 300 x
+300 take 4.6 GB). The loop is `fit_network`: codes mapped from the files, turned, made dense, forward, backward,
+optimizer, Lightning. The bare step is the same network's forward, backward and optimizer on one batch in memory that
+never changes; both take turns, so that they suffer alike when the machine is busy. Memory is what the process itself
+holds (RssAnon): pages of the files belong to the system, which drops them when it needs them.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nic.compression.compressed_slide import CompressedSlide
+from nic.encoder.spec import EncoderSpec
+from nic.patients.cohort import Patient, Row
+from nic.patients.crops import PatientCells, gather_cells, make_batch
+from nic.patients.networks import PatientNetwork
+from nic.patients.targets import Survival, Targets, Values
+from nic.patients.training import BATCH_PATIENTS, fit_network, loss_of, untrained
+from nic.slides.slide import SlideSource
+from nic.slides.tiling import TileGrid
+
+CODE_SIZE = 128
+ENCODER = EncoderSpec(CODE_SIZE, 64, 1.0, 0.5, "random", (), sha256="b" * 64)
+
+
+def make_codes(folder: Path, patients: int, side: int, tissue: float) -> list[Patient]:
+    """Patients of one slide, tissue a disc of that share of the grid; files that are there are kept."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    disc = np.hypot(y, x) <= side * np.sqrt(tissue / np.pi)
+    row, col = (a.astype(np.int32) for a in np.nonzero(disc))
+    made = []
+    for number in range(patients):
+        slide_id = f"{side}-{tissue:g}-{number:04d}"
+        if not (folder / f"{slide_id}.h5").exists():
+            codes = rng.standard_normal((len(row), CODE_SIZE), np.float32).astype(np.float16)
+            grid = TileGrid(64, 1.0, 0.5, (0, 0), side, side)
+            slide = CompressedSlide(slide_id, codes, row, col, grid, disc, np.zeros_like(disc), ENCODER, slide_id)
+            slide.save(folder / f"{slide_id}.h5")
+        source = SlideSource(slide_id, folder / f"{slide_id}.tif", None)
+        made.append(Patient(slide_id, "train", (Row(number + 2, source, {}),)))
+    return made
+
+
+def labels(endpoint: str, patients: int) -> Targets:
+    rng = np.random.default_rng(1)
+    if endpoint == "survival":
+        return Survival(rng.exponential(30, patients) + 0.1, rng.random(patients) < 0.5)
+    return Values(rng.normal(size=patients))
+
+
+class Bare:
+    """Forward, backward and optimizer, patient after patient, on dense grids that stay in memory."""
+
+    def __init__(self, network: PatientNetwork, cells: list[PatientCells], targets: Targets) -> None:
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.network = network.to(self.device).train()
+        patients = torch.arange(len(cells))
+        loss, self.size = loss_of(targets.take(np.arange(len(cells)))), len(cells)
+        self.parts = [(make_batch(cells[run]).to(self.device), patients[run]) for run in network.chunks(cells)]
+        self.loss = loss
+        self.optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
+
+    def seconds_a_patient(self, steps: int) -> float:
+        start = now()
+        for _ in range(steps):
+            self.optimizer.zero_grad()
+            for batch, patients in self.parts:
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+                    scores = self.network.training_scores(batch)
+                self.loss(scores.cpu(), patients).backward()
+            self.optimizer.step()
+        return (now() - start) / steps / self.size
+
+
+def now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def own_mib() -> float:
+    """Memory of the process that no file backs."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) / 1024
+
+
+def compare(given: argparse.Namespace) -> None:
+    patients = make_codes(given.folder, given.patients, given.side, given.tissue)
+    before, start = own_mib(), now()
+    cells = gather_cells(patients, given.folder).cells
+    opened, gathered = now() - start, own_mib()
+    targets = labels(given.endpoint, len(cells))
+    few = list(cells[: min(BATCH_PATIENTS if given.side < 200 else 4, len(cells))])
+    bare = Bare(untrained(given.network, few), few, labels("regression", len(few)))
+    taken: list[tuple[float, float]] = []
+    memory = [own_mib()]
+    resumed = [now()]
+
+    def on_epoch(_: int, __: float) -> None:
+        loop = (now() - resumed[0]) / len(cells)
+        memory.append(own_mib())
+        taken.append((loop, bare.seconds_a_patient(max(1, len(cells) // len(few)))))
+        resumed[0] = now()
+
+    fit_network(cells, targets, given.network, given.epochs + 1, 1e-3, 0, on_epoch)
+    loop, alone = np.median(taken[1:], axis=0)  # the first epoch warms up
+    print(f"{given.network}, {given.endpoint}, {len(cells)} patients, {given.side} x {given.side} cells")
+    print(f"bare step    {alone * 1e3:9.2f} ms a patient")
+    print(f"whole loop   {loop * 1e3:9.2f} ms a patient")
+    print(f"opening      {opened / len(cells) * 1e3:9.2f} ms a patient, once")
+    print(f"memory       {gathered - before:9.0f} MiB for all codes, {max(memory):.0f} MiB in training")
+    print(f"bare step / whole loop: {np.median([b / a for a, b in taken[1:]]):.2f}")
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--patients", type=int, default=500)
+    arguments.add_argument("--side", type=int, default=300, help="cells across a grid")
+    arguments.add_argument("--tissue", type=float, default=0.4, help="share of the grid")
+    arguments.add_argument("--endpoint", choices=("regression", "survival"), default="regression")
+    arguments.add_argument("--network", default="grid-cnn")
+    arguments.add_argument("--epochs", type=int, default=3)
+    arguments.add_argument("--folder", type=Path, default=Path("work/benchmark"), help="where the codes are kept")
+    compare(arguments.parse_args())
+
+
+if __name__ == "__main__":
+    main()

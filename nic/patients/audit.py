@@ -1,0 +1,113 @@
+"""What would make a held-out figure a lie: the same patient, slide or picture on both sides. Needs no torch."""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from nic.compression.compressed_slide import CompressedSlide
+from nic.errors import LeakFound
+from nic.patients.cohort import Patient
+from nic.slides.turns import TURNS, turned
+
+EXTERNAL = "external"
+PICTURE_PX = 32
+SAME_PICTURE = 0.97
+"""Correlation of two small pictures from which on they are held to show one slide; different phantom slides reach 0.82,
+one slide scanned or saved again 0.99."""
+
+
+@dataclass(frozen=True)
+class AuditedSlide:
+    """A slide and where it stands. part: a fold's name, or EXTERNAL. picture: [32, 32] of mean 0 and deviation 1."""
+
+    slide_id: str
+    patient_id: str
+    part: str
+    fingerprint: str
+    picture: NDArray[np.float64] | None
+
+    def __str__(self) -> str:
+        return f"{self.slide_id} of patient {self.patient_id} in {self.part}"
+
+
+def slides_to_audit(patients: Sequence[Patient], parts: Sequence[str], codes: Path) -> list[AuditedSlide]:
+    """All slides of the patients that have a file `codes`/<slide_id>.h5. parts: of each patient."""
+    slides = []
+    for patient, part in zip(tqdm(patients, desc="audit", leave=False, delay=2), parts, strict=True):
+        for source in patient.slides:
+            path = codes / f"{source.slide_id}.h5"
+            if path.is_file():
+                fingerprint, overview = CompressedSlide.identity(path)
+                picture = None if overview is None else _small(overview)
+                slides.append(AuditedSlide(source.slide_id, patient.patient_id, part, fingerprint, picture))
+    return slides
+
+
+def check_leaks(slides: Sequence[AuditedSlide], tile_origins: Mapping[str, frozenset[str]]) -> None:
+    """tile_origins: of each tile task that taught the encoder, the slides or patients its tiles are from.
+
+    Raises LeakFound with every leak in words.
+    """
+    leaks = [
+        *_shared(slides, "patient name", lambda slide: _plain(slide.patient_id)),
+        *_shared(slides, "slide file", lambda slide: slide.fingerprint),
+        *_pictures_in_two_parts(slides),
+        *_seen_by_the_encoder(slides, tile_origins),
+    ]
+    if leaks:
+        raise LeakFound(
+            f"{len(leaks)} leaks between parts: {'; '.join(leaks)}; give both to one part, or take one of them out"
+        )
+
+
+def _shared(slides: Iterable[AuditedSlide], what: str, key: Callable[[AuditedSlide], str]) -> list[str]:
+    """Pairs of one key in two parts; of each key the first of every part."""
+    by_key: dict[str, dict[str, AuditedSlide]] = defaultdict(dict)
+    for slide in slides:
+        if key(slide):
+            by_key[key(slide)].setdefault(slide.part, slide)
+    return [f"one {what}: {' and '.join(map(str, found.values()))}" for found in by_key.values() if len(found) > 1]
+
+
+def _pictures_in_two_parts(slides: Sequence[AuditedSlide]) -> list[str]:
+    """Slides of one picture, in whatever turn, under two fingerprints."""
+    shown = [slide for slide in slides if slide.picture is not None]
+    if len(shown) < 2:
+        return []
+    pictures = np.stack([slide.picture for slide in shown if slide.picture is not None])
+    flat = pictures.reshape(len(shown), -1)
+    alike = np.max([turned(pictures, turn).reshape(len(shown), -1) @ flat.T for turn in range(TURNS)], axis=0)
+    pairs = zip(*np.nonzero(np.triu(alike / flat.shape[1] > SAME_PICTURE, 1)), strict=True)
+    return [
+        f"one picture: {shown[i]} and {shown[j]}"
+        for i, j in pairs
+        if shown[i].part != shown[j].part and shown[i].fingerprint != shown[j].fingerprint
+    ]
+
+
+def _seen_by_the_encoder(slides: Iterable[AuditedSlide], tile_origins: Mapping[str, frozenset[str]]) -> list[str]:
+    return [
+        f"tiles of task {task} are from {slide}"
+        for slide in slides
+        for task, origins in tile_origins.items()
+        if slide.part == EXTERNAL and origins & {slide.slide_id, slide.patient_id, slide.fingerprint}
+    ]
+
+
+def _plain(name: str) -> str:
+    """A name without what people write now one way and now another: case, spaces, dashes, dots, leading zeros."""
+    return "-".join(part.lstrip("0") or "0" for part in re.findall(r"\d+|[^\W\d_]+", name.casefold()))
+
+
+def _small(overview: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+    """None for a picture of one colour: all such are alike."""
+    grey = cv2.imdecode(overview, cv2.IMREAD_GRAYSCALE)
+    small = cv2.resize(grey, (PICTURE_PX, PICTURE_PX), interpolation=cv2.INTER_AREA).astype(np.float64)
+    return (small - small.mean()) / small.std() if small.std() > 1 else None

@@ -1,0 +1,103 @@
+"""What a statistician would ask before any training: enough patients, sites that do not give the label away, events
+that look like events. Warnings in words; needs no torch.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2_contingency, kruskal, mannwhitneyu
+from scipy.stats.contingency import association, crosstab
+from sksurv.compare import compare_survival
+from sksurv.util import Surv
+
+from nic.patients.targets import Classes, Survival, Targets, Values
+
+FEW_PATIENTS = 100
+"""Below it a 95% interval of AUC or Spearman is wider than about 0.2, whatever the model."""
+EVENTS_A_PARAMETER = 10
+"""The rule of thumb for models without penalty."""
+SIGNIFICANT = 0.01
+Names = NDArray[np.str_]
+
+
+def warnings_of(targets: Targets, sites: Sequence[str], parameters: int) -> list[str]:
+    """targets, sites: of the training patients, "" where a site is not known. parameters: that one network trains."""
+    found = [
+        _few_patients(targets),
+        _few_events(targets, parameters),
+        _site_tells_label(targets, np.array(sites, np.str_)),
+        _events_turned_round(targets),
+    ]
+    return [warning for warning in found if warning]
+
+
+def _few_patients(targets: Targets) -> str:
+    few = f"{len(targets)} training patients, fewer than {FEW_PATIENTS}: expect wide intervals"
+    return few if len(targets) < FEW_PATIENTS else ""
+
+
+def _few_events(targets: Targets, parameters: int) -> str:
+    """The rarer label counts for a class, events for survival, patients for a value."""
+    match targets:
+        case Classes(positive, names):
+            count, what = int(min(positive.sum(), (~positive).sum())), f"patients of the rarer of {' and '.join(names)}"
+        case Survival(_, event):
+            count, what = int(event.sum()), "events"
+        case Values():
+            count, what = len(targets), "patients"
+    if count >= EVENTS_A_PARAMETER * parameters:
+        return ""
+    return (
+        f"{count} {what} for {parameters} trained weights, {count / parameters:.2g} each where {EVENTS_A_PARAMETER} "
+        "are a rule of thumb: believe held-out figures alone"
+    )
+
+
+def _site_tells_label(targets: Targets, sites: Names) -> str:
+    known = sites != ""
+    targets, sites = targets.take(known), sites[known]
+    if len(np.unique(sites)) < 2:
+        return ""
+    strength, p = _association(targets, sites)
+    if not p < SIGNIFICANT:
+        return ""
+    return f"the site tells the label: {strength}, p = {p:.1g}; a model may learn the site: split by it, report by it"
+
+
+def _association(targets: Targets, sites: Names) -> tuple[str, float]:
+    """Its strength in words, and the p-value of there being none."""
+    match targets:
+        case Values(value):
+            groups = [value[sites == site] for site in np.unique(sites)]
+            between = sum(len(group) * (group.mean() - value.mean()) ** 2 for group in groups)
+            explained = between / max(len(value) * value.var(), 1e-300)
+            return f"it explains {explained:.0%} of the variance", _p_of_kruskal(groups)
+        case Classes(positive, _):
+            table = crosstab(sites, positive).count
+            if min(table.shape) < 2:
+                return "", 1.0
+            return f"Cramer's V {association(table):.2f}", float(chi2_contingency(table).pvalue)
+        case Survival(months, event):
+            shares = ", ".join(f"{site} {event[sites == site].mean():.0%}" for site in np.unique(sites))
+            return f"events by site {shares}, log-rank", float(
+                compare_survival(Surv.from_arrays(event, months), sites)[1]
+            )
+
+
+def _p_of_kruskal(groups: Sequence[NDArray[np.float64]]) -> float:
+    constant = len(np.unique(np.concatenate(groups))) < 2
+    return 1.0 if constant else float(kruskal(*groups).pvalue)
+
+
+def _events_turned_round(targets: Targets) -> str:
+    """The living are followed to the study's end, and deaths come before it; turned round, they come after."""
+    if not isinstance(targets, Survival) or targets.event.all() or not targets.event.any():
+        return ""
+    dead, alive = targets.time_months[targets.event], targets.time_months[~targets.event]
+    if not mannwhitneyu(dead, alive, alternative="greater").pvalue < SIGNIFICANT:
+        return ""
+    return (
+        f"patients with an event were followed longer (median {np.median(dead):.3g} months) than those without "
+        f"({np.median(alive):.3g}): is the event column turned round? 1 means that the event was seen"
+    )
