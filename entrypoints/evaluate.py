@@ -39,9 +39,11 @@ class Config:
 
 def inputs(config: Config) -> dict[str, str]:
     study = read_study(config.study)
-    cohort = read_cohort(study.cohorts[study.endpoint(config.endpoint).cohort])
+    entry = study.endpoint(config.endpoint)
+    cohort = read_cohort(study.cohorts[entry.cohort])
     codes = folder_digest(config.codes, "*.h5")
-    return {"cohort": cohort.digest, "codes": codes, "model": find_version(config.model).uri}
+    model, covariates = find_version(config.model).uri, ",".join(entry.covariates)
+    return {"cohort": cohort.digest, "codes": codes, "model": model, "covariates": covariates}
 
 
 def run(config: Config) -> dict[str, Any]:

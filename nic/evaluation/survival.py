@@ -16,7 +16,7 @@ from nic.evaluation.classification import auc
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-ROWS = 1024
+ROWS = 512
 """Deaths whose pairs are in memory at a time."""
 
 

@@ -29,6 +29,8 @@ REQUIRED = ("patient", "slide", "split")
 MISSING = ("", "na", "n/a", "nan")
 """What stands in a table where nothing is known, in any case of letters."""
 EVENTS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
+LOST_AT_ONCE = [(zero, event) for zero in ("0", "0.0") for event, seen in EVENTS.items() if not seen]
+"""Survival labels, (time, event), that say nothing."""
 T = TypeVar("T")
 
 
@@ -44,6 +46,22 @@ class Endpoint:
     columns: tuple[str, ...]
     unit: str = ""
     positive: str | None = None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a table calls that which every cohort has. split: None where all its patients are for training."""
+
+    patient: str = "patient"
+    slide: str = "slide"
+    split: str | None = "split"
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        return tuple(name for name in (self.patient, self.slide, self.split) if name is not None)
+
+
+NAMES = Columns()
 
 
 @dataclass(frozen=True)
@@ -98,12 +116,13 @@ class Cohort:
     def labelled(self, endpoint: Endpoint, split: Split) -> Labelled:
         """The split's patients with a label for `endpoint`; an empty label excludes its patient, and is counted.
 
+        So does a survival time of 0 without an event: nothing was seen of that patient.
         Raises UnknownColumn, ConflictingLabels, CohortError (a cell that cannot be read), EmptyCohort, EndpointError;
         in the training split also OneClass and NoEvents.
         """
         self._require(endpoint.columns, endpoint)
         members = [patient for patient in self.patients if patient.split == split]
-        known = [p for p in members if all(self._label(p, column) for column in endpoint.columns)]
+        known = [patient for patient in members if self._is_known(endpoint, patient)]
         if not known:
             raise EmptyCohort(
                 f"{self.file}: {len(members)} patients in split {split!r}, none with a label in "
@@ -124,6 +143,13 @@ class Cohort:
                 raise UnknownColumn(
                     f"{self.file}: no column {column!r} for endpoint {endpoint.name}; it has {', '.join(self.columns)}"
                 )
+
+    def _is_known(self, endpoint: Endpoint, patient: Patient) -> bool:
+        labels = [self._label(patient, column) for column in endpoint.columns]
+        if not all(labels):
+            return False
+        texts = tuple(label[1].lower() for label in labels if label)
+        return endpoint.kind != "survival" or texts not in LOST_AT_ONCE
 
     def _label(self, patient: Patient, column: str) -> tuple[Row, str] | None:
         """Where the patient's label stands and its text; None when it is empty."""
@@ -175,14 +201,15 @@ class Cohort:
         return parsed
 
 
-def read_cohort(path: Path, name: str | None = None) -> Cohort:
+def read_cohort(path: Path, name: str | None = None, columns: Columns = NAMES) -> Cohort:
     """Read a CSV of one row a slide: `patient, slide, split` and any of `mpp`, `site`, labels, covariates.
 
-    Slide paths are relative to the CSV; whether the files exist is found out where they are opened. Identifiers are
-    text: "007" stays. Raises EmptyCohort, UnknownColumn, PatientInTwoParts, CohortError, naming file, row and column.
+    columns: what the table calls the first three. Slide paths are relative to the CSV; whether the files exist is found
+    out where they are opened. Identifiers are text: "007" stays. Raises EmptyCohort, UnknownColumn, PatientInTwoParts,
+    CohortError, naming file, row and column.
     """
     path = Path(path)
-    table = list(_read_rows(path))
+    table = list(_read_rows(path, columns))
     rows = [_row(path, number, cells) for number, cells in table]
     _check_slides(path.name, rows)
     patients: dict[str, list[Row]] = {}
@@ -197,8 +224,8 @@ def read_cohort(path: Path, name: str | None = None) -> Cohort:
     )
 
 
-def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Row number and stripped cells by column; blank lines are passed over."""
+def _read_rows(path: Path, columns: Columns) -> Iterator[tuple[int, dict[str, str]]]:
+    """Row number and stripped cells by column, under our names; blank lines are passed over."""
     if not path.is_file():
         raise EmptyCohort(f"{path}: no such cohort table")
     # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
@@ -207,15 +234,18 @@ def _read_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     if len(lines) < 2:
         raise EmptyCohort(f"{path.name}: no rows; wanted a header and one row a slide")
     header = lines[0][1]
-    for column in REQUIRED:
+    for column in columns.required:
         if column not in header:
             raise UnknownColumn(f"{path.name}: no column {column!r}; it has {', '.join(header)}")
+    ours = dict(zip(columns.required, REQUIRED, strict=False))  # without a split there are but two
+    header = [ours.get(column, column) for column in header]
+    everybody = {} if columns.split else {"split": "train"}
     if twice := sorted({column for column in header if header.count(column) > 1}):
         raise CohortError(f"{path.name}: column {twice[0]!r} stands twice in the header")
     for number, line in lines[1:]:
         if len(line) != len(header):
             raise CohortError(f"{path.name}, row {number}: {len(line)} cells, the header has {len(header)}")
-        yield number, dict(zip(header, line, strict=True))
+        yield number, dict(zip(header, line, strict=True)) | everybody
 
 
 def _row(path: Path, number: int, cells: dict[str, str]) -> Row:

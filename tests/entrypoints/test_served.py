@@ -71,6 +71,8 @@ def test_answers_are_those_of_the_graphs(folder: Path, version: RegisteredVersio
     expected = [model.predict(codes), model.predict(codes[1:])]
     assert list(answers["patient"]) == ["P", "Q"]
     assert np.allclose(answers["prediction"].astype(float), [e.prediction for e in expected], atol=1e-5)
+    assert list(answers["low"]) == [pytest.approx(e.calibrated["low"], abs=1e-5) for e in expected]
+    assert (answers["low"] <= answers["prediction"]).all()
     assert list(answers["tiles"]) == [e.tiles for e in expected]
     assert set(answers["status"]) == {"ok"}
     assert set(answers["unit"]) == {"points"}

@@ -25,6 +25,7 @@ from sksurv.metrics import (
 from sksurv.util import Surv
 
 from nic.evaluation import classification, regression, survival
+from nic.evaluation.metrics import METRICS, estimate
 from nic.evaluation.survival import Censoring
 
 N, DRAWS = 30, 4
@@ -193,3 +194,15 @@ def test_a_draw_of_one_class_defines_no_figure(seed: int) -> None:
     counts = np.stack([np.ones(N), np.ones(N) * ~positive, np.ones(N) * positive])
     for figure in (classification.auc, classification.average_precision):
         assert np.isfinite(figure(positive, score, counts)).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_turned_event_column_takes_the_signal_away(seed: int) -> None:
+    """Who is censored next says nothing of who dies next: C of the turned column holds chance."""
+    rng = np.random.default_rng(seed)
+    log_hazard = rng.normal(size=600)
+    death, censored = rng.exponential(30 * np.exp(-log_hazard)), rng.uniform(5, 60, 600)
+    time, event = np.minimum(death, censored), death <= censored
+    right, turned = (estimate(METRICS["survival"], (time, e), log_hazard, seed=0) for e in (event, ~event))
+    assert right.low > 0.65
+    assert turned.low < 0.5 < turned.high

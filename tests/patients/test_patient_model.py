@@ -1,5 +1,6 @@
 """The exported model answers as the trained one, its map is its prediction, and it refuses what is not meant for it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from nic.compression.compressed_slide import CompressedSlide
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError, EncoderError, ForeignCodes, NoTissue
+from nic.patients.calibration_fit import fit_calibration
 from nic.patients.cohort import Endpoint, Kind, read_cohort
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.export import export_ensemble
@@ -114,6 +116,25 @@ def test_the_model_says_what_it_is(models, trained) -> None:
     assert (spec.folds, spec.patients, spec.cohort, spec.tile_um) == (2, 12, "c0ffee", 64.0)
     assert spec.median == np.median(trained["classification"][0].out_of_fold)
     assert PatientModelSpec.from_json(spec.to_json()) == spec
+
+
+def test_an_answer_says_what_it_means(models, trained, slides) -> None:
+    said = {kind: model.predict(slides[:1]) for kind, model in models.items()}
+    interval = said["regression"].calibrated
+    assert interval["low"] < said["regression"].prediction < interval["high"]
+    assert 0 < said["classification"].calibrated["probability"] < 1
+    assert 0 <= said["survival"].calibrated["percentile"] <= 100
+    for kind, model in models.items():
+        assert tuple(said[kind].calibrated) == model.spec.answers
+        assert model.spec.calibration == fit_calibration(trained[kind][1], trained[kind][0].out_of_fold)
+
+
+def test_a_model_from_before_calibration_is_read() -> None:
+    fields = {"endpoint": "x", "kind": "regression", "unit": "", "classes": [], "encoder_sha256": "0", "folds": 2}
+    fields |= {"encoder_version": "nic-encoder/1", "tile_um": 64.0, "cohort": "c", "patients": 3, "median": 1.0}
+    spec = PatientModelSpec.from_json(json.dumps(fields))
+    assert spec.calibration is None
+    assert spec.answers == ()
 
 
 def test_codes_of_another_encoder_are_refused(models, slide_of) -> None:

@@ -1,0 +1,170 @@
+"""Do the intervals hold what they promise? Simulated cohorts of known truth, written to docs/results/coverage.md.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.coverage
+
+Five minutes on one core. A 95% interval should hold the truth in 92 to 97% of the cohorts, a conformal 90% interval a
+new patient's label in 87 to 93%.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import KFold
+from tqdm import tqdm
+
+from nic.evaluation.bootstrap import Interval, bca, percentile
+from nic.evaluation.comparison import paired_difference
+from nic.evaluation.metrics import METRICS, Estimate, Metric, estimate
+from nic.patients.calibration_fit import conformal
+
+COHORTS, RESAMPLES, SIZES = 500, 1000, (60, 150)
+PAIRS = 4_000_000
+REPORT = Path(__file__).parents[1] / "docs" / "results" / "coverage.md"
+INTERVALS: dict[str, Interval] = {"percentile": percentile, "BCa": bca}
+
+Floats = NDArray[np.float64]
+Labels = tuple[NDArray[Any], ...]
+Cohort = tuple[Labels, Floats, Floats]
+"""Labels, scores, and scores of a second model."""
+
+
+@dataclass(frozen=True)
+class Population:
+    """Where cohorts come from. cohort(n, rng). truth: the figure of everybody. difference: of the two models'."""
+
+    metric: Metric
+    cohort: Callable[[int, np.random.Generator], Cohort]
+    truth: float
+    difference: float
+
+
+def normals(n: int, rng: np.random.Generator) -> Cohort:
+    """Values, and scores that correlate with them by 0.6 and 0.4."""
+    value, first, second = rng.normal(size=(3, n))
+    return (value,), 0.6 * value + 0.8 * first, 0.4 * value + np.sqrt(1 - 0.4**2) * second
+
+
+def two_classes(n: int, rng: np.random.Generator) -> Cohort:
+    """A third positive, scoring 1.2 and 0.8 deviations higher."""
+    positive = rng.random(n) < 1 / 3
+    return (positive,), 1.2 * positive + rng.normal(size=n), 0.8 * positive + rng.normal(size=n)
+
+
+def survivors(n: int, rng: np.random.Generator) -> Cohort:
+    """Exponential deaths of a log hazard that the models see through noise; half of the patients are censored."""
+    log_hazard = rng.normal(size=n)
+    death, censored = rng.exponential(30 * np.exp(-log_hazard)), rng.exponential(30, n)
+    scores = (log_hazard + noise * rng.normal(size=n) for noise in (0.5, 1.0))
+    return (np.minimum(death, censored), death <= censored), *scores
+
+
+def concordances(rng: np.random.Generator) -> list[float]:
+    """C of everybody, by either model, from pairs of strangers."""
+    (time, event), *scores = survivors(2 * PAIRS, rng)
+    first = np.where(time[:PAIRS] < time[PAIRS:], np.arange(PAIRS), np.arange(PAIRS) + PAIRS)
+    second, known = (first + PAIRS) % (2 * PAIRS), event[first]
+    return [float((score[first] > score[second])[known].mean()) for score in scores]
+
+
+def populations() -> dict[str, Population]:
+    rho = [6 / np.pi * np.arcsin(r / 2) for r in (0.6, 0.4)]
+    areas = [float(norm.cdf(d / np.sqrt(2))) for d in (1.2, 0.8)]
+    c = concordances(np.random.default_rng(1))
+    return {
+        "Spearman": Population(METRICS["regression"], normals, rho[0], rho[0] - rho[1]),
+        "AUC": Population(METRICS["classification"], two_classes, areas[0], areas[0] - areas[1]),
+        "Harrell's C": Population(METRICS["survival"], survivors, c[0], c[0] - c[1]),
+    }
+
+
+def rows(name: str, population: Population, n: int) -> Iterator[str]:
+    """Lines of the table: the figure and the paired difference, by each interval."""
+    rng = np.random.default_rng(n)
+    cohorts = [population.cohort(n, rng) for _ in range(COHORTS)]
+    for kind, interval in INTERVALS.items():
+        options = {"resamples": RESAMPLES, "interval": interval}
+        of_one, of_two = [], []
+        for seed, (labels, first, second) in enumerate(tqdm(cohorts, desc=f"{name} {n} {kind}", leave=False)):
+            of_one.append(estimate(population.metric, labels, first, seed=seed, **options))
+            of_two.append(paired_difference(population.metric, labels, first, second, seed=seed, **options))
+        yield row(name, n, kind, of_one, population.truth)
+        yield row(f"{name}, paired difference", n, kind, of_two, population.difference)
+
+
+def row(name: str, n: int, kind: str, found: list[Estimate], truth: float) -> str:
+    low, high = (np.array([getattr(e, end) for e in found]) for end in ("low", "high"))
+    above, below = (low > truth).mean(), (high < truth).mean()
+    return f"| {name} | {n} | {kind} | {truth:.3f} | {1 - above - below:.1%} | {above:.1%} | {below:.1%} |"
+
+
+def rows_in_folds(name: str, population: Population, n: int = 150, folds: int = 5) -> Iterator[str]:
+    """Lines of a figure taken in each fold and pooled, as cross-validation does."""
+    rng, fold = np.random.default_rng(n), np.arange(n) % folds
+    cohorts = [population.cohort(n, rng) for _ in range(COHORTS)]
+    truth = spearman_of(n // folds) if name == "Spearman" else population.truth
+    for kind, interval in INTERVALS.items():
+        options = {"resamples": RESAMPLES, "interval": interval, "fold": fold}
+        found = [estimate(population.metric, c[0], c[1], seed=seed, **options) for seed, c in enumerate(cohorts)]
+        yield row(f"{name}, {folds} folds", n, kind, found, truth)
+
+
+def spearman_of(n: int, rho: float = 0.6) -> float:
+    """What Spearman's correlation of n normal pairs is on average; less than everybody's. Source: Moran 1948."""
+    return float(6 / (np.pi * (n + 1)) * (np.arcsin(rho) + (n - 2) * np.arcsin(rho / 2)))
+
+
+def conformal_coverage(n: int, folds: int = 5) -> float:
+    """Share of new patients' labels in the interval around an ensemble, of residuals out of fold."""
+    rng, held = np.random.default_rng(n), []
+    slope = rng.normal(size=8)
+    for _ in range(COHORTS):
+        codes = rng.normal(size=(n + 100, 8))
+        label = codes @ slope + rng.standard_t(4, n + 100)
+        train, new = slice(0, n), slice(n, None)
+        splits = list(KFold(folds, shuffle=True, random_state=0).split(codes[train]))
+        models = [LinearRegression().fit(codes[kept], label[kept]) for kept, _ in splits]
+        out_of_fold = np.empty(n)
+        for model, (_, left) in zip(models, splits, strict=True):
+            out_of_fold[left] = model.predict(codes[left])
+        answer = np.mean([model.predict(codes[new]) for model in models], axis=0)
+        held.append((np.abs(label[new] - answer) <= conformal(label[train], out_of_fold).half_width).mean())
+    return float(np.mean(held))
+
+
+def main() -> None:
+    found = populations()
+    table = [line for name, population in found.items() for n in SIZES for line in rows(name, population, n)]
+    table += [line for name, population in found.items() for line in rows_in_folds(name, population)]
+    widths = [f"| {n} | {conformal_coverage(n):.1%} |" for n in (30, 60, 150)]
+    REPORT.parent.mkdir(parents=True, exist_ok=True)
+    REPORT.write_text(
+        f"""# Do the intervals hold what they promise?
+`OMP_NUM_THREADS=1 python -m benchmarks.coverage`: {COHORTS} simulated cohorts a line, {RESAMPLES} draws an
+interval, so that a share is known to about one in a hundred. Wanted of a 95% interval: 92 to 97%.
+
+| figure | patients | interval | truth | held | all above the truth | all below |
+|---|---|---|---|---|---|---|
+"""
+        + "\n".join(table)
+        + f"""
+
+Conformal 90% intervals: out-of-fold residuals of five linear models, whose mean is the answer to new patients; noise of
+heavy tails. {COHORTS} cohorts, 100 new patients each. Wanted: 87 to 93%.
+
+| training patients | new labels held |
+|---|---|
+"""
+        + "\n".join(widths)
+        + "\n"
+    )
+    print(REPORT.read_text())
+
+
+if __name__ == "__main__":
+    main()

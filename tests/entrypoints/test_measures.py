@@ -1,0 +1,140 @@
+"""All figures of a model by kind of endpoint: which there are, and that a planted signal shows in each."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from entrypoints.measures import comparison_table, measured, measures_of
+from nic.errors import EndpointError, UnknownColumn
+from nic.patients.calibration_fit import fit_calibration
+from nic.patients.cohort import Labelled, Patient, Row
+from nic.patients.predictor import PatientPrediction
+from nic.patients.spec import PatientModelSpec
+from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.slides.slide import SlideSource
+
+N = 150
+
+
+def study(kind: str, seed: int, signal: float = 1.0) -> tuple[Targets, np.ndarray]:
+    """Labels, and scores that follow them with noise."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(size=N)
+    score = signal * truth + 0.5 * rng.normal(size=N)
+    match kind:
+        case "regression":
+            return Values(truth), score
+        case "classification":
+            return Classes(truth + 0.5 * rng.normal(size=N) > 0, ("no", "yes")), score
+    death, censored = rng.exponential(30 * np.exp(-truth)), rng.uniform(5, 100, N)
+    return Survival(np.minimum(death, censored) + 0.01, death <= censored), score
+
+
+def model(kind: str, calibrated: bool = True) -> tuple[PatientModelSpec, Targets]:
+    train, score = study(kind, seed=0)
+    reported = 1 / (1 + np.exp(-score)) if kind == "classification" else score
+    calibration = fit_calibration(train, reported) if calibrated else None
+    median = float(np.median(reported))
+    classes = train.names if isinstance(train, Classes) else ()
+    spec = PatientModelSpec(
+        "endpoint", kind, "", classes, "0" * 64, "nic-encoder/1", 64.0, 2, "c0ffee", N, median, calibration
+    )
+    return spec, train
+
+
+def answers(spec: PatientModelSpec, scores: np.ndarray) -> list[PatientPrediction]:
+    said = [spec.calibration.of(s) if spec.calibration else {} for s in scores]
+    reported = 1 / (1 + np.exp(-scores)) if spec.kind == "classification" else scores
+    return [PatientPrediction(float(r), 0.0, (), 1, c) for r, c in zip(reported, said, strict=True)]
+
+
+def labelled(targets: Targets) -> Labelled:
+    rng = np.random.default_rng(5)
+    ages = [f"{age:.0f}" for age in rng.uniform(40, 80, N)]
+    rows = [Row(n, SlideSource(f"s{n}", None), {"age": age}) for n, age in enumerate(ages)]
+    return Labelled(tuple(Patient(f"p{r.number}", "external", (r,)) for r in rows), targets, ())
+
+
+NAMES = {
+    "regression": ["spearman", "pearson", "mae", "r2", "coverage"],
+    "classification": [
+        "auc", "average_precision", "balanced_accuracy", "brier", "calibration_in_the_large", "calibration_slope",
+    ],
+    "survival": [
+        "c_index", "uno_c", "auc_12m", "auc_24m", "auc_36m", "integrated_brier",
+        "calibration_12m", "calibration_24m", "calibration_36m",
+        "log_rank_z", "hazard_ratio_high_risk", "hazard_ratio_per_deviation", "hazard_ratio_adjusted",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_planted_signal_shows_in_every_figure_the_right_way(kind: str) -> None:
+    spec, train = model(kind)
+    targets, scores = study(kind, seed=1)
+    found = measured(labelled(targets), answers(spec, scores), spec, train, ["age"], seed=0)
+    assert [e.name for e in found] == NAMES[kind]
+    for figure in found:
+        match figure.direction:
+            case "higher":
+                assert figure.low > figure.chance, figure.name
+            case "lower":
+                assert figure.high < figure.chance, figure.name
+            case "target":
+                assert figure.low - 0.05 < figure.chance < figure.high + 0.05, figure.name
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_without_signal_the_intervals_hold_chance(kind: str) -> None:
+    spec, train = model(kind)
+    targets, scores = study(kind, seed=2, signal=0.0)
+    found = measured(labelled(targets), answers(spec, scores), spec, train, ["age"], seed=0)
+    for figure in found:
+        if figure.direction == "higher" and figure.name != "r2":  # to explain less than nothing is no chance either
+            assert figure.low < figure.chance < figure.high, figure.name
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_a_model_from_before_calibration_is_measured_by_its_order(kind: str) -> None:
+    spec, train = model(kind, calibrated=False)
+    targets, scores = study(kind, seed=1)
+    found = measured(labelled(targets), answers(spec, scores), spec, train, [], seed=0)
+    assert [e.name for e in found] == [name for name in NAMES[kind] if name in {e.name for e in found}]
+    assert found[0].low > found[0].chance
+
+
+def test_a_figure_beside_the_first_may_be_undefined() -> None:
+    spec, train = model("survival")
+    targets, scores = study("survival", seed=1)
+    spec = replace(spec, median=99.0)  # nobody is at high risk
+    found = measured(labelled(targets), answers(spec, scores), spec, train, [], seed=0)
+    assert [e.name for e in found if np.isnan(e.value)] == ["log_rank_z", "hazard_ratio_high_risk"]
+    nobody = Survival(targets.time_months, np.zeros(N, bool))
+    with pytest.raises(EndpointError, match="c_index of 150 patients is not defined"):
+        measured(labelled(nobody), answers(spec, scores), spec, train, [], seed=0)
+
+
+def test_labels_of_another_kind_are_refused() -> None:
+    spec, train = model("survival")
+    targets, scores = study("regression", seed=1)
+    with pytest.raises(EndpointError, match="endpoint is of survival, the labels are Values"):
+        measures_of(targets, answers(spec, scores), spec, train)
+
+
+def test_a_covariate_that_is_not_in_the_table_is_named() -> None:
+    spec, train = model("survival")
+    targets, scores = study("survival", seed=1)
+    with pytest.raises(UnknownColumn, match="'grade'"):
+        measured(labelled(targets), answers(spec, scores), spec, train, ["grade"], seed=0)
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_two_models_are_compared_figure_by_figure(kind: str) -> None:
+    spec, train = model(kind)
+    targets, scores = study(kind, seed=1)
+    noise = scores + 3 * np.random.default_rng(3).normal(size=N)
+    table = comparison_table(*(measures_of(targets, answers(spec, s), spec, train) for s in (scores, noise)), seed=0)
+    assert table["figure"][0] == NAMES[kind][0]
+    assert ((table["better"] == "higher") == (table["difference"] > 0)).all(), table
+    assert table["low"][0] > 0
