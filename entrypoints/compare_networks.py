@@ -4,8 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich import print as show
-
 from entrypoints.cli import launch
 from entrypoints.network_comparison import (
     Schedule,
@@ -66,7 +64,7 @@ def run(config: Config) -> dict[str, Any]:
                 print(f"{entry.name}, {result.network}: {result.external}")
         table = table_of_networks(compared)
         stage.log_table(table, "networks.csv")
-        show(table.to_string(index=False))
+        print(table.to_string(index=False))
         stage.result["networks"] = table.to_dict("records")
     return stage.result
 
