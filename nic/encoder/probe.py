@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -92,9 +93,15 @@ def probe(name: str, tile_set: TileSet, codes: NDArray[np.float32], factor: int,
     inner = [split(taught, INNER_HELD_OUT, seed + number) for number in range(INNER_SPLITS)]
     search = GridSearchCV(_model(seed), {"logisticregression__C": STRENGTHS}, scoring="roc_auc_ovr", cv=inner)
     search.fit(codes[train], tile_set.labels[train])
-    scores = search.predict_log_proba(codes[held_out]).astype(np.float32)
+    scores = _log_probabilities(search.decision_function(codes[held_out])).astype(np.float32)
     found = TileScores(tile_set.task.name, tile_set.labels[held_out], scores, tile_set.groups[held_out])
     return Probe(name, found.task, resampled_auc(found, seed), search.best_params_["logisticregression__C"], factor)
+
+
+def _log_probabilities(margins: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[N, classes], finite also for a probability of 0 to the last bit. margins: [N, classes], or [N] of the second."""
+    logits = margins if margins.ndim == 2 else np.stack([np.zeros_like(margins), margins], axis=1)
+    return np.asarray(log_softmax(logits, axis=1))
 
 
 def _model(seed: int) -> Pipeline:

@@ -1,5 +1,6 @@
 """A linear probe finds what codes hold, says nothing where they hold nothing, and keeps to held-out groups."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -63,6 +64,18 @@ def test_what_is_linear_in_the_codes_is_found(task: TileTask) -> None:
     assert found.auc.value == pytest.approx(best, abs=0.03)
     assert found.auc.low < found.auc.value < found.auc.high
     assert found.auc.groups == GROUPS // 5
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_tile_far_out_is_measured(task: TileTask, classes: int) -> None:
+    """A probability of 0 to the last bit has a logarithm, too."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(classes, size=PER_GROUP * GROUPS)
+    common = rng.normal(0, 10, (len(labels), 1))  # hides the classes from all but a weakly penalised model
+    told = np.eye(classes)[labels] * np.where(np.arange(len(labels)) % 50, 0.5, 50)[:, None]
+    codes = np.concatenate([common, common + told], axis=1).astype(np.float32)
+    found = probe("e", tile_set_of(labels, replace(task, classes=tuple("abc"[:classes]))), codes, 1, 0)
+    assert found.auc.value > 0.9
 
 
 def test_the_figure_is_of_tiles_that_training_holds_out(task: TileTask) -> None:
