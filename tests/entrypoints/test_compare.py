@@ -17,7 +17,7 @@ from nic.encoder.spec import EncoderSpec
 from nic.errors import EmptyCohort, EndpointError
 from nic.patients.cohort import Endpoint
 from nic.patients.export import export_ensemble
-from nic.patients.networks import GridCNN
+from nic.patients.grid_cnn import GridCNN
 from nic.patients.targets import Survival, Targets, Values
 from nic.patients.training import Ensemble
 from nic.slides.tiling import TileGrid
