@@ -1,5 +1,6 @@
 """A compressed slide and its file: sparse codes of tissue tiles, readable by the field's tools."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from nic.slides.tiling import TileGrid
 from nic.slides.turns import TURNS
 
 FORMAT = 1
+IDENTIFYING_CODES = 1000
 
 
 @dataclass(frozen=True)
@@ -173,11 +175,15 @@ class CompressedSlide:
 
     @staticmethod
     def identity(path: Path) -> tuple[str, NDArray[np.uint8] | None]:
-        """The slide's fingerprint and overview, without its codes. Raises CodesError."""
+        """The slide's fingerprint and overview, without its codes. Raises CodesError.
+
+        Imported codes that came without their slide have no fingerprint; a digest of some codes takes its place.
+        """
         try:
             with h5py.File(path) as file:
                 overview = file["overview"][:] if "overview" in file else None
-                return str(file.attrs["fingerprint"]), overview
+                some_codes = hashlib.sha256(file["features"][:IDENTIFYING_CODES].tobytes()).hexdigest()
+                return str(file.attrs["fingerprint"]) or some_codes, overview
         except (OSError, RuntimeError, KeyError) as error:
             raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
 

@@ -4,7 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nic.patients.networks import Bottleneck, PatientNetwork
+from nic.patients.crops import Batch
+from nic.patients.networks import Bottleneck, PatientNetwork, patient_scores
 
 SLOPE = 0.1
 
@@ -33,7 +34,16 @@ class AttentionMIL(PatientNetwork):
 
     def forward(self, codes: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """codes [S, D, H, W] float32, valid [S, 1, H, W] of 0 and 1 -> scores [S, H, W], 0 where not valid."""
-        x = self.dropout(functional.leaky_relu(self.bottleneck.of_raw(codes, self.mean, self.deviation), SLOPE))
+        return self._scores(self.bottleneck.of_raw(codes, self.mean, self.deviation), valid)
+
+    def training_scores(self, batch: Batch) -> torch.Tensor:
+        """Scores of drawn patients, [batch.patients], without ever making their codes dense."""
+        scores = self._scores(self.bottleneck.of_cells(batch, self.mean, self.deviation), batch.valid)
+        return patient_scores(scores, batch.valid, batch.patient, batch.patients)
+
+    def _scores(self, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """From the bottleneck's output [S, width, H, W]."""
+        x = self.dropout(functional.leaky_relu(x, SLOPE))
         logit = self.attention(torch.tanh(self.content(x)) * torch.sigmoid(self.gate(x)))
         # Absent cells take part in the maximum alone, which cancels.
         weight = torch.exp(logit - logit.amax(dim=(2, 3), keepdim=True)) * valid

@@ -89,18 +89,32 @@ class PatientCells:
 
 @dataclass(frozen=True)
 class Batch:
-    """Slides of some patients. codes: [S, D, H, W] float32, 0 where not valid. valid: [S, 1, H, W] of 0 and 1.
+    """Slides of some patients, padded to the largest grid; only cells with a code are held.
 
-    patient: [S] int64, which of the batch's `patients` a slide belongs to.
+    cells: [N, D] float16. place: [N] int64, each cell's index in [S, H, W]. valid: [S, 1, H, W] of 0 and 1. patient:
+    [S] int64, which of the batch's `patients` a slide belongs to.
     """
 
-    codes: torch.Tensor
+    cells: torch.Tensor
+    place: torch.Tensor
     valid: torch.Tensor
     patient: torch.Tensor
     patients: int
 
+    @cached_property
+    def codes(self) -> torch.Tensor:
+        """Dense codes, [S, D, H, W] float32, 0 where not valid."""
+        return self.dense(self.cells.float())
+
+    def dense(self, values: torch.Tensor) -> torch.Tensor:
+        """Values of the cells, [N, C], on the grids: [S, C, H, W], channels last, 0 where not valid."""
+        slides, _, height, width = self.valid.shape
+        flat = values.new_zeros(slides * height * width, values.shape[1]).index_copy(0, self.place, values)
+        return flat.view(slides, height, width, -1).permute(0, 3, 1, 2)
+
     def to(self, device: torch.device) -> "Batch":
-        return Batch(self.codes.to(device), self.valid.to(device), self.patient.to(device), self.patients)
+        cells, place = self.cells.to(device), self.place.to(device)
+        return Batch(cells, place, self.valid.to(device), self.patient.to(device), self.patients)
 
 
 @dataclass(frozen=True)
@@ -157,17 +171,16 @@ def draw_crops(patient: PatientCells, side: int, rng: np.random.Generator, whole
 
 
 def make_batch(patients: Sequence[PatientCells]) -> Batch:
-    """Dense grids of all slides, padded to the largest."""
+    """All slides of the patients, padded to the largest."""
     slides = [(which, slide) for which, patient in enumerate(patients) for slide in patient.slides]
     shapes = [slide.shape for _, slide in slides]
     height, width = max(rows for rows, _ in shapes), max(cols for _, cols in shapes)
-    depth = slides[0][1].codes.shape[1]
-    codes = torch.zeros(len(slides), height, width, depth)  # channels last: scattering writes whole codes
-    valid = torch.zeros(len(slides), 1, height, width)
-    for place, (_, slide) in enumerate(slides):
-        codes[place, slide.row, slide.col] = slide.codes.float()
-        valid[place, 0, slide.row, slide.col] = 1
-    return Batch(codes.permute(0, 3, 1, 2), valid, torch.tensor([which for which, _ in slides]), len(patients))
+    place = torch.cat([(n * height + slide.row) * width + slide.col for n, (_, slide) in enumerate(slides)])
+    valid = torch.zeros(len(slides) * height * width)
+    valid[place] = 1
+    cells = torch.cat([slide.codes for _, slide in slides])
+    patient = torch.tensor([which for which, _ in slides])
+    return Batch(cells, place, valid.view(-1, 1, height, width), patient, len(patients))
 
 
 def runs_of(sizes: Sequence[int]) -> list[slice]:

@@ -79,10 +79,19 @@ class Bottleneck(nn.Conv2d):
 
     def of_raw(self, codes: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
         """Raw codes [S, D, H, W] -> [S, width, H, W]; to standardise them first would cost more than the layer."""
+        weight, bias = self._folded(mean, deviation)
+        return nn.functional.conv2d(codes, weight[:, :, None, None], bias)
+
+    def of_cells(self, batch: Batch, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
+        """The same of a batch, at the cells that have a code alone; 0 elsewhere, where `of_raw` has the bias."""
+        weight, bias = self._folded(mean, deviation)
+        return batch.dense(nn.functional.linear(batch.cells.to(weight.dtype), weight, bias))
+
+    def _folded(self, mean: torch.Tensor, deviation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight [width, D] and bias [width] for raw codes."""
         assert self.bias is not None
-        weight = self.weight / deviation[:, None, None]
-        bias = self.bias - weight[:, :, 0, 0] @ mean
-        return nn.functional.conv2d(codes, weight, bias)
+        weight = self.weight[:, :, 0, 0] / deviation
+        return weight, self.bias - weight @ mean
 
 
 def count_weights(network: PatientNetwork) -> int:

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from conftest import tissue_image, write_slide
 
-from entrypoints import evaluate, import_features, train_patients
-from nic.errors import ForeignCodes
+from entrypoints import compare_networks, evaluate, import_features, train_patients
+from nic.errors import ForeignCodes, LeakFound
 from nic.tracking.registry import load_served
 
 SIDE_PX, CODE_SIZE = 512, 24
@@ -40,7 +40,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     rows = []
     for number, value in enumerate(np.linspace(-2, 2, 30)):
         split = "external" if number % 3 == 0 else "train"
-        rows.append({"patient": f"P{number}", "slide": f"slides/s{number}.svs", "split": split, "score": value})
+        site = f"site{number % 5}"
+        slide = f"slides/s{number}.svs"
+        rows.append({"patient": f"P{number}", "slide": slide, "split": split, "site": site, "score": value})
         write_features(features, f"s{number}", value, number)
     pd.DataFrame(rows).to_csv(folder / "cohort.csv", index=False)
     study = {
@@ -72,6 +74,47 @@ def test_patient_models_train_on_imported_codes(folder: Path, model: str) -> Non
     result = evaluate.run(evaluate.Config(folder / "study.yaml", "score", folder / "codes", model))
     assert result["n"] == 10
     assert float(result["external"].split()[0]) > 0.8
+
+
+def test_another_network_on_folds_by_site_is_registered_with_its_split(folder: Path) -> None:
+    chosen = folder / "study.yaml", "score", folder / "codes"
+    config = train_patients.Config(*chosen, encoder="imported", network="pooled-linear", folds=4, split_by="site")
+    version = str(train_patients.run(config)["version"])
+    assert float(evaluate.run(evaluate.Config(*chosen, version))["external"].split()[0]) > 0.8
+    (run,) = mlflow.search_runs(filter_string="params.network = 'pooled-linear'", output_format="list")
+    split = pd.read_csv(mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/split.csv"))
+    assert (split.groupby("site").fold.nunique() == 1).all()
+    assert split.fold.nunique() == 4
+    audit = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/audit.txt")
+    assert audit.startswith("No leak found.")
+    assert "20 training patients, fewer than 100" in audit
+
+
+def test_one_slide_in_both_parts_stops_the_training(folder: Path) -> None:
+    table = (folder / "cohort.csv").read_text().splitlines()
+    (folder / "leaking.csv").write_text("\n".join([*table, "p-001,slides/again.svs,train,site1,0"]))
+    (folder / "codes" / "again.h5").write_bytes((folder / "codes" / "s0.h5").read_bytes())
+    study = yaml.safe_load((folder / "study.yaml").read_text()) | {"cohorts": {"c": "leaking.csv"}}
+    (folder / "leaking.yaml").write_text(yaml.safe_dump(study))
+    config = train_patients.Config(folder / "leaking.yaml", "score", folder / "codes", encoder="imported", folds=2)
+    try:
+        with pytest.raises(LeakFound, match=r"one slide file: again of patient p-001 in fold . and s0 of patient P0"):
+            train_patients.run(config)
+    finally:
+        (folder / "codes" / "again.h5").unlink()
+
+
+def test_networks_are_compared_on_the_same_external_patients(folder: Path) -> None:
+    (folder / "all").mkdir()
+    (folder / "all" / "c").symlink_to(folder / "codes")
+    networks = "pooled-linear,attention-mil"
+    config = compare_networks.Config(folder / "study.yaml", folder / "all", networks=networks, folds=2, epochs=4)
+    first, second = compare_networks.run(config)["networks"]
+    assert [first["network"], second["network"]] == networks.split(",")
+    assert first["difference from the first"] == "-"
+    low, high = (float(x) for x in second["difference from the first"].split("[")[1].rstrip("]").split(", "))
+    assert low < high
+    assert first["patients"] == second["patients"] == 10
 
 
 def test_the_model_answers_for_files_of_codes_alone(folder: Path, model: str) -> None:

@@ -14,7 +14,8 @@ from nic.patients.cohort import Endpoint
 from nic.patients.crop_cnn import CropCNN, field_of, halvings_for
 from nic.patients.crops import PatientCells, SlideCells, make_batch
 from nic.patients.export import export_ensemble
-from nic.patients.networks import PatientNetwork
+from nic.patients.grid_cnn import GridCNN
+from nic.patients.networks import PatientNetwork, patient_scores
 from nic.patients.pooled_linear import PooledLinear, pooled_features
 from nic.patients.predictor import PatientModel
 from nic.patients.targets import Classes, Survival, Targets, Values
@@ -108,6 +109,22 @@ def test_what_is_not_tissue_changes_nothing(network: PatientNetwork) -> None:
     assert not padded[0][wide_valid[0, 0] == 0].any()
     mean, moved = (s.sum() / valid.sum() for s in (alone, rescaled))
     torch.testing.assert_close(moved, 3 * mean - 2, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("network", [GridCNN(8), AttentionMIL(8)], ids=lambda n: type(n).__name__)
+def test_training_without_dense_codes_gives_the_scores_and_gradients_of_the_dense_forward(
+    slide_of: Callable[..., CompressedSlide], network: PatientNetwork
+) -> None:
+    rng = np.random.default_rng(0)
+    network.eval().start_from(torch.randn(500, 8) + 3)
+    slides = [SlideCells.of(slide_of(rng.integers(0, 3, shape), rng)) for shape in ((6, 9), (4, 4), (8, 5))]
+    batch = make_batch([PatientCells("two", tuple(slides[:2])), PatientCells("one", (slides[2],))])
+    found = network.training_scores(batch)
+    wanted = patient_scores(network(batch.codes, batch.valid), batch.valid, batch.patient, batch.patients)
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    for one, other in zip(*(torch.autograd.grad(s.square().sum(), parameters) for s in (found, wanted)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_attention_knows_no_geometry_and_weighs_as_the_formula_says() -> None:
