@@ -84,7 +84,7 @@ def probed(uri: str, tasks: Sequence[TileTask], config: Config) -> Iterator[Prob
         if factor > 1 and not config.upsample:
             raise TaskError(
                 f"{task.name}: images at {task.mpp:g} um/px, {uri} takes {encoder.spec.tile_mpp:g}; leave the task out "
-                f"(tasks=), or repeat each pixel {factor} x {factor} times (upsample=true)"
+                f"(tasks=), or repeat each pixel {factor} x {factor} times (upsample=True)"
             )
         tile_set = enlarged_tiles(task, encoder.spec, factor, config.work / "tiles")
         codes = codes_of(encoder, tile_set, config.work / "codes_of_tiles")
