@@ -4,13 +4,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nic.patients.crops import Batch
-from nic.patients.networks import Bottleneck, PatientNetwork, patient_scores
+from nic.patients.networks import Bottleneck, ThroughBottleneck
 
 SLOPE = 0.1
 
 
-class AttentionMIL(PatientNetwork):
+class AttentionMIL(ThroughBottleneck):
     """A slide's score is the attention-weighted mean of its tiles' scores: the usual form, the head being linear.
 
     width: channels of a tile after the bottleneck. hidden: of the gated attention. The map shows cells * attention *
@@ -27,21 +26,7 @@ class AttentionMIL(PatientNetwork):
         self.attention = nn.Conv2d(hidden, 1, 1)
         self.head = nn.Conv2d(width, 1, 1)
 
-    def start_from(self, codes: torch.Tensor) -> None:
-        """Standardise by training codes, [N, D], and begin the bottleneck at their leading principal components."""
-        super().start_from(codes)
-        self.bottleneck.start_from(codes, self.mean, self.deviation)
-
-    def forward(self, codes: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """codes [S, D, H, W] float32, valid [S, 1, H, W] of 0 and 1 -> scores [S, H, W], 0 where not valid."""
-        return self._scores(self.bottleneck.of_raw(codes, self.mean, self.deviation), valid)
-
-    def training_scores(self, batch: Batch) -> torch.Tensor:
-        """Scores of drawn patients, [batch.patients], without ever making their codes dense."""
-        scores = self._scores(self.bottleneck.of_cells(batch, self.mean, self.deviation), batch.valid)
-        return patient_scores(scores, batch.valid, batch.patient, batch.patients)
-
-    def _scores(self, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    def scores(self, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """From the bottleneck's output [S, width, H, W]."""
         x = self.dropout(functional.leaky_relu(x, SLOPE))
         logit = self.attention(torch.tanh(self.content(x)) * torch.sigmoid(self.gate(x)))

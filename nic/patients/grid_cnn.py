@@ -4,13 +4,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nic.patients.crops import Batch
-from nic.patients.networks import Bottleneck, PatientNetwork, patient_scores
+from nic.patients.networks import Bottleneck, ThroughBottleneck
 
 SLOPE = 0.1
 
 
-class GridCNN(PatientNetwork):
+class GridCNN(ThroughBottleneck):
     """Additive head on a small CNN: every cell gets a score, and a patient's score is the mean over the valid cells.
 
     code_size: D. width: channels after the 1x1 bottleneck; a multiple of 16 fills the vector units of a CPU.
@@ -28,21 +27,7 @@ class GridCNN(PatientNetwork):
         self.convolutions = nn.ModuleList(nn.Conv2d(width, width, 3, padding=d, dilation=d) for d in dilations)
         self.head = nn.Conv2d(width, 1, 1)
 
-    def start_from(self, codes: torch.Tensor) -> None:
-        """Standardise by training codes, [N, D], and begin the bottleneck at their leading principal components."""
-        super().start_from(codes)
-        self.bottleneck.start_from(codes, self.mean, self.deviation)
-
-    def forward(self, codes: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """codes [S, D, H, W] float32, valid [S, 1, H, W] of 0 and 1 -> scores [S, H, W], 0 where not valid."""
-        return self._scores(self.bottleneck.of_raw(codes, self.mean, self.deviation), valid)
-
-    def training_scores(self, batch: Batch) -> torch.Tensor:
-        """Scores of drawn patients, [batch.patients], without ever making their codes dense."""
-        scores = self._scores(self.bottleneck.of_cells(batch, self.mean, self.deviation), batch.valid)
-        return patient_scores(scores, batch.valid, batch.patient, batch.patients)
-
-    def _scores(self, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+    def scores(self, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """From the bottleneck's output [S, width, H, W]."""
         x = self.dropout(functional.leaky_relu(x, SLOPE)) * valid
         for convolution in self.convolutions:

@@ -94,6 +94,30 @@ class Bottleneck(nn.Conv2d):
         return weight, self.bias - weight @ mean
 
 
+class ThroughBottleneck(PatientNetwork):
+    """A network that begins with a bottleneck, so that training never makes codes dense. Its `__init__` sets one."""
+
+    bottleneck: Bottleneck
+
+    @abstractmethod
+    def scores(self, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """From the bottleneck's output [S, width, H, W] to [S, H, W], 0 where not valid; there x may be anything."""
+
+    def start_from(self, codes: torch.Tensor) -> None:
+        """Standardise by training codes, [N, D], and begin the bottleneck at their leading principal components."""
+        super().start_from(codes)
+        self.bottleneck.start_from(codes, self.mean, self.deviation)
+
+    def forward(self, codes: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        """codes [S, D, H, W] float32, valid [S, 1, H, W] of 0 and 1 -> scores [S, H, W], 0 where not valid."""
+        return self.scores(self.bottleneck.of_raw(codes, self.mean, self.deviation), valid)
+
+    def training_scores(self, batch: Batch) -> torch.Tensor:
+        """Scores of drawn patients: [batch.patients]."""
+        scores = self.scores(self.bottleneck.of_cells(batch, self.mean, self.deviation), batch.valid)
+        return patient_scores(scores, batch.valid, batch.patient, batch.patients)
+
+
 def count_weights(network: PatientNetwork) -> int:
     """How many numbers training fits."""
     return sum(parameter.numel() for parameter in network.parameters())
