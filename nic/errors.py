@@ -29,8 +29,7 @@
     ├── StudyError            the study file is wrong (ValueError)
     ├── StageFailed           a child run of a study failed; its own message stands above (RuntimeError)
     └── RegistryError         the registry cannot do what was asked
-        ├── UnknownModel          no such name, version or alias (LookupError)
-        └── GateRefused           promotion.yaml does not let the version pass
+        └── UnknownModel          no such name, version or alias (LookupError)
 
 Each message names the object, what was found, what was wanted and, where there is one, the remedy. Every class also
 derives from the builtin a caller would expect, so that `except ValueError` works for those who do not know nic.
@@ -68,7 +67,7 @@ class ImplausibleResolution(SlideError, ValueError):
 class ResolutionTooLow(SlideError, ValueError):
     """The finest level is coarser than the encoder reads."""
 
-    release = "scan it finer, or take an encoder that reads coarser tiles"
+    release = "give the true mpp if it is another; else scan it finer, or take an encoder that reads coarser tiles"
 
 
 class NoTissue(SlideError, ValueError):
@@ -177,7 +176,3 @@ class RegistryError(NicError):
 
 class UnknownModel(RegistryError, LookupError):
     """No such registered name, version or alias."""
-
-
-class GateRefused(RegistryError):
-    """promotion.yaml does not let the version pass."""

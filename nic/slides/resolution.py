@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from nic.errors import ImplausibleResolution, MissingResolution
 
-PLAUSIBLE_MPP = (0.05, 40.0)
+PLAUSIBLE_MPP = (0.08, 40.0)
+"""The finest objectives give 0.1; a 0.5 that lost a factor of ten is 0.05."""
 UM_TIMES_MAGNIFICATION = 10.0
 """By custom 40x is 0.25 um/px, 20x is 0.5."""
 UM_PER_UNIT = {"centimeter": 10_000.0, "inch": 25_400.0}

@@ -153,10 +153,15 @@ def alias_version(name: str, alias: str) -> RegisteredVersion | None:
 
 
 def graph_file(uri: str, graph: str) -> Path:
-    """Local path of a registered version's graph: "encoder" or "patient"."""
+    """Local path of a registered version's graph: "encoder" or "patient". Raises UnknownModel when it has none."""
     version = find_version(uri)
     folder = Path(mlflow.artifacts.download_artifacts(f"{version.uri}/artifacts"))
-    return next(folder.glob(f"{graph}*.onnx"))
+    found = sorted(folder.glob(f"{graph}*.onnx"))
+    if not found:
+        raise UnknownModel(
+            f"{version.uri}: no {graph} graph; found {', '.join(sorted(p.name for p in folder.iterdir()))}"
+        )
+    return found[0]
 
 
 def encoder_file(source: str) -> Path:

@@ -31,9 +31,10 @@ def test_no_resolution_is_an_error_that_says_the_remedy(tmp_path: Path) -> None:
         assert slide.mpp == 0.25
 
 
-def test_an_impossible_resolution_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ImplausibleResolution, match=r"tenfold\.tif: 0\.02"):
-        opened(write_slide(tmp_path / "tenfold.tif", tissue_image(400, 300), mpp=0.02))
+@pytest.mark.parametrize("mpp", [0.025, 0.05])
+def test_a_tenth_of_the_true_resolution_is_said(tmp_path: Path, mpp: float) -> None:
+    with pytest.raises(ImplausibleResolution, match=rf"tenfold\.tif: {mpp}"):
+        opened(write_slide(tmp_path / "tenfold.tif", tissue_image(400, 300), mpp=mpp))
 
 
 def test_the_resolution_is_found_in_tiff_tags() -> None:
