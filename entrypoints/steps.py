@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 LOOK = "Look:   mlflow ui"
-SERVE = "Serve:  mlflow models serve -m models:/{}@champion --env-manager local -p 5999"
+SERVE = "Serve:  NIC_SLIDE_ROOTS=.:/slides mlflow models serve -m models:/{}@champion --env-manager local -p 5999"
 
 
 @dataclass

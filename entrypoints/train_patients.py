@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from entrypoints.cli import launch
 from entrypoints.predictions import figure_of, table_of
 from entrypoints.splitting import audit, folds_of, log_split, origins_of_tiles
@@ -12,8 +14,10 @@ from nic.evaluation.metrics import METRICS, estimate
 from nic.patients.cohort import read_cohort
 from nic.patients.crops import gather_cells
 from nic.patients.export import export_ensemble
+from nic.patients.familiarity_fit import fit_familiarity, mean_code
 from nic.patients.networks import count_weights
 from nic.patients.training import NetworkName, fit_folds, untrained
+from nic.serving.companions import write_companions
 from nic.study import read_study
 from nic.tracking.digests import folder_digest
 from nic.tracking.promotion import record_figures
@@ -98,7 +102,9 @@ def run(config: Config) -> dict[str, Any]:
             encoder_version=encoder_version,
             encoder_sha256=gathered.encoder.sha256,
         )
-        version = register_patient_model(entry.model_name, encoder_graph, graph, tags)
+        means = np.stack([mean_code(slide.codes.numpy() for slide in p.slides) for p in gathered.cells])
+        companions = write_companions(graph, encoder_graph, fit_familiarity(means))
+        version = register_patient_model(entry.model_name, encoder_graph, graph, tags, companions)
         record_figures(version, {f"cross_validated.{found.name}": found}, data=cohort.digest)
         stage.log("parity", difference)
         stage.log(f"cross_validated.{found.name}", found.value)

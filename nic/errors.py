@@ -28,6 +28,10 @@
     │   └── NoEvents              a survival endpoint without events
     ├── StudyError            the study file is wrong (ValueError)
     ├── StageFailed           a child run of a study failed; its own message stands above (RuntimeError)
+    ├── RequestRefused        a served model cannot answer as it was asked (ValueError)
+    │   ├── OutsideRoots          a path that is not served (PermissionError)
+    │   └── OverLimit             larger or slower than the server allows
+    ├── SmokeFailed           a served model does not answer as it did when it was registered (RuntimeError)
     └── RegistryError         the registry cannot do what was asked
         └── UnknownModel          no such name, version or alias (LookupError)
 
@@ -168,6 +172,22 @@ class StudyError(NicError, ValueError):
 
 class StageFailed(NicError, RuntimeError):
     """A child run of a study failed."""
+
+
+class RequestRefused(NicError, ValueError):
+    """A served model cannot answer as it was asked."""
+
+
+class OutsideRoots(RequestRefused, PermissionError):
+    """A path that is not served."""
+
+
+class OverLimit(RequestRefused):
+    """Larger or slower than the server allows."""
+
+
+class SmokeFailed(NicError, RuntimeError):
+    """A served model does not answer as it did when it was registered."""
 
 
 class RegistryError(NicError):

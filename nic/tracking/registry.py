@@ -11,7 +11,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models.signature import ModelSignature
 from mlflow.tracking import MlflowClient
-from mlflow.types.schema import ColSpec, DataType, Schema
+from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.spec import IMPORTED, EncoderSpec
@@ -39,6 +39,10 @@ SERVING_PACKAGES = [
     "pandas",
     "scipy",
     "tqdm",
+    "filelock",
+    "pillow",
+    "pyyaml",
+    "matplotlib",
 ]
 
 
@@ -64,28 +68,44 @@ def register_encoder(graph: Path, lineage: Mapping[str, str]) -> RegisteredVersi
 
 
 def register_patient_model(
-    name: str, encoder: Path | None, patient: Path, lineage: Mapping[str, str]
+    name: str,
+    encoder: Path | None,
+    patient: Path,
+    lineage: Mapping[str, str],
+    companions: Mapping[str, Path] | None = None,
 ) -> RegisteredVersion:
     """Log both graphs, encoder and patient, with the file that serves them and register them as one model.
 
     encoder: None when the codes are of another tool; the model then takes files of codes alone.
+    companions: what else it is served with, see nic.serving.companions.
     """
-    columns = [ColSpec(DataType.string, "slide"), ColSpec(DataType.string, "patient", required=False)]
-    signature = ModelSignature(inputs=Schema([*columns, ColSpec(DataType.double, "mpp", required=False)]))
-    graphs = {"patient": patient} | ({"encoder": encoder} if encoder else {})
-    return _register(name, "patient_model.py", graphs, signature, lineage)
+    columns = [ColSpec(DataType.string, name, required=False) for name in ("slide", "features", "image", "patient")]
+    signature = ModelSignature(
+        inputs=Schema([*columns, ColSpec(DataType.double, "mpp", required=False)]),
+        params=ParamSchema(
+            [ParamSpec("map", DataType.string, "none"), ParamSpec("max_tiles", DataType.long, 0)]  # see Wishes
+        ),
+    )
+    files = {"patient": patient} | ({"encoder": encoder} if encoder else {}) | dict(companions or {})
+    return _register(name, "patient_model.py", files, signature, lineage, {"confined": True})
 
 
 def _register(
-    name: str, code_file: str, graphs: Mapping[str, Path], signature: ModelSignature, lineage: Mapping[str, str]
+    name: str,
+    code_file: str,
+    files: Mapping[str, Path],
+    signature: ModelSignature,
+    lineage: Mapping[str, str],
+    model_config: dict[str, object] | None = None,
 ) -> RegisteredVersion:
     info = mlflow.pyfunc.log_model(
         name=name,
         python_model=str(PROJECT / "registry" / code_file),
-        artifacts={key: str(path) for key, path in graphs.items()},
+        artifacts={key: str(path) for key, path in files.items()},
         code_paths=[str(PROJECT / "nic")],
         pip_requirements=serving_pins(),
         signature=signature,
+        model_config=model_config,
         registered_model_name=name,
     )
     version = str(info.registered_model_version)
@@ -186,7 +206,10 @@ def encoder_of_codes(source: str, spec: EncoderSpec) -> tuple[str, Path | None]:
 
 
 def load_served(uri: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """A registered model as the server loads it: rows in, one answer a patient out."""
-    model = mlflow.pyfunc.load_model(find_version(uri).uri)
+    """A registered model as the server loads it: rows in, one answer a patient out.
+
+    In one's own process it opens any slide and takes its time; a server is confined to NIC_SLIDE_ROOTS and its limits.
+    """
+    model = mlflow.pyfunc.load_model(find_version(uri).uri, model_config={"confined": False})
     predict: Callable[[pd.DataFrame], pd.DataFrame] = model.predict
     return predict

@@ -11,19 +11,12 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from conftest import tissue_image, write_slide
+from served_files import write_graphs
 
 from nic.compression.compress import compress_slide
-from nic.encoder.export import export_encoder
-from nic.encoder.network import TileEncoder
 from nic.encoder.onnx import OnnxEncoder
-from nic.patients.cohort import Endpoint
-from nic.patients.export import export_ensemble
-from nic.patients.grid_cnn import GridCNN
 from nic.patients.predictor import PatientModel
-from nic.patients.targets import Values
-from nic.patients.training import Ensemble
 from nic.slides.slide import SlideSource
 from nic.tracking.registry import RegisteredVersion, load_served, register_patient_model, serving_pins
 
@@ -35,20 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_slide(folder / "b.tif", tissue_image(800, 900, seed=1), mpp=0.499)
     write_slide(folder / "mute.tif", tissue_image(800, 900, seed=2), mpp=None)
     (folder / "text.svs").write_text("no slide")
-    torch.manual_seed(0)
-    sample = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
-    spec, _ = export_encoder(TileEncoder(), "random", [], folder / "encoder.onnx", sample)
-    networks = tuple(GridCNN(spec.code_size).eval() for _ in range(2))
-    ensemble = Ensemble(networks, np.arange(4.0), np.array([0, 1, 0, 1]))
-    export_ensemble(
-        ensemble,
-        Endpoint("score", "regression", ("score",), "points"),
-        Values(np.arange(4.0)),
-        cohort_digest="0123456789abcdef",
-        encoder=spec,
-        encoder_version="nic-encoder/1",
-        path=folder / "patient.onnx",
-    )
+    write_graphs(folder)
     return folder
 
 
@@ -128,6 +108,7 @@ def test_serving_imports_neither_torch_nor_a_pickle(folder: Path, version: Regis
         "print(json.dumps([answers['status'][0], [m for m in ('torch', 'lightning', 'optuna') if m in sys.modules]]))"
     )
     environment = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment["NIC_SLIDE_ROOTS"] = str(folder)
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder / "a.tif")], capture_output=True, text=True, check=True, env=environment
     )

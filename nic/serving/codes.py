@@ -1,0 +1,158 @@
+"""What a row names to its codes: a slide, a file of codes, or an image, within limits and compressed once."""
+
+import base64
+import binascii
+import hashlib
+import io
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from nic.compression.compress import compress_slide
+from nic.compression.compressed_slide import CompressedSlide
+from nic.encoder.spec import Encoder, EncoderSpec
+from nic.errors import CodesError, ForeignCodes, NicError, OverLimit, RequestRefused, UnreadableSlide
+from nic.serving.cache import CodesCache
+from nic.serving.limits import Limits
+from nic.serving.requests import Source
+from nic.slides.slide import Slide, SlideSource
+
+REGION_FORMATS = ("PNG", "JPEG")
+LONGEST_NAME = 255
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """An encoder that stops: after `tiles` tiles, or at `deadline_s` of the monotonic clock. For one slide."""
+
+    encoder: Encoder
+    tiles: int
+    deadline_s: float
+    encoded: list[int]
+
+    @property
+    def spec(self) -> EncoderSpec:
+        return self.encoder.spec
+
+    def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Raises OverLimit."""
+        self.encoded.append(len(tiles))
+        if sum(self.encoded) > self.tiles:
+            raise OverLimit(f"more than {self.tiles} tiles of tissue; compress it, and give the file of its codes")
+        if time.monotonic() > self.deadline_s:
+            raise OverLimit("not done in time; compress it, and give the file of its codes")
+        return self.encoder.encode(tiles)
+
+
+class Codes:
+    """Reads or makes the codes of rows; threads may share it. encoder: None when the codes are of another tool."""
+
+    def __init__(self, encoder: Encoder | None, cache: CodesCache, limits: Limits) -> None:
+        self.encoder, self.cache, self.limits = encoder, cache, limits
+        self._turn = threading.BoundedSemaphore(limits.at_once)
+
+    def of(self, source: Source, label: str, tiles: int, deadline_s: float) -> CompressedSlide:
+        """Codes of a row, under the name `label`. Raises NicError, whose message names neither file nor folder."""
+        with _named(source.content, label):
+            if source.fault:
+                raise RequestRefused(source.fault)
+            match source.kind:
+                case "features":
+                    slide = self._from_file(self.limits.opened(source.content), tiles)
+                case "image":
+                    slide = self._from_image(source, tiles, deadline_s)
+                case "slide":
+                    path = self.limits.opened(source.content)
+                    slide = self._from_slide(SlideSource(label, path, source.mpp), tiles, deadline_s)
+            return replace(slide, slide_id=label)
+
+    def _from_file(self, path: Path, tiles: int) -> CompressedSlide:
+        if (found := CompressedSlide.count(path)) > tiles:
+            raise OverLimit(f"{found} codes, wanted at most {tiles}")
+        if (size := _bytes_of_arrays(path)) > self.limits.features_bytes:
+            raise OverLimit(f"arrays of {size} bytes, wanted at most {self.limits.features_bytes}")
+        return CompressedSlide.load(path)
+
+    def _from_image(self, source: Source, tiles: int, deadline_s: float) -> CompressedSlide:
+        """An image is a slide of one level: the same pixels give the same answer, whichever way they come."""
+        pixels = decoded(source.content, self.limits.region_px)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "image.tif"
+            tifffile.imwrite(path, pixels, photometric="rgb", tile=(256, 256), metadata=None)
+            content = f"{pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}"
+            return self._from_slide(SlideSource("image", path, source.mpp), tiles, deadline_s, content)
+
+    def _from_slide(self, source: SlideSource, tiles: int, deadline_s: float, content: str = "") -> CompressedSlide:
+        """content: digest of all pixels, where it is known; else the slide's fingerprint."""
+        if self.encoder is None:
+            raise ForeignCodes("pixels, and the encoder is of another tool; give a file of its codes as features")
+        with Slide.open(source) as slide:
+            width, height = slide.size_l0px
+            made_of = f"{content or slide.fingerprint} {slide.mpp} {self.encoder.spec.sha256}"
+        if width * height > self.limits.slide_px:
+            raise OverLimit(f"{width} x {height} px, wanted at most {self.limits.slide_px} in all")
+        bounded = Bounded(self.encoder, tiles, deadline_s, [])
+        key = hashlib.sha256(made_of.encode()).hexdigest()
+        patience_s = max(0.0, deadline_s - time.monotonic())
+        found = self.cache.take(key, self._in_turn(lambda: compress_slide(source, bounded), patience_s), patience_s)
+        if len(found.codes) > tiles:
+            raise OverLimit(f"{len(found.codes)} tiles of tissue, wanted at most {tiles}")
+        return found
+
+    def _in_turn(self, make: Callable[[], CompressedSlide], patience_s: float) -> Callable[[], CompressedSlide]:
+        def made() -> CompressedSlide:
+            if not self._turn.acquire(timeout=min(patience_s, threading.TIMEOUT_MAX)):
+                raise OverLimit("the server is busy with other slides; ask again")
+            try:
+                return make()
+            finally:
+                self._turn.release()
+
+        return made
+
+
+def decoded(text: str, most_px: int) -> NDArray[np.uint8]:
+    """Base64 of a PNG or JPEG to pixels [h, w, 3]. Raises OverLimit before decoding, UnreadableSlide."""
+    if len(text) > 8 * most_px:
+        raise OverLimit(f"base64 of {len(text)} characters, wanted at most {8 * most_px}")
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=REGION_FORMATS) as image:
+            if image.width * image.height > most_px:
+                raise OverLimit(f"image of {image.width} x {image.height} px, wanted at most {most_px} in all")
+            return np.asarray(image.convert("RGB"))
+    except (binascii.Error, UnidentifiedImageError) as error:
+        raise UnreadableSlide(f"no base64 of a {' or '.join(REGION_FORMATS)}") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UnreadableSlide("the image cannot be decoded, perhaps truncated") from error
+
+
+def _bytes_of_arrays(path: Path) -> int:
+    """What the arrays of a file take in memory, as it declares them; a small file may declare terabytes."""
+    sizes: list[int] = []
+    try:
+        with h5py.File(path) as file:
+            file.visititems(lambda _, found: sizes.append(found.nbytes) if isinstance(found, h5py.Dataset) else None)
+    except (OSError, RuntimeError) as error:
+        raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
+    return sum(sizes)
+
+
+@contextmanager
+def _named(content: str, label: str) -> Iterator[None]:
+    """Messages say `label` in place of the file's name, which often is a patient's."""
+    try:
+        yield
+    except NicError as error:
+        name = Path(content[-LONGEST_NAME:]).name
+        message = str(error).replace(name, label) if name else str(error)
+        raise type(error)(message if label in message else f"{label}: {message}") from None

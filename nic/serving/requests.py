@@ -1,0 +1,70 @@
+"""Rows of a request to patients and where their slides are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, Literal
+
+import pandas as pd
+
+from nic.errors import RequestRefused
+
+Kind = Literal["slide", "features", "image"]
+KINDS: tuple[Kind, ...] = ("slide", "features", "image")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One row. kind: what `content` is: a slide's path, a path to a file of codes, or base64. mpp: um/px, if given.
+    fault: why the row cannot be used, else empty."""
+
+    kind: Kind
+    content: str
+    mpp: float | None = None
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class PatientRequest:
+    """All rows of one patient."""
+
+    patient: str
+    sources: tuple[Source, ...]
+
+
+def by_patient(rows: pd.DataFrame, most_rows: int) -> list[PatientRequest]:
+    """In the order of each patient's first row; a row without a patient is its own, named by its file.
+
+    Raises RequestRefused when there are more rows than `most_rows`.
+    """
+    if len(rows) > most_rows:
+        raise RequestRefused(f"{len(rows)} rows, wanted at most {most_rows}; ask in parts")
+    patients: dict[str | int, list[Source]] = {}
+    names: dict[str | int, str] = {}
+    for number, row in enumerate(rows.to_dict("records")):
+        source, patient = _source(row), row.get("patient")
+        key = number if _missing(patient) else str(patient)
+        names[key] = _name(source, number) if _missing(patient) else str(patient)
+        patients.setdefault(key, []).append(source)
+    return [PatientRequest(names[key], tuple(sources)) for key, sources in patients.items()]
+
+
+def _source(row: Mapping[Any, Any]) -> Source:
+    given: list[Kind] = [kind for kind in KINDS if not _missing(row.get(kind))]
+    if len(given) != 1:
+        return Source("slide", "", fault=f"{' and '.join(given) or 'nothing'} given; wanted one of {', '.join(KINDS)}")
+    kind, mpp = given[0], row.get("mpp")
+    content = str(row[kind])
+    if kind == "slide" and content.endswith(".h5"):
+        kind = "features"
+    if kind == "image" and _missing(mpp):
+        return Source(kind, "", fault="an image without mpp; wanted its um/px")
+    return Source(kind, content, None if _missing(mpp) else float(str(mpp)))
+
+
+def _name(source: Source, number: int) -> str:
+    return PurePath(source.content).stem if source.kind != "image" and source.content else f"row {number + 1}"
+
+
+def _missing(value: object) -> bool:
+    return value is None or value != value or value == ""  # NaN is no equal of itself

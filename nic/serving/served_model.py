@@ -1,0 +1,116 @@
+"""Requests to answers: one row a patient, whatever is wrong with the others."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nic.compression.compressed_slide import CompressedSlide
+from nic.encoder.onnx import OnnxEncoder
+from nic.errors import NicError, RequestRefused
+from nic.patients.familiarity import Familiarity
+from nic.patients.predictor import PatientModel, PatientPrediction
+from nic.serving.cache import CodesCache
+from nic.serving.codes import Codes
+from nic.serving.limits import Limits
+from nic.serving.maps import MAPS
+from nic.serving.requests import PatientRequest, by_patient
+
+UM2_PER_MM2 = 1e6
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Parameters of a request. map: none, or of MAPS. max_tiles: of a slide; 0 leaves it to the server."""
+
+    map: str = "none"
+    max_tiles: int = 0
+
+    def __post_init__(self) -> None:
+        if self.map not in ("none", *MAPS) or self.max_tiles < 0:
+            raise RequestRefused(
+                f"map={self.map[:20]!r}, max_tiles={self.max_tiles}; wanted none, {', '.join(MAPS)}, 0 up"
+            )
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A registered patient model; threads may share it. familiarity: None in models registered before there was one."""
+
+    patient_model: PatientModel
+    codes: Codes
+    familiarity: Familiarity | None
+    version: str
+
+    @classmethod
+    def load(cls, files: Mapping[str, Path], cache: CodesCache, limits: Limits, version: str) -> "ServedModel":
+        """files: `patient`, and where there are such `encoder` and `familiarity`."""
+        return cls(
+            PatientModel(files["patient"]),
+            Codes(OnnxEncoder(files["encoder"]) if "encoder" in files else None, cache, limits),
+            Familiarity.load(files["familiarity"]) if "familiarity" in files else None,
+            version,
+        )
+
+    def answer(self, rows: pd.DataFrame, wishes: Wishes) -> pd.DataFrame:
+        """One row a patient, in the order of their first rows. Raises RequestRefused when there are too many."""
+        limits = self.codes.limits
+        deadline_s = time.monotonic() + limits.seconds
+        requests = by_patient(rows, limits.rows)
+        answers = [self._answer(request, wishes, deadline_s) for request in requests]
+        return pd.DataFrame(answers, dtype=object)  # else None becomes NaN, which is no JSON
+
+    def _answer(self, request: PatientRequest, wishes: Wishes, deadline_s: float) -> dict[str, Any]:
+        slides, refusals = self._slides(request, wishes, deadline_s)
+        prediction = None
+        if slides:
+            try:
+                prediction = self.patient_model.predict(slides)
+            except NicError as error:
+                slides, refusals = [], [*refusals, f"{type(error).__name__}: {error}"]
+        spec = self.patient_model.spec
+        return {
+            "patient": request.patient,
+            "prediction": prediction.prediction if prediction else None,
+            "uncertainty": prediction.uncertainty if prediction else None,
+            **{name: prediction.calibrated[name] if prediction else None for name in spec.answers},
+            "unit": spec.unit,
+            "tiles": prediction.tiles if prediction else 0,
+            "failed_tiles": sum(int(slide.failed.sum()) for slide in slides),
+            "tissue_mm2": sum(int(slide.tissue.sum()) for slide in slides) * spec.tile_um**2 / UM2_PER_MM2,
+            **self._strangeness(slides),
+            # A patient of whom one slide is bad is answered from the others, and the answer says so.
+            "status": "ok" if not refusals else "partial" if slides else "refused",
+            "reason": "; ".join(refusals),
+            "model_version": self.version,
+            "encoder_version": spec.encoder_version,
+            **({"map": _maps(slides, prediction, wishes.map)} if wishes.map != "none" else {}),
+        }
+
+    def _slides(
+        self, request: PatientRequest, wishes: Wishes, deadline_s: float
+    ) -> tuple[list[CompressedSlide], list[str]]:
+        """The slides that can be used, and why the others cannot."""
+        slides: list[CompressedSlide] = []
+        refusals: list[str] = []
+        tiles = min(wishes.max_tiles or self.codes.limits.tiles, self.codes.limits.tiles)
+        for number, source in enumerate(request.sources, start=1):
+            try:
+                slide = self.codes.of(source, f"slide {number}", tiles, deadline_s)
+                self.patient_model.check_encoder(slide)
+                slides.append(slide)
+            except NicError as error:
+                refusals.append(f"{type(error).__name__}: {error}")
+        return slides, refusals
+
+    def _strangeness(self, slides: Sequence[CompressedSlide]) -> dict[str, Any]:
+        score = self.familiarity.score(slides) if self.familiarity and slides else None
+        return {"ood_score": score, "ood": None if score is None else score > 1}
+
+
+def _maps(slides: Sequence[CompressedSlide], prediction: PatientPrediction | None, kind: str) -> list[str]:
+    """One a slide that was used, in their order."""
+    return [MAPS[kind](s, m) for s, m in zip(slides, prediction.score_maps, strict=True)] if prediction else []
