@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from entrypoints.cli import launch
 from entrypoints.predictions import figure_of, table_of
+from entrypoints.reference import write_reference
 from entrypoints.splitting import audit, folds_of, log_split, origins_of_tiles
 from nic.encoder.spec import IMPORTED
 from nic.evaluation.metrics import METRICS, estimate
@@ -15,9 +18,9 @@ from nic.patients.export import export_ensemble
 from nic.patients.networks import count_weights
 from nic.patients.training import NetworkName, fit_folds, untrained
 from nic.study import read_study
-from nic.tracking.digests import folder_digest
-from nic.tracking.promotion import record_figures
-from nic.tracking.registry import encoder_of_codes, find_version, register_patient_model
+from nic.tracking.digests import folder_digest, manifest
+from nic.tracking.figures import record_figures
+from nic.tracking.registry import REFERENCE, encoder_of_codes, find_version, register_patient_model
 from nic.tracking.runs import lineage, stage_run
 
 
@@ -46,6 +49,8 @@ class Config:
     """Peak of the one-cycle schedule."""
     seed: int = 0
     """Seed of folds, first weights, order, turns and bootstrap."""
+    register_as: str = ""
+    """Name to register as; empty for nic-<endpoint>. nic-<endpoint>.dev, where what is served is kept apart."""
 
 
 def inputs(config: Config) -> dict[str, str]:
@@ -92,15 +97,18 @@ def run(config: Config) -> dict[str, Any]:
         )
         scores = ensemble.out_of_fold
         found = estimate(METRICS[entry.kind], labelled.targets.arrays, scores, seed=config.seed, fold=fold)
+        files = [config.codes / f"{slide.slide_id}.h5" for patient in labelled.patients for slide in patient.slides]
         tags = lineage(
             "train_patients",
             cohort=cohort.digest,
             encoder_version=encoder_version,
             encoder_sha256=gathered.encoder.sha256,
         )
-        version = register_patient_model(entry.model_name, encoder_graph, graph, tags)
+        reference = write_reference(graph.with_name(REFERENCE), encoder_graph, graph, gathered.encoder)
+        version = register_patient_model(config.register_as or entry.model_name, encoder_graph, graph, tags, reference)
         record_figures(version, {f"cross_validated.{found.name}": found}, data=cohort.digest)
         stage.log("parity", difference)
+        stage.log_table(pd.DataFrame(manifest(files)), "codes.csv")
         stage.log(f"cross_validated.{found.name}", found.value)
         stage.log_table(table_of(labelled, scores).assign(fold=fold), "cross_validated.csv")
         stage.log_figure(figure_of(labelled.targets, scores, found, f"{entry.name}, cross-validated"), "result.png")

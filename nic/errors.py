@@ -30,7 +30,7 @@
     ├── StageFailed           a child run of a study failed; its own message stands above (RuntimeError)
     └── RegistryError         the registry cannot do what was asked
         ├── UnknownModel          no such name, version or alias (LookupError)
-        └── GateRefused           promotion.yaml does not let the version pass
+        └── Overtaken             another promotion came first
 
 Each message names the object, what was found, what was wanted and, where there is one, the remedy. Every class also
 derives from the builtin a caller would expect, so that `except ValueError` works for those who do not know nic.
@@ -179,5 +179,5 @@ class UnknownModel(RegistryError, LookupError):
     """No such registered name, version or alias."""
 
 
-class GateRefused(RegistryError):
-    """promotion.yaml does not let the version pass."""
+class Overtaken(RegistryError):
+    """Another promotion or rollback came first."""

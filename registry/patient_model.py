@@ -27,7 +27,7 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
         graphs = {name: Path(path) for name, path in context.artifacts.items()}
         self.encoder = OnnxEncoder(graphs["encoder"]) if "encoder" in graphs else None
         self.patient_model = PatientModel(graphs["patient"])
-        self.version = _registered_version(graphs["patient"].parents[1])
+        self.name, self.version = _registered_version(graphs["patient"].parents[1])
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         answers = [self._answer(patient, sources) for patient, sources in _by_patient(model_input)]
@@ -53,6 +53,7 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
             # A patient of whom one slide is bad is answered from the others, and the answer says so.
             "status": "ok" if not refusals else "partial" if slides else "refused",
             "reason": "; ".join(refusals),
+            "model": self.name,
             "model_version": self.version,
             "encoder_version": spec.encoder_version,
         }
@@ -81,10 +82,13 @@ def _by_patient(rows: pd.DataFrame) -> Iterator[tuple[str, list[SlideSource]]]:
     yield from patients.items()
 
 
-def _registered_version(model_folder: Path) -> str:
-    """The version as MLflow notes it beside a model that comes from the registry."""
+def _registered_version(model_folder: Path) -> tuple[str, str]:
+    """Name and version as MLflow notes them beside a model that comes from the registry."""
     note = model_folder / "registered_model_meta"
-    return str(yaml.safe_load(note.read_text())["model_version"]) if note.is_file() else "unregistered"
+    if not note.is_file():
+        return "unregistered", "unregistered"
+    found = yaml.safe_load(note.read_text())
+    return str(found["model_name"]), str(found["model_version"])
 
 
 mlflow.models.set_model(SlidesToAnswer())

@@ -16,10 +16,15 @@ from mlflow.types.schema import ColSpec, DataType, Schema
 from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.spec import IMPORTED, EncoderSpec
 from nic.errors import ForeignCodes, UnknownModel
-from nic.tracking.digests import PROJECT
+from nic.tracking.digests import PROJECT, file_sha256
 
 ENCODER_NAME = "nic-encoder"
-CHAMPION, PREVIOUS = "champion", "previous"
+CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+
+REFERENCE = "reference"
+"""Folder among a model's artifacts: a request, and the answers that were given at registration."""
+GRAPH = "nic.graph."
+"""Tags with the digest of each graph that was registered."""
 
 LONGEST_CARD = 5000  # characters of the description's column
 CUT = "\n\nCut here; the whole card is among the artifacts of the run."
@@ -52,7 +57,11 @@ class RegisteredVersion:
 
     @property
     def uri(self) -> str:
-        return f"models:/{self.name}/{self.version}"
+        return f"models:/{self.full_name}"
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.name}/{self.version}"
 
 
 def register_encoder(graph: Path, lineage: Mapping[str, str]) -> RegisteredVersion:
@@ -64,32 +73,40 @@ def register_encoder(graph: Path, lineage: Mapping[str, str]) -> RegisteredVersi
 
 
 def register_patient_model(
-    name: str, encoder: Path | None, patient: Path, lineage: Mapping[str, str]
+    name: str, encoder: Path | None, patient: Path, lineage: Mapping[str, str], reference: Path | None = None
 ) -> RegisteredVersion:
     """Log both graphs, encoder and patient, with the file that serves them and register them as one model.
 
-    encoder: None when the codes are of another tool; the model then takes files of codes alone.
+    encoder: None when the codes are of another tool; the model then takes files of codes alone. reference: folder of a
+    request and its answers, by which the served model shows that it is this one; promotion asks for it.
     """
     columns = [ColSpec(DataType.string, "slide"), ColSpec(DataType.string, "patient", required=False)]
     signature = ModelSignature(inputs=Schema([*columns, ColSpec(DataType.double, "mpp", required=False)]))
     graphs = {"patient": patient} | ({"encoder": encoder} if encoder else {})
-    return _register(name, "patient_model.py", graphs, signature, lineage)
+    return _register(name, "patient_model.py", graphs, signature, lineage, reference)
 
 
 def _register(
-    name: str, code_file: str, graphs: Mapping[str, Path], signature: ModelSignature, lineage: Mapping[str, str]
+    name: str,
+    code_file: str,
+    graphs: Mapping[str, Path],
+    signature: ModelSignature,
+    lineage: Mapping[str, str],
+    reference: Path | None = None,
 ) -> RegisteredVersion:
+    artifacts = {**graphs, **({REFERENCE: reference} if reference else {})}
     info = mlflow.pyfunc.log_model(
         name=name,
         python_model=str(PROJECT / "registry" / code_file),
-        artifacts={key: str(path) for key, path in graphs.items()},
+        artifacts={key: str(path) for key, path in artifacts.items()},
         code_paths=[str(PROJECT / "nic")],
         pip_requirements=serving_pins(),
         signature=signature,
         registered_model_name=name,
     )
     version = str(info.registered_model_version)
-    tag_version(name, version, {**lineage, "nic.run": info.run_id})
+    digests = {f"{GRAPH}{key}": file_sha256(path) for key, path in graphs.items()}
+    tag_version(name, version, {**lineage, **digests, "nic.run": info.run_id})
     return find_version(f"models:/{name}/{version}")
 
 
@@ -153,10 +170,18 @@ def alias_version(name: str, alias: str) -> RegisteredVersion | None:
 
 
 def graph_file(uri: str, graph: str) -> Path:
-    """Local path of a registered version's graph: "encoder" or "patient"."""
-    version = find_version(uri)
-    folder = Path(mlflow.artifacts.download_artifacts(f"{version.uri}/artifacts"))
-    return next(folder.glob(f"{graph}*.onnx"))
+    """Local path of a registered version's graph: "encoder" or "patient". Raises UnknownModel when it is gone."""
+    for file in (model_folder(find_version(uri)) / "artifacts").glob(f"{graph}*.onnx"):
+        return file
+    raise UnknownModel(f"{uri}: no graph {graph!r} among its files")
+
+
+def model_folder(version: RegisteredVersion) -> Path:
+    """Local path of all files of a version. Raises UnknownModel when the registry has them no more."""
+    try:
+        return Path(mlflow.artifacts.download_artifacts(version.uri))
+    except (MlflowException, OSError) as error:
+        raise UnknownModel(f"{version.uri}: its files are gone from the store") from error
 
 
 def encoder_file(source: str) -> Path:
@@ -177,7 +202,7 @@ def encoder_of_codes(source: str, spec: EncoderSpec) -> tuple[str, Path | None]:
     version, graph = find_version(source), encoder_file(source)
     if OnnxEncoder(graph).spec.sha256 != spec.sha256:
         raise ForeignCodes(f"codes of encoder {spec.sha256[:12]}, not of {version.uri}; compress with that encoder")
-    return f"{version.name}/{version.version}", graph
+    return version.full_name, graph
 
 
 def load_served(uri: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
