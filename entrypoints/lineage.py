@@ -18,6 +18,8 @@ from nic.tracking.digests import PROJECT
 from nic.tracking.registry import find_version
 from nic.tracking.trace import BROKEN, Node, trace
 
+WIDTH = 200
+"""Characters: a tree is cut at the edge of the console, and nothing here may be cut."""
 COLOUR = {"here": "green", "recorded": "cyan", "foreign": "yellow"}
 
 
@@ -30,7 +32,7 @@ class Config:
 def run(config: Config) -> list[Node]:
     """Print what a model, or the model behind an answer, was made of, and what of that no longer exists."""
     answered = {config.of: [config.of]} if config.of.startswith("models:/") else answers_in(Path(config.of))
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(width=WIDTH, highlight=False)
     roots = [trace(find_version(uri), as_today) for uri in answered]
     for heads, root in zip(answered.values(), roots, strict=True):
         console.print(*heads, _drawn(root), sep="\n", markup=True)
@@ -66,7 +68,8 @@ def as_today(stage: str, parameters: Mapping[str, str]) -> Mapping[str, str] | s
         return {}
     module = import_module(f"entrypoints.{stage}")
     known = [field.name for field in fields(module.Config) if field.name in parameters]
-    words = [word for name in known for word in (f"--{name.replace('_', '-')}", parameters[name])]
+    # MLflow logs a parameter as it quoted it for the shell.
+    words = [word for name in known for word in (f"--{name.replace('_', '-')}", parameters[name].strip("'"))]
     try:
         config = tyro.cli(module.Config, args=words, config=(tyro.conf.FlagConversionOff,), console_outputs=False)
         return dict(module.inputs(config))

@@ -108,7 +108,10 @@ def rival_check(figure: Figure, rival: RegisteredVersion, gate: Gate) -> Check:
         return Check(name, False, f"it has no {gate.figure} on the same data", wanted)
     if rival.name == ENCODER_NAME:
         return _no_lower(name, figure, best, gate)
-    return _no_worse(name, figure, best, gate)
+    try:
+        return _no_worse(name, figure, best, gate)
+    except RegistryError as error:
+        return Check(name, False, str(error), f"the answers of {rival.uri} too")
 
 
 def _no_lower(name: str, figure: Figure, best: Figure, gate: Gate) -> Check:
