@@ -24,9 +24,10 @@ lint: .venv/installed  ## style, types and the layers of the design
 	mypy
 	lint-imports
 
-.venv/installed: requirements.txt requirements-dev.txt
+.venv/installed: requirements.txt requirements-dev.txt requirements-oracles.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	pip install --quiet --requirement requirements-dev.txt
+	pip install --quiet --no-deps --requirement requirements-oracles.txt
 	touch $@
 
 clean:  ## forget the environment and everything made by the demo

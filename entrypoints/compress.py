@@ -12,7 +12,7 @@ from nic.encoder.onnx import OnnxEncoder
 from nic.patients.cohort import read_cohort
 from nic.slides.quality import reasons_named
 from nic.slides.slide import SlideSource, find_slides
-from nic.tracking.digests import digest, file_sha256, output_digest
+from nic.tracking.digests import digest, file_sha256, folder_digest, output_digest
 from nic.tracking.registry import encoder_file
 from nic.tracking.runs import stage_run
 
@@ -71,6 +71,7 @@ def run(config: Config) -> dict[str, Any]:
             stage.log_image(sheet, f"contact_sheet_{number}.jpg")
         stage.log("slides", done + reused)
         stage.log("quarantined", quarantined)
+        stage.leave("codes", folder_digest(config.out, "*.h5"))
         stage.result.update(outputs=[str(config.out)], quarantined=[q.slide for q in report.quarantined])
     if config.strict and report.quarantined:
         sys.exit(1)

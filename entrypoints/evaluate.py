@@ -15,8 +15,8 @@ from nic.evaluation.metrics import METRICS, estimate
 from nic.patients.cohort import read_cohort
 from nic.patients.predictor import PatientModel, predict_cohort
 from nic.study import read_study
-from nic.tracking.digests import digest, folder_digest
-from nic.tracking.promotion import record_figures
+from nic.tracking.digests import folder_digest
+from nic.tracking.figures import patients_digest, record_figures
 from nic.tracking.registry import find_version, graph_file
 from nic.tracking.runs import stage_run
 
@@ -64,9 +64,8 @@ def run(config: Config) -> dict[str, Any]:
         estimates = measured(labelled, given, model.spec, train, entry.covariates, config.seed)
         found = estimates[0]
         table = table_of(labelled, scores).assign(**calibrated_columns(given))
-        patients_digest = digest({"cohort": cohort.digest, "patients": list(table["patient"])})
         figures = {f"{config.split}.{e.name}": e for e in estimates if isfinite(e.value)}
-        record_figures(version, figures, data=patients_digest)
+        record_figures(version, figures, data=patients_digest(cohort.digest, list(table["patient"])))
         for name, figure in figures.items():
             stage.log(name, figure.value)
         stage.log_table(table, f"{config.split}.csv")

@@ -68,6 +68,7 @@ def run(config: Config) -> dict[str, Any]:
         stage.log("slides", len(report.done))
         stage.log("quarantined", len(report.quarantined))
         stage.log_table(pd.DataFrame([asdict(s) for s in report.done]), "snapping.csv")
+        stage.leave("codes", folder_digest(config.out, "*.h5"))
         stage.result.update(outputs=[str(config.out)], quarantined=[q.slide for q in report.quarantined])
     if config.strict and report.quarantined:
         sys.exit(1)

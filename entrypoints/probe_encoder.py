@@ -18,7 +18,7 @@ from nic.study import read_study
 from nic.tasks.reading import read_task
 from nic.tasks.tile_task import TileTask
 from nic.tracking.digests import digest, file_sha256
-from nic.tracking.promotion import record_figures
+from nic.tracking.figures import record_figures
 from nic.tracking.registry import encoder_file, find_version
 from nic.tracking.runs import stage_run
 

@@ -8,14 +8,18 @@ from typing import Any
 from entrypoints.cli import launch
 from nic.tracking import promotion
 from nic.tracking.digests import file_sha256
-from nic.tracking.registry import find_version
+from nic.tracking.gates import read_gates
+from nic.tracking.registry import find_version, tag_version
 from nic.tracking.runs import stage_run
+from nic.tracking.verdict_page import verdict_page
+
+PAGE = "verdict.html"
 
 
 @dataclass(frozen=True)
 class Config:
     model: str
-    """Version to promote: models:/nic-<endpoint>/<version>."""
+    """Version to promote: models:/nic-<endpoint>/<version>; one of nic-<endpoint>.dev is copied to nic-<endpoint>."""
     gates: Path = Path("registry/promotion.yaml")
     """What each registered name must show."""
     strict: bool = False
@@ -28,13 +32,15 @@ def inputs(config: Config) -> dict[str, str]:
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Give a version the alias champion if it passes its gate and beats the present champion; say why if not."""
-    gates = promotion.read_gates(config.gates)
+    """Give a version the alias champion if it passes its gate and is no worse than the champion; say why if not."""
+    gates = read_gates(config.gates)
     with stage_run("promote", config, inputs(config)) as stage:
         verdict = promotion.promote(config.model, gates)
-        version, figure = verdict.version, f"{verdict.gate.figure} {verdict.figure}"
+        stage.log_text(verdict_page(verdict), PAGE)
+        version, figure = verdict.served or verdict.version, f"{verdict.gate.figure} {verdict.figure}"
+        tag_version(version.name, version.version, {"promotion.page": f"runs:/{stage.run_id}/{PAGE}"})
         print(f"{version.name} version {version.version}: {'promoted' if verdict.promoted else 'refused'} ({figure})")
-        print("".join(f"  - {reason}\n" for reason in verdict.reasons), end="")
+        print("".join(f"  {'+' if c.passed else '-'} {c.name}: {c.found}\n" for c in verdict.checks), end="")
         stage.result.update(
             name=version.name, version=version.version, promoted=verdict.promoted, reasons=list(verdict.reasons)
         )

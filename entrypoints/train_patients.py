@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
 from entrypoints.cli import launch
+from entrypoints.companions import write_companions
 from entrypoints.predictions import figure_of, table_of
 from entrypoints.splitting import audit, folds_of, log_split, origins_of_tiles
 from nic.encoder.spec import IMPORTED
@@ -14,13 +15,11 @@ from nic.evaluation.metrics import METRICS, estimate
 from nic.patients.cohort import read_cohort
 from nic.patients.crops import gather_cells
 from nic.patients.export import export_ensemble
-from nic.patients.familiarity_fit import fit_familiarity, mean_code
 from nic.patients.networks import count_weights
 from nic.patients.training import NetworkName, fit_folds, untrained
-from nic.serving.companions import write_companions
 from nic.study import read_study
-from nic.tracking.digests import folder_digest
-from nic.tracking.promotion import record_figures
+from nic.tracking.digests import folder_digest, manifest
+from nic.tracking.figures import record_figures
 from nic.tracking.registry import encoder_of_codes, find_version, register_patient_model
 from nic.tracking.runs import lineage, stage_run
 
@@ -50,6 +49,8 @@ class Config:
     """Peak of the one-cycle schedule."""
     seed: int = 0
     """Seed of folds, first weights, order, turns and bootstrap."""
+    register_as: str = ""
+    """Name to register as; empty for nic-<endpoint>. nic-<endpoint>.dev, where what is served is kept apart."""
 
 
 def inputs(config: Config) -> dict[str, str]:
@@ -96,17 +97,19 @@ def run(config: Config) -> dict[str, Any]:
         )
         scores = ensemble.out_of_fold
         found = estimate(METRICS[entry.kind], labelled.targets.arrays, scores, seed=config.seed, fold=fold)
+        files = [config.codes / f"{slide.slide_id}.h5" for patient in labelled.patients for slide in patient.slides]
         tags = lineage(
             "train_patients",
             cohort=cohort.digest,
             encoder_version=encoder_version,
             encoder_sha256=gathered.encoder.sha256,
         )
-        means = np.stack([mean_code(slide.codes.numpy() for slide in p.slides) for p in gathered.cells])
-        companions = write_companions(graph, encoder_graph, fit_familiarity(means))
-        version = register_patient_model(entry.model_name, encoder_graph, graph, tags, companions)
+        companions = write_companions(graph, encoder_graph, gathered)
+        name = config.register_as or entry.model_name
+        version = register_patient_model(name, encoder_graph, graph, tags, companions)
         record_figures(version, {f"cross_validated.{found.name}": found}, data=cohort.digest)
         stage.log("parity", difference)
+        stage.log_table(pd.DataFrame(manifest(files)), "codes.csv")
         stage.log(f"cross_validated.{found.name}", found.value)
         stage.log_table(table_of(labelled, scores).assign(fold=fold), "cross_validated.csv")
         stage.log_figure(figure_of(labelled.targets, scores, found, f"{entry.name}, cross-validated"), "result.png")

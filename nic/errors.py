@@ -33,7 +33,8 @@
     │   └── OverLimit             larger or slower than the server allows
     ├── SmokeFailed           a served model does not answer as it did when it was registered (RuntimeError)
     └── RegistryError         the registry cannot do what was asked
-        └── UnknownModel          no such name, version or alias (LookupError)
+        ├── UnknownModel          no such name, version or alias (LookupError)
+        └── Overtaken             another promotion came first
 
 Each message names the object, what was found, what was wanted and, where there is one, the remedy. Every class also
 derives from the builtin a caller would expect, so that `except ValueError` works for those who do not know nic.
@@ -196,3 +197,7 @@ class RegistryError(NicError):
 
 class UnknownModel(RegistryError, LookupError):
     """No such registered name, version or alias."""
+
+
+class Overtaken(RegistryError):
+    """Another promotion or rollback came first."""

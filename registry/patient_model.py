@@ -18,7 +18,7 @@ from nic.errors import RequestRefused
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits
 from nic.serving.served_model import ServedModel, Wishes
-from nic.serving.smoke import check_smoke
+from nic.serving.smoke import check_reference
 
 MB = 1 << 20
 
@@ -27,15 +27,15 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
     """Compresses the slides of a request and answers for their patients; safe to call from several threads."""
 
     def load_context(self, context: Any) -> None:
-        """Not ready before it has given the smoke region's answer: a server that loads it does not come up else."""
+        """Not ready before it has answered its reference: a server that loads it does not come up else."""
         files = {name: Path(path) for name, path in context.artifacts.items()}
         limits = Limits.from_environment() if (context.model_config or {}).get("confined", True) else Limits.none()
         self.folder = tempfile.TemporaryDirectory(prefix="nic-codes-")  # readable by its owner alone; gone at exit
         folder = Path(os.environ.get("NIC_CACHE_DIR", self.folder.name))
         cache = CodesCache(folder, int(os.environ.get("NIC_CACHE_MB", 1024)) * MB)
-        self.model = ServedModel.load(files, cache, limits, _registered_version(files["patient"].parents[1]))
-        if "smoke" in files:
-            check_smoke(self.model, files["smoke"])
+        self.model = ServedModel.load(files, cache, limits, *_registered_version(files["patient"].parents[1]))
+        if "reference" in files:
+            check_reference(self.model, files["reference"])
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         try:
@@ -44,10 +44,13 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
             raise MlflowException.invalid_parameter_value(str(error)) from None
 
 
-def _registered_version(model_folder: Path) -> str:
-    """The version as MLflow notes it beside a model that comes from the registry."""
+def _registered_version(model_folder: Path) -> tuple[str, str]:
+    """Name and version as MLflow notes them beside a model that comes from the registry."""
     note = model_folder / "registered_model_meta"
-    return str(yaml.safe_load(note.read_text())["model_version"]) if note.is_file() else "unregistered"
+    if not note.is_file():
+        return "unregistered", "unregistered"
+    found = yaml.safe_load(note.read_text())
+    return str(found["model_name"]), str(found["model_version"])
 
 
 mlflow.models.set_model(SlidesToAnswer())

@@ -21,7 +21,7 @@ from nic.serving.metrics import count_answers, count_request
 
 OPEN_PATHS = ("/health", "/ping", "/version")
 REASONS = {
-    400: "the request cannot be read; wanted JSON with dataframe_records of slide, features or image, see docs/serving.md",
+    400: "the request cannot be read; wanted JSON with dataframe_records, as docs/serving.md shows",
     401: "wanted Authorization: Bearer <token>",
     413: "the request is too large; ask in parts",
     504: "not answered in time; compress the slide, and give the file of its codes",

@@ -43,15 +43,19 @@ class ServedModel:
     patient_model: PatientModel
     codes: Codes
     familiarity: Familiarity | None
+    name: str
     version: str
 
     @classmethod
-    def load(cls, files: Mapping[str, Path], cache: CodesCache, limits: Limits, version: str) -> "ServedModel":
+    def load(
+        cls, files: Mapping[str, Path], cache: CodesCache, limits: Limits, name: str, version: str
+    ) -> "ServedModel":
         """files: `patient`, and where there are such `encoder` and `familiarity`."""
         return cls(
             PatientModel(files["patient"]),
             Codes(OnnxEncoder(files["encoder"]) if "encoder" in files else None, cache, limits),
             Familiarity.load(files["familiarity"]) if "familiarity" in files else None,
+            name,
             version,
         )
 
@@ -85,6 +89,7 @@ class ServedModel:
             # A patient of whom one slide is bad is answered from the others, and the answer says so.
             "status": "ok" if not refusals else "partial" if slides else "refused",
             "reason": "; ".join(refusals),
+            "model": self.name,
             "model_version": self.version,
             "encoder_version": spec.encoder_version,
             **({"map": _maps(slides, prediction, wishes.map)} if wishes.map != "none" else {}),

@@ -3,7 +3,7 @@
 import ast
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -37,7 +37,14 @@ def output_digest(path: Path) -> str:
 
 def file_sha256(path: Path) -> str:
     """Digest of a file's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def manifest(files: Iterable[Path]) -> list[dict[str, str | int]]:
+    """Name, size and sha256 of each file that is there: what the digest of its folder leaves out."""
+    there = (file for file in files if file.is_file())
+    return [{"file": f.name, "bytes": f.stat().st_size, "sha256": file_sha256(f)} for f in there]
 
 
 def _import_closure(file: Path, seen: set[Path]) -> set[Path]:

@@ -16,10 +16,15 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.spec import IMPORTED, EncoderSpec
 from nic.errors import ForeignCodes, UnknownModel
-from nic.tracking.digests import PROJECT
+from nic.tracking.digests import PROJECT, file_sha256
 
 ENCODER_NAME = "nic-encoder"
-CHAMPION, PREVIOUS = "champion", "previous"
+CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
+
+REFERENCE = "reference"
+"""Folder among a model's artifacts: a request, and the answers that were given at registration."""
+GRAPH = "nic.graph."
+"""Tags with the digest of each graph that was registered."""
 
 LONGEST_CARD = 5000  # characters of the description's column
 CUT = "\n\nCut here; the whole card is among the artifacts of the run."
@@ -56,7 +61,11 @@ class RegisteredVersion:
 
     @property
     def uri(self) -> str:
-        return f"models:/{self.name}/{self.version}"
+        return f"models:/{self.full_name}"
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.name}/{self.version}"
 
 
 def register_encoder(graph: Path, lineage: Mapping[str, str]) -> RegisteredVersion:
@@ -76,8 +85,8 @@ def register_patient_model(
 ) -> RegisteredVersion:
     """Log both graphs, encoder and patient, with the file that serves them and register them as one model.
 
-    encoder: None when the codes are of another tool; the model then takes files of codes alone.
-    companions: what else it is served with, see nic.serving.companions.
+    encoder: None when the codes are of another tool; the model then takes files of codes alone. companions: what else
+    it is served with: `familiarity`, and the REFERENCE by which the served model shows that it is this one.
     """
     columns = [ColSpec(DataType.string, name, required=False) for name in ("slide", "features", "image", "patient")]
     signature = ModelSignature(
@@ -109,7 +118,8 @@ def _register(
         registered_model_name=name,
     )
     version = str(info.registered_model_version)
-    tag_version(name, version, {**lineage, "nic.run": info.run_id})
+    digests = {f"{GRAPH}{key}": file_sha256(path) for key, path in files.items() if path.suffix == ".onnx"}
+    tag_version(name, version, {**lineage, **digests, "nic.run": info.run_id})
     return find_version(f"models:/{name}/{version}")
 
 
@@ -175,13 +185,19 @@ def alias_version(name: str, alias: str) -> RegisteredVersion | None:
 def graph_file(uri: str, graph: str) -> Path:
     """Local path of a registered version's graph: "encoder" or "patient". Raises UnknownModel when it has none."""
     version = find_version(uri)
-    folder = Path(mlflow.artifacts.download_artifacts(f"{version.uri}/artifacts"))
-    found = sorted(folder.glob(f"{graph}*.onnx"))
-    if not found:
-        raise UnknownModel(
-            f"{version.uri}: no {graph} graph; found {', '.join(sorted(p.name for p in folder.iterdir()))}"
-        )
-    return found[0]
+    folder = model_folder(version) / "artifacts"
+    for file in folder.glob(f"{graph}*.onnx"):
+        return file
+    names = ", ".join(sorted(file.name for file in folder.iterdir()))
+    raise UnknownModel(f"{version.uri}: no {graph} graph; found {names}")
+
+
+def model_folder(version: RegisteredVersion) -> Path:
+    """Local path of all files of a version. Raises UnknownModel when the registry has them no more."""
+    try:
+        return Path(mlflow.artifacts.download_artifacts(version.uri))
+    except (MlflowException, OSError) as error:
+        raise UnknownModel(f"{version.uri}: its files are gone from the store") from error
 
 
 def encoder_file(source: str) -> Path:
@@ -202,7 +218,7 @@ def encoder_of_codes(source: str, spec: EncoderSpec) -> tuple[str, Path | None]:
     version, graph = find_version(source), encoder_file(source)
     if OnnxEncoder(graph).spec.sha256 != spec.sha256:
         raise ForeignCodes(f"codes of encoder {spec.sha256[:12]}, not of {version.uri}; compress with that encoder")
-    return f"{version.name}/{version.version}", graph
+    return version.full_name, graph
 
 
 def load_served(uri: str) -> Callable[[pd.DataFrame], pd.DataFrame]:

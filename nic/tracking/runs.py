@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow.data.code_dataset_source import CodeDatasetSource
+from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Run
 from mlflow.exceptions import ExecutionException
 from mlflow.tracking import MlflowClient
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RESULT_FILE = "result.json"
+DATA = ("tasks", "cohort", "codes", "other_codes", "slides", "features", "patches", "source")
+"""Inputs that are data: they are shown among the datasets of a run."""
+OUTPUT = "nic.output."
+"""Tags with the digest of what a stage leaves, by which those who read it find the run that made it."""
 
 
 @dataclass
@@ -36,6 +42,10 @@ class StageRun:
     def log(self, name: str, value: float, step: int = 0) -> None:
         """A number, as training goes on."""
         mlflow.log_metric(name, value, step=step, run_id=self.run_id)
+
+    def leave(self, name: str, digest: str) -> None:
+        """Say what the stage left, in the words in which a later stage will name it as its input."""
+        mlflow.set_tag(f"{OUTPUT}{name}", digest)
 
     def log_figure(self, figure: "Figure", file: str) -> None:
         """A picture, where the run's artifacts are looked at."""
@@ -72,11 +82,21 @@ def stage_run(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]
                 **{f"nic.input.{name}": value for name, value in inputs.items()},
             }
         )
+        for name in DATA:
+            if inputs.get(name):
+                _log_dataset(name, inputs[name], config)
         stage_run = StageRun(run.info.run_id)
         yield stage_run
         outputs = {str(path): output_digest(Path(path)) for path in stage_run.result.get("outputs", [])}
         mlflow.set_tag("nic.outputs", json.dumps(outputs))
         mlflow.log_dict(stage_run.result, RESULT_FILE)
+
+
+def _log_dataset(name: str, digest: str, config: "DataclassInstance") -> None:
+    """The digest and the place of what a stage reads; the place is what its config says, or the study file."""
+    place = str(getattr(config, name, None) or getattr(config, "study", ""))
+    source = CodeDatasetSource({"place": place})
+    mlflow.log_input(MetaDataset(source, name, digest=digest[:16]), context=name)  # type: ignore[abstract]
 
 
 def stage_key(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]) -> str:

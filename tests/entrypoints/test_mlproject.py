@@ -14,7 +14,17 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 ENTRY_POINTS = sorted(PROJECT["entry_points"])
-SHARED = {"cli", "measures", "network_comparison", "objectives", "predictions", "registration", "splitting", "steps"}
+SHARED = {
+    "cli",
+    "measures",
+    "network_comparison",
+    "objectives",
+    "predictions",
+    "companions",
+    "registration",
+    "splitting",
+    "steps",
+}
 
 
 def test_every_file_is_an_entry_point() -> None:

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import shutil
 import struct
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -19,16 +20,16 @@ from numpy.typing import NDArray
 from PIL import Image
 from served_files import write_graphs
 
+from entrypoints.companions import write_reference
 from nic.compression.compress import compress_slide
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import RequestRefused, SmokeFailed
 from nic.patients.familiarity import Familiarity
 from nic.serving.cache import CodesCache
-from nic.serving.companions import write_companions
 from nic.serving.limits import Limits
 from nic.serving.requests import by_patient
 from nic.serving.served_model import ServedModel, Wishes
-from nic.serving.smoke import check_smoke
+from nic.serving.smoke import check_reference
 from nic.slides.slide import SlideSource
 
 STRANGER = "Jane_Roe_1931"
@@ -44,7 +45,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     codes = compress_slide(SlideSource("a", folder / "a.tif"), OnnxEncoder(folder / "encoder.onnx"))
     codes.save(folder / f"{STRANGER}.h5")
     size = codes.codes.shape[1]
-    write_companions(folder / "patient.onnx", folder / "encoder.onnx", Familiarity(np.zeros(size), np.eye(size), 1.0))
+    Familiarity(np.zeros(size), np.eye(size), 1.0).save(folder / "familiarity.npz")
+    write_reference(folder / "reference", folder / "encoder.onnx", folder / "patient.onnx", codes.encoder)
     return folder
 
 
@@ -59,7 +61,7 @@ def loaded(folder: Path, cache: Path, limits: Limits) -> ServedModel:
         "encoder": folder / "encoder.onnx",
         "familiarity": folder / "familiarity.npz",
     }
-    return ServedModel.load(files, CodesCache(cache, 1 << 30), limits, "7")
+    return ServedModel.load(files, CodesCache(cache, 1 << 30), limits, "nic-score", "7")
 
 
 def png(pixels: NDArray[np.uint8]) -> str:
@@ -185,11 +187,12 @@ def test_maps_are_the_prediction(model: ServedModel, folder: Path) -> None:
         assert picture.width / picture.height == pytest.approx(900 / 800, abs=0.01)
 
 
-def test_the_smoke_answer_guards_against_another_graph(model: ServedModel, folder: Path, tmp_path: Path) -> None:
-    check_smoke(model, folder / "smoke.json")
-    (tmp_path / "smoke.json").write_text('{"prediction": 123.0}')
+def test_the_reference_guards_against_another_graph(model: ServedModel, folder: Path, tmp_path: Path) -> None:
+    check_reference(model, folder / "reference")
+    shutil.copytree(folder / "reference", tmp_path / "reference")
+    (tmp_path / "reference" / "answers.json").write_text('[{"prediction": 123.0}]')
     with pytest.raises(SmokeFailed, match="123"):
-        check_smoke(model, tmp_path / "smoke.json")
+        check_reference(model, tmp_path / "reference")
 
 
 def test_a_strange_patient_is_flagged(model: ServedModel, folder: Path) -> None:

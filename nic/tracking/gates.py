@@ -1,0 +1,86 @@
+"""What a version must show before it is served: registry/promotion.yaml, read and checked."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from nic.errors import RegistryError
+
+
+class _Strict(BaseModel):
+    """An unknown key is a typing error, and typing errors must not open a gate."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Bound(_Strict):
+    """Where a figure must lie, ends included."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Never of NaN."""
+        above = self.at_least is None or value >= self.at_least
+        return above and (self.at_most is None or value <= self.at_most) and value == value
+
+    def __str__(self) -> str:
+        ends = {"at least": self.at_least, "at most": self.at_most}
+        return " and ".join(f"{words} {end:g}" for words, end in ends.items() if end is not None)
+
+
+class Subgroups(_Strict):
+    """The deciding figure in each group of patients. fewest: patients that a group needs to be judged."""
+
+    column: str = "site"
+    at_least: float
+    fewest: int = 20
+
+
+class Serving(_Strict):
+    """The model loaded as the server loads it.
+
+    within: how far its answers may be from those at registration. latency_s: for the reference, once it is loaded.
+    size_mb: of all its files.
+    """
+
+    within: float = 1e-5
+    latency_s: float
+    size_mb: float
+
+
+class Gate(_Strict):
+    """What a version of one registered model must show; see registry/promotion.yaml."""
+
+    figure: str
+    patients: str | None = None
+    at_least: float | None = None
+    low_above: float | None = None
+    margin: float = 0.0
+    parity: float = 1e-4
+    others: dict[str, Bound] = {}
+    subgroups: Subgroups | None = None
+    serving: Serving | None = None
+    foreign_encoder: bool = False
+
+
+def read_gates(path: Path) -> dict[str, Gate]:
+    """Gates by registered name. Raises RegistryError naming the file and the field."""
+    try:
+        return TypeAdapter(dict[str, Gate]).validate_python(yaml.safe_load(path.read_text()))
+    except FileNotFoundError as error:
+        raise RegistryError(f"{path}: no such file of gates") from error
+    except yaml.YAMLError as error:
+        raise RegistryError(f"{path.name}: not YAML: {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise RegistryError(f"{path.name}: {faults}") from error
+
+
+def gate_of(name: str, gates: Mapping[str, Gate]) -> Gate:
+    """Raises RegistryError when the registered name has no gate."""
+    if name not in gates:
+        raise RegistryError(f"{name}: no gate in promotion.yaml; add one that says which figure decides")
+    return gates[name]

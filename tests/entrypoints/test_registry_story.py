@@ -1,0 +1,237 @@
+"""Train, promote, challenge, roll back, trace, race: the same on SQLite, behind a server, and with PostgreSQL there."""
+
+import json
+import multiprocessing
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import mlflow
+import pandas as pd
+import pytest
+import yaml
+from mlflow.tracking import MlflowClient
+from small_study import promoted_at, write_study
+
+from entrypoints import compress, evaluate, lineage, promote, rollback, train_encoder, train_patients
+from nic.tracking.gates import read_gates
+from nic.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, alias_version, find_version, load_served
+
+NAME = "nic-score"
+GATES = {
+    NAME: {
+        "figure": "external.spearman",
+        "at_least": 0.5,
+        "low_above": 0.0,
+        "margin": 0.1,
+        "others": {"external.coverage": {"at_least": 0.3}},
+        "subgroups": {"at_least": 0.3, "fewest": 5},
+        "serving": {"latency_s": 60, "size_mb": 50},
+    }
+}
+RACES = 50
+POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+pytestmark = pytest.mark.slow
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@contextmanager
+def server(folder: Path, backend: str) -> Iterator[str]:
+    """`mlflow server` with one worker."""
+    uri = f"http://127.0.0.1:{free_port()}"
+    options = ["--backend-store-uri", backend, "--artifacts-destination", str(folder / "artifacts"), "--workers", "1"]
+    command = [sys.executable, "-m", "mlflow", "server", *options, "--port", uri.rpartition(":")[2]]
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        _wait_for(uri, folder / "server.log")
+        yield uri
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(30)
+
+
+def _wait_for(uri: str, log: Path) -> None:
+    for _ in range(600):
+        try:
+            urlopen(f"{uri}/health", timeout=5)
+            return
+        except (URLError, OSError):
+            time.sleep(0.2)
+    raise TimeoutError(log.read_text()[-2000:])
+
+
+@contextmanager
+def postgresql(folder: Path) -> Iterator[str]:
+    """A database of our own, by the user postgres where we are root: PostgreSQL does not run as root."""
+    if not POSTGRES:
+        pytest.skip("no PostgreSQL here; apt-get install postgresql")
+    pytest.importorskip("psycopg2")
+    binaries, port, data = POSTGRES[-1].parent, free_port(), folder / "postgres"
+    as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    data.mkdir()
+    if as_user:
+        for parent in (data, *list(data.parents)[:3]):
+            parent.chmod(0o755)
+        shutil.chown(data, "postgres")
+    control = [*as_user, str(binaries / "pg_ctl"), "-D", str(data), "-w"]
+    subprocess.run(
+        [*as_user, str(binaries / "initdb"), "-D", str(data), "-A", "trust", "-U", "nic"], check=True, cwd="/"
+    )
+    options = f"-p {port} -k {data} -c listen_addresses=127.0.0.1 -c fsync=off"
+    subprocess.run([*control, "-o", options, "-l", str(data / "log"), "start"], check=True, cwd="/")
+    try:
+        yield f"postgresql://nic@127.0.0.1:{port}/postgres"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], check=True, cwd="/")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A study, and the store that is active."""
+
+    folder: Path
+    gates: Path
+    uri: str
+
+    def train(self, study: str, epochs: int, register_as: str = "") -> str:
+        """A version of the endpoint's model, evaluated on the true labels."""
+        config = train_patients.Config(
+            self.folder / study,
+            "score",
+            self.folder / "codes",
+            "models:/nic-encoder/1",
+            folds=2,
+            epochs=epochs,
+            register_as=register_as,
+        )
+        model = str(train_patients.run(config)["version"])
+        evaluate.run(evaluate.Config(self.folder / "study.yaml", "score", self.folder / "codes", model))
+        return model
+
+    def promote(self, model: str) -> dict[str, object]:
+        return promote.run(promote.Config(model, self.gates))
+
+
+@pytest.fixture(scope="module", params=["sqlite", "server", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder, before = tmp_path_factory.mktemp(request.param), mlflow.get_tracking_uri()
+    sqlite = f"sqlite:///{folder / 'mlflow.db'}"
+    with ExitStack() as stack:
+        match request.param:
+            case "sqlite":
+                uri = sqlite
+            case "server":
+                uri = stack.enter_context(server(folder, sqlite))
+            case _:
+                uri = stack.enter_context(server(folder, stack.enter_context(postgresql(folder))))
+        mlflow.set_tracking_uri(uri)
+        location = str(folder / "mlruns") if request.param == "sqlite" else None
+        mlflow.set_experiment(experiment_id=mlflow.create_experiment("story", artifact_location=location))
+        write_study(folder)
+        (folder / "gates.yaml").write_text(yaml.safe_dump(GATES))
+        train_encoder.run(train_encoder.Config(folder / "study.yaml", folder / "work", objective="mean-rgb"))
+        compress.run(compress.Config(str(folder / "cohort.csv"), "models:/nic-encoder/1", folder / "codes"))
+        yield Place(folder, folder / "gates.yaml", uri)
+        mlflow.set_tracking_uri(before)
+
+
+def holders(name: str = NAME) -> tuple[str | None, ...]:
+    found = [alias_version(name, alias) for alias in (CHAMPION, PREVIOUS, CHALLENGER)]
+    return tuple(version.version if version else None for version in found)
+
+
+def test_the_story_of_a_registered_model(place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = place.train("study.yaml", epochs=12)
+    assert place.promote(first)["reasons"] == []
+    assert holders() == ("1", None, None)
+
+    worse = place.promote(place.train("wrong.yaml", epochs=4))
+    assert not worse["promoted"]
+    assert any("against version 1 of nic-score: external.spearman differs by -" in r for r in worse["reasons"])
+    assert holders() == ("1", None, "2")
+    tags = find_version(f"models:/{NAME}/2").tags
+    assert tags["promotion.verdict"] == "refused"
+    assert "NO" in mlflow.artifacts.load_text(tags["promotion.page"])
+
+    better = place.train("study.yaml", epochs=24)
+    assert place.promote(better)["reasons"] == []
+    assert holders() == ("3", "1", None)
+
+    rollback.run(rollback.Config(NAME, "wrong stain"))
+    assert holders() == ("1", "3", None)
+
+    answers = load_served(f"models:/{NAME}@{CHAMPION}")(pd.DataFrame({"slide": [str(place.folder / "slides/s3.tif")]}))
+    answered = tmp_path / "answer.json"
+    answered.write_text(json.dumps({"predictions": answers.to_dict("records")}))
+    capsys.readouterr()
+    lineage.run(lineage.Config(str(answered)))
+    printed = capsys.readouterr().out
+    print(printed)
+    assert "patient s3: " in printed
+    assert "nic-score/1: here (champion)" in printed
+    for part in ("cohort", "codes", "slides", "tasks", "encoder nic-encoder/1", "split.csv", "pins"):
+        assert part in printed
+    assert "What no longer exists: nothing of what was looked for." in printed
+
+
+def test_of_two_promotions_at_once_one_wins(place: Place) -> None:
+    """Fifty times, each from the same champion, by two processes that start in the same moment."""
+    client = MlflowClient()
+    champion, *rivals = (
+        str(v.version) for v in client.search_model_versions(f"name = '{NAME}'") if str(v.version) != "2"
+    )
+    rivals = [rivals[0], place.train("study.yaml", epochs=16).rpartition("/")[2]]
+    gates = {NAME: read_gates(place.gates)[NAME].model_copy(update={"serving": None, "margin": 0.9})}
+    won = []
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as processes:
+        for _ in range(RACES):
+            client.set_registered_model_alias(NAME, CHAMPION, champion)
+            moment = time.time() + 0.05
+            racing = [processes.submit(promoted_at, moment, place.uri, f"models:/{NAME}/{v}", gates) for v in rivals]
+            winners = [v for v, future in zip(rivals, racing, strict=True) if future.result()]
+            assert len(winners) == 1
+            assert holders()[:2] == (winners[0], champion)
+            won.append(winners[0])
+    print(f"{place.uri}: {RACES} races, won by { ({v: won.count(v) for v in rivals}) }")
+
+
+def test_what_is_developed_is_served_as_a_copy(place: Place) -> None:
+    client = MlflowClient()
+    client.set_registered_model_alias(NAME, CHAMPION, "1")
+    promoted = place.promote(place.train("study.yaml", epochs=12, register_as=f"{NAME}.dev"))
+    assert promoted["reasons"] == []
+    assert promoted["name"] == NAME
+    assert holders() == (promoted["version"], "1", None)
+    answers = load_served(f"models:/{NAME}@{CHAMPION}")(pd.DataFrame({"slide": [str(place.folder / "slides/s3.tif")]}))
+    assert (answers["model"][0], answers["model_version"][0]) == (NAME, promoted["version"])
+    assert place.promote(f"models:/{NAME}.dev/1")["reasons"] == []  # it stands: nothing is copied again
+    assert holders() == (promoted["version"], "1", None)
+
+
+def test_what_cannot_be_accounted_for_is_not_promoted(place: Place) -> None:
+    model = place.train("study.yaml", epochs=12)
+    client = MlflowClient()
+    version = find_version(model)
+    run = client.get_run(version.tags["nic.run"])
+    client.set_tag(run.info.run_id, "nic.input.codes", "0" * 16)
+    refused = place.promote(model)
+    assert "no run has left codes of this digest" in refused["reasons"][0]
+    client.set_tag(run.info.run_id, "nic.input.codes", run.data.tags["nic.input.codes"])
+    client.delete_run(run.info.run_id)
+    assert f"run {run.info.run_id[:12]} is gone" in place.promote(model)["reasons"][0]

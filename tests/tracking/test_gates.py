@@ -1,0 +1,48 @@
+"""The file of gates: what it may say, and what of a misspelt one is told."""
+
+from pathlib import Path
+
+import pytest
+
+from nic.errors import RegistryError
+from nic.tracking.gates import Bound, gate_of, read_gates
+
+SHIPPED = Path(__file__).resolve().parents[2] / "registry" / "promotion.yaml"
+
+
+def test_the_shipped_gates_are_readable_and_ask_the_patients_models_for_all() -> None:
+    gates = read_gates(SHIPPED)
+    assert set(gates) == {"nic-encoder", "nic-proliferation", "nic-growth-pattern", "nic-survival"}
+    for name, gate in gates.items():
+        assert name == "nic-encoder" or (gate.patients and gate.serving and gate.subgroups and gate.margin)
+        assert not gate.foreign_encoder
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("nic-score: {figure: external.spearman, at_leats: 0.5}", r"gates\.yaml: nic-score\.at_leats"),
+        ("nic-score: {at_least: 0.5}", r"nic-score\.figure: Field required"),
+        ("nic-score: [", "not YAML"),
+    ],
+)
+def test_a_misspelt_gate_is_named(tmp_path: Path, text: str, told: str) -> None:
+    broken = tmp_path / "gates.yaml"
+    broken.write_text(text)
+    with pytest.raises(RegistryError, match=told):
+        read_gates(broken)
+
+
+def test_a_file_or_a_name_without_a_gate_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="no such file of gates"):
+        read_gates(tmp_path / "none.yaml")
+    with pytest.raises(RegistryError, match="nic-score: no gate"):
+        gate_of("nic-score", {})
+
+
+@pytest.mark.parametrize(
+    ("value", "holds"), [(0.5, True), (0.7, True), (0.49, False), (0.71, False), (float("nan"), False)]
+)
+def test_a_bound_holds_its_ends_and_never_a_nan(value: float, holds: bool) -> None:
+    assert Bound(at_least=0.5, at_most=0.7).holds(value) == holds
+    assert not Bound().holds(float("nan"))
