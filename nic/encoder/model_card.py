@@ -55,15 +55,13 @@ def _table(tasks: tuple[TaskFigure, ...]) -> str:
 
 def comparison_text(found: Comparison) -> str:
     """The outcome in a paragraph, plainly when tuning did not help."""
-    if found.tuned == found.start:
-        return "Tuning found nothing above the setting it started from, which was used."
     trained = "both trained in full" if found.scale == "full" else "both as short trials"
     verdict = (
         "The tuned setting was used." if found.taken else "Tuning did not help; the setting to start from was used."
     )
     return (
-        f"Tuned ({found.tuned}) against untuned ({found.start}), {trained}, on the same held-out tiles: mean AUC "
-        f"{found.gain:+.3f} [{found.low:+.3f}, {found.high:+.3f}], paired. {verdict}"
+        f"The best setting that was tried ({found.tuned}) against none tuned ({found.start}), {trained}, on the same "
+        f"held-out tiles: mean AUC {found.gain:+.3f} [{found.low:+.3f}, {found.high:+.3f}], paired. {verdict}"
     )
 
 

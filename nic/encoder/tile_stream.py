@@ -33,9 +33,8 @@ class Batch:
 
 def augmented(tiles: Tensor, views: int, strength: str, random: torch.Generator) -> tuple[Tensor, ...]:
     """Tiles uint8 [B, px, px, 3] as the network takes them, `views` times, each time augmented differently."""
-    pixels = tiles.permute(0, 3, 1, 2).float() / 255
-    changed = (augment(pixels, strength, random).mul(2).sub(1) for _ in range(views))
-    return tuple(view.contiguous(memory_format=torch.channels_last) for view in changed)
+    pixels = tiles.permute(0, 3, 1, 2).contiguous().float().div_(255)
+    return tuple(augment(pixels, strength, random).mul(2).sub_(1) for _ in range(views))
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
+from nic.encoder.allocator import keep_freed_memory
 from nic.encoder.multitask import FixedWeights, LearnedWeights, Multitask, normalised
 from nic.encoder.network import TileEncoder
 from nic.encoder.objective import Judgement, Objective
@@ -102,6 +103,7 @@ def fit(
     if schedule.batch_size < len(tile_sets):
         wanted = f"wanted at least a tile of each of the {len(tile_sets)} tasks"
         raise EncoderError(f"batch_size {schedule.batch_size}: {wanted}")
+    keep_freed_memory()
     lightning.seed_everything(schedule.seed, verbose=False)
     parts = [(t, *split(t, VALIDATION, schedule.seed)) for t in tile_sets]
     training = [(tile_set, train) for tile_set, train, _ in parts]

@@ -27,16 +27,18 @@ def fit_tuned(
 ) -> tuple[Setting, FittedEncoder, Comparison | None]:
     """Train with the setting that the search decided for: what it was, the encoder, how the best and the first compare.
 
-    in_full: train with both, and let held-out tiles decide by the paired interval alone. What is logged of the first
-    setting then begins with "start.".
+    in_full: train with both where the best was above the first, and let held-out tiles decide by the paired interval
+    alone. What is logged of the first setting then begins with "start.".
     """
 
     def train(setting: Setting, log: Log) -> FittedEncoder:
         return _trained(fit, setting, epochs=epochs, log=log)
 
-    best = tuning.best.setting if tuning.best else tuning.start
-    if not in_full or best == tuning.start:
-        found = _comparison(best, tuning.start, tuning.gain, "trial", tuning.helped) if tuning.gain else None
+    if tuning.best is None or tuning.gain is None:
+        return tuning.start, train(tuning.start, log), None
+    best = tuning.best.setting
+    if not in_full or tuning.gain.value <= 0:
+        found = _comparison(best, tuning.start, tuning.gain, "trial", tuning.helped)
         return tuning.setting, train(tuning.setting, log), found
     tuned = train(best, log)
     start = train(tuning.start, lambda name, value, step: log(f"start.{name}", value, step))

@@ -74,9 +74,10 @@ class Trial:
 class Tuning:
     """What a search found.
 
-    start: the first trial's setting. best: the trial of the highest score, if one was completed. gain: its score minus
-    that of the start, on the same draws of the same held-out groups. importance: share of the score's variance by what
-    was tuned, empty when too few trials were completed. trials: all that finished, by number.
+    start: the first trial's setting. best: of the trials with another one, that of the highest score, if any was
+    completed. gain: its score minus that of the start, on the same draws of the same held-out groups; below 0 when the
+    start stayed the best. importance: share of the score's variance by what was tuned, empty when too few trials were
+    completed. trials: all that finished, by number.
     """
 
     start: Setting
@@ -101,10 +102,9 @@ class Tuning:
     def __str__(self) -> str:
         if self.gain is None or self.best is None:
             return f"nothing to compare after {len(self.trials)} trials: the setting to start from stays"
-        if self.best.setting == self.start:
-            return f"the first of {len(self.trials)} trials stayed the best: the setting to start from stays"
         verdict = "tuning helped" if self.helped else "tuning did not help: the setting to start from stays"
-        return f"trial {self.best.number} of {len(self.trials)} against the first: {self.gain} mean AUC; {verdict}"
+        others = len(self.trials) - 1
+        return f"trial {self.best.number}, best of {others} others, against the first: {self.gain} mean AUC; {verdict}"
 
 
 def tune(
@@ -239,8 +239,9 @@ class _Search:
         study = self.study()
         trials = tuple(self.trial(trial) for trial in study.get_trials(states=FINISHED))
         complete = [(trial.score, trial) for trial in trials if trial.score]
-        best = max(complete, key=lambda pair: pair[0].value, default=(None, None))[1]
-        begin = next((trial for trial in trials if trial.score and trial.setting == self.start), None)
+        begin = next((trial for _, trial in complete if trial.setting == self.start), None)
+        others = [pair for pair in complete if pair[1].setting != self.start]
+        best = max(others, key=lambda pair: pair[0].value, default=(None, None))[1]
         gain = best.score - begin.score if best and best.score and begin and begin.score else None
         importance: dict[str, float] = {}
         if len({score.value for score, _ in complete}) >= ENOUGH:

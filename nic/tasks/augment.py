@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nic.errors import TaskError
 from nic.tasks.colour import blurred, restained, toned
-from nic.tasks.geometry import CONTROL, moved
+from nic.tasks.geometry import CONTROL, SYMMETRIES, moved, turned
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ HEAVY = Strength(
 STRENGTHS = {"none": None, "light": LIGHT, "heavy": HEAVY}
 WARPED, BLURRED, NOISY = 0.5, 0.25, 0.5
 """Shares of tiles that are warped, blurred, made noisy: the network shall see sharp and straight ones too."""
+GRAINS = 8
+"""Fields of noise that a batch shares: normal numbers come one after another, the rest of the work on all cores."""
 
 
 def augment(tiles: Tensor, strength: str, generator: torch.Generator) -> Tensor:
@@ -82,12 +84,12 @@ def augment(tiles: Tensor, strength: str, generator: torch.Generator) -> Tensor:
 
 def displaced(tiles: Tensor, strength: Strength, generator: torch.Generator) -> Tensor:
     """Flips, quarter turns, and some tiles scaled and bent."""
-    batch, device = len(tiles), generator.device
-    symmetry = torch.randint(8, (batch,), generator=generator, device=device)
-    straight = torch.rand(batch, generator=generator, device=device) >= WARPED
-    zoom = (strength.zoom * _uniform(batch, generator)).exp().masked_fill_(straight, 1)
-    bend_px = strength.bend_px * torch.randn(batch, 2, CONTROL, CONTROL, generator=generator, device=device)
-    return moved(tiles, symmetry, zoom, bend_px.masked_fill_(straight[:, None, None, None], 0))
+    first = torch.randint(SYMMETRIES, (1,), generator=generator, device=generator.device)
+    tiles = turned(tiles, int(first))
+    some = _some(len(tiles), WARPED, generator)
+    zoom = (strength.zoom * _uniform(len(some), generator)).exp()
+    bend_px = torch.randn(len(some), 2, CONTROL, CONTROL, generator=generator, device=generator.device)
+    return tiles.index_copy_(0, some, moved(tiles.index_select(0, some), zoom, strength.bend_px * bend_px))
 
 
 def recoloured(tiles: Tensor, strength: Strength, generator: torch.Generator) -> Tensor:
@@ -109,9 +111,10 @@ def softened(tiles: Tensor, strength: Strength, generator: torch.Generator) -> T
     sigma_px = strength.blur_px * torch.rand(len(some), generator=generator, device=device)
     tiles.index_copy_(0, some, blurred(tiles.index_select(0, some), sigma_px.clamp_(min=0.1)))
     some = _some(len(tiles), NOISY, generator)
-    noise = torch.randn(len(some), *tiles.shape[1:], generator=generator, device=device)
+    grain = torch.randn(GRAINS, *tiles.shape[1:], generator=generator, device=device)
     amount = strength.noise * torch.rand(len(some), 1, 1, 1, generator=generator, device=device)
-    return tiles.index_add_(0, some, noise.mul_(amount))
+    which = torch.randint(GRAINS, (len(some),), generator=generator, device=device)
+    return tiles.index_add_(0, some, grain[which].mul_(amount))
 
 
 def _some(batch: int, share: float, generator: torch.Generator) -> Tensor:

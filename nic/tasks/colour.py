@@ -64,6 +64,6 @@ def blurred(tiles: Tensor, sigma_px: Tensor) -> Tensor:
     weights = torch.softmax(-(reach**2) / (2 * sigma_px[:, None] ** 2), 1)  # [B, 7]
     source = torch.arange(px, device=tiles.device)[:, None] + reach  # [px, 7]
     source = torch.where(source < 0, -1 - source, torch.where(source >= px, 2 * px - 1 - source, source))
-    band = torch.zeros(len(tiles), px, px, device=tiles.device)
-    band.scatter_add_(2, source.expand(len(tiles), -1, -1), weights[:, None].expand(-1, px, -1))
-    return band[:, None] @ tiles @ band[:, None].mT
+    places = functional.one_hot(source, px).permute(1, 0, 2).flatten(1).to(weights)  # [7, px * px]
+    band = (weights @ places).view(-1, 1, px, px)
+    return band @ tiles @ band.mT

@@ -1,30 +1,41 @@
-"""Batched geometry on tiles, each tile by parameters of its own."""
+"""Batched geometry on tiles."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-SYMMETRIES = torch.tensor([[[a, 0.0], [0, b]] for a in (1, -1) for b in (1, -1)])
-SYMMETRIES = torch.cat([SYMMETRIES, SYMMETRIES.flip(1)])
-"""The eight symmetries of the square, [8, 2, 2], acting on (x, y); the first is none."""
+SYMMETRIES = 8
 CONTROL = 5
 """Points a side whose displacements bend a tile; those between are interpolated by cubics."""
 
 
-def moved(tiles: Tensor, symmetry: Tensor, zoom: Tensor, bend_px: Tensor) -> Tensor:
-    """Flipped, turned, scaled about the centre and bent, in one bilinear sampling; beyond the edge it is mirrored.
+def turned(tiles: Tensor, first: int) -> Tensor:
+    """Flips and quarter turns: each eighth of a batch [B, C, px, px] by another of the eight, the first by `first`.
 
-    tiles: float [B, C, px, px]. symmetry: int64 [B] in 0 ... 7, a row of SYMMETRIES. zoom: [B], above 1 enlarges.
-    bend_px: [B, 2, CONTROL, CONTROL], how far from its place each pixel is fetched in x and in y, at points spread
-    evenly from edge to edge. Without zoom and bend pixels are fetched from their centres, which keeps them as they are.
+    first: 0 to 7; numbered as in nic.slides.turns. Copied whole: sampling each tile by itself costs more.
+    """
+    changed = torch.empty_like(tiles)
+    # Beyond 7 the numbers go on from 0: only their three lowest bits are looked at.
+    eighths = zip(tiles.tensor_split(SYMMETRIES), changed.tensor_split(SYMMETRIES), strict=True)
+    for symmetry, (before, after) in enumerate(eighths, start=first):
+        mirrored = before.flip([axis for axis, bit in ((2, 1), (3, 2)) if symmetry & bit])
+        after.copy_(mirrored.mT if symmetry & 4 else mirrored)
+    return changed
+
+
+def moved(tiles: Tensor, zoom: Tensor, bend_px: Tensor) -> Tensor:
+    """Tiles scaled about the centre and bent, each by itself, in one bilinear sampling; beyond the edge mirrored.
+
+    tiles: float [B, C, px, px]. zoom: [B], above 1 enlarges. bend_px: [B, 2, CONTROL, CONTROL], how far from its place
+    each pixel is fetched in x and in y, at points spread evenly from edge to edge. Without zoom and bend pixels are
+    fetched from their centres, which keeps them as they are.
     """
     px = tiles.shape[-1]
     rows = _cubic(px).to(tiles)
-    bend = rows @ bend_px @ rows.T * (2 / px)  # [B, 2, px, px] in units of half a tile
+    fetched = rows @ (bend_px * (2 / px)) @ rows.T  # [B, 2, px, px] in units of half a tile
     place = (torch.arange(px, device=tiles.device) + 0.5) * (2 / px) - 1
-    straight = torch.stack([place.expand(px, px), place[:, None].expand(px, px)]).flatten(1)  # [2, px * px]
-    turn = SYMMETRIES.to(tiles)[symmetry] / zoom[:, None, None]
-    fetched = torch.baddbmm(bend.flatten(2), turn, straight.expand(len(tiles), -1, -1)).view(bend.shape)
+    straight = torch.stack([place.expand(px, px), place[:, None].expand(px, px)])
+    fetched += straight / zoom[:, None, None, None]
     return functional.grid_sample(tiles, fetched.permute(0, 2, 3, 1), padding_mode="reflection", align_corners=False)
 
 

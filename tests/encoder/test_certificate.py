@@ -144,8 +144,6 @@ def test_the_card_says_plainly_when_tuning_did_not_help() -> None:
     good = Comparison("a 0.50, b 1.50", "a 1.00, b 1.00", 0.1, 0.05, 0.2, "full", taken=True)
     assert "both trained in full" in comparison_text(good)
     assert "was used" in comparison_text(good)
-    same = Comparison("a 1.00", "a 1.00", 0, 0, 0, "trial", taken=False)
-    assert "nothing above" in comparison_text(same)
 
 
 def test_the_card_warns_of_intervals_from_few_slides() -> None:

@@ -76,6 +76,13 @@ def test_full_trainings_decide_where_asked(tuned: float, taken: bool) -> None:
     assert comparison.gain == pytest.approx(expected)
 
 
+def test_a_rival_that_is_below_the_first_is_not_trained_in_full() -> None:
+    setting, comparison, fit, _ = kept({1e-3: 1}, searched(tuned=0.5, start=0.9), in_full=True)
+    assert (setting, [rate for rate, _ in fit.asked]) == (START, [1e-3])
+    assert (comparison.scale, comparison.taken) == ("trial", False)
+    assert comparison.gain < 0
+
+
 def test_without_trials_nothing_is_compared() -> None:
     setting, comparison, fit, _ = kept({1e-3: 1}, Tuning(START, None, None, {}, ()), in_full=True)
     assert (setting, comparison, len(fit.asked)) == (START, None, 1)

@@ -82,6 +82,18 @@ def test_a_gain_within_the_chance_of_few_tiles_leaves_the_start() -> None:
     assert tuning.setting == START
 
 
+def test_a_start_that_stays_the_best_is_compared_with_the_best_other() -> None:
+    tuning = search(lambda s, report: resampled(-sum(np.log(w) ** 2 for w in s.weights.values())), trials=8)
+    others = [trial.value for trial in tuning.trials[1:]]
+    assert tuning.best is not None
+    assert tuning.gain is not None
+    assert tuning.best.value == max(others)
+    assert tuning.gain.value == pytest.approx(max(others) - tuning.trials[0].value)
+    assert tuning.gain.value < 0
+    assert tuning.setting == START
+    assert "did not help" in str(tuning)
+
+
 def test_no_trials_leave_the_start() -> None:
     tuning = search(trials=0)
     assert tuning.setting == START

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from nic.errors import TaskError
 from nic.tasks.augment import STRENGTHS, augment
 from nic.tasks.colour import BLUR_RADIUS, HED, blurred, hue_turn, restained, toned
-from nic.tasks.geometry import CONTROL, SYMMETRIES, moved
+from nic.tasks.geometry import CONTROL, SYMMETRIES, moved, turned
 
 
 def tiles(count: int = 16, px: int = 16) -> torch.Tensor:
@@ -71,19 +71,25 @@ def test_colours_are_computed_in_full_precision_where_training_is_not() -> None:
 
 def test_the_eight_symmetries_are_exact_and_all_different() -> None:
     tile = tiles(1)[0]
-    found = moved(tile.expand(8, -1, -1, -1), torch.arange(8), torch.ones(8), straight(8))
     expected = [torch.rot90(t, k, (1, 2)) for t in (tile, tile.flip(2)) for k in range(4)]
-    matches = [[k for k, e in enumerate(expected) if torch.allclose(f, e, atol=1e-5)] for f in found]
-    assert sorted(match for (match,) in matches) == list(range(8))
-    assert matches[0] == [0]
-    assert (torch.linalg.det(SYMMETRIES).abs() == 1).all()
+    for first in range(SYMMETRIES):
+        found = turned(tile.expand(SYMMETRIES, -1, -1, -1), first)
+        matches = [[k for k, e in enumerate(expected) if torch.equal(f, e)] for f in found]
+        assert sorted(match for (match,) in matches) == list(range(SYMMETRIES))
+        assert matches[-first % SYMMETRIES] == [0]
+
+
+def test_few_tiles_are_turned_too() -> None:
+    few = tiles(3)
+    assert turned(few, 0).shape == few.shape
+    assert len({tuple(turned(few, first)[0].flatten().tolist()) for first in range(SYMMETRIES)}) == SYMMETRIES
 
 
 def test_zoom_enlarges_about_the_centre_and_a_bend_fetches_from_elsewhere() -> None:
     """Pixel by pixel with scipy's linear interpolation."""
     before, zoom = tiles(2), torch.tensor([1.25, 0.9])
     by_px = torch.tensor([[0.0, 0.0], [-0.7, 1.5]])  # x, y
-    found = moved(before, torch.zeros(2, dtype=torch.long), zoom, straight(2) + by_px[..., None, None])
+    found = moved(before, zoom, straight(2) + by_px[..., None, None])
     for i, (x, y) in enumerate(by_px.tolist()):
         place = [7.5 + (axis - 7.5) / zoom[i].item() + d for axis, d in zip(np.mgrid[:16, :16], (y, x), strict=True)]
         for channel in range(3):
@@ -95,7 +101,7 @@ def test_the_bend_is_bicubic_between_its_points() -> None:
     ramp = torch.arange(32.0).expand(1, 1, 32, 32).contiguous()  # each pixel's value is its column
     bend_px = torch.randn(1, 2, CONTROL, CONTROL, generator=random())
     bend_px[:, 1] = 0
-    found = moved(ramp, torch.zeros(1, dtype=torch.long), torch.ones(1), bend_px) - ramp
+    found = moved(ramp, torch.ones(1), bend_px) - ramp
     expected = torch.nn.functional.interpolate(bend_px[:, :1], (32, 32), mode="bicubic", align_corners=True)
     assert torch.allclose(found[..., 3:-3], expected[..., 3:-3], atol=1e-4)
 
