@@ -10,7 +10,8 @@ import pandas as pd
 
 from entrypoints.cli import launch
 from entrypoints.measures import calibrated_columns, measured
-from entrypoints.predictions import figure_of, map_of, table_of
+from entrypoints.mapping import map_of
+from entrypoints.predictions import figure_of, table_of
 from nic.evaluation.metrics import METRICS, estimate
 from nic.patients.cohort import read_cohort
 from nic.patients.predictor import PatientModel, predict_cohort
@@ -74,7 +75,8 @@ def run(config: Config) -> dict[str, Any]:
         stage.log_figure(figure_of(labelled.targets, scores, found, title, model.spec.median), "result.png")
         for place in (scores.argmin(), scores.argmax()):
             patient, answer = labelled.patients[place], given[place]
-            stage.log_figure(map_of(patient, answer, config.codes), f"maps/{patient.patient_id}.png")
+            words = f"{patient.patient_id}: {answer.prediction:.2f}"
+            stage.log_figure(map_of(patient, answer, model.spec, config.codes, words), f"maps/{patient.patient_id}.png")
         oracle = ""
         if study.truth:
             known = pd.read_csv(study.truth).set_index("patient")[f"oracle_{entry.name.replace('-', '_')}"]

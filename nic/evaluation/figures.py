@@ -2,16 +2,13 @@
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 from sksurv.compare import compare_survival
 from sksurv.nonparametric import kaplan_meier_estimator
 
-from nic.evaluation.heatmap import COLOURS, OPACITY, colour_scale, overlay
 from nic.evaluation.metrics import Estimate
-from nic.slides.tiling import TileGrid
 
 Floats = NDArray[np.float64]
 INK, LOW, HIGH = "#22313f", "#2a7f9e", "#c2503f"
@@ -90,31 +87,6 @@ def _below(axes: Axes, text: str, x: float, line: int, colour: str) -> None:
         color=colour,
         fontsize=8,
     )
-
-
-def score_map(
-    thumbnail: NDArray[np.uint8],
-    scores: NDArray[np.floating],
-    grid: TileGrid,
-    size_l0px: tuple[int, int],
-    title: str,
-) -> Figure:
-    """A slide and, beside it, the slide tinted by its score map.
-
-    thumbnail: [h, w, 3] of the whole slide. scores: [rows, cols] of `grid`, NaN where there is no code.
-    size_l0px: (width, height) of level 0.
-    """
-    figure = Figure(figsize=(9, 4.4), layout="constrained")
-    figure.suptitle(title, color=INK, fontsize=11)
-    left, right = figure.subplots(1, 2)
-    left.imshow(thumbnail)
-    right.imshow(overlay(scores, grid, thumbnail, size_l0px))
-    for axes in (left, right):
-        axes.set_axis_off()
-    bar = figure.colorbar(ScalarMappable(colour_scale(scores), COLOURS), ax=right, shrink=0.8, alpha=OPACITY)
-    bar.ax.axhline(float(np.nanmean(scores)), color=INK, linewidth=1)
-    bar.set_label("score of a tile; their mean is the prediction")
-    return figure
 
 
 def _canvas(title: str, estimate: Estimate) -> tuple[Figure, Axes]:

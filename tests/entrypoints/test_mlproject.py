@@ -21,6 +21,7 @@ SHARED = {
     "objectives",
     "predictions",
     "companions",
+    "mapping",
     "registration",
     "splitting",
     "steps",
