@@ -10,9 +10,10 @@ import pandas as pd
 
 from entrypoints.cli import launch
 from entrypoints.measures import calibrated_columns, measured
-from entrypoints.mapping import map_of
-from entrypoints.predictions import figure_of, table_of
+from entrypoints.predictions import table_of
+from entrypoints.reporting import Evaluation, report_of
 from nic.evaluation.metrics import METRICS, estimate
+from nic.evaluation.report import render
 from nic.patients.cohort import read_cohort
 from nic.patients.predictor import PatientModel, predict_cohort
 from nic.study import read_study
@@ -36,6 +37,8 @@ class Config:
     """Which part of the cohort."""
     seed: int = 0
     """Seed of the patient bootstrap."""
+    subgroups: str = "site"
+    """Columns of the cohort's table, separated by commas, by whose groups the report tells the figure that decides."""
 
 
 def inputs(config: Config) -> dict[str, str]:
@@ -58,7 +61,7 @@ def run(config: Config) -> dict[str, Any]:
         labelled = cohort.labelled(entry.endpoint, config.split)
         answers = predict_cohort(model, labelled.patients, config.codes)
         answered = np.array([answer is not None for answer in answers])
-        labelled = labelled.take(answered)
+        everybody, labelled = labelled.patients, labelled.take(answered)
         given = [answer for answer in answers if answer is not None]
         scores = np.array([answer.prediction for answer in given])
         train = cohort.labelled(entry.endpoint, "train").targets
@@ -71,12 +74,25 @@ def run(config: Config) -> dict[str, Any]:
             stage.log(name, figure.value)
         stage.log_table(table, f"{config.split}.csv")
         stage.log_table(pd.DataFrame(estimates), "figures.csv")
-        title = f"{entry.name}, {config.split}"
-        stage.log_figure(figure_of(labelled.targets, scores, found, title, model.spec.median), "result.png")
-        for place in (scores.argmin(), scores.argmax()):
-            patient, answer = labelled.patients[place], given[place]
-            words = f"{patient.patient_id}: {answer.prediction:.2f}"
-            stage.log_figure(map_of(patient, answer, model.spec, config.codes, words), f"maps/{patient.patient_id}.png")
+        done = Evaluation(
+            name=entry.name,
+            split=config.split,
+            cohort=cohort,
+            version=version,
+            spec=model.spec,
+            labelled=labelled,
+            answers=given,
+            unanswered=[patient for patient, found in zip(everybody, answered, strict=True) if not found],
+            train=train,
+            estimates=estimates,
+            codes=config.codes,
+            synthetic=study.phantom,
+        )
+        columns = [column.strip() for column in config.subgroups.split(",") if column.strip()]
+        report = report_of(done, columns, stage.run_id, config.seed)
+        for picture in report.pictures:
+            stage.log_png(picture.png, picture.file)
+        stage.log_text(render(report), "report.html")
         oracle = ""
         if study.truth:
             known = pd.read_csv(study.truth).set_index("patient")[f"oracle_{entry.name.replace('-', '_')}"]

@@ -41,14 +41,13 @@ def thumbnail_and_origin(source: SlideSource, slide: CompressedSlide) -> tuple[T
     return overview(slide.overview, _size_l0px(slide)), slide.grid.origin_l0px
 
 
-def map_of(patient: Patient, answer: PatientPrediction, spec: PatientModelSpec, codes: Path, title: str) -> Figure:
+def map_of(patient: Patient, answer: PatientPrediction, spec: PatientModelSpec, codes: Path) -> Figure:
     """The patient's largest slides beside their maps."""
     slides = compressed(patient, codes)
     drawn = zip(slides, slides.values(), score_maps(answer, list(slides.values()), spec), strict=True)
     largest = sorted(drawn, key=lambda found: len(found[1].codes), reverse=True)[:MOST_SLIDES]
-    if len(slides) > MOST_SLIDES:
-        title += f"; {MOST_SLIDES} of {len(slides)} slides"
     thumbnails = [thumbnail_and_origin(source, slide)[0] for source, slide, _ in largest]
+    title = f"{MOST_SLIDES} of {len(slides)} slides" if len(slides) > MOST_SLIDES else ""
     return picture([found[2] for found in largest], thumbnails, title)
 
 

@@ -31,7 +31,8 @@ def picture(score_maps: Sequence[ScoreMap], thumbnails: Sequence[Thumbnail], tit
     highest = max(PANEL_IN * (bottom - top) / (right - left) for left, top, right, bottom in windows)
     size_in = (2 * PANEL_IN + 1.2, len(windows) * min(highest, HIGHEST_PANEL_IN) + 0.6)
     figure = Figure(figsize=size_in, layout="constrained")
-    figure.suptitle(title, color=INK, fontsize=12, x=0.01, ha="left")
+    if title:
+        figure.suptitle(title, color=INK, fontsize=12, x=0.01, ha="left")
     scores = np.concatenate([m.scores.ravel() for m in score_maps])
     scale = colour_scale(scores)
     panels = figure.subplots(len(windows), 2, squeeze=False)

@@ -23,6 +23,7 @@ SHARED = {
     "companions",
     "mapping",
     "registration",
+    "reporting",
     "splitting",
     "steps",
 }
