@@ -116,8 +116,8 @@ def interval(estimate: Estimate) -> str:
 def reference(estimate: Estimate) -> str:
     """What the figure is held against, and which way is better."""
     if estimate.direction == "target":
-        return f"should be {estimate.chance:g}"
-    guess = "" if estimate.chance is None else f"guessing: {number(estimate.chance)}; "
+        return f"should be {estimate.chance:.3g}"
+    guess = "" if estimate.chance is None else f"guessing: {estimate.chance:.3g}; "
     return f"{guess}{estimate.direction} is better"
 
 
@@ -128,7 +128,7 @@ def verdict(estimate: Estimate) -> str:
     higher = estimate.direction != "lower"
     better = estimate.low > estimate.chance if higher else estimate.high < estimate.chance
     worse = estimate.high < estimate.chance if higher else estimate.low > estimate.chance
-    guessing = f"guessing ({estimate.chance:g})"
+    guessing = f"guessing ({estimate.chance:.3g})"
     if better:
         return f"The whole interval is better than {guessing}."
     return (
