@@ -1,78 +1,30 @@
 """From an evaluation to its report: who was measured, how well, where the answers come from, and of what lineage."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from entrypoints.evaluation import Evaluation
 from entrypoints.mapping import map_of
-from entrypoints.measures import calibrated_columns, measures_of
+from entrypoints.measures import measures_of
 from entrypoints.predictions import figure_of
+from entrypoints.report_words import GOODNESS, SYNTHETIC, TRAINED_ON, case_words, made_of, misuses, question, uses
 from nic.compression.codes_folder import CodesFolder
 from nic.errors import UnknownColumn
 from nic.evaluation import calibration_figures, cases
 from nic.evaluation.figures import forest
 from nic.evaluation.map_picture import png
-from nic.evaluation.metrics import Estimate
 from nic.evaluation.report import Excluded, FlowStep, Picture, Report
 from nic.evaluation.subgroups import Subgroup, subgroups_of
 from nic.patients.calibration import ConformalInterval, Prognosis
-from nic.patients.cohort import MISSING, Cohort, Labelled, Patient
-from nic.patients.predictor import PatientPrediction
-from nic.patients.spec import PatientModelSpec
-from nic.patients.targets import Classes, Survival, Targets, Values
-from nic.tracking.registry import RegisteredVersion
+from nic.patients.cohort import MISSING, Patient
+from nic.patients.targets import Classes, Survival, Values
 
 CASES, NAMED = 3, 12
 """Patients shown as the best and as the worst; patients named where some were left out."""
 PICTURE_DPI, MAP_DPI, MOST_MONTHS = 140, 85, 3
-SYNTHETIC = (
-    "Synthetic study. The slides and the patients are drawn by a program: the figures say that the software finds what "
-    "was planted, and nothing about patients."
-)
-TRAINED_ON = (
-    "Measured on the patients that the model was trained on. The figures are too good, and say nothing of new patients."
-)
-GOODNESS = {
-    "regression": "Patients are ordered by the distance of answer and label.",
-    "classification": "Patients are ordered by the probability that was given to their own class.",
-    "survival": "Patients are ordered by how many of the others they were told from rightly: who of two dies earlier.",
-}
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was measured. labelled, answers: of the patients that were answered. unanswered: the labelled others."""
-
-    name: str
-    split: str
-    cohort: Cohort
-    version: RegisteredVersion
-    spec: PatientModelSpec
-    labelled: Labelled
-    answers: Sequence[PatientPrediction]
-    unanswered: Sequence[Patient]
-    train: Targets
-    estimates: Sequence[Estimate]
-    codes: Path
-    synthetic: bool
-
-    @property
-    def scores(self) -> NDArray[np.float64]:
-        return np.array([answer.prediction for answer in self.answers])
-
-    @property
-    def promised(self) -> dict[str, NDArray[np.float64]]:
-        """What calibrated answers say, by name."""
-        return calibrated_columns(self.answers)
-
-    @property
-    def probability(self) -> NDArray[np.float64]:
-        """Of a classification: calibrated where the model is."""
-        return self.promised.get("probability", self.scores)
 
 
 def report_of(done: Evaluation, columns: Sequence[str], run_id: str, seed: int) -> Report:
@@ -99,16 +51,6 @@ def report_of(done: Evaluation, columns: Sequence[str], run_id: str, seed: int) 
     )
 
 
-def question(spec: PatientModelSpec) -> str:
-    """What the model answers."""
-    what = {
-        "regression": f"a value ({spec.unit or 'in the unit of the label'})",
-        "classification": f"the probability of {' rather than '.join(reversed(spec.classes))}",
-        "survival": "a log hazard: higher means an earlier death",
-    }
-    return f"From all slides of a patient the model answers with {what[spec.kind]}, and a map of where it comes from."
-
-
 def flow(done: Evaluation) -> list[FlowStep]:
     """From the cohort's table to those who were measured, and why the others were not."""
     elsewhere = [patient for patient in done.cohort.patients if patient.split != done.split]
@@ -127,7 +69,7 @@ def flow(done: Evaluation) -> list[FlowStep]:
     slides = sum(len(answer.score_maps) for answer in done.answers)
     given = sum(len(patient.slides) for patient in done.labelled.patients)
     short = f" of {given}" if given != slides else ""
-    return [*steps, FlowStep(f"Measured, from {slides}{short} slides", measured, lost)]
+    return [*steps, FlowStep(f"Measured, from {slides}{short} slides{made_of(done.labelled.targets)}", measured, lost)]
 
 
 def goodness(done: Evaluation) -> NDArray[np.float64]:
@@ -154,6 +96,7 @@ def result_picture(done: Evaluation) -> Picture:
 
 def calibration_picture(done: Evaluation) -> Picture | None:
     """What was promised and what came true; None where the model promises nothing."""
+    wide = False
     match done.labelled.targets, done.spec.calibration:
         case Values(value), ConformalInterval(level, half_width):
             figure = calibration_figures.values_promised(value, done.scores, half_width, level)
@@ -164,12 +107,13 @@ def calibration_picture(done: Evaluation) -> Picture | None:
             figure = calibration_figures.probabilities_promised(positive, done.probability, names[1])
             words = "Points are groups of patients with like probabilities; ticks are patients, above if of the class."
         case Survival(months, event), Prognosis(stated_months=stated) if stated:
+            wide = True
             promised = {month: done.promised[f"survival_{month:g}m"] for month in _spread(stated)}
             figure = calibration_figures.survival_promised(months, event, promised)
             words = "Points are groups of patients with like promises; what was seen is Kaplan-Meier's estimate."
         case _:
             return None
-    return Picture("calibration.png", png(figure, PICTURE_DPI), f"Calibration. {words}")
+    return Picture("calibration.png", png(figure, PICTURE_DPI), f"Calibration. {words} Bars are 95% intervals.", wide)
 
 
 def _spread(months: tuple[float, ...]) -> list[float]:
@@ -208,23 +152,6 @@ def case_picture(done: Evaluation, place: int, name: str) -> Picture:
     return Picture(f"maps/{name}.png", png(figure, MAP_DPI), words)
 
 
-def case_words(done: Evaluation, place: int) -> str:
-    """Label and answer of a patient."""
-    said = {name: float(values[place]) for name, values in done.promised.items()}
-    score = float(done.scores[place])
-    match done.labelled.targets:
-        case Values(value):
-            stated = f" (stated: {said['low']:.2f} to {said['high']:.2f})" if "low" in said else ""
-            return f"label {value[place]:.2f}, answer {score:.2f}{stated}"
-        case Classes(positive, names):
-            probability = float(done.probability[place])
-            return f"{names[int(positive[place])]}; answer: {names[1]} with probability {probability:.2f}"
-        case Survival(months, event):
-            seen = "died after" if event[place] else "alive, last seen after"
-            among = f", higher than {said['percentile']:.0f}% of training patients" if "percentile" in said else ""
-            return f"{seen} {months[place]:.1f} months; log hazard {score:.2f}{among}"
-
-
 def lineage(done: Evaluation, run_id: str) -> dict[str, str]:
     """Of model and data: what stands on the version, and what was measured."""
     tags, unknown = done.version.tags, "not recorded"
@@ -245,32 +172,3 @@ def lineage(done: Evaluation, run_id: str) -> dict[str, str]:
         "Codes": str(done.codes.name),
         "Evaluated by run": run_id,
     }
-
-
-def uses(done: Evaluation) -> list[str]:
-    """What the figures above can support."""
-    spec = done.spec
-    return [
-        f"Research on {spec.endpoint} in patients like the {spec.patients} it was trained on: the same organ, stain "
-        "and way of sampling, scanned at a resolution that its encoder reads.",
-        "Ordering or grouping patients of a study, with the interval above as its stated uncertainty.",
-        "Asking where in a slide an answer comes from: the map is the answer, not an explanation made afterwards.",
-    ]
-
-
-def misuses(spec: PatientModelSpec) -> list[str]:
-    """What they cannot."""
-    promise = {
-        "regression": "The stated interval is for patients like those of the training; elsewhere it may hold fewer.",
-        "classification": "The probability is that of the training's mix of classes; where the class is rarer, it "
-        "is too high.",
-        "survival": "The log hazard orders patients; it is no life expectancy. Survival probabilities are those of the "
-        "training cohort's time and treatment.",
-    }
-    return [
-        "Diagnosis, prognosis or the choice of treatment of a single patient. It has been in no clinical trial.",
-        "Organs, stains, scanners or groups of patients that are not in the tables above, before it is measured there.",
-        promise[spec.kind],
-        "Proof of a cause: a red tile is where the answer comes from, not what makes the disease.",
-        "Choosing among models by these patients and then reporting these figures: they would be too good.",
-    ]

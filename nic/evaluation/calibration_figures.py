@@ -27,6 +27,7 @@ def values_promised(value: Floats, prediction: Floats, half_width: float, level:
     axes.scatter(prediction[inside], value[inside], s=14, color=LOW, alpha=0.5, linewidth=0)
     outside = f"outside the {level:.0%} interval: {(~inside).sum()} of {len(value)}"
     axes.scatter(prediction[~inside], value[~inside], s=26, color=HIGH, marker="x", label=outside)
+    axes.legend(frameon=False, fontsize=9, loc="upper left")
     groups = list(_alike(prediction))
     means = [(prediction[g].mean(), value[g].mean(), value[g].std() / np.sqrt(len(g))) for g in groups]
     _draw_groups(axes, ends, [(x, y, y - _z() * error, y + _z() * error) for x, y, error in means])
@@ -69,11 +70,11 @@ def survival_promised(time_months: Floats, event: Bools, survival: Mapping[float
 def _draw_groups(axes: Axes, ends: Floats, groups: Sequence[tuple[float, float, float, float]]) -> None:
     """Groups as (promised, seen, low, high), and the line on which both are equal."""
     axes.plot(ends, ends, color=GREY, linewidth=1, zorder=0)
+    if not groups:
+        return
     promised, seen, low, high = (np.array(column, float) for column in zip(*groups, strict=True))
-    label = f"mean of a group, {LEVEL:.0%} interval"
     bars = [seen - low, high - seen]
-    axes.errorbar(promised, seen, bars, fmt="o-", color="#22313f", markersize=5, linewidth=1, capsize=2, label=label)
-    axes.legend(frameon=False, fontsize=8, loc="upper left")
+    axes.errorbar(promised, seen, bars, fmt="o-", color="#22313f", markersize=5, linewidth=1, capsize=2)
 
 
 def _alike(answers: Floats) -> Iterator[NDArray[np.intp]]:

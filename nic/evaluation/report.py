@@ -18,11 +18,15 @@ FEW_PATIENTS = 30
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG that is in the report, and beside it under the name `file`. caption: what is to be seen in it."""
+    """A PNG that is in the report, and beside it under the name `file`.
+
+    caption: what is to be seen in it. wide: whether it takes a line of its own.
+    """
 
     file: str
     png: bytes
     caption: str
+    wide: bool = False
 
     @property
     def data_url(self) -> str:

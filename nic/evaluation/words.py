@@ -38,7 +38,8 @@ def name_of(figure: str) -> str:
 
 def meaning_of(figure: str) -> str:
     """What its number says; empty of a figure that is not described."""
-    return _entry(figure)[1]
+    meaning = _entry(figure)[1]
+    return meaning[:1].upper() + meaning[1:]
 
 
 def _entry(figure: str) -> tuple[str, str]:
