@@ -5,19 +5,18 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from entrypoints.cli import launch
-from entrypoints.measures import calibrated_columns, measured
-from entrypoints.predictions import figure_of, map_of, table_of
-from nic.evaluation.metrics import METRICS, estimate
+from entrypoints.evaluation import evaluated, oracle_of
+from entrypoints.predictions import table_of
+from entrypoints.reporting import report_of
+from nic.evaluation.report import render
 from nic.patients.cohort import read_cohort
-from nic.patients.predictor import PatientModel, predict_cohort
 from nic.study import read_study
 from nic.tracking.digests import folder_digest
 from nic.tracking.figures import patients_digest, record_figures
-from nic.tracking.registry import find_version, graph_file
+from nic.tracking.registry import find_version
 from nic.tracking.runs import stage_run
 
 
@@ -35,6 +34,8 @@ class Config:
     """Which part of the cohort."""
     seed: int = 0
     """Seed of the patient bootstrap."""
+    subgroups: str = "site"
+    """Columns of the cohort's table, separated by commas, by whose groups the report tells the figure that decides."""
 
 
 def inputs(config: Config) -> dict[str, str]:
@@ -47,40 +48,25 @@ def inputs(config: Config) -> dict[str, str]:
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Measure a registered model on one part of a cohort, beside the oracle where the truth is known."""
+    """Measure a registered model on one part of a cohort, beside the oracle where the truth is known, and report."""
     study = read_study(config.study)
-    entry = study.endpoint(config.endpoint)
-    cohort = read_cohort(study.cohorts[entry.cohort])
     with stage_run("evaluate", config, inputs(config)) as stage:
-        version = find_version(config.model)
-        model = PatientModel(graph_file(config.model, "patient"))
-        labelled = cohort.labelled(entry.endpoint, config.split)
-        answers = predict_cohort(model, labelled.patients, config.codes)
-        answered = np.array([answer is not None for answer in answers])
-        labelled = labelled.take(answered)
-        given = [answer for answer in answers if answer is not None]
-        scores = np.array([answer.prediction for answer in given])
-        train = cohort.labelled(entry.endpoint, "train").targets
-        estimates = measured(labelled, given, model.spec, train, entry.covariates, config.seed)
-        found = estimates[0]
-        table = table_of(labelled, scores).assign(**calibrated_columns(given))
-        figures = {f"{config.split}.{e.name}": e for e in estimates if isfinite(e.value)}
-        record_figures(version, figures, data=patients_digest(cohort.digest, list(table["patient"])))
+        done = evaluated(study, config.endpoint, config.codes, config.model, config.split, config.seed)
+        table = table_of(done.labelled, done.scores).assign(**done.promised)
+        figures = {f"{config.split}.{e.name}": e for e in done.estimates if isfinite(e.value)}
+        record_figures(done.version, figures, data=patients_digest(done.cohort.digest, list(table["patient"])))
         for name, figure in figures.items():
             stage.log(name, figure.value)
         stage.log_table(table, f"{config.split}.csv")
-        stage.log_table(pd.DataFrame(estimates), "figures.csv")
-        title = f"{entry.name}, {config.split}"
-        stage.log_figure(figure_of(labelled.targets, scores, found, title, model.spec.median), "result.png")
-        for place in (scores.argmin(), scores.argmax()):
-            patient, answer = labelled.patients[place], given[place]
-            stage.log_figure(map_of(patient, answer, config.codes), f"maps/{patient.patient_id}.png")
-        oracle = ""
-        if study.truth:
-            known = pd.read_csv(study.truth).set_index("patient")[f"oracle_{entry.name.replace('-', '_')}"]
-            metric, truth = METRICS[entry.kind], labelled.targets.arrays
-            oracle = str(estimate(metric, truth, known.loc[table["patient"]].to_numpy(float), seed=config.seed))
-        print(f"{version.uri}: {config.split} {found.name} {found}, n = {found.n}; without codes: {(~answered).sum()}")
+        stage.log_table(pd.DataFrame(done.estimates), "figures.csv")
+        columns = [column.strip() for column in config.subgroups.split(",") if column.strip()]
+        report = report_of(done, columns, stage.run_id, config.seed)
+        for picture in report.pictures:
+            stage.log_png(picture.png, picture.file)
+        stage.log_text(render(report), "report.html")
+        found, missing = done.estimates[0], len(done.unanswered)
+        print(f"{done.version.uri}: {config.split} {found.name} {found}, n = {found.n}; without codes: {missing}")
+        oracle = oracle_of(study, done, config.seed)
         stage.result.update(metric=found.name, external=str(found), oracle=oracle, n=found.n)
     return stage.result
 

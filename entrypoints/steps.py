@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from nic.tracking.runs import Finished, run_or_reuse
+from nic.tracking.runs import Finished, artifact_place, run_or_reuse
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
 LOOK = "Look:   mlflow ui"
+REPORT = "Report: {} {}"
 SERVE = "Serve:  NIC_SLIDE_ROOTS=.:/slides mlflow models serve -m models:/{}@champion --env-manager local -p 5999"
 
 
@@ -57,4 +58,6 @@ class Steps:
             models.add_row(found["name"], found["version"], verdict)
         self.console.print(times, figures, models)
         served = [found["name"] for found in verdicts[1:] if found["promoted"]]  # the first is the encoder
-        self.console.print(LOOK, *map(SERVE.format, served), sep="\n", soft_wrap=True)
+        evaluations = {name: self.finished[f"evaluate {name}"].run_id for name in endpoints}
+        reports = [REPORT.format(name, artifact_place(run, "report.html")) for name, run in evaluations.items()]
+        self.console.print(LOOK, *reports, *map(SERVE.format, served), sep="\n", soft_wrap=True)

@@ -1,20 +1,22 @@
 """Pictures of results, as matplotlib figures; nothing is computed here that a number elsewhere depends on."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.metrics import roc_curve
 from sksurv.compare import compare_survival
 from sksurv.nonparametric import kaplan_meier_estimator
 
-from nic.evaluation.heatmap import COLOURS, OPACITY, colour_scale, overlay
 from nic.evaluation.metrics import Estimate
-from nic.slides.tiling import TileGrid
 
 Floats = NDArray[np.float64]
-INK, LOW, HIGH = "#22313f", "#2a7f9e", "#c2503f"
+INK, GREY, LOW, HIGH = "#22313f", "#b3b3b3", "#0072b2", "#d55e00"
+"""Blue and vermilion are told apart by every kind of colour sight, and on grey prints."""
+ABOVE: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
 NAMES = {"spearman": "Spearman", "auc": "AUC", "c_index": "C-index"}
 
 
@@ -22,7 +24,7 @@ def scatter(value: Floats, prediction: Floats, estimate: Estimate, title: str) -
     """Predictions over labels, with the line on which they would be equal."""
     figure, axes = _canvas(title, estimate)
     ends = [min(value.min(), prediction.min()), max(value.max(), prediction.max())]
-    axes.plot(ends, ends, color="0.7", linewidth=1, zorder=0)
+    axes.plot(ends, ends, color=GREY, linewidth=1, zorder=0)
     axes.scatter(value, prediction, s=22, color=LOW, alpha=0.75, linewidth=0)
     axes.set(xlabel="label", ylabel="prediction")
     return figure
@@ -32,7 +34,7 @@ def roc(positive: NDArray[np.bool_], probability: Floats, estimate: Estimate, ti
     """The receiver operating characteristic."""
     figure, axes = _canvas(title, estimate)
     false_positive, true_positive, _ = roc_curve(positive, probability)
-    axes.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1)
     axes.step(false_positive, true_positive, where="post", color=LOW, linewidth=2)
     axes.set(xlabel="false-positive rate", ylabel="true-positive rate", aspect="equal")
     return figure
@@ -92,35 +94,38 @@ def _below(axes: Axes, text: str, x: float, line: int, colour: str) -> None:
     )
 
 
-def score_map(
-    thumbnail: NDArray[np.uint8],
-    scores: NDArray[np.floating],
-    grid: TileGrid,
-    size_l0px: tuple[int, int],
-    title: str,
-) -> Figure:
-    """A slide and, beside it, the slide tinted by its score map.
-
-    thumbnail: [h, w, 3] of the whole slide. scores: [rows, cols] of `grid`, NaN where there is no code.
-    size_l0px: (width, height) of level 0.
-    """
-    figure = Figure(figsize=(9, 4.4), layout="constrained")
-    figure.suptitle(title, color=INK, fontsize=11)
-    left, right = figure.subplots(1, 2)
-    left.imshow(thumbnail)
-    right.imshow(overlay(scores, grid, thumbnail, size_l0px))
-    for axes in (left, right):
-        axes.set_axis_off()
-    bar = figure.colorbar(ScalarMappable(colour_scale(scores), COLOURS), ax=right, shrink=0.8, alpha=OPACITY)
-    bar.ax.axhline(float(np.nanmean(scores)), color=INK, linewidth=1)
-    bar.set_label("score of a tile; their mean is the prediction")
+def forest(groups: Mapping[str, Estimate]) -> Figure:
+    """An estimate a line with its interval, by name; the first line is of all patients, and the dotted line is its."""
+    figure = Figure(figsize=(6.2, 0.9 + 0.33 * len(groups)), layout="constrained")
+    axes = figure.subplots()
+    first = next(iter(groups.values()))
+    lines = np.arange(len(groups))
+    value, low, high = (np.array([getattr(e, end) for e in groups.values()]) for end in ("value", "low", "high"))
+    colours = [INK] + [LOW] * (len(groups) - 1)
+    axes.hlines(lines, low, high, color=colours, linewidth=2)
+    axes.scatter(value, lines, color=colours, s=36, zorder=3)
+    axes.axvline(first.value, color=INK, linewidth=1, linestyle=":")
+    if first.chance is not None:
+        axes.axvline(first.chance, color=GREY, linewidth=1)
+        axes.annotate("guessing", (first.chance, 1), (3, 2), **ABOVE, fontsize=8, color="#777777")
+    axes.set_yticks(lines, [f"{name} (n = {e.n})" for name, e in groups.items()])
+    axes.set(xlabel=NAMES.get(first.name, first.name), ylim=(len(groups) - 0.4, -0.6))
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
     return figure
 
 
-def _canvas(title: str, estimate: Estimate) -> tuple[Figure, Axes]:
+def plain(x: str, y: str) -> tuple[Figure, Axes]:
+    """Empty axes of the size of the other figures."""
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
+    axes.set(xlabel=x, ylabel=y)
+    return figure, axes
+
+
+def _canvas(title: str, estimate: Estimate) -> tuple[Figure, Axes]:
+    figure, axes = plain("", "")
     axes.set_title(
         f"{title}\n{NAMES.get(estimate.name, estimate.name)} {estimate}, n = {estimate.n}", fontsize=10, color=INK
     )

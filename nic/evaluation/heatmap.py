@@ -1,5 +1,6 @@
 """Score maps laid over a slide's thumbnail, each pixel coloured by the tile that holds it."""
 
+import cv2
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import Normalize
@@ -28,21 +29,32 @@ def on_thumbnail(
 
 
 def colour_scale(score_map: NDArray[np.floating]) -> Normalize:
-    """Blue to red about the mean of the scores, which is the prediction; the farthest 2% share the last colours."""
+    """Blue to red about the mean of the scores, which is the prediction; the farthest 2% share the last colours.
+
+    Told apart by every kind of colour sight.
+    """
     middle = float(np.nanmean(score_map))
     reach = float(np.nanquantile(np.abs(score_map - middle), 0.98)) or 1.0
     return Normalize(middle - reach, middle + reach)
 
 
 def overlay(
-    score_map: NDArray[np.floating], grid: TileGrid, thumbnail: NDArray[np.uint8], size_l0px: tuple[int, int]
+    score_map: NDArray[np.floating],
+    grid: TileGrid,
+    thumbnail: NDArray[np.uint8],
+    size_l0px: tuple[int, int],
+    scale: Normalize | None = None,
 ) -> NDArray[np.uint8]:
-    """The thumbnail, uint8 [height, width, 3], tinted where tiles have scores."""
+    """The thumbnail, uint8 [height, width, 3], tinted where tiles have scores. scale: else that of these scores.
+
+    Tissue loses its own colours, pink and violet, which would mix with those of the scores.
+    """
     height, width = thumbnail.shape[:2]
     scores = on_thumbnail(score_map, grid, (width, height), size_l0px)
-    colours = 255 * colormaps[COLOURS](colour_scale(score_map)(scores))[..., :3]
+    colours = 255 * colormaps[COLOURS]((scale or colour_scale(score_map))(scores))[..., :3]
+    grey = np.repeat(cv2.cvtColor(thumbnail, cv2.COLOR_RGB2GRAY)[..., None], 3, axis=2)
     opacity = np.where(np.isfinite(scores), OPACITY, 0.0)[..., None]
-    tinted: NDArray[np.uint8] = np.rint((1 - opacity) * thumbnail + opacity * colours).astype(np.uint8)
+    tinted: NDArray[np.uint8] = np.rint((1 - opacity) * grey + opacity * colours).astype(np.uint8)
     return tinted
 
 

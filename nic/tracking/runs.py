@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import mlflow
@@ -58,6 +59,14 @@ class StageRun:
     def log_image(self, image: NDArray[np.uint8], file: str) -> None:
         """A picture [h, w, 3] RGB among the run's artifacts."""
         mlflow.log_image(image, artifact_file=file)
+
+    def log_png(self, png: bytes, file: str) -> None:
+        """A picture as it is among the run's artifacts."""
+        with TemporaryDirectory() as folder:
+            copy = Path(folder) / file
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(png)
+            mlflow.log_artifacts(folder)
 
     def log_table(self, table: pd.DataFrame, file: str) -> None:
         """A table as CSV among the run's artifacts."""
@@ -133,6 +142,12 @@ def run_or_reuse(stage: str, config: "DataclassInstance", inputs: Mapping[str, s
     run = MlflowClient().get_run(submitted.run_id)
     seconds = (run.info.end_time - run.info.start_time) / 1000
     return Finished(submitted.run_id, _result(run), False, seconds)
+
+
+def artifact_place(run_id: str, file: str) -> str:
+    """Where a file of a run is to be opened: a path where artifacts lie on this machine, else a URI."""
+    place = f"{MlflowClient().get_run(run_id).info.artifact_uri}/{file}"
+    return place.removeprefix("file://")
 
 
 def find_finished(key: str) -> Run | None:

@@ -21,7 +21,11 @@ SHARED = {
     "objectives",
     "predictions",
     "companions",
+    "evaluation",
+    "mapping",
     "registration",
+    "report_words",
+    "reporting",
     "splitting",
     "steps",
 }

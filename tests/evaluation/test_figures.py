@@ -5,7 +5,6 @@ import pytest
 
 from nic.evaluation import figures
 from nic.evaluation.metrics import METRICS, estimate
-from nic.slides.tiling import TileGrid
 
 RNG = np.random.default_rng(0)
 MONTHS, EVENT, HAZARD = 60 * RNG.random(30) + 1, RNG.random(30) < 0.6, RNG.normal(size=30)
@@ -46,11 +45,3 @@ def test_the_curve_goes_from_corner_to_corner() -> None:
     line = figures.roc(EVENT, HAZARD, found, "class").axes[0].lines[1]
     assert (line.get_xdata()[0], line.get_ydata()[0]) == (0, 0)
     assert (line.get_xdata()[-1], line.get_ydata()[-1]) == (1, 1)
-
-
-def test_a_map_is_shown_beside_its_slide() -> None:
-    scores = RNG.normal(size=(4, 5))
-    scores[0] = np.nan
-    grid, thumbnail = TileGrid(64, 1.0, 0.5, (0, 0), 4, 5), np.full((40, 50, 3), 230, np.uint8)
-    figure = figures.score_map(thumbnail, scores, grid, (640, 512), "slide")
-    assert "their mean is the prediction" in texts(figure)

@@ -1,0 +1,98 @@
+"""Where a registered model's answers come from: score maps of slides as pictures, for QuPath, and as rasters."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from entrypoints.cli import launch
+from entrypoints.mapping import compressed, score_maps, thumbnail_and_origin
+from nic.errors import CodesError, NicError
+from nic.evaluation.map_picture import picture, png
+from nic.evaluation.maps import geojson, write_raster
+from nic.patients.cohort import Patient, Row, read_cohort
+from nic.patients.predictor import PatientModel
+from nic.slides.slide import SlideSource, find_slides
+from nic.tracking.digests import folder_digest
+from nic.tracking.registry import find_version, graph_file
+from nic.tracking.runs import stage_run
+
+
+@dataclass(frozen=True)
+class Config:
+    model: str
+    """Registered model: models:/nic-<endpoint>@champion."""
+    codes: Path
+    """Folder of compressed slides, made by the model's own encoder."""
+    slides: str = ""
+    """A slide, a folder, a glob in quotes, or a cohort's CSV (slides of one patient are answered together); empty takes
+    all files of `codes`, and draws on the small pictures in them."""
+    out: Path = Path("maps")
+    """Folder that receives <patient>.png, <slide>.geojson, <slide>.tif and maps.csv."""
+
+
+def inputs(config: Config) -> dict[str, str]:
+    return {"codes": folder_digest(config.codes, "*.h5"), "model": find_version(config.model).uri}
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Draw the additive maps, whose mean is the answer; a patient who cannot be answered is a row with the reason."""
+    with stage_run("draw_maps", config, inputs(config)) as stage:
+        model = PatientModel(graph_file(config.model, "patient"))
+        config.out.mkdir(parents=True, exist_ok=True)
+        rows: list[dict[str, Any]] = []
+        for patient in tqdm(patients_of(config.slides, config.codes), desc="maps", unit="patient"):
+            try:
+                rows += draw(patient, model, config.codes, config.out)
+            except NicError as error:
+                rows.append({"patient": patient.patient_id, "status": f"{type(error).__name__}: {error}"})
+        table = pd.DataFrame(rows)
+        table.to_csv(config.out / "maps.csv", index=False)
+        drawn = int((table["status"] == "ok").sum())
+        print(f"{config.out}: maps of {drawn} slides; {len(table) - drawn} patients without, see maps.csv")
+        stage.log("slides", drawn)
+        stage.result.update(outputs=[str(config.out)], slides=drawn)
+    return stage.result
+
+
+def patients_of(slides: str, codes: Path) -> tuple[Patient, ...]:
+    """A cohort's patients, or each slide as its own."""
+    if slides.endswith(".csv"):
+        return read_cohort(Path(slides)).patients
+    kept = (SlideSource(file.stem, Path(file.stem)) for file in sorted(codes.glob("*.h5")))
+    return tuple(Patient(s.slide_id, "external", (Row(0, s, {}),)) for s in (find_slides(slides) if slides else kept))
+
+
+def draw(patient: Patient, model: PatientModel, codes: Path, out: Path) -> Iterator[dict[str, Any]]:
+    """Write the maps of one patient; a row a slide, with the mean of its map. Raises NicError."""
+    slides = compressed(patient, codes)
+    if not slides:
+        raise CodesError(f"{patient.patient_id}: no codes in {codes}; compress the slides first")
+    answer = model.predict(list(slides.values()))
+    maps = score_maps(answer, list(slides.values()), model.spec)
+    found = [thumbnail_and_origin(source, slide) for source, slide in slides.items()]
+    title = f"{model.spec.endpoint} of {patient.patient_id}: {answer.prediction:.3g} {model.spec.unit}"
+    name = re.sub(r"[^\w.-]", "_", patient.patient_id)
+    (out / f"{name}.png").write_bytes(png(picture(maps, [thumbnail for thumbnail, _ in found], title)))
+    for score_map, (_, bounds) in zip(maps, found, strict=True):
+        (out / f"{score_map.slide_id}.geojson").write_text(geojson(score_map))
+        if bounds != (0, 0):  # QuPath counts from there
+            (out / f"{score_map.slide_id}.qupath.geojson").write_text(geojson(score_map, bounds))
+        write_raster(score_map, out / f"{score_map.slide_id}.tif")
+        yield {
+            "patient": patient.patient_id,
+            "slide": score_map.slide_id,
+            "prediction": answer.prediction,
+            "mean_score": float(np.nanmean(score_map.scores, dtype=np.float64)),
+            "tiles": int(np.isfinite(score_map.scores).sum()),
+            "status": "ok",
+        }
+
+
+if __name__ == "__main__":
+    launch(run, Config)

@@ -1,0 +1,92 @@
+"""A registered model on the patients of one part of a cohort: answers and figures, before they go anywhere."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from entrypoints.measures import calibrated_columns, measured
+from nic.evaluation.metrics import METRICS, Estimate, estimate
+from nic.patients.cohort import Cohort, Labelled, Patient, read_cohort
+from nic.patients.predictor import PatientModel, PatientPrediction, predict_cohort
+from nic.patients.spec import PatientModelSpec
+from nic.patients.targets import Targets
+from nic.study import Study
+from nic.tracking.registry import RegisteredVersion, find_version, graph_file
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured.
+
+    labelled, answers: of the patients that were answered. unanswered: the labelled others. train: labels of the
+    training patients. synthetic: whether the study is drawn by a program.
+    """
+
+    name: str
+    split: str
+    cohort: Cohort
+    version: RegisteredVersion
+    spec: PatientModelSpec
+    labelled: Labelled
+    answers: Sequence[PatientPrediction]
+    unanswered: Sequence[Patient]
+    train: Targets
+    estimates: Sequence[Estimate]
+    codes: Path
+    synthetic: bool
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        return np.array([answer.prediction for answer in self.answers])
+
+    @property
+    def promised(self) -> dict[str, NDArray[np.float64]]:
+        """What calibrated answers say, by name."""
+        return calibrated_columns(self.answers)
+
+    @property
+    def probability(self) -> NDArray[np.float64]:
+        """Of a classification: calibrated where the model is."""
+        return self.promised.get("probability", self.scores)
+
+
+def evaluated(
+    study: Study, endpoint: str, codes: Path, model: str, split: Literal["train", "external"], seed: int
+) -> Evaluation:
+    """Answer for the labelled patients of a split that have codes, and measure the answers."""
+    entry = study.endpoint(endpoint)
+    cohort = read_cohort(study.cohorts[entry.cohort])
+    patient_model = PatientModel(graph_file(model, "patient"))
+    labelled = cohort.labelled(entry.endpoint, split)
+    answers = predict_cohort(patient_model, labelled.patients, codes)
+    answered = np.array([answer is not None for answer in answers])
+    measurable, given = labelled.take(answered), [answer for answer in answers if answer is not None]
+    train = cohort.labelled(entry.endpoint, "train").targets
+    return Evaluation(
+        name=entry.name,
+        split=split,
+        cohort=cohort,
+        version=find_version(model),
+        spec=patient_model.spec,
+        labelled=measurable,
+        answers=given,
+        unanswered=labelled.take(~answered).patients,
+        train=train,
+        estimates=measured(measurable, given, patient_model.spec, train, entry.covariates, seed),
+        codes=codes,
+        synthetic=study.phantom,
+    )
+
+
+def oracle_of(study: Study, done: Evaluation, seed: int) -> str:
+    """The figure of a model that knew the truth, of the same patients; empty where nobody knows it."""
+    if not study.truth:
+        return ""
+    known = pd.read_csv(study.truth).set_index("patient")[f"oracle_{done.name.replace('-', '_')}"]
+    scores = known.loc[[patient.patient_id for patient in done.labelled.patients]].to_numpy(float)
+    return str(estimate(METRICS[done.spec.kind], done.labelled.targets.arrays, scores, seed=seed))

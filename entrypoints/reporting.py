@@ -1,0 +1,174 @@
+"""From an evaluation to its report: who was measured, how well, where the answers come from, and of what lineage."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from entrypoints.evaluation import Evaluation
+from entrypoints.mapping import map_of
+from entrypoints.measures import measures_of
+from entrypoints.predictions import figure_of
+from entrypoints.report_words import GOODNESS, SYNTHETIC, TRAINED_ON, case_words, made_of, misuses, question, uses
+from nic.compression.codes_folder import CodesFolder
+from nic.errors import UnknownColumn
+from nic.evaluation import calibration_figures, cases
+from nic.evaluation.figures import forest
+from nic.evaluation.map_picture import png
+from nic.evaluation.report import Excluded, FlowStep, Picture, Report
+from nic.evaluation.subgroups import Subgroup, subgroups_of
+from nic.patients.calibration import ConformalInterval, Prognosis
+from nic.patients.cohort import MISSING, Patient
+from nic.patients.targets import Classes, Survival, Values
+
+CASES, NAMED = 3, 12
+"""Patients shown as the best and as the worst; patients named where some were left out."""
+PICTURE_DPI, MAP_DPI, MOST_MONTHS = 140, 85, 3
+
+
+def report_of(done: Evaluation, columns: Sequence[str], run_id: str, seed: int) -> Report:
+    """The report. columns: of the cohort's table, by which subgroups are made. Raises UnknownColumn."""
+    groups = subgroups(done, columns, seed)
+    best, worst = cases.best_and_worst(goodness(done), CASES)
+    return Report(
+        title=f"{done.name}: evaluation of {done.version.name}, version {done.version.version}",
+        question=question(done.spec),
+        notice=SYNTHETIC if done.synthetic else TRAINED_ON if done.split == "train" else "",
+        made=f"Measured on {datetime.now(UTC):%d %B %Y}, run {run_id}. Research software, not a medical device.",
+        flow=flow(done),
+        figures=done.estimates,
+        result=result_picture(done),
+        calibration=calibration_picture(done),
+        subgroups=groups,
+        subgroup_picture=subgroup_picture(groups),
+        best=[case_picture(done, place, f"best-{n}") for n, place in enumerate(best, start=1)],
+        worst=[case_picture(done, place, f"worst-{n}") for n, place in enumerate(worst, start=1)],
+        goodness=GOODNESS[done.spec.kind],
+        lineage=lineage(done, run_id),
+        uses=uses(done),
+        misuses=misuses(done.spec),
+    )
+
+
+def flow(done: Evaluation) -> list[FlowStep]:
+    """From the cohort's table to those who were measured, and why the others were not."""
+    elsewhere = [patient for patient in done.cohort.patients if patient.split != done.split]
+    total, measured, labels = len(done.cohort.patients), len(done.answers), done.labelled.excluded
+    steps = [FlowStep(f"Patients in {done.cohort.file}", total)]
+    apart = [Excluded(f"of split {elsewhere[0].split!r}", len(elsewhere))] if elsewhere else []
+    steps.append(FlowStep(f"Of split {done.split!r}", total - len(elsewhere), apart))
+    empty = [Excluded("without a label:", len(labels), labels[:NAMED])] if labels else []
+    steps.append(FlowStep("With a label", measured + len(done.unanswered), empty))
+    reasons = {refusal.slide: refusal.reason for refusal in CodesFolder(done.codes).quarantined()}
+    by_reason: dict[str, list[str]] = {}
+    for patient in done.unanswered:
+        why = " and ".join(sorted({reasons.get(s.slide_id, "no codes") for s in patient.slides}))
+        by_reason.setdefault(why, []).append(patient.patient_id)
+    lost = [Excluded(f"whose slides cannot be used ({w}):", len(ids), ids[:NAMED]) for w, ids in by_reason.items()]
+    slides = sum(len(answer.score_maps) for answer in done.answers)
+    given = sum(len(patient.slides) for patient in done.labelled.patients)
+    short = f" of {given}" if given != slides else ""
+    return [*steps, FlowStep(f"Measured, from {slides}{short} slides{made_of(done.labelled.targets)}", measured, lost)]
+
+
+def goodness(done: Evaluation) -> NDArray[np.float64]:
+    """How well each patient was answered, higher = better."""
+    match done.labelled.targets:
+        case Values(value):
+            return cases.nearness(value, done.scores)
+        case Classes(positive, _):
+            return cases.own_class_probability(positive, done.probability)
+        case Survival(time_months, event):
+            return cases.pairs_in_order(time_months, event, done.scores)
+
+
+def result_picture(done: Evaluation) -> Picture:
+    captions = {
+        "regression": "Each point is a patient; on the grey line answer and label are equal.",
+        "classification": "Each step is a patient; a model that guesses follows the grey line.",
+        "survival": "Survival of patients below and above the training patients' median log hazard; ticks are patients "
+        "who were lost from view alive.",
+    }
+    figure = figure_of(done.labelled.targets, done.scores, done.estimates[0], done.name, done.spec.median)
+    return Picture("result.png", png(figure, PICTURE_DPI), captions[done.spec.kind])
+
+
+def calibration_picture(done: Evaluation) -> Picture | None:
+    """What was promised and what came true; None where the model promises nothing."""
+    wide = False
+    match done.labelled.targets, done.spec.calibration:
+        case Values(value), ConformalInterval(level, half_width):
+            figure = calibration_figures.values_promised(value, done.scores, half_width, level)
+            words = (
+                "Points are groups of patients with like answers. The band is what an answer states about its label."
+            )
+        case Classes(positive, names), calibration if calibration is not None:
+            figure = calibration_figures.probabilities_promised(positive, done.probability, names[1])
+            words = "Points are groups of patients with like probabilities; ticks are patients, above if of the class."
+        case Survival(months, event), Prognosis(stated_months=stated) if stated:
+            wide = True
+            promised = {month: done.promised[f"survival_{month:g}m"] for month in _spread(stated)}
+            figure = calibration_figures.survival_promised(months, event, promised)
+            words = "Points are groups of patients with like promises; what was seen is Kaplan-Meier's estimate."
+        case _:
+            return None
+    return Picture("calibration.png", png(figure, PICTURE_DPI), f"Calibration. {words} Bars are 95% intervals.", wide)
+
+
+def _spread(months: tuple[float, ...]) -> list[float]:
+    """A few of the stated months, the first and the last among them."""
+    chosen = np.linspace(0, len(months) - 1, min(MOST_MONTHS, len(months))).round().astype(int)
+    return [months[place] for place in chosen]
+
+
+def subgroups(done: Evaluation, columns: Sequence[str], seed: int) -> list[Subgroup]:
+    """The figure that decides, by group."""
+    first = measures_of(done.labelled.targets, done.answers, done.spec, done.train)[0]
+    cells = {column: [_cell(patient, column) for patient in done.labelled.patients] for column in columns}
+    return list(subgroups_of(first, cells, seed))
+
+
+def _cell(patient: Patient, column: str) -> str:
+    """What stands in a column, "a+b" where a patient's slides differ, empty where nothing is known."""
+    if column != "site" and column not in patient.rows[0].cells:
+        raise UnknownColumn(f"no column {column!r} for subgroups; there are {', '.join(patient.rows[0].cells)}")
+    found = {row.cells.get(column, "") for row in patient.rows}
+    return "+".join(sorted(cell for cell in found if cell.lower() not in MISSING))
+
+
+def subgroup_picture(groups: Sequence[Subgroup]) -> Picture | None:
+    named = {f"{g.column}: {g.name}" if g.column else "all patients": g.estimate for g in groups}
+    if len(named) == 1:
+        return None
+    return Picture("subgroups.png", png(forest(named), PICTURE_DPI), "The dotted line is the figure of all patients.")
+
+
+def case_picture(done: Evaluation, place: int, name: str) -> Picture:
+    """One patient's maps. The file has no patient's name."""
+    patient, answer = done.labelled.patients[place], done.answers[place]
+    words = f"{patient.patient_id}: {case_words(done, place)}"
+    figure = map_of(patient, answer, done.spec, done.codes)
+    return Picture(f"maps/{name}.png", png(figure, MAP_DPI), words)
+
+
+def lineage(done: Evaluation, run_id: str) -> dict[str, str]:
+    """Of model and data: what stands on the version, and what was measured."""
+    tags, unknown = done.version.tags, "not recorded"
+    names = {
+        "Trained by run": "nic.run",
+        "Code of the training": "nic.code",
+        "Encoder": "nic.encoder_version",
+        "Encoder's graph, SHA-256": "nic.encoder_sha256",
+        "Training cohort, digest": "nic.cohort",
+    }
+    return {
+        "Model": done.version.uri,
+        **{name: tags.get(tag, unknown) for name, tag in names.items()},
+        "Training patients": f"{done.spec.patients}, {done.spec.folds} folds",
+        "Tiles": f"{done.spec.tile_um:g} µm",
+        "Measured cohort": f"{done.cohort.file}, digest {done.cohort.digest}",
+        "Measured part": f"split {done.split!r}, {len(done.answers)} patients",
+        "Codes": str(done.codes.name),
+        "Evaluated by run": run_id,
+    }

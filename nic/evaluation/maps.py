@@ -1,0 +1,92 @@
+"""Score maps of slides as files that viewers open: GeoJSON for QuPath, a TIFF raster."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from nic.slides.tiling import TileGrid
+
+RASTER_TILE_PX = 256
+UM_PER_CM, NM_PER_CM = 10_000, 10_000_000
+X_POSITION, Y_POSITION, RATIONAL = 286, 287, 5
+"""TIFF: where the left and upper edge of a page lie, in units of the resolution."""
+
+
+@dataclass(frozen=True)
+class ScoreMap:
+    """What a model scored the tiles of a slide.
+
+    scores: [rows, cols] of `grid`, NaN where there is no code; the mean over all tiles of a patient's slides is the
+    prediction. size_l0px: (width, height) of level 0. unit: of a score: log odds, log hazard, or the endpoint's own.
+    """
+
+    slide_id: str
+    scores: NDArray[np.floating]
+    grid: TileGrid
+    size_l0px: tuple[int, int]
+    unit: str = "score"
+
+    @property
+    def tile_um(self) -> float:
+        """Side of a tile."""
+        return self.grid.tile_px * self.grid.tile_mpp
+
+
+def geojson(score_map: ScoreMap, origin_l0px: tuple[int, int] = (0, 0)) -> str:
+    """One square a tile with its score, in level-0 px from `origin_l0px` on (x right, y down).
+
+    QuPath opens them as tiles with a measurement. It counts from the corner of a slide's bounds, where it has bounds:
+    that corner is then the origin. Scores have six digits.
+    """
+    head = json.dumps({"slide": score_map.slide_id, "unit": score_map.unit, "origin_l0px": origin_l0px})
+    squares = (json.dumps(square, separators=(",", ":")) for square in _squares(score_map, origin_l0px))
+    return '{"type":"FeatureCollection","nic":' + head + ',"features":[\n' + ",\n".join(squares) + "\n]}\n"
+
+
+def _squares(score_map: ScoreMap, origin_l0px: tuple[int, int]) -> Iterator[dict[str, Any]]:
+    x, y = origin_l0px
+    for row, col in np.argwhere(np.isfinite(score_map.scores)).tolist():
+        (left, top), (right, bottom) = (score_map.grid.cell_origin_l0px(row + i, col + i) for i in (0, 1))
+        ring = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+        score = float(f"{score_map.scores[row, col]:.6g}")
+        yield {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": [[(a - x, b - y) for a, b in ring]]},
+            "properties": {"objectType": "tile", "measurements": {"score": score}},
+        }
+
+
+def write_raster(score_map: ScoreMap, path: Path) -> None:
+    """A tiled TIFF, float32, one pixel a tile of the slide, NaN where there is no score.
+
+    The resolution is that of tiles, and the position of the page is the grid's place on the slide. What no tag has room
+    for (slide, unit, grid) is JSON in the description.
+    """
+    grid, per_cm = score_map.grid, UM_PER_CM / score_map.tile_um
+    place = [(round(at * grid.slide_mpp / UM_PER_CM * NM_PER_CM), NM_PER_CM) for at in grid.origin_l0px]
+    about = {
+        "slide": score_map.slide_id,
+        "unit": score_map.unit,
+        "um_per_px": score_map.tile_um,
+        "slide_mpp": grid.slide_mpp,
+        "origin_l0px": grid.origin_l0px,
+        "side_l0px": grid.side_l0px,
+    }
+    tifffile.imwrite(
+        path,
+        score_map.scores.astype(np.float32),
+        tile=(RASTER_TILE_PX, RASTER_TILE_PX),
+        compression="zlib",
+        photometric="minisblack",
+        resolution=(per_cm, per_cm),
+        resolutionunit="CENTIMETER",
+        description=json.dumps(about),
+        metadata=None,
+        extratags=[(tag, RATIONAL, 1, at, True) for tag, at in zip((X_POSITION, Y_POSITION), place, strict=True)],
+    )
