@@ -11,12 +11,13 @@ import pandas as pd
 from tqdm import tqdm
 
 from entrypoints.cli import launch
-from entrypoints.mapping import compressed, score_maps, thumbnail_and_origin
+from entrypoints.mapping import compressed, thumbnail_and_origin
 from nic.errors import CodesError, NicError
 from nic.evaluation.map_picture import picture, png
 from nic.evaluation.maps import geojson, write_raster
 from nic.patients.cohort import Patient, Row, read_cohort
 from nic.patients.predictor import PatientModel
+from nic.serving.maps import score_maps
 from nic.slides.slide import SlideSource, find_slides
 from nic.tracking.digests import folder_digest
 from nic.tracking.registry import find_version, graph_file

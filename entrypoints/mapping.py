@@ -1,30 +1,20 @@
 """From a patient's answer to the score maps of his slides, and what they are drawn on: for reports and for viewers."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.evaluation.map_picture import Thumbnail, overview, picture
-from nic.evaluation.maps import ScoreMap
 from nic.patients.cohort import Patient
 from nic.patients.predictor import PatientPrediction
 from nic.patients.spec import PatientModelSpec
+from nic.serving.maps import score_maps, size_l0px
 from nic.slides.slide import Slide, SlideSource
 
 THUMBNAIL_PX = 1600
 MOST_SLIDES = 3
 """Slides of a patient in one picture of a report."""
-
-
-def score_maps(answer: PatientPrediction, slides: Sequence[CompressedSlide], spec: PatientModelSpec) -> list[ScoreMap]:
-    """One a slide. slides: those the answer was given for, in their order."""
-    unit = {"classification": f"log odds of {spec.classes[-1] if spec.classes else ''}", "survival": "log hazard"}
-    return [
-        ScoreMap(slide.slide_id, scores, slide.grid, _size_l0px(slide), unit.get(spec.kind, spec.unit or "score"))
-        for slide, scores in zip(slides, answer.score_maps, strict=True)
-    ]
 
 
 def compressed(patient: Patient, codes: Path) -> dict[SlideSource, CompressedSlide]:
@@ -38,7 +28,7 @@ def thumbnail_and_origin(source: SlideSource, slide: CompressedSlide) -> tuple[T
     if source.path.is_file() or source.path.is_dir():
         with Slide.open(source) as opened:
             return opened.thumbnail(THUMBNAIL_PX), opened.bounds_l0px[:2]
-    return overview(slide.overview, _size_l0px(slide)), slide.grid.origin_l0px
+    return overview(slide.overview, size_l0px(slide)), slide.grid.origin_l0px
 
 
 def map_of(patient: Patient, answer: PatientPrediction, spec: PatientModelSpec, codes: Path) -> Figure:
@@ -49,8 +39,3 @@ def map_of(patient: Patient, answer: PatientPrediction, spec: PatientModelSpec, 
     thumbnails = [thumbnail_and_origin(source, slide)[0] for source, slide, _ in largest]
     title = f"{MOST_SLIDES} of {len(slides)} slides" if len(slides) > MOST_SLIDES else ""
     return picture([found[2] for found in largest], thumbnails, title)
-
-
-def _size_l0px(slide: CompressedSlide) -> tuple[int, int]:
-    """Of level 0; of the grid alone where the codes came without it."""
-    return slide.size_l0px or slide.grid.cell_origin_l0px(slide.grid.rows, slide.grid.cols)

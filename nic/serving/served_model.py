@@ -16,7 +16,7 @@ from nic.patients.predictor import PatientModel, PatientPrediction
 from nic.serving.cache import CodesCache
 from nic.serving.codes import Codes
 from nic.serving.limits import Limits
-from nic.serving.maps import MAPS
+from nic.serving.maps import MAPS, score_maps
 from nic.serving.requests import PatientRequest, by_patient
 
 UM2_PER_MM2 = 1e6
@@ -92,7 +92,7 @@ class ServedModel:
             "model": self.name,
             "model_version": self.version,
             "encoder_version": spec.encoder_version,
-            **({"map": _maps(slides, prediction, wishes.map)} if wishes.map != "none" else {}),
+            **({"map": self._maps(slides, prediction, wishes.map)} if wishes.map != "none" else {}),
         }
 
     def _slides(
@@ -115,7 +115,7 @@ class ServedModel:
         score = self.familiarity.score(slides) if self.familiarity and slides else None
         return {"ood_score": score, "ood": None if score is None else score > 1}
 
-
-def _maps(slides: Sequence[CompressedSlide], prediction: PatientPrediction | None, kind: str) -> list[str]:
-    """One a slide that was used, in their order."""
-    return [MAPS[kind](s, m) for s, m in zip(slides, prediction.score_maps, strict=True)] if prediction else []
+    def _maps(self, slides: Sequence[CompressedSlide], prediction: PatientPrediction | None, kind: str) -> list[str]:
+        """One a slide that was used, in their order."""
+        drawn = score_maps(prediction, slides, self.patient_model.spec) if prediction else []
+        return [MAPS[kind](slide, score_map) for slide, score_map in zip(slides, drawn, strict=True)]
