@@ -10,7 +10,6 @@ from entrypoints.cli import launch
 from entrypoints.measures import comparison_table, measures_of
 from nic.errors import EmptyCohort
 from nic.evaluation.measures import Measure
-from nic.patients.cohort import read_cohort
 from nic.patients.predictor import PatientModel, predict_cohort
 from nic.study import read_study
 from nic.tracking.digests import folder_digest
@@ -40,7 +39,7 @@ class Config:
 
 def inputs(config: Config) -> dict[str, str]:
     study = read_study(config.study)
-    cohort = read_cohort(study.cohorts[study.endpoint(config.endpoint).cohort])
+    cohort = study.cohorts[study.endpoint(config.endpoint).cohort].read()
     codes, other_codes = (folder_digest(folder, "*.h5") for folder in code_folders(config))
     models = {"model": find_version(config.model).uri, "other": find_version(config.other).uri}
     return {"cohort": cohort.digest, "codes": codes, "other_codes": other_codes, **models}
@@ -71,7 +70,7 @@ def measured_alike(config: Config) -> tuple[list[Measure], list[Measure]]:
     """
     study = read_study(config.study)
     endpoint = study.endpoint(config.endpoint).endpoint
-    cohort = read_cohort(study.cohorts[study.endpoint(config.endpoint).cohort])
+    cohort = study.cohorts[study.endpoint(config.endpoint).cohort].read()
     train, labelled = (cohort.labelled(endpoint, split) for split in ("train", config.split))
     models = [PatientModel(graph_file(uri, "patient")) for uri in (config.model, config.other)]
     folders = code_folders(config)

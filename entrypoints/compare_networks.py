@@ -13,7 +13,6 @@ from entrypoints.network_comparison import (
     networks_named,
     table_of_networks,
 )
-from nic.patients.cohort import read_cohort
 from nic.study import read_whole_study
 from nic.tracking.digests import folder_digest
 from nic.tracking.runs import stage_run
@@ -44,7 +43,7 @@ class Config:
 def inputs(config: Config) -> dict[str, str]:
     study = read_whole_study(config.study)
     names = sorted({entry.cohort for entry in endpoints_named(study, config.endpoints)})
-    cohorts = {name: read_cohort(study.cohorts[name]).digest for name in names}
+    cohorts = {name: study.cohorts[name].read().digest for name in names}
     codes = {f"codes.{name}": folder_digest(codes_of(config.codes, name, config.encoder), "*.h5") for name in names}
     return cohorts | codes
 
@@ -57,7 +56,7 @@ def run(config: Config) -> dict[str, Any]:
         compared = []
         for entry in endpoints_named(study, config.endpoints):
             codes = codes_of(config.codes, entry.cohort, config.encoder)
-            cohort = read_cohort(study.cohorts[entry.cohort])
+            cohort = study.cohorts[entry.cohort].read()
             for result in compare_on(entry, cohort, codes, networks_named(config.networks), schedule):
                 compared.append(result)
                 stage.log(f"{entry.name}.{result.network}.{result.external.name}", result.external.value)

@@ -9,7 +9,7 @@ from entrypoints.cli import launch
 from nic.compression.engines import compress_cohort
 from nic.compression.pictures import contact_sheets
 from nic.encoder.onnx import OnnxEncoder
-from nic.patients.cohort import read_cohort
+from nic.patients.cohort import Columns, read_cohort
 from nic.slides.quality import reasons_named
 from nic.slides.slide import SlideSource, find_slides
 from nic.tracking.digests import digest, file_sha256, folder_digest, output_digest
@@ -33,13 +33,16 @@ class Config:
     """Tests that keep a tile out: ink, darker than tissue, out of focus; separated by commas, or empty for none."""
     accept: str = ""
     """Slides to compress however many of their tiles cannot be decoded: ids separated by commas."""
+    columns: str = ""
+    """What the cohort's table calls its columns, as patient=case_id,slide=file,split=part; empty where as we do."""
     strict: bool = False
     """Exit with code 1 when a slide is in quarantine."""
 
 
 def sources(config: Config) -> list[SlideSource]:
     if config.slides.endswith(".csv"):
-        return [slide for patient in read_cohort(Path(config.slides)).patients for slide in patient.slides]
+        cohort = read_cohort(Path(config.slides), columns=Columns.named(config.columns))
+        return [slide for patient in cohort.patients for slide in patient.slides]
     return find_slides(config.slides)
 
 

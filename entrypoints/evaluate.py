@@ -12,7 +12,6 @@ from entrypoints.evaluation import evaluated, oracle_of
 from entrypoints.predictions import table_of
 from entrypoints.reporting import report_of
 from nic.evaluation.report import render
-from nic.patients.cohort import read_cohort
 from nic.study import read_study
 from nic.tracking.digests import folder_digest
 from nic.tracking.figures import patients_digest, record_figures
@@ -41,7 +40,7 @@ class Config:
 def inputs(config: Config) -> dict[str, str]:
     study = read_study(config.study)
     entry = study.endpoint(config.endpoint)
-    cohort = read_cohort(study.cohorts[entry.cohort])
+    cohort = study.cohorts[entry.cohort].read()
     codes = folder_digest(config.codes, "*.h5")
     model, covariates = find_version(config.model).uri, ",".join(entry.covariates)
     return {"cohort": cohort.digest, "codes": codes, "model": model, "covariates": covariates}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from entrypoints.measures import calibrated_columns, measured
 from nic.evaluation.metrics import METRICS, Estimate, estimate
-from nic.patients.cohort import Cohort, Labelled, Patient, read_cohort
+from nic.patients.cohort import Cohort, Labelled, Patient
 from nic.patients.predictor import PatientModel, PatientPrediction, predict_cohort
 from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Targets
@@ -60,7 +60,7 @@ def evaluated(
 ) -> Evaluation:
     """Answer for the labelled patients of a split that have codes, and measure the answers."""
     entry = study.endpoint(endpoint)
-    cohort = read_cohort(study.cohorts[entry.cohort])
+    cohort = study.cohorts[entry.cohort].read()
     patient_model = PatientModel(graph_file(model, "patient"))
     labelled = cohort.labelled(entry.endpoint, split)
     answers = predict_cohort(patient_model, labelled.patients, codes)

@@ -41,8 +41,10 @@ def run(config: Config) -> None:
         encoder = steps.take("train encoder", train_encoder, encoder_config)
         steps.take("promote encoder", promote, promote.Config(encoder["version"]))
         codes = {name: config.work / "codes" / f"{name}-{encoder['sha256'][:8]}" for name in study.cohorts}
-        for name, table in study.cohorts.items():
-            compress_config = compress.Config(str(table), encoder["version"], codes[name])
+        for name, cohort in study.cohorts.items():
+            compress_config = compress.Config(
+                str(cohort.table), encoder["version"], codes[name], columns=str(cohort.columns)
+            )
             steps.take(f"compress {name}", compress, compress_config)
         for entry in study.endpoints:
             chosen = config.study, entry.name, codes[entry.cohort]

@@ -9,14 +9,15 @@ import pandas as pd
 from entrypoints.cli import launch
 from entrypoints.companions import write_companions
 from entrypoints.predictions import figure_of, table_of
-from entrypoints.splitting import audit, folds_of, log_split, origins_of_tiles
+from entrypoints.splitting import audit, fold_columns, folds_of, log_split, origins_of_tiles
 from nic.encoder.spec import IMPORTED
-from nic.evaluation.metrics import METRICS, estimate
-from nic.patients.cohort import read_cohort
+from nic.evaluation.metrics import METRICS, estimate_repeats
 from nic.patients.crops import gather_cells
 from nic.patients.export import export_ensemble
+from nic.patients.losses import Ties
 from nic.patients.networks import count_weights
-from nic.patients.training import NetworkName, fit_folds, untrained
+from nic.patients.repeats import fit_repeats, together
+from nic.patients.training import NetworkName, untrained
 from nic.study import read_study
 from nic.tracking.digests import folder_digest, manifest
 from nic.tracking.figures import record_figures
@@ -43,10 +44,14 @@ class Config:
     split_by: str = "label"
     """How folds are made: label balances them by label, site keeps each site in one fold; else the name of the column
     of the cohort's table that says a patient's fold."""
+    repeats: int = 1
+    """Partitions into folds; each adds its networks to the ensemble, and figures are means over partitions."""
     epochs: int = 60
     """Epochs of each network."""
     learning_rate: float = 1e-2
     """Peak of the one-cycle schedule."""
+    ties: Ties = "efron"
+    """How Cox takes deaths at one time: efron or breslow."""
     seed: int = 0
     """Seed of folds, first weights, order, turns and bootstrap."""
     register_as: str = ""
@@ -55,7 +60,7 @@ class Config:
 
 def inputs(config: Config) -> dict[str, str]:
     study = read_study(config.study)
-    cohort = read_cohort(study.cohorts[study.endpoint(config.endpoint).cohort])
+    cohort = study.cohorts[study.endpoint(config.endpoint).cohort].read()
     codes = folder_digest(config.codes, "*.h5")
     encoder = IMPORTED if config.encoder == IMPORTED else find_version(config.encoder).uri
     return {"cohort": cohort.digest, "codes": codes, "encoder": encoder}
@@ -65,26 +70,28 @@ def run(config: Config) -> dict[str, Any]:
     """Train an ensemble of grid networks for one endpoint, cross-validated by patient, and register it."""
     study = read_study(config.study)
     entry = study.endpoint(config.endpoint)
-    cohort = read_cohort(study.cohorts[entry.cohort])
+    cohort = study.cohorts[entry.cohort].read()
     with stage_run("train_patients", config, inputs(config)) as stage:
         labelled = cohort.labelled(entry.endpoint, "train")
         gathered = gather_cells(labelled.patients, config.codes)
         labelled = labelled.take(gathered.found)
         encoder_version, encoder_graph = encoder_of_codes(config.encoder, gathered.encoder)
-        fold = folds_of(labelled, config.split_by, config.folds, config.seed)
+        folds = folds_of(labelled, config.split_by, config.folds, config.repeats, config.seed)
         tiles = {} if config.encoder == IMPORTED else origins_of_tiles(study)
         weights = count_weights(untrained(config.network, gathered.cells))
-        log_split(labelled, fold, audit(cohort, labelled, fold, config.codes, tiles, weights), stage)
-        ensemble = fit_folds(
+        log_split(labelled, folds, audit(cohort, labelled, folds, config.codes, tiles, weights), stage)
+        ensembles = fit_repeats(
             gathered.cells,
             labelled.targets,
+            folds,
             network=config.network,
-            fold=fold,
             epochs=config.epochs,
             learning_rate=config.learning_rate,
+            ties=config.ties,
             seed=config.seed,
             log=stage.log,
         )
+        ensemble = together(ensembles)
         graph = config.codes.parent / entry.model_name / "patient.onnx"
         difference = export_ensemble(
             ensemble,
@@ -96,7 +103,8 @@ def run(config: Config) -> dict[str, Any]:
             path=graph,
         )
         scores = ensemble.out_of_fold
-        found = estimate(METRICS[entry.kind], labelled.targets.arrays, scores, seed=config.seed, fold=fold)
+        each = [(fitted.out_of_fold, fitted.fold) for fitted in ensembles]
+        found = estimate_repeats(METRICS[entry.kind], labelled.targets.arrays, each, seed=config.seed)
         files = [config.codes / f"{slide.slide_id}.h5" for patient in labelled.patients for slide in patient.slides]
         tags = lineage(
             "train_patients",
@@ -111,7 +119,7 @@ def run(config: Config) -> dict[str, Any]:
         stage.log("parity", difference)
         stage.log_table(pd.DataFrame(manifest(files)), "codes.csv")
         stage.log(f"cross_validated.{found.name}", found.value)
-        stage.log_table(table_of(labelled, scores).assign(fold=fold), "cross_validated.csv")
+        stage.log_table(table_of(labelled, scores).assign(**fold_columns(folds)), "cross_validated.csv")
         stage.log_figure(figure_of(labelled.targets, scores, found, f"{entry.name}, cross-validated"), "result.png")
         print(f"{version.uri}: cross-validated {found.name} {found}; slides without codes: {len(gathered.missing)}")
         stage.result.update(version=version.uri, metric=found.name, cross_validated=str(found))

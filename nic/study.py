@@ -1,13 +1,13 @@
 """The study file: which tile tasks, cohorts and endpoints belong together. A user copies one and edits it."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from nic.errors import StudyError
-from nic.patients.cohort import Endpoint
+from nic.patients.cohort import Cohort, Columns, Endpoint, read_cohort
 from nic.tasks.entries import TileTaskEntry
 
 
@@ -60,6 +60,28 @@ class EndpointEntry(_Strict):
         return f"nic-{self.name}"
 
 
+class CohortEntry(_Strict):
+    """A cohort's table, and what it calls the columns that every cohort has. split: None when all are for training."""
+
+    table: Path
+    patient: str = "patient"
+    slide: str = "slide"
+    split: str | None = "split"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_path_alone_is_a_table(cls, content: Any) -> Any:
+        return {"table": content} if isinstance(content, str) else content
+
+    @property
+    def columns(self) -> Columns:
+        return Columns(self.patient, self.slide, self.split)
+
+    def read(self) -> Cohort:
+        """Raises CohortError and what `read_cohort` raises."""
+        return read_cohort(self.table, columns=self.columns)
+
+
 class Study(_Strict):
     """Paths in the file are relative to `root`, and `root` to the file.
 
@@ -70,7 +92,7 @@ class Study(_Strict):
     root: Path = Path()
     phantom: bool = False
     tile_tasks: tuple[TileTaskEntry, ...] = Field(min_length=1)
-    cohorts: dict[str, Path] = {}
+    cohorts: dict[str, CohortEntry] = {}
     endpoints: tuple[EndpointEntry, ...] = ()
     truth: Path | None = None
 
@@ -136,7 +158,9 @@ def _resolved(study: Study, folder: Path) -> Study:
         update={
             "root": root,
             "tile_tasks": tuple(task.under(root) for task in study.tile_tasks),
-            "cohorts": {name: root / path for name, path in study.cohorts.items()},
+            "cohorts": {
+                name: entry.model_copy(update={"table": root / entry.table}) for name, entry in study.cohorts.items()
+            },
             "truth": root / study.truth if study.truth else None,
         }
     )

@@ -5,7 +5,7 @@ fold weighing as many patients as it has, and patients are drawn again within th
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -78,8 +78,9 @@ def estimate(
     """The figure and its interval over patients drawn with replacement.
 
     labels: arrays [N] as the statistic takes them. score: [N], or what the statistic takes in its place. Draws of which
-    the figure is not defined (one class, no event) are left out; the interval is of the others. Raises EndpointError
-    when it is not defined of the patients themselves.
+    the figure is not defined (one class, no event) are left out; the interval is of the others. With folds it is given
+    the networks, as if folds were independent: near chance it is too narrow, see docs/results/coverage.md. Raises
+    EndpointError when it is not defined of the patients themselves.
     """
     found = estimate_or_nan(
         metric, labels, score, seed=seed, fold=fold, resamples=resamples, level=level, interval=interval
@@ -104,13 +105,41 @@ def estimate_or_nan(
     interval: Interval = bca,
 ) -> Estimate:
     """As `estimate`, for figures of which others do not depend: NaN where it is not defined."""
-    n = len(score)
-    fold = np.zeros(n, np.intp) if fold is None else fold
-    figure = figure_of(metric, labels, score, fold)
+    fold = np.zeros(len(score), np.intp) if fold is None else fold
+    return _estimated(metric, figure_of(metric, labels, score, fold), fold, seed, resamples, level, interval)
+
+
+def estimate_repeats(
+    metric: Metric, labels: Labels, repeats: Sequence[tuple[Floats, NDArray[np.intp]]], *, seed: int
+) -> Estimate:
+    """The mean figure of several partitions of the same patients. repeats: of each the scores and folds, [N] both.
+
+    A draw of patients is the same in all of them. What the figure of another partition would be is in the mean and not
+    in the interval, which is of the patients.
+    """
+    if len(repeats) == 1:
+        ((score, fold),) = repeats
+        return estimate(metric, labels, score, seed=seed, fold=fold)
+    figures = [figure_of(metric, labels, score, fold) for score, fold in repeats]
+    everybody = np.zeros(len(repeats[0][0]), np.intp)
+    return _estimated(metric, lambda counts: np.mean([f(counts) for f in figures], axis=0), everybody, seed)
+
+
+def _estimated(
+    metric: Metric,
+    figure: Figure,
+    strata: NDArray[np.intp],
+    seed: int,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+    interval: Interval = bca,
+) -> Estimate:
+    """strata: [n]; patients are drawn again within theirs."""
+    n = len(strata)
     value = whole(figure, n)
     low = high = math.nan
     if math.isfinite(value):
-        low, high = interval(figure, draws_of(figure, fold, resamples, np.random.default_rng(seed)), n, level)
+        low, high = interval(figure, draws_of(figure, strata, resamples, np.random.default_rng(seed)), n, level)
     return Estimate(metric.name, value, low, high, level, n, metric.chance, metric.direction)
 
 

@@ -60,6 +60,21 @@ class Columns:
     def required(self) -> tuple[str, ...]:
         return tuple(name for name in (self.patient, self.slide, self.split) if name is not None)
 
+    @classmethod
+    def named(cls, text: str) -> "Columns":
+        """From "patient=case_id,slide=file,split=": what is not named keeps our name, an empty split means none.
+
+        Raises UnknownColumn for a column that is none of the three.
+        """
+        given = dict(part.strip().partition("=")[::2] for part in text.split(",") if part.strip())
+        if unknown := sorted(set(given) - set(REQUIRED)):
+            raise UnknownColumn(f"columns {text!r}: {unknown[0]!r}, wanted {', '.join(REQUIRED)}, each as ours=theirs")
+        patient, slide, split = (given.get(ours, ours) for ours in REQUIRED)
+        return cls(patient, slide, split or None)
+
+    def __str__(self) -> str:
+        return ",".join(f"{ours}={theirs or ''}" for ours, theirs in vars(self).items() if theirs != ours)
+
 
 NAMES = Columns()
 

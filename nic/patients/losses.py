@@ -1,9 +1,14 @@
 """What the patient networks minimise: one scalar from the scores and labels of a set of patients."""
 
+from collections.abc import Callable, Mapping
+from typing import Literal
+
 import torch
 from torch.nn import functional
 
 from nic.errors import NoEvents
+
+Ties = Literal["efron", "breslow"]
 
 
 def squared_error(score: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -48,6 +53,12 @@ def cox_loss_breslow(log_hazard: torch.Tensor, time_months: torch.Tensor, event:
     months, group = torch.unique(time_months, return_inverse=True)  # ascending
     log_at_risk = _logsumexp_by(group, log_hazard, len(months)).flip(0).logcumsumexp(0).flip(0)
     return (log_at_risk[group[event]] - log_hazard[event]).mean()
+
+
+TIES: Mapping[Ties, Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "efron": cox_loss,
+    "breslow": cox_loss_breslow,
+}
 
 
 def _logsumexp_by(group: torch.Tensor, value: torch.Tensor, groups: int) -> torch.Tensor:

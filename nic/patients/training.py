@@ -18,7 +18,7 @@ from nic.patients.attention_mil import AttentionMIL
 from nic.patients.crop_cnn import CropCNN, halvings_for
 from nic.patients.crops import Batch, PatientCells, make_batch, runs_of, some_codes
 from nic.patients.grid_cnn import GridCNN
-from nic.patients.losses import balanced_cross_entropy, cox_loss, squared_error
+from nic.patients.losses import TIES, Ties, balanced_cross_entropy, squared_error
 from nic.patients.networks import PatientNetwork, patient_scores
 from nic.patients.pooled_linear import PooledLinear, fit_pooled_linear
 from nic.patients.splits import Folds, stratified_folds
@@ -57,13 +57,14 @@ def fit_folds(
     fold: Folds | None = None,
     epochs: int = 40,
     learning_rate: float = 1e-2,
+    ties: Ties = "efron",
     seed: int = 0,
     log: Callable[[str, float, int], None] | None = None,
 ) -> Ensemble:
     """For each fold, train a network on all other patients; the same for the same seed.
 
     cells, targets: of the same patients in the same order. folds: how many, balanced by label; or fold: [N], those of
-    nic.patients.splits. log: receives (name, value, step).
+    nic.patients.splits. ties: how Cox takes deaths at one time. log: receives (name, value, step).
     Raises EndpointError when a label is too rare for the folds, OneClass, NoEvents.
     """
     check_teachable(targets, "training patients")
@@ -79,9 +80,8 @@ def fit_folds(
                     log(name, loss, epoch)
 
             train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-            fitted = fit_network(
-                _take(cells, train), targets.take(train), network, epochs, learning_rate, seed + number, on_epoch
-            )
+            seen = _take(cells, train), targets.take(train)
+            fitted = fit_network(*seen, network, epochs, learning_rate, seed + number, on_epoch, ties)
             networks.append(fitted)
             out_of_fold[test] = answers(fitted, _take(cells, test), targets)
     return Ensemble(tuple(networks), out_of_fold, fold)
@@ -95,6 +95,7 @@ def fit_network(
     learning_rate: float,
     seed: int,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
+    ties: Ties = "efron",
 ) -> PatientNetwork:
     """One network trained on all patients given; a pooled-linear one is fitted in one go, without epochs.
 
@@ -111,7 +112,7 @@ def fit_network(
         # Cox compares each patient with all who live longer: its batch is the whole cohort.
         whole = isinstance(targets, Survival)
         steps = _Epochs(network, cells, len(cells) if whole else BATCH_PATIENTS, 2 if whole else 1, seed)
-        _trainer(epochs).fit(_Fitting(network, loss_of(targets), whole, learning_rate, on_epoch), steps)
+        _trainer(epochs).fit(_Fitting(network, loss_of(targets, ties), whole, learning_rate, on_epoch), steps)
         network.eval().cpu()
     to_reported_scale(network, cells, targets)
     return network
@@ -134,7 +135,7 @@ def untrained(name: NetworkName, cells: Sequence[PatientCells]) -> PatientNetwor
     return network
 
 
-def loss_of(targets: Targets) -> Loss:
+def loss_of(targets: Targets, ties: Ties = "efron") -> Loss:
     """What scores of some of the training patients are to minimise."""
     match targets:
         case Values(value):
@@ -145,7 +146,8 @@ def loss_of(targets: Targets) -> Loss:
             return lambda score, patient: balanced_cross_entropy(score, label[patient], share)
         case Survival(time_months, event):
             months, seen = torch.tensor(time_months), torch.tensor(event)
-            return lambda score, patient: cox_loss(score, months[patient], seen[patient])
+            cox = TIES[ties]
+            return lambda score, patient: cox(score, months[patient], seen[patient])
 
 
 def answers(network: PatientNetwork, cells: Sequence[PatientCells], targets: Targets) -> NDArray[np.float64]:

@@ -1,9 +1,11 @@
-"""With labels that mean nothing, every endpoint's interval holds chance: nothing leaks through folds or selection."""
+"""With labels that mean nothing, no endpoint is better than chance: nothing leaks through folds or selection."""
 
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest, spearmanr, ttest_1samp
+from sklearn.linear_model import Ridge
 
 from nic.evaluation.metrics import METRICS, estimate
 from nic.patients.cohort import Kind
@@ -11,8 +13,10 @@ from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.targets import Classes, Survival, Targets, Values
 from nic.patients.training import NetworkName, ensemble_answers, fit_folds
 
-pytestmark = pytest.mark.slow
-PATIENTS, STUDIES = 60, 6
+PATIENTS = 60
+STUDIES: dict[NetworkName, int] = {"grid-cnn": 8, "pooled-linear": 40}
+RARE = 0.001
+"""What may come of chance in so many tests."""
 
 
 def labels(kind: Kind, rng: np.random.Generator) -> Targets:
@@ -24,18 +28,23 @@ def labels(kind: Kind, rng: np.random.Generator) -> Targets:
     return Survival(np.minimum(death, end), death < end)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["regression", "classification", "survival"])
 @pytest.mark.parametrize("network", ["grid-cnn", "pooled-linear"])
-def test_intervals_hold_chance(slide_of: Callable[..., object], network: NetworkName, kind: Kind) -> None:
-    """Of twelve 95% intervals, cross-validated and external, three may miss by chance (more have p = 0.002); the mean
-    figure may not lie off chance by more than three standard errors.
+def test_no_figure_is_better_than_chance(slide_of: Callable[..., object], network: NetworkName, kind: Kind) -> None:
+    """The studies are independent, so that t tests and binomial tests hold.
+
+    A cross-validated interval misses chance more often than promised, below and above: it takes the folds for
+    independent, and without signal they are not (test_folds_without_signal_agree_by_chance). Their mean tells whether
+    anything leaks.
     """
-    metric, missed, values = METRICS[kind], 0, []
-    for study in range(STUDIES):
+    metric = METRICS[kind]
+    assert metric.chance is not None
+    inside, outside = [], []
+    for study in range(STUDIES[network]):
         rng = np.random.default_rng(study)
-        shape = (6, 6)
         cells = [
-            PatientCells(str(n), (SlideCells.of(slide_of(rng.integers(1, 4, shape), rng)),))
+            PatientCells(str(n), (SlideCells.of(slide_of(rng.integers(1, 4, (6, 6)), rng)),))
             for n in range(2 * PATIENTS)
         ]
         train, external = labels(kind, rng), labels(kind, rng)
@@ -43,10 +52,30 @@ def test_intervals_hold_chance(slide_of: Callable[..., object], network: Network
         answers = ensemble_answers(ensemble, cells[PATIENTS:], external)
         if np.ptp(answers) == 0:
             continue  # the penalty left nothing: the answer is the same for all, and no figure is defined
-        inside = estimate(metric, train.arrays, ensemble.out_of_fold, seed=study, fold=ensemble.fold)
-        outside = estimate(metric, external.arrays, answers, seed=study)
-        assert metric.chance is not None
-        missed += sum(not found.low <= metric.chance <= found.high for found in (inside, outside))
-        values += [inside.value - metric.chance, outside.value - metric.chance]
-    assert missed <= 3, values
-    assert abs(np.mean(values)) < 3 * max(np.std(values), 0.05) / np.sqrt(len(values) or 1), values
+        inside.append(estimate(metric, train.arrays, ensemble.out_of_fold, seed=study, fold=ensemble.fold))
+        outside.append(estimate(metric, external.arrays, answers, seed=study))
+    missed = sum(not found.low <= metric.chance <= found.high for found in outside)
+    # So few patients' intervals hold 93 of 100, docs/results/coverage.md.
+    assert not outside or binomtest(missed, len(outside), 0.07, alternative="greater").pvalue > RARE, outside
+    if len(inside) > 2:
+        of_folds, of_others = ([found.value for found in part] for part in (inside, outside))
+        assert ttest_1samp(of_folds, metric.chance, alternative="greater").pvalue > RARE, inside
+        assert ttest_1samp(of_others, metric.chance).pvalue > RARE, outside
+
+
+def test_folds_without_signal_agree_by_chance() -> None:
+    """Ridge on noise: of two folds each tests what the other trained, so that one that is lucky makes the other so.
+
+    The mean over folds has no bias, and spreads by a third more than folds that were independent.
+    """
+    rng = np.random.default_rng(0)
+    figures = np.array([_ridge_on_noise(rng, folds=3) for _ in range(800)])
+    assert abs(figures.mean()) < 3 * figures.mean(1).std() / np.sqrt(len(figures))
+    assert np.corrcoef(figures.T)[np.triu_indices(3, 1)].min() > 0.25
+    assert 1.2 < figures.mean(1).std() / (figures.std() / np.sqrt(3)) < 1.5
+
+
+def _ridge_on_noise(rng: np.random.Generator, folds: int) -> list[float]:
+    codes, value, fold = rng.normal(size=(PATIENTS, 32)), rng.normal(size=PATIENTS), rng.permutation(PATIENTS) % folds
+    ridges = [Ridge(100).fit(codes[fold != k], value[fold != k]) for k in range(folds)]
+    return [float(spearmanr(ridge.predict(codes[fold == k]), value[fold == k])[0]) for k, ridge in enumerate(ridges)]

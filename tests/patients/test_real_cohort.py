@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.util import Surv
 
@@ -13,6 +14,7 @@ from nic.evaluation.cox import fit_cox
 from nic.evaluation.metrics import METRICS, estimate
 from nic.patients.cohort import Cohort, Columns, Endpoint, read_cohort
 from nic.patients.covariates import covariates_of
+from nic.study import read_study
 
 TCGA = Columns(patient="STUDYID", slide="SLIDEID", split=None)
 TIME, EVENT = "recurrence_years_censored_10_years", "recurrence_event_censored_10_years"
@@ -64,3 +66,21 @@ def test_a_name_that_the_table_does_not_have_is_said(tmp_path: Path) -> None:
         read_cohort(tmp_path / "c.csv", columns=Columns(patient="case"))
     with pytest.raises(CohortError, match="column 'patient' stands twice"):
         read_cohort(tmp_path / "c.csv", columns=Columns("case", "file", "part"))
+
+
+def test_columns_are_named_in_words_and_in_a_study_file(table: Path, tmp_path: Path) -> None:
+    assert Columns.named(str(TCGA)) == TCGA
+    assert str(TCGA) == "patient=STUDYID,slide=SLIDEID,split="
+    assert Columns.named("") == Columns()
+    with pytest.raises(UnknownColumn, match="'case', wanted patient, slide, split"):
+        Columns.named("case=STUDYID")
+    study = {
+        "name": "tcga",
+        "tile_tasks": [{"name": "any", "path": "tiles", "mpp": 1.0}],
+        "cohorts": {"brca": {"table": str(table), "patient": "STUDYID", "slide": "SLIDEID", "split": None}},
+        "endpoints": [{"name": "recurrence", "cohort": "brca", "kind": "survival", "time": TIME, "event": EVENT}],
+    }
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+    entry = read_study(tmp_path / "study.yaml").cohorts["brca"]
+    assert len(entry.read().patients) == 729
+    assert entry.columns == TCGA

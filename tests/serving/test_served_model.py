@@ -180,7 +180,9 @@ def test_maps_are_the_prediction(model: ServedModel, folder: Path) -> None:
     [answer] = model.answer(rows, Wishes(map="geojson")).to_dict("records")
     [squares] = [json.loads(text)["features"] for text in answer["map"]]
     assert len(squares) == answer["tiles"]
-    assert np.mean([s["properties"]["measurements"]["score"] for s in squares]) == pytest.approx(answer["prediction"], abs=1e-5)
+    assert np.mean([s["properties"]["measurements"]["score"] for s in squares]) == pytest.approx(
+        answer["prediction"], abs=1e-5
+    )
     assert np.ptp(squares[0]["geometry"]["coordinates"][0], axis=0) == pytest.approx(128)  # 64 um at 0.5 um/px
     [answer] = model.answer(rows, Wishes(map="png")).to_dict("records")
     with Image.open(io.BytesIO(base64.b64decode(answer["map"][0]))) as picture:
