@@ -25,7 +25,7 @@ def edited(tmp_path: Path, **changes: object) -> Path:
 
 def test_paths_are_relative_to_the_root_and_the_root_to_the_file(tmp_path: Path) -> None:
     study = read_study(edited(tmp_path, root="../elsewhere"))
-    assert study.cohorts["breast"] == (tmp_path.parent / "elsewhere" / "breast.csv").resolve()
+    assert study.cohorts["breast"].table == (tmp_path.parent / "elsewhere" / "breast.csv").resolve()
     assert study.tile_tasks[0].path == (tmp_path.parent / "elsewhere" / "tiles" / "mitosis").resolve()
 
 
