@@ -8,7 +8,9 @@
     │   ├── ResolutionTooLow      the finest level is coarser than the encoder reads (ValueError)
     │   ├── NoTissue              nothing but glass (ValueError)
     │   ├── OutOfFocus            all tissue is blurred (ValueError)
-    │   └── TooManyFailedCells    too much of the slide cannot be decoded (OSError)
+    │   ├── TooManyFailedCells    too much of the slide cannot be decoded (OSError)
+    │   ├── CrashingSlide         each process that compressed it died (OSError)
+    │   └── NotStaged             a remote slide cannot be brought here (OSError)
     ├── UnknownTest           a test of tiles that there is not (ValueError)
     ├── TaskError             labelled tiles cannot be used (ValueError)
     │   └── UnreadableTile        one tile cannot be decoded (OSError)
@@ -26,6 +28,7 @@
     ├── EndpointError         the labels cannot teach the endpoint (ValueError)
     │   ├── OneClass              a classification with a single class
     │   └── NoEvents              a survival endpoint without events
+    ├── MissingExtra          something was asked for that wants a package which is not installed (ImportError)
     ├── StudyError            the study file is wrong (ValueError)
     ├── StageFailed           a child run of a study failed; its own message stands above (RuntimeError)
     ├── RequestRefused        a served model cannot answer as it was asked (ValueError)
@@ -91,6 +94,18 @@ class TooManyFailedCells(SlideError, OSError):
     """More of the slide is undecodable than the stated fraction."""
 
     release = "copy the file again, or name it in accept to keep the tiles that can be read"
+
+
+class CrashingSlide(SlideError, OSError):
+    """Each process that compressed the slide died, of the slide or of a lost node."""
+
+    release = "run again; if it dies again, copy the file from its source again"
+
+
+class NotStaged(SlideError, OSError):
+    """A slide that lies elsewhere cannot be brought here."""
+
+    release = "see that the address is right and that this machine may read it, and run again"
 
 
 class UnknownTest(NicError, ValueError):
@@ -165,6 +180,10 @@ class OneClass(EndpointError):
 
 class NoEvents(EndpointError):
     """A survival endpoint without events."""
+
+
+class MissingExtra(NicError, ImportError):
+    """Something was asked for that wants a package which is not installed."""
 
 
 class StudyError(NicError, ValueError):

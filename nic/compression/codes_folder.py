@@ -88,6 +88,10 @@ class CodesFolder:
     def _refusals(self) -> Path:
         return self.path / ".quarantine"
 
+    @property
+    def _versions(self) -> Path:
+        return self.path / ".versions"
+
     @contextmanager
     def claim(self, slide_id: str, *, wait: bool) -> Iterator[bool]:
         """Hold a slide for this run; yields whether it does. wait: until another run lets go of it, or dies."""
@@ -112,6 +116,30 @@ class CodesFolder:
         with Slide.open(source) as slide:
             made_of = (encoder.sha256, slide.fingerprint, slide.mpp, min_tissue, variants, tuple(sorted(exclude)))
         return CompressedSlide.made_of(self.file(source.slide_id)) == made_of
+
+    def holds_version(
+        self,
+        source: SlideSource,
+        version: str,
+        encoder: EncoderSpec,
+        min_tissue: float,
+        variants: int,
+        exclude: Collection[str],
+    ) -> bool:
+        """As `holds`, of a slide that lies elsewhere and was brought here in this version: it need not come again."""
+        file, note = self.file(source.slide_id), self._versions / f"{source.slide_id}.json"
+        if not file.is_file() or not note.is_file():
+            return False
+        made = CompressedSlide.made_of(file)
+        setting = (encoder.sha256, min_tissue, variants, tuple(sorted(exclude)))
+        noted = json.loads(note.read_text())
+        return (made[0], *made[3:]) == setting and noted == _note(source, version, made[1])
+
+    def note_version(self, source: SlideSource, version: str) -> None:
+        """Remember which version of a slide that lies elsewhere its file was made of."""
+        self._versions.mkdir(parents=True, exist_ok=True)
+        made = CompressedSlide.made_of(self.file(source.slide_id))
+        (self._versions / f"{source.slide_id}.json").write_text(json.dumps(_note(source, version, made[1])))
 
     def clear(self, slide_id: str) -> None:
         """Remove what another encoder or slide, or a run that died in the middle, left of a claimed slide."""
@@ -177,3 +205,7 @@ class CodesFolder:
             holder = dict(line.split("=", 1) for line in content.splitlines() if "=" in line)
             if "pid" in holder:
                 yield Running(marker.name, holder.get("host", ""), int(holder["pid"]), time.time() - renewed)
+
+
+def _note(source: SlideSource, version: str, fingerprint: str) -> dict[str, str | float | None]:
+    return {"uri": source.uri, "version": version, "mpp": source.mpp, "fingerprint": fingerprint}

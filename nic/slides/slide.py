@@ -25,11 +25,15 @@ OTHER_COLOUR = 30.0
 
 @dataclass(frozen=True)
 class SlideSource:
-    """What to open. mpp: um/px at level 0, where the file does not say it or says it wrong."""
+    """What to open. mpp: um/px at level 0, where the file does not say it or says it wrong.
+
+    uri: where it lies if not on this machine; nic.slides.staging brings it here, `path` is then its name alone.
+    """
 
     slide_id: str
     path: Path
     mpp: float | None = None
+    uri: str = ""
 
 
 def find_slides(where: str | Path) -> list[SlideSource]:

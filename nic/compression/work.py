@@ -1,0 +1,78 @@
+"""One slide of a cohort: claimed, compressed, kept or refused. What an engine does on each core."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from nic.compression.codes_folder import CodesFolder, Quarantined
+from nic.compression.compress import MOST_FAILED, compress_slide
+from nic.encoder.spec import Encoder
+from nic.errors import CodesError, SlideError
+from nic.slides.quality import REASONS
+from nic.slides.slide import SlideSource
+from nic.slides.staging import Staging, version_of
+
+
+@dataclass(frozen=True)
+class How:
+    """How slides are compressed; see compress_slide.
+
+    accept: ids of slides whose undecodable tiles do not matter. staging: where slides that lie elsewhere are brought.
+    """
+
+    min_tissue: float = 0.6
+    variants: int = 1
+    exclude: tuple[str, ...] = REASONS[1:]
+    accept: Collection[str] = ()
+    staging: Staging = Staging(Path("work/staged"), 200 << 30)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a slide. reused: its file was there. refusal: why there is none."""
+
+    slide: str
+    reused: bool = False
+    refusal: Quarantined | None = None
+
+
+def take(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: How, *, wait: bool) -> Outcome | None:
+    """Claim a slide and compress it unless its file is there; None when another run holds it.
+
+    wait: until that run lets go of it. A bad slide goes into quarantine.
+    """
+    with folder.claim(source.slide_id, wait=wait) as ours:
+        return _taken(folder, source, encoder, how) if ours else None
+
+
+def _taken(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: How) -> Outcome:
+    slide_id, setting = source.slide_id, (encoder.spec, how.min_tissue, how.variants, how.exclude)
+    try:
+        version = version_of(source) if source.uri else ""
+        reused = bool(version) and folder.holds_version(source, version, *setting)
+        if not reused:
+            with how.staging.local(source) as local:
+                reused = folder.holds(local, *setting)
+                if not reused:
+                    folder.clear(slide_id)
+                    _compress(folder, local, encoder, how)
+            if version:
+                folder.note_version(source, version)
+    except (SlideError, CodesError) as error:
+        refusal = Quarantined.because(slide_id, error)
+        folder.quarantine(refusal)
+        return Outcome(slide_id, refusal=refusal)
+    folder.release(slide_id)
+    return Outcome(slide_id, reused)
+
+
+def _compress(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: How) -> None:
+    compressed = compress_slide(
+        source,
+        encoder,
+        min_tissue=how.min_tissue,
+        most_failed=1.0 if source.slide_id in how.accept else MOST_FAILED,
+        variants=how.variants,
+        exclude=how.exclude,
+    )
+    compressed.save(folder.file(source.slide_id))
