@@ -20,9 +20,10 @@ from nic.patients.targets import Values
 from nic.tracking.registry import RegisteredVersion
 
 ENDPOINT = Endpoint("score", "regression", ("score",), "points")
+PROMISE = ConformalInterval(0.9, 2.0)
 SPEC = PatientModelSpec(
-    "score", "regression", "points", (), "a" * 64, "nic-encoder/3", 64.0, 5, "c0ffee", 80, 0.0, ConformalInterval(0.9, 2.0)
-)  # fmt: skip
+    "score", "regression", "points", (), "a" * 64, "nic-encoder/3", 64.0, 5, "c0ffee", 80, 0.0, PROMISE
+)
 TABLE = """patient,slide,split,site,stage,score
 T,t.svs,train,a,1,1
 A,a1.svs,external,a,1,1

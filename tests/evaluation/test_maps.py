@@ -25,6 +25,7 @@ from nic.patients.targets import Classes
 from nic.patients.training import fit_folds
 from nic.slides.slide import Slide, SlideSource
 from nic.slides.tiling import TileGrid
+from nic.tasks.annotations import read_annotations
 
 ODD_MPP = 0.2737
 OFFSET_PX = (301, 517)
@@ -113,6 +114,13 @@ def test_qupath_counts_from_the_bounds(marked: Marked) -> None:
     first, moved = (np.array(f["features"][0]["geometry"]["coordinates"]) for f in (whole, inside))
     assert (first - moved == OFFSET_PX).all()
     assert inside["nic"]["origin_l0px"] == list(OFFSET_PX)
+
+
+def test_what_reads_qupaths_files_finds_the_squares_again(marked: Marked, tmp_path: Path) -> None:
+    (tmp_path / "far.geojson").write_text(geojson(marked.score_map, marked.bounds_l0px))
+    areas = read_annotations(tmp_path / "far.geojson", (*marked.bounds_l0px, 4200, 3400))
+    found = np.array([area.rings[0][0] for area in areas])
+    np.testing.assert_array_equal(found, marked.slide.corners_l0px())
 
 
 def test_squares_share_their_edges(marked: Marked) -> None:
