@@ -92,3 +92,12 @@ def test_every_subgroup_is_a_line_with_its_patients() -> None:
     said = texts(figures.forest({"all patients": C_INDEX, "site: fir": C_INDEX}))
     assert f"site: fir (n = {C_INDEX.n})" in said
     assert "guessing" in said
+
+
+def test_a_group_without_deaths_is_not_sure_to_live() -> None:
+    promised = np.linspace(0.8, 0.9, 12)
+    figure = calibration_figures.survival_promised(np.full(12, 30.0), np.zeros(12, bool), {12.0: promised})
+    [bars] = figure.axes[0].containers
+    [[low, high]] = [segment[:, 1] for segment in bars.lines[2][0].get_segments()]
+    assert low == pytest.approx(1 / (1 + 1.959964**2 / 12))  # Wilson's, of 12 of 12
+    assert high == 1

@@ -48,3 +48,14 @@ def test_the_figure_of_a_group_is_of_its_patients() -> None:
         assert group.estimate.value == pytest.approx(roc_auc_score(positive[members], score[members]))
         assert group.estimate.n == members.sum()
     assert math.isnan(found[3].estimate.value)
+
+
+def test_a_few_patients_have_a_figure_without_an_interval() -> None:
+    """Parted without overlap, so that every draw would say the same."""
+    positive = np.arange(40) % 2 == 0
+    measure = Measure(METRICS["classification"], (positive,), positive.astype(float))
+    found = subgroups_of(measure, {"site": ["a"] * 4 + ["b"] * 36}, seed=0)
+    few = {group.name: group.estimate for group in found}["a"]
+    assert (few.value, few.n) == (1.0, 4)
+    assert math.isnan(few.low)
+    assert math.isnan(few.high)
