@@ -8,7 +8,7 @@ import mlflow
 import pytest
 
 from nic.tracking.digests import code_digest, folder_digest
-from nic.tracking.runs import find_finished, stage_key, stage_run
+from nic.tracking.runs import artifact_place, find_finished, stage_key, stage_run
 
 STAGE = "promote"  # any entry point: only its code digest is used here
 
@@ -44,6 +44,14 @@ def test_a_finished_stage_is_found_by_its_key(tmp_path: Path) -> None:
     assert found is not None
     assert found.data.metrics["slides"] == 3
     assert found.data.params["share"] == "0.6"
+
+
+def test_a_picture_of_a_run_is_found_where_it_lies() -> None:
+    with stage_run(STAGE, Config(), {}) as stage:
+        stage.log_png(b"\x89PNG one", "one.png")
+        stage.log_png(b"\x89PNG two", "maps/two.png")
+    for file in ("one.png", "maps/two.png"):
+        assert Path(artifact_place(stage.run_id, file)).read_bytes().decode("latin1").endswith(Path(file).stem)
 
 
 def test_other_parameters_or_inputs_are_another_stage(tmp_path: Path) -> None:
