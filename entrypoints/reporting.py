@@ -1,6 +1,6 @@
 """From an evaluation to its report: who was measured, how well, where the answers come from, and of what lineage."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -167,8 +167,15 @@ def lineage(done: Evaluation, run_id: str) -> dict[str, str]:
         **{name: tags.get(tag, unknown) for name, tag in names.items()},
         "Training patients": f"{done.spec.patients}, {done.spec.folds} folds",
         "Tiles": f"{done.spec.tile_um:g} µm",
+        "Sites of the training": _sites(patient for patient in done.cohort.patients if patient.split == "train"),
+        "Sites measured": _sites(done.labelled.patients),
         "Measured cohort": f"{done.cohort.file}, digest {done.cohort.digest}",
         "Measured part": f"split {done.split!r}, {len(done.answers)} patients",
         "Codes": str(done.codes.name),
         "Evaluated by run": run_id,
     }
+
+
+def _sites(patients: Iterable[Patient]) -> str:
+    """Where slides came from, as this cohort's table has it."""
+    return ", ".join(sorted({patient.site or "not known" for patient in patients})) or "none"

@@ -104,6 +104,7 @@ def test_lineage_says_what_is_not_recorded(done: Evaluation) -> None:
     assert told["Model"] == "models:/nic-score/7"
     assert told["Training cohort, digest"] == "c0ffee"
     assert told["Encoder"] == "not recorded"
+    assert (told["Sites of the training"], told["Sites measured"]) == ("a", "a+b, b")
     assert done.cohort.digest in told["Measured cohort"]
 
 
