@@ -7,7 +7,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from nic.tracking.digests import code_digest, folder_digest
+from nic.tracking.digests import code_digest, code_files, folder_digest
 from nic.tracking.runs import artifact_place, find_finished, stage_key, stage_run
 
 STAGE = "promote"  # any entry point: only its code digest is used here
@@ -80,6 +80,11 @@ def test_a_failed_stage_is_not_finished() -> None:
 def test_the_code_digest_follows_the_imports() -> None:
     assert code_digest("promote") != code_digest("compress")
     assert code_digest("promote") == code_digest("promote")
+
+
+def test_a_report_is_written_anew_when_its_template_changes() -> None:
+    assert "report.html" in [file.name for file in code_files("evaluate")]
+    assert "report.html" not in [file.name for file in code_files("compress")]
 
 
 def test_a_folder_digest_sees_names_and_sizes(tmp_path: Path) -> None:
