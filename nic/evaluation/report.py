@@ -44,11 +44,12 @@ class Excluded:
 
 @dataclass(frozen=True)
 class FlowStep:
-    """Patients that are left, and those who have left since the step before."""
+    """Patients that are left, and those who have left since the step before. note: a sentence below, or empty."""
 
     what: str
     patients: int
     excluded: Sequence[Excluded] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from entrypoints.cohort_flow import flow
 from entrypoints.evaluation import Evaluation
 from entrypoints.report_words import case_words, misuses, question
-from entrypoints.reporting import calibration_picture, flow, goodness, lineage, subgroups
+from entrypoints.reporting import calibration_picture, goodness, lineage, subgroups
 from nic.compression.codes_folder import CodesFolder, Quarantined
 from nic.errors import UnknownColumn
 from nic.patients.calibration import ConformalInterval
@@ -40,6 +41,9 @@ def done(tmp_path: Path) -> Evaluation:
     """Of five external patients one has no label, one a slide in quarantine, and one no codes."""
     (tmp_path / "cohort.csv").write_text(TABLE)
     codes = CodesFolder(tmp_path / "codes")
+    codes.quarantine(Quarantined("a2", "OutOfFocus", "a2: blurred", "look"))
+    for slide in ("a1", "b"):
+        codes.file(slide).touch()
     codes.quarantine(Quarantined("d", "NoTissue", "d: no tile", "look"))
     cohort = read_cohort(tmp_path / "cohort.csv")
     labelled = cohort.labelled(ENDPOINT, "external")
@@ -76,7 +80,8 @@ def test_every_patient_of_the_table_is_accounted_for(done: Evaluation) -> None:
         "whose slides cannot be used (NoTissue):": ["D"],
         "whose slides cannot be used (no codes):": ["E"],
     }
-    assert steps[-1].what == "Measured, from 2 of 3 slides"
+    assert steps[-1].what == "Measured, from 2 slides"
+    assert steps[-1].note == "Answered without some of their slides: a2 (OutOfFocus)."
 
 
 def test_patients_are_told_by_label_and_answer(done: Evaluation) -> None:
