@@ -26,7 +26,8 @@ COLOUR = {"here": "green", "recorded": "cyan", "foreign": "yellow"}
 @dataclass(frozen=True)
 class Config:
     of: str
-    """models:/<name>/<version>, models:/<name>@<alias>, or a file of answers: .json of a server, .csv of `predict`."""
+    """models:/<name>/<version>, models:/<name>@<alias>, or a file of answers: .json of a server, .csv or .parquet of
+    `predict`."""
 
 
 def run(config: Config) -> list[Node]:
@@ -55,8 +56,11 @@ def answers_in(file: Path) -> dict[str, list[str]]:
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
-    if file.suffix == ".csv":
-        return pd.read_csv(file, dtype=str).to_dict("records")
+    match file.suffix:
+        case ".csv":
+            return pd.read_csv(file, dtype=str).to_dict("records")
+        case ".parquet":
+            return pd.read_parquet(file).to_dict("records")
     content = json.loads(file.read_text())
     rows: list[dict[str, Any]] = content["predictions"] if isinstance(content, dict) else content
     return rows
