@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.tree import Tree
 
 from entrypoints.cli import launch
@@ -38,7 +39,7 @@ def run(config: Config) -> list[Node]:
     for heads, root in zip(answered.values(), roots, strict=True):
         console.print(*heads, _drawn(root), sep="\n", markup=True)
     lost = [f"{node.what} is {node.state}" for root in roots for node in root.walk() if node.state in BROKEN]
-    console.print("What no longer exists: " + ("; ".join(lost) or "nothing of what was looked for") + ".")
+    console.print("What no longer exists: " + (escape("; ".join(lost)) or "nothing of what was looked for") + ".")
     return roots
 
 
@@ -51,7 +52,7 @@ def answers_in(file: Path) -> dict[str, list[str]]:
         if not {"model", "model_version", "prediction"} <= set(row):
             raise UnknownModel(f"{file.name}: not the answers of a patient model, they name no model and model_version")
         line = f"patient {row['patient']}: {row['prediction']} ({row['status']})"
-        answers.setdefault(f"models:/{row['model']}/{row['model_version']}", []).append(line)
+        answers.setdefault(f"models:/{row['model']}/{row['model_version']}", []).append(escape(line))
     return answers
 
 
@@ -91,8 +92,8 @@ def _drawn(node: Node) -> Tree:
 
 
 def _line(node: Node) -> str:
-    note = f" [dim]({node.note})[/dim]" if node.note else ""
-    return f"{node.what}: [{COLOUR.get(node.state, 'bold red')}]{node.state}[/]{note}"
+    note = f" [dim]({escape(node.note)})[/dim]" if node.note else ""
+    return f"{escape(node.what)}: [{COLOUR.get(node.state, 'bold red')}]{node.state}[/]{note}"
 
 
 if __name__ == "__main__":

@@ -94,11 +94,13 @@ def alone(name: str) -> Iterator[None]:
     then the RegistryError says how to take it away.
     """
     token, client = uuid4().hex, MlflowClient()
-    _take(client, f"{name}.lock", token)
+    lock = f"{name}.lock"
+    _take(client, lock, token)
     try:
         yield
     finally:
-        client.delete_registered_model(f"{name}.lock")
+        if _tags(client, lock).get("token") == token:  # else somebody took us for dead
+            client.delete_registered_model(lock)
 
 
 def _take(client: MlflowClient, lock: str, token: str) -> None:
