@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
@@ -36,8 +37,9 @@ def listening(
         _wait_for(url, log, process)
         yield
     finally:
-        os.killpg(process.pid, 15)
-        process.wait(60)
+        if process.poll() is None:
+            os.killpg(process.pid, 15)
+            process.wait(60)
 
 
 def _wait_for(url: str, log: Path, process: "subprocess.Popen[bytes]") -> None:
@@ -65,25 +67,26 @@ def mlflow_server(folder: Path, backend: str) -> Iterator[str]:
 
 
 @contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
-    """A database of our own, by the user postgres where we are root: PostgreSQL does not run as root."""
+def postgresql() -> Iterator[str]:
+    """A database of our own, by the user postgres where we are root: PostgreSQL does not run as root; its URI."""
     if not POSTGRES:
         pytest.skip("no PostgreSQL here; apt-get install postgresql")
     pytest.importorskip("psycopg2")
-    binaries, port, data = POSTGRES[-1].parent, free_port(), folder / "postgres"
     as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    data.mkdir()
-    if as_user:
-        for parent in (data, *list(data.parents)[:3]):
-            parent.chmod(0o755)
-        shutil.chown(data, "postgres")
-    control = [*as_user, str(binaries / "pg_ctl"), "-D", str(data), "-w"]
-    subprocess.run(
-        [*as_user, str(binaries / "initdb"), "-D", str(data), "-A", "trust", "-U", "nic"], check=True, cwd="/"
-    )
-    options = f"-p {port} -k {data} -c listen_addresses=127.0.0.1 -c fsync=off"
-    subprocess.run([*control, "-o", options, "-l", str(data / "log"), "start"], check=True, cwd="/")
-    try:
-        yield f"postgresql://nic@127.0.0.1:{port}/postgres"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=True, cwd="/")
+    # Not below pytest's folder, which is closed to all users but one.
+    with TemporaryDirectory(prefix="nic-postgres-") as folder:
+        data, port = Path(folder) / "data", free_port()
+        if as_user:
+            shutil.chown(folder, "postgres")
+
+        def call(program: str, *options: str) -> None:
+            command = [*as_user, str(POSTGRES[-1].with_name(program)), "-D", str(data), *options]
+            subprocess.run(command, check=True, cwd="/")
+
+        call("initdb", "-A", "trust", "-U", "nic")
+        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        call("pg_ctl", "-w", "-o", options, "-l", f"{folder}/log", "start")
+        try:
+            yield f"postgresql+psycopg2://nic@127.0.0.1:{port}/postgres"
+        finally:
+            call("pg_ctl", "-w", "-m", "immediate", "stop")

@@ -111,7 +111,7 @@ def _register(
     model_config: dict[str, object] | None = None,
 ) -> RegisteredVersion:
     info = mlflow.pyfunc.log_model(
-        name=name,
+        name=name.replace(".", "-"),  # of the logged model, which may have no dot
         python_model=str(PROJECT / "registry" / code_file),
         artifacts={key: str(path) for key, path in files.items()},
         code_paths=SERVING_CODE,

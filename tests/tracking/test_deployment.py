@@ -76,9 +76,9 @@ def test_the_commands_of_compose_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     compose, tracking_port, served_port, store_port = services(), *(str(free_port()) for _ in range(3))
     store = f"http://127.0.0.1:{store_port}"
     moto = [str(BINARIES / "moto_server"), "-p", store_port]
-    with postgresql(tmp_path) as database, listening(moto, store, tmp_path / "store.log", {}):
+    with postgresql() as database, listening(moto, store, tmp_path / "store.log", {}):
         moved = {
-            "postgresql://mlflow:secret@database:5432/mlflow": database,
+            "postgresql+psycopg2://mlflow:secret@database:5432/mlflow": database,
             "http://store:9000": store,
             ":5000": f":{tracking_port}",
         }
@@ -93,11 +93,6 @@ def test_the_commands_of_compose_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
             with pytest.raises(HTTPError, match="403"):
                 urlopen(Request(f"{uri}/ajax-api/2.0/mlflow/experiments/search", headers={"Host": "elsewhere.org"}))
             context = _image_of_a_champion(uri, tmp_path, monkeypatch)
-        with (
-            pytest.raises(HTTPError, match="403"),
-            listening(command, f"{uri}/health", tmp_path / "2.log", environment),
-        ):
-            urlopen(Request(f"{uri}/api/2.0/mlflow/experiments/search", headers={"Host": "elsewhere.org"}))
     _serve_and_ask(compose["served"], context, tmp_path, served_port)
 
 
@@ -127,9 +122,7 @@ def _image_of_a_champion(uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 def _serve_and_ask(service: Mapping[str, Any], model: Path, folder: Path, port: str) -> None:
     (folder / "slides").mkdir()
     slide = write_slide(folder / "slides" / "a.tif", tissue_image(900, 800))
-    environment = settled(
-        service, {"/opt/ml/model": str(model), "/slides": str(folder / "slides"), "/tmp": str(folder)}
-    )
+    environment = settled(service, {"/opt/ml/model": str(model), "/slides": str(folder / "slides")})
     program, *options = service["entrypoint"]
     command = [str(BINARIES / program), *(o.replace("8080", port) for o in options)]
     uri = f"http://127.0.0.1:{port}"
