@@ -62,7 +62,8 @@ def mlflow_server(folder: Path, backend: str) -> Iterator[str]:
     uri = f"http://127.0.0.1:{free_port()}"
     options = ["--backend-store-uri", backend, "--artifacts-destination", str(folder / "artifacts"), "--workers", "1"]
     command = [sys.executable, "-m", "mlflow", "server", *options, "--port", uri.rpartition(":")[2]]
-    with listening(command, f"{uri}/health", folder / "server.log", {}):
+    idle = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # processes of its own that nobody here asks for
+    with listening(command, f"{uri}/health", folder / "server.log", idle):
         yield uri
 
 
