@@ -13,10 +13,12 @@ from nic.encoder.onnx import OnnxEncoder
 from nic.errors import NicError, RequestRefused
 from nic.patients.familiarity import Familiarity
 from nic.patients.predictor import PatientModel, PatientPrediction
+from nic.serving.apart import Apart
 from nic.serving.cache import CodesCache
 from nic.serving.codes import Codes
 from nic.serving.limits import Limits
 from nic.serving.maps import MAPS
+from nic.serving.reading import Here, Reading
 from nic.serving.requests import PatientRequest, by_patient
 
 UM2_PER_MM2 = 1e6
@@ -53,7 +55,7 @@ class ServedModel:
         """files: `patient`, and where there are such `encoder` and `familiarity`."""
         return cls(
             PatientModel(files["patient"]),
-            Codes(OnnxEncoder(files["encoder"]) if "encoder" in files else None, cache, limits),
+            Codes(_reading(files["encoder"], limits) if "encoder" in files else None, cache, limits),
             Familiarity.load(files["familiarity"]) if "familiarity" in files else None,
             name,
             version,
@@ -114,6 +116,11 @@ class ServedModel:
     def _strangeness(self, slides: Sequence[CompressedSlide]) -> dict[str, Any]:
         score = self.familiarity.score(slides) if self.familiarity and slides else None
         return {"ood_score": score, "ood": None if score is None else score > 1}
+
+
+def _reading(graph: Path, limits: Limits) -> Reading:
+    encoder = OnnxEncoder(graph)
+    return Apart(graph, encoder.spec, limits.at_once, limits.reader_mb) if limits.apart else Here(encoder)
 
 
 def _maps(slides: Sequence[CompressedSlide], prediction: PatientPrediction | None, kind: str) -> list[str]:
