@@ -1,6 +1,7 @@
-# Two commands do everything: `make demo` and `make test`. Both make .venv when it is missing or the pins changed.
+# Two commands do nearly everything: `make demo` and `make test`. Each makes .venv when it is missing or the pins changed.
 PYTHON ?= python3.11
 SEED ?= 0
+MODEL ?= models:/nic-proliferation@champion
 BIN := $(CURDIR)/.venv/bin
 
 export PATH := $(BIN):$(PATH)
@@ -10,7 +11,7 @@ export PYTHONUNBUFFERED := 1
 # Threads that spin while they wait make a shared machine many times slower.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint image clean
 
 demo: .venv/installed  ## the whole study on the embedded phantom; a second call reuses what is finished
 	mlflow run . --env-manager local --experiment-name nic -P seed=$(SEED)
@@ -23,6 +24,10 @@ lint: .venv/installed  ## style, types and the layers of the design
 	ruff format --check .
 	mypy
 	lint-imports
+
+image: .venv/installed  ## deploy/served: Dockerfile and context of a registered model, by MLflow's own generator
+	rm -rf deploy/served
+	mlflow models generate-dockerfile --model-uri $(MODEL) --output-directory deploy/served --env-manager local
 
 .venv/installed: requirements.txt requirements-dev.txt requirements-oracles.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -43,7 +43,7 @@ class Config:
 def inputs(config: Config) -> dict[str, str]:
     study = read_whole_study(config.study)
     names = sorted({entry.cohort for entry in endpoints_named(study, config.endpoints)})
-    cohorts = {name: study.cohorts[name].read().digest for name in names}
+    cohorts = {f"cohort.{name}": study.cohorts[name].read().digest for name in names}
     codes = {f"codes.{name}": folder_digest(codes_of(config.codes, name, config.encoder), "*.h5") for name in names}
     return cohorts | codes
 

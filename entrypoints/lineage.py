@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.tree import Tree
 
 from entrypoints.cli import launch
@@ -26,7 +27,8 @@ COLOUR = {"here": "green", "recorded": "cyan", "foreign": "yellow"}
 @dataclass(frozen=True)
 class Config:
     of: str
-    """models:/<name>/<version>, models:/<name>@<alias>, or a file of answers: .json of a server, .csv of `predict`."""
+    """models:/<name>/<version>, models:/<name>@<alias>, or a file of answers: .json of a server, .csv or .parquet of
+    `predict`."""
 
 
 def run(config: Config) -> list[Node]:
@@ -37,7 +39,7 @@ def run(config: Config) -> list[Node]:
     for heads, root in zip(answered.values(), roots, strict=True):
         console.print(*heads, _drawn(root), sep="\n", markup=True)
     lost = [f"{node.what} is {node.state}" for root in roots for node in root.walk() if node.state in BROKEN]
-    console.print("What no longer exists: " + ("; ".join(lost) or "nothing of what was looked for") + ".")
+    console.print("What no longer exists: " + (escape("; ".join(lost)) or "nothing of what was looked for") + ".")
     return roots
 
 
@@ -50,13 +52,16 @@ def answers_in(file: Path) -> dict[str, list[str]]:
         if not {"model", "model_version", "prediction"} <= set(row):
             raise UnknownModel(f"{file.name}: not the answers of a patient model, they name no model and model_version")
         line = f"patient {row['patient']}: {row['prediction']} ({row['status']})"
-        answers.setdefault(f"models:/{row['model']}/{row['model_version']}", []).append(line)
+        answers.setdefault(f"models:/{row['model']}/{row['model_version']}", []).append(escape(line))
     return answers
 
 
 def _rows(file: Path) -> list[dict[str, Any]]:
-    if file.suffix == ".csv":
-        return pd.read_csv(file, dtype=str).to_dict("records")
+    match file.suffix:
+        case ".csv":
+            return pd.read_csv(file, dtype=str).to_dict("records")
+        case ".parquet":
+            return pd.read_parquet(file).to_dict("records")
     content = json.loads(file.read_text())
     rows: list[dict[str, Any]] = content["predictions"] if isinstance(content, dict) else content
     return rows
@@ -87,8 +92,8 @@ def _drawn(node: Node) -> Tree:
 
 
 def _line(node: Node) -> str:
-    note = f" [dim]({node.note})[/dim]" if node.note else ""
-    return f"{node.what}: [{COLOUR.get(node.state, 'bold red')}]{node.state}[/]{note}"
+    note = f" [dim]({escape(node.note)})[/dim]" if node.note else ""
+    return f"{escape(node.what)}: [{COLOUR.get(node.state, 'bold red')}]{node.state}[/]{note}"
 
 
 if __name__ == "__main__":

@@ -9,11 +9,9 @@ from entrypoints.cli import launch
 from nic.tracking import promotion
 from nic.tracking.digests import file_sha256
 from nic.tracking.gates import read_gates
-from nic.tracking.registry import find_version, tag_version
+from nic.tracking.registry import find_version
 from nic.tracking.runs import stage_run
-from nic.tracking.verdict_page import verdict_page
-
-PAGE = "verdict.html"
+from nic.tracking.verdict_page import publish
 
 
 @dataclass(frozen=True)
@@ -36,9 +34,8 @@ def run(config: Config) -> dict[str, Any]:
     gates = read_gates(config.gates)
     with stage_run("promote", config, inputs(config)) as stage:
         verdict = promotion.promote(config.model, gates)
-        stage.log_text(verdict_page(verdict), PAGE)
+        publish(verdict, stage.run_id)
         version, figure = verdict.served or verdict.version, f"{verdict.gate.figure} {verdict.figure}"
-        tag_version(version.name, version.version, {"promotion.page": f"runs:/{stage.run_id}/{PAGE}"})
         print(f"{version.name} version {version.version}: {'promoted' if verdict.promoted else 'refused'} ({figure})")
         print("".join(f"  {'+' if c.passed else '-'} {c.name}: {c.found}\n" for c in verdict.checks), end="")
         stage.result.update(

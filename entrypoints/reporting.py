@@ -1,29 +1,29 @@
 """From an evaluation to its report: who was measured, how well, where the answers come from, and of what lineage."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
+from entrypoints.cohort_flow import flow
 from entrypoints.evaluation import Evaluation
 from entrypoints.mapping import map_of
 from entrypoints.measures import measures_of
 from entrypoints.predictions import figure_of
-from entrypoints.report_words import GOODNESS, SYNTHETIC, TRAINED_ON, case_words, made_of, misuses, question, uses
-from nic.compression.codes_folder import CodesFolder
+from entrypoints.report_words import GOODNESS, SYNTHETIC, TRAINED_ON, case_words, misuses, question, uses
 from nic.errors import UnknownColumn
 from nic.evaluation import calibration_figures, cases
 from nic.evaluation.figures import forest
 from nic.evaluation.map_picture import png
-from nic.evaluation.report import Excluded, FlowStep, Picture, Report
+from nic.evaluation.report import Picture, Report
 from nic.evaluation.subgroups import Subgroup, subgroups_of
 from nic.patients.calibration import ConformalInterval, Prognosis
 from nic.patients.cohort import MISSING, Patient
 from nic.patients.targets import Classes, Survival, Values
 
-CASES, NAMED = 3, 12
-"""Patients shown as the best and as the worst; patients named where some were left out."""
+CASES = 3
+"""Patients shown as the best, and as the worst."""
 PICTURE_DPI, MAP_DPI, MOST_MONTHS = 140, 85, 3
 
 
@@ -49,27 +49,6 @@ def report_of(done: Evaluation, columns: Sequence[str], run_id: str, seed: int) 
         uses=uses(done),
         misuses=misuses(done.spec),
     )
-
-
-def flow(done: Evaluation) -> list[FlowStep]:
-    """From the cohort's table to those who were measured, and why the others were not."""
-    elsewhere = [patient for patient in done.cohort.patients if patient.split != done.split]
-    total, measured, labels = len(done.cohort.patients), len(done.answers), done.labelled.excluded
-    steps = [FlowStep(f"Patients in {done.cohort.file}", total)]
-    apart = [Excluded(f"of split {elsewhere[0].split!r}", len(elsewhere))] if elsewhere else []
-    steps.append(FlowStep(f"Of split {done.split!r}", total - len(elsewhere), apart))
-    empty = [Excluded("without a label:", len(labels), labels[:NAMED])] if labels else []
-    steps.append(FlowStep("With a label", measured + len(done.unanswered), empty))
-    reasons = {refusal.slide: refusal.reason for refusal in CodesFolder(done.codes).quarantined()}
-    by_reason: dict[str, list[str]] = {}
-    for patient in done.unanswered:
-        why = " and ".join(sorted({reasons.get(s.slide_id, "no codes") for s in patient.slides}))
-        by_reason.setdefault(why, []).append(patient.patient_id)
-    lost = [Excluded(f"whose slides cannot be used ({w}):", len(ids), ids[:NAMED]) for w, ids in by_reason.items()]
-    slides = sum(len(answer.score_maps) for answer in done.answers)
-    given = sum(len(patient.slides) for patient in done.labelled.patients)
-    short = f" of {given}" if given != slides else ""
-    return [*steps, FlowStep(f"Measured, from {slides}{short} slides{made_of(done.labelled.targets)}", measured, lost)]
 
 
 def goodness(done: Evaluation) -> NDArray[np.float64]:
@@ -167,8 +146,15 @@ def lineage(done: Evaluation, run_id: str) -> dict[str, str]:
         **{name: tags.get(tag, unknown) for name, tag in names.items()},
         "Training patients": f"{done.spec.patients}, {done.spec.folds} folds",
         "Tiles": f"{done.spec.tile_um:g} µm",
+        "Sites of the training": _sites(patient for patient in done.cohort.patients if patient.split == "train"),
+        "Sites measured": _sites(done.labelled.patients),
         "Measured cohort": f"{done.cohort.file}, digest {done.cohort.digest}",
         "Measured part": f"split {done.split!r}, {len(done.answers)} patients",
         "Codes": str(done.codes.name),
         "Evaluated by run": run_id,
     }
+
+
+def _sites(patients: Iterable[Patient]) -> str:
+    """Where slides came from, as this cohort's table has it."""
+    return ", ".join(sorted({patient.site or "not known" for patient in patients})) or "none"

@@ -34,7 +34,8 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
         folder = Path(os.environ.get("NIC_CACHE_DIR", self.folder.name))
         cache = CodesCache(folder, int(os.environ.get("NIC_CACHE_MB", 1024)) * MB)
         self.model = ServedModel.load(files, cache, limits, *_registered_version(files["patient"].parents[1]))
-        if "reference" in files:
+        self.proven = "reference" in files
+        if self.proven:
             check_reference(self.model, files["reference"])
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:

@@ -57,7 +57,8 @@ def acceleration(figure: Figure, n: int) -> float:
     """
     groups = min(n, LARGEST_JACKKNIFE)
     left_out = figure((np.arange(n) % groups != np.arange(groups)[:, None]).astype(float))
-    influence = np.nanmean(left_out) - left_out[np.isfinite(left_out)]
+    known = left_out[np.isfinite(left_out)]
+    influence = known.mean() - known if len(known) else known
     spread = (influence**2).sum() ** 1.5
     return float((influence**3).sum() / (6 * spread)) if spread > 0 else 0.0
 

@@ -84,10 +84,13 @@ def _alike(answers: Floats) -> Iterator[NDArray[np.intp]]:
 
 
 def _alive_at(time_months: Floats, event: Bools, month: float) -> tuple[float, float, float]:
-    """Kaplan-Meier's share alive at a month and its interval."""
+    """Kaplan-Meier's share alive at a month and its interval; without a death by then, Wilson's of those still seen."""
+    if not (event & (time_months <= month)).any():
+        seen = int((time_months > month).sum())
+        return 1.0, float(binomtest(seen, seen).proportion_ci(LEVEL, method="wilson").low), 1.0
     months, alive, (low, high) = kaplan_meier_estimator(event, time_months, conf_level=LEVEL, conf_type="log-log")
     place = int(np.searchsorted(months, month, "right")) - 1
-    return (1.0, 1.0, 1.0) if place < 0 else (float(alive[place]), float(low[place]), float(high[place]))
+    return float(alive[place]), float(low[place]), float(high[place])
 
 
 def _z() -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from nic.evaluation.metrics import Estimate
-from nic.evaluation.subgroups import Subgroup
+from nic.evaluation.subgroups import LEAST_PATIENTS, Subgroup
 from nic.evaluation.words import meaning_of, name_of
 
 FEW_PATIENTS = 30
@@ -44,11 +44,12 @@ class Excluded:
 
 @dataclass(frozen=True)
 class FlowStep:
-    """Patients that are left, and those who have left since the step before."""
+    """Patients that are left, and those who have left since the step before. note: a sentence below, or empty."""
 
     what: str
     patients: int
     excluded: Sequence[Excluded] = ()
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,11 @@ def render(report: Report) -> str:
         "reference": reference,
     }
     return environment.get_template("report.html").render(
-        report=report, headline=report.figures[0], verdict=verdict(report.figures[0]), few=FEW_PATIENTS
+        report=report,
+        headline=report.figures[0],
+        verdict=verdict(report.figures[0]),
+        few=FEW_PATIENTS,
+        least=LEAST_PATIENTS,
     )
 
 
@@ -113,8 +118,8 @@ def number(value: float) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """Low and high end."""
-    return f"{number(estimate.low)} to {number(estimate.high)}" if math.isfinite(estimate.low) else "not defined"
+    """Low and high end, where there is an interval."""
+    return f"{number(estimate.low)} to {number(estimate.high)}" if math.isfinite(estimate.low) else "not told"
 
 
 def reference(estimate: Estimate) -> str:

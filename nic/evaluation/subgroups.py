@@ -1,7 +1,8 @@
 """The figure that decides in groups of patients: whether a model is as good for some as for others."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,8 @@ from nic.evaluation.metrics import Estimate, estimate_or_nan
 Bools = NDArray[np.bool_]
 MOST_LEVELS = 6
 """A column of more numbers than these is parted at its median."""
+LEAST_PATIENTS = 10
+"""Of fewer a bootstrap draws nearly the same few again and again: their figure has no interval."""
 UNKNOWN = "not known"
 
 
@@ -49,7 +52,8 @@ def subgroups_of(measure: Measure, columns: Mapping[str, Sequence[str]], seed: i
 
 def _estimate(measure: Measure, group: Bools, seed: int) -> Estimate:
     labels = tuple(label[group] for label in measure.labels)
-    return estimate_or_nan(measure.metric, labels, measure.score[group], seed=seed)
+    found = estimate_or_nan(measure.metric, labels, measure.score[group], seed=seed)
+    return found if found.n >= LEAST_PATIENTS else replace(found, low=math.nan, high=math.nan)
 
 
 def _numbers(cells: Sequence[str]) -> NDArray[np.float64] | None:

@@ -5,11 +5,10 @@ import binascii
 import hashlib
 import io
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -18,48 +17,23 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
-from nic.encoder.spec import Encoder, EncoderSpec
 from nic.errors import CodesError, ForeignCodes, NicError, OverLimit, RequestRefused, UnreadableSlide
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits
+from nic.serving.reading import Reading
 from nic.serving.requests import Source
-from nic.slides.slide import Slide, SlideSource
+from nic.slides.slide import SlideSource
 
 REGION_FORMATS = ("PNG", "JPEG")
 LONGEST_NAME = 255
 
 
-@dataclass(frozen=True)
-class Bounded:
-    """An encoder that stops: after `tiles` tiles, or at `deadline_s` of the monotonic clock. For one slide."""
-
-    encoder: Encoder
-    tiles: int
-    deadline_s: float
-    encoded: list[int]
-
-    @property
-    def spec(self) -> EncoderSpec:
-        return self.encoder.spec
-
-    def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Raises OverLimit."""
-        self.encoded.append(len(tiles))
-        if sum(self.encoded) > self.tiles:
-            raise OverLimit(f"more than {self.tiles} tiles of tissue; compress it, and give the file of its codes")
-        if time.monotonic() > self.deadline_s:
-            raise OverLimit("not done in time; compress it, and give the file of its codes")
-        return self.encoder.encode(tiles)
-
-
 class Codes:
-    """Reads or makes the codes of rows; threads may share it. encoder: None when the codes are of another tool."""
+    """Reads or makes the codes of rows; threads may share it. reading: None when the codes are of another tool."""
 
-    def __init__(self, encoder: Encoder | None, cache: CodesCache, limits: Limits) -> None:
-        self.encoder, self.cache, self.limits = encoder, cache, limits
-        self._turn = threading.BoundedSemaphore(limits.at_once)
+    def __init__(self, reading: Reading | None, cache: CodesCache, limits: Limits) -> None:
+        self.reading, self.cache, self.limits = reading, cache, limits
 
     def of(self, source: Source, label: str, tiles: int, deadline_s: float) -> CompressedSlide:
         """Codes of a row, under the name `label`. Raises NicError, whose message names neither file nor folder."""
@@ -94,31 +68,19 @@ class Codes:
 
     def _from_slide(self, source: SlideSource, tiles: int, deadline_s: float, content: str = "") -> CompressedSlide:
         """content: digest of all pixels, where it is known; else the slide's fingerprint."""
-        if self.encoder is None:
+        if self.reading is None:
             raise ForeignCodes("pixels, and the encoder is of another tool; give a file of its codes as features")
-        with Slide.open(source) as slide:
-            width, height = slide.size_l0px
-            made_of = f"{content or slide.fingerprint} {slide.mpp} {self.encoder.spec.sha256}"
-        if width * height > self.limits.slide_px:
-            raise OverLimit(f"{width} x {height} px, wanted at most {self.limits.slide_px} in all")
-        bounded = Bounded(self.encoder, tiles, deadline_s, [])
+        reading = self.reading
+        look = reading.look(source, deadline_s)
+        if look.px > self.limits.slide_px:
+            raise OverLimit(f"{look.px} px, wanted at most {self.limits.slide_px}")
+        made_of = f"{content or look.made_of} {source.mpp} {reading.spec.sha256}"
         key = hashlib.sha256(made_of.encode()).hexdigest()
         patience_s = max(0.0, deadline_s - time.monotonic())
-        found = self.cache.take(key, self._in_turn(lambda: compress_slide(source, bounded), patience_s), patience_s)
+        found = self.cache.take(key, lambda: reading.compress(source, tiles, deadline_s), patience_s)
         if len(found.codes) > tiles:
             raise OverLimit(f"{len(found.codes)} tiles of tissue, wanted at most {tiles}")
         return found
-
-    def _in_turn(self, make: Callable[[], CompressedSlide], patience_s: float) -> Callable[[], CompressedSlide]:
-        def made() -> CompressedSlide:
-            if not self._turn.acquire(timeout=min(patience_s, threading.TIMEOUT_MAX)):
-                raise OverLimit("the server is busy with other slides; ask again")
-            try:
-                return make()
-            finally:
-                self._turn.release()
-
-        return made
 
 
 def decoded(text: str, most_px: int) -> NDArray[np.uint8]:

@@ -17,7 +17,8 @@ class Limits:
 
     roots: resolved. rows: of one request. seconds: of one request, looked at before each batch of tiles. tiles: of one
     slide. slide_px: width times height at level 0. region_px: of an image in a row. features_bytes: what the arrays of
-    a file of codes take in memory. at_once: slides compressed at a time, in one process.
+    a file of codes take in memory. at_once: slides compressed at a time, by one server process. apart: whether slides
+    are read in processes of their own, which their decoders may crash; reader_mb: memory of each.
     """
 
     roots: tuple[Path, ...]
@@ -28,11 +29,13 @@ class Limits:
     region_px: int = 16_777_216
     features_bytes: int = 1 << 30
     at_once: int = 2
+    apart: bool = True
+    reader_mb: int = 8192
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Limits":
         """NIC_SLIDE_ROOTS, folders separated by the system's path separator, else the one the server was started in;
-        NIC_MAX_ROWS, NIC_MAX_SECONDS, NIC_MAX_TILES and NIC_AT_ONCE where they are set."""
+        NIC_MAX_ROWS, NIC_MAX_SECONDS, NIC_MAX_TILES, NIC_AT_ONCE and NIC_READER_MB where they are set."""
         roots = environ.get(ROOTS) or str(Path.cwd())
         return cls(
             tuple(Path(root).resolve() for root in roots.split(os.pathsep) if root),
@@ -40,12 +43,13 @@ class Limits:
             seconds=float(environ.get("NIC_MAX_SECONDS", cls.seconds)),
             tiles=int(environ.get("NIC_MAX_TILES", cls.tiles)),
             at_once=int(environ.get("NIC_AT_ONCE", cls.at_once)),
+            reader_mb=int(environ.get("NIC_READER_MB", cls.reader_mb)),
         )
 
     @classmethod
     def none(cls) -> "Limits":
         """For one's own slides in one's own process."""
-        return cls((Path("/"),), NO_LIMIT, float("inf"), NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT)
+        return cls((Path("/"),), NO_LIMIT, float("inf"), NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT, apart=False)
 
     def opened(self, place: str) -> Path:
         """The path, symlinks resolved. Raises OutsideRoots, which does not say whether there is such a file."""

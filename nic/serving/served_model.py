@@ -13,10 +13,12 @@ from nic.encoder.onnx import OnnxEncoder
 from nic.errors import NicError, RequestRefused
 from nic.patients.familiarity import Familiarity
 from nic.patients.predictor import PatientModel, PatientPrediction
+from nic.serving.apart import Apart
 from nic.serving.cache import CodesCache
 from nic.serving.codes import Codes
 from nic.serving.limits import Limits
 from nic.serving.maps import MAPS, score_maps
+from nic.serving.reading import Here, Reading
 from nic.serving.requests import PatientRequest, by_patient
 
 UM2_PER_MM2 = 1e6
@@ -53,7 +55,7 @@ class ServedModel:
         """files: `patient`, and where there are such `encoder` and `familiarity`."""
         return cls(
             PatientModel(files["patient"]),
-            Codes(OnnxEncoder(files["encoder"]) if "encoder" in files else None, cache, limits),
+            Codes(_reading(files["encoder"], limits) if "encoder" in files else None, cache, limits),
             Familiarity.load(files["familiarity"]) if "familiarity" in files else None,
             name,
             version,
@@ -119,3 +121,8 @@ class ServedModel:
         """One a slide that was used, in their order."""
         drawn = score_maps(prediction, slides, self.patient_model.spec) if prediction else []
         return [MAPS[kind](slide, score_map) for slide, score_map in zip(slides, drawn, strict=True)]
+
+
+def _reading(graph: Path, limits: Limits) -> Reading:
+    encoder = OnnxEncoder(graph)
+    return Apart(graph, encoder.spec, limits.at_once, limits.reader_mb) if limits.apart else Here(encoder)

@@ -23,7 +23,7 @@ def check_reference(model: ServedModel, folder: Path) -> None:
     rows["slide"] = [str(folder / name) for name in rows["slide"]]
     [wanted] = (row["prediction"] for row in json.loads((folder / "answers.json").read_text()))
     with tempfile.TemporaryDirectory() as made:  # not the server's cache: the answer is to be computed each time
-        codes = Codes(model.codes.encoder, CodesCache(Path(made), most_bytes=0), Limits.none())
+        codes = Codes(model.codes.reading, CodesCache(Path(made), most_bytes=0), Limits.none())
         [answer] = replace(model, codes=codes).answer(rows, Wishes()).to_dict("records")
     if answer["status"] != "ok":
         raise SmokeFailed(f"the reference was not answered: {answer['reason']}")

@@ -15,13 +15,20 @@ def digest(content: Mapping[str, object]) -> str:
 
 
 def code_digest(stage: str) -> str:
-    """Digest of the code a stage runs: its entry point, every module of nic it imports, and the pins.
+    """Digest of the code a stage runs, see `code_files`, and of the pins."""
+    files = [*code_files(stage), PROJECT / "requirements.txt"]
+    return digest({str(f.relative_to(PROJECT)): file_sha256(f) for f in files})
+
+
+def code_files(stage: str) -> list[Path]:
+    """A stage's entry point, every module of nic it imports, and the templates that lie beside one under its name.
 
     Follows the import statements from `entrypoints/<stage>.py` on, so that a change in one room leaves the finished
     stages of the others standing.
     """
-    files = sorted(_import_closure(PROJECT / "entrypoints" / f"{stage}.py", set()))
-    return digest({str(f.relative_to(PROJECT)): file_sha256(f) for f in [*files, PROJECT / "requirements.txt"]})
+    modules = _import_closure(PROJECT / "entrypoints" / f"{stage}.py", set())
+    templates = {module.with_suffix(".html") for module in modules}
+    return sorted(modules | {template for template in templates if template.is_file()})
 
 
 def folder_digest(folder: Path, pattern: str = "**/*") -> str:

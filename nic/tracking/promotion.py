@@ -44,6 +44,11 @@ class Verdict:
         return self.served is not None
 
     @property
+    def about(self) -> tuple[RegisteredVersion, ...]:
+        """The version that was judged and, where it is another one, the copy of it that is served."""
+        return tuple({v.full_name: v for v in (self.version, self.served) if v}.values())
+
+    @property
     def reasons(self) -> tuple[str, ...]:
         """Why it was refused; empty when it is champion now."""
         return tuple(str(check) for check in self.checks if not check.passed)
@@ -113,10 +118,10 @@ def rival(version: RegisteredVersion) -> RegisteredVersion | None:
 
 
 def tag_verdict(verdict: Verdict) -> None:
-    """The verdict on the version, and on the copy of it that is served."""
+    """The verdict on the versions that it is about."""
     tags = {
         "promotion.verdict": "promoted" if verdict.promoted else "refused",
         "promotion.reasons": "; ".join(verdict.reasons),
     }
-    for version in {v.full_name: v for v in (verdict.version, verdict.served) if v}.values():
+    for version in verdict.about:
         tag_version(version.name, version.version, tags)

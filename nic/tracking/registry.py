@@ -48,7 +48,10 @@ SERVING_PACKAGES = [
     "pillow",
     "pyyaml",
     "matplotlib",
+    "prometheus-client",
 ]
+# What a version brings along, so that it can be served without this checkout; registry/server.py is in it.
+SERVING_CODE = [str(PROJECT / "nic"), str(PROJECT / "registry")]
 
 
 @dataclass(frozen=True)
@@ -108,10 +111,10 @@ def _register(
     model_config: dict[str, object] | None = None,
 ) -> RegisteredVersion:
     info = mlflow.pyfunc.log_model(
-        name=name,
+        name=name.replace(".", "-"),  # of the logged model, which may have no dot
         python_model=str(PROJECT / "registry" / code_file),
         artifacts={key: str(path) for key, path in files.items()},
-        code_paths=[str(PROJECT / "nic")],
+        code_paths=SERVING_CODE,
         pip_requirements=serving_pins(),
         signature=signature,
         model_config=model_config,

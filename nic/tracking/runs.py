@@ -15,7 +15,7 @@ import pandas as pd
 from mlflow.data.code_dataset_source import CodeDatasetSource
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Run
-from mlflow.exceptions import ExecutionException
+from mlflow.exceptions import ExecutionException, MlflowException
 from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 RESULT_FILE = "result.json"
 DATA = ("tasks", "cohort", "codes", "other_codes", "slides", "features", "patches", "source")
-"""Inputs that are data: they are shown among the datasets of a run."""
+"""Inputs that are data: they are shown among the datasets of a run. Of several of a kind each is `<kind>.<name>`."""
 OUTPUT = "nic.output."
 """Tags with the digest of what a stage leaves, by which those who read it find the run that made it."""
 
@@ -91,9 +91,9 @@ def stage_run(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]
                 **{f"nic.input.{name}": value for name, value in inputs.items()},
             }
         )
-        for name in DATA:
-            if inputs.get(name):
-                _log_dataset(name, inputs[name], config)
+        for name, value in inputs.items():
+            if value and name.partition(".")[0] in DATA:
+                _log_dataset(name, value, config)
         stage_run = StageRun(run.info.run_id)
         yield stage_run
         outputs = {str(path): output_digest(Path(path)) for path in stage_run.result.get("outputs", [])}
@@ -103,7 +103,7 @@ def stage_run(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]
 
 def _log_dataset(name: str, digest: str, config: "DataclassInstance") -> None:
     """The digest and the place of what a stage reads; the place is what its config says, or the study file."""
-    place = str(getattr(config, name, None) or getattr(config, "study", ""))
+    place = str(getattr(config, name.partition(".")[0], None) or getattr(config, "study", ""))
     source = CodeDatasetSource({"place": place})
     mlflow.log_input(MetaDataset(source, name, digest=digest[:16]), context=name)  # type: ignore[abstract]
 
@@ -148,6 +148,15 @@ def artifact_place(run_id: str, file: str) -> str:
     """Where a file of a run is to be opened: a path where artifacts lie on this machine, else a URI."""
     place = f"{MlflowClient().get_run(run_id).info.artifact_uri}/{file}"
     return place.removeprefix("file://")
+
+
+def find_run(run_id: str | None) -> Run | None:
+    """None when it was never noted, is deleted, or is gone."""
+    try:
+        run = MlflowClient().get_run(run_id) if run_id else None
+    except MlflowException:
+        return None
+    return run if run and run.info.lifecycle_stage == "active" else None
 
 
 def find_finished(key: str) -> Run | None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from uuid import uuid4
 
 from mlflow.exceptions import MlflowException
-from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, ErrorCode
+from mlflow.protos.databricks_pb2 import RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 
 from nic.errors import Overtaken, RegistryError
@@ -27,6 +27,8 @@ DEVELOPMENT = ".dev"
 """Ending of a registered model whose versions are served only once they were copied to the name without it."""
 COPY_OF = "promotion.copy_of"
 LONGEST_WAIT_S = 60.0
+TAKEN = (ErrorCode.Name(RESOURCE_ALREADY_EXISTS), ErrorCode.Name(RESOURCE_DOES_NOT_EXIST))
+"""What a store says of a name that is there: the second, when it is gone by the time that the store looks at it."""
 
 
 def served_name(version: RegisteredVersion) -> str:
@@ -41,7 +43,8 @@ def is_same(version: RegisteredVersion, other: RegisteredVersion | None) -> bool
 
 def challenge(version: RegisteredVersion) -> None:
     """Show which version was judged last; it stays the challenger until it wins or another one is judged."""
-    MlflowClient().set_registered_model_alias(version.name, CHALLENGER, version.version)
+    with alone(served_name(version)):
+        MlflowClient().set_registered_model_alias(version.name, CHALLENGER, version.version)
 
 
 def crown(version: RegisteredVersion, instead_of: RegisteredVersion | None) -> RegisteredVersion:
@@ -94,11 +97,13 @@ def alone(name: str) -> Iterator[None]:
     then the RegistryError says how to take it away.
     """
     token, client = uuid4().hex, MlflowClient()
-    _take(client, f"{name}.lock", token)
+    lock = f"{name}.lock"
+    _take(client, lock, token)
     try:
         yield
     finally:
-        client.delete_registered_model(f"{name}.lock")
+        if _tags(client, lock).get("token") == token:  # else somebody took us for dead
+            client.delete_registered_model(lock)
 
 
 def _take(client: MlflowClient, lock: str, token: str) -> None:
@@ -109,7 +114,7 @@ def _take(client: MlflowClient, lock: str, token: str) -> None:
             client.create_registered_model(lock, tags=who, description="Aliases are being moved; gone in a moment.")
             return
         except MlflowException as error:
-            if error.error_code != ErrorCode.Name(RESOURCE_ALREADY_EXISTS):
+            if error.error_code not in TAKEN:
                 raise
         found = _tags(client, lock)
         if found.get("token") == token:  # ours: the answer to the first request was lost, and it was sent again

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-import mlflow
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
@@ -22,7 +21,7 @@ from nic.tracking.registry import (
     graph_file,
     model_folder,
 )
-from nic.tracking.runs import DATA, OUTPUT
+from nic.tracking.runs import DATA, OUTPUT, find_run
 
 State = Literal["here", "recorded", "foreign", "changed", "gone", "unrecorded"]
 """recorded: known by its digest, and not looked for. foreign: made by another tool, which alone knows how."""
@@ -56,7 +55,7 @@ def not_looked_for(stage: str, parameters: Mapping[str, str]) -> Mapping[str, st
 
 def trace(version: RegisteredVersion, look: Look = not_looked_for) -> Node:
     """The tree behind a version: its files, the run that made it, its data, and for patients' models the encoder."""
-    run = _run(version.tags.get("nic.run"))
+    run = find_run(version.tags.get("nic.run"))
     files = _files(version)
     if run is None:
         return Node(version.full_name, "here", "", (*files, _missing_run("run", version.tags.get("nic.run"))))
@@ -200,17 +199,9 @@ def _encoder(run: Run, version: RegisteredVersion, look: Look) -> Node:
         return Node(what, "gone", str(error))
     if not agrees:
         return Node(what, "changed", "the registered graph has another digest")
-    trained = _run(found.tags.get("nic.run"))
+    trained = find_run(found.tags.get("nic.run"))
     part = _encoder_run(trained, found, look) if trained else _missing_run("its run", found.tags.get("nic.run"))
     return Node(what, "here", "", (part,))
-
-
-def _run(run_id: str | None) -> Run | None:
-    try:
-        run = mlflow.get_run(run_id) if run_id else None
-    except MlflowException:
-        return None
-    return run if run and run.info.lifecycle_stage == "active" else None
 
 
 def _maker(name: str, wanted: str) -> Run | None:

@@ -3,8 +3,13 @@
 from html import escape
 
 import pandas as pd
+from mlflow.tracking import MlflowClient
 
 from nic.tracking.promotion import Verdict
+from nic.tracking.registry import tag_version
+from nic.tracking.runs import find_run
+
+FILE = "verdict.html"
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -20,6 +25,15 @@ table {{ border-collapse: collapse; border: 0; }}
 {table}
 </html>
 """
+
+
+def publish(verdict: Verdict, run_id: str) -> None:
+    """The page in the run that judged and in the run that made the version; a tag of the version says where it is."""
+    page, made_by = verdict_page(verdict), find_run(verdict.version.tags.get("nic.run"))
+    for run in {run_id, made_by.info.run_id} if made_by else {run_id}:
+        MlflowClient().log_text(run, page, FILE)
+    for version in verdict.about:
+        tag_version(version.name, version.version, {"promotion.page": f"runs:/{run_id}/{FILE}"})
 
 
 def verdict_page(verdict: Verdict) -> str:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import tissue_image, write_slide
 
-from entrypoints import compare_networks, evaluate, import_features, train_patients
+from entrypoints import compare_networks, draw_maps, evaluate, import_features, train_patients
 from nic.errors import ForeignCodes, LeakFound
 from nic.tracking.registry import load_served
 
@@ -74,6 +74,29 @@ def test_patient_models_train_on_imported_codes(folder: Path, model: str) -> Non
     result = evaluate.run(evaluate.Config(folder / "study.yaml", "score", folder / "codes", model))
     assert result["n"] == 10
     assert float(result["external"].split()[0]) > 0.8
+    [run] = mlflow.search_runs(filter_string="tags.`nic.stage` = 'evaluate'", max_results=1, output_format="list")
+    report = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/report.html")
+    assert report.count("data:image/png;base64,") == 2 + 1 + 6  # result and calibration, sites, best and worst patients
+    assert "site: site3" in report
+
+
+def test_maps_of_imported_codes_are_drawn_without_their_slides(folder: Path, model: str) -> None:
+    result = draw_maps.run(draw_maps.Config(model, folder / "codes", out=folder / "maps"))
+    table = pd.read_csv(folder / "maps" / "maps.csv")
+    assert result["slides"] == len(table) == 30
+    np.testing.assert_allclose(table.mean_score, table.prediction, atol=1e-5)  # each slide is its own patient
+    for kind in ("png", "geojson", "tif"):
+        assert len(list((folder / "maps").glob(f"*.{kind}"))) == 30
+
+
+def test_who_cannot_be_answered_is_a_row_with_the_reason(folder: Path, model: str) -> None:
+    (folder / "lost.csv").write_text("patient,slide,split\nP/0,slides/s0.svs,train\nlost,slides/lost.svs,train\n")
+    config = draw_maps.Config(model, folder / "codes", str(folder / "lost.csv"), folder / "some")
+    assert draw_maps.run(config)["slides"] == 1
+    table = pd.read_csv(folder / "some" / "maps.csv")
+    assert table.status[0] == "ok"
+    assert table.status[1].startswith("CodesError: lost: no codes")
+    assert (folder / "some" / "P_0.png").is_file()
 
 
 def test_another_network_on_folds_by_site_is_registered_with_its_split(folder: Path) -> None:

@@ -20,6 +20,7 @@ SHARED = {
     "network_comparison",
     "objectives",
     "predictions",
+    "cohort_flow",
     "companions",
     "evaluation",
     "mapping",

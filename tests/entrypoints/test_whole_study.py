@@ -76,6 +76,9 @@ def test_a_killed_study_goes_on_and_a_finished_one_is_reused(study: Path, enviro
     output = finish(study, environment)
     titles = [line.split(":")[0] for line in output.splitlines() if line.endswith(": reused")]
     assert len(titles) == 13  # encoder, its promotion, two cohorts, and three stages an endpoint
+    reports = [line.split()[-1] for line in output.splitlines() if line.startswith("Report: ")]
+    assert len(reports) == 3
+    assert all(Path(report).read_text().startswith("<!doctype html>") for report in reports)
 
     registered = MlflowClient(environment["MLFLOW_TRACKING_URI"]).search_registered_models()
     assert {m.name for m in registered} == {"nic-encoder", "nic-proliferation", "nic-growth-pattern", "nic-survival"}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nic.evaluation import figures
+from nic.evaluation import calibration_figures, figures
 from nic.evaluation.metrics import METRICS, estimate
 
 RNG = np.random.default_rng(0)
@@ -45,3 +45,59 @@ def test_the_curve_goes_from_corner_to_corner() -> None:
     line = figures.roc(EVENT, HAZARD, found, "class").axes[0].lines[1]
     assert (line.get_xdata()[0], line.get_ydata()[0]) == (0, 0)
     assert (line.get_xdata()[-1], line.get_ydata()[-1]) == (1, 1)
+
+
+def drawn_groups(figure: figures.Figure, panel: int = 0) -> np.ndarray:
+    """(promised, seen) of the groups, [2, groups]."""
+    [bars] = figure.axes[panel].containers
+    return np.array(bars.lines[0].get_data())
+
+
+def test_calibration_compares_means_of_patients_with_like_answers() -> None:
+    probability = RNG.permutation(np.linspace(0.01, 0.99, 36))
+    positive = RNG.random(36) < probability
+    figure = calibration_figures.probabilities_promised(positive, probability, "b")
+    order = probability.argsort().reshape(3, 12)
+    np.testing.assert_allclose(drawn_groups(figure), [probability[order].mean(1), positive[order].mean(1)])
+
+
+def test_calibration_of_values_counts_those_outside_their_interval() -> None:
+    prediction = np.linspace(0, 10, 40)
+    value = prediction + np.where(np.arange(40) < 5, 3.0, 0.5)
+    figure = calibration_figures.values_promised(value, prediction, 1.0, 0.9)
+    assert "outside the 90% interval: 5 of 40" in texts(figure)
+    promised, seen = drawn_groups(figure)
+    assert len(promised) == 3
+    assert (seen > promised).all()
+
+
+def test_calibration_of_survival_is_kaplan_meiers_of_each_group() -> None:
+    """Without censoring, the share alive."""
+    months, promised = RNG.uniform(1, 40, 36), RNG.permutation(np.linspace(0.1, 0.9, 36))
+    figure = calibration_figures.survival_promised(months, np.ones(36, bool), {12.0: promised, 24.0: promised})
+    order = promised.argsort().reshape(3, 12)
+    for panel, month in enumerate((12, 24)):
+        np.testing.assert_allclose(
+            drawn_groups(figure, panel), [promised[order].mean(1), (months[order] > month).mean(1)]
+        )
+
+
+def test_a_month_that_nobody_reached_is_drawn_empty() -> None:
+    figure = calibration_figures.survival_promised(np.full(20, 5.0), np.ones(20, bool), {60.0: np.full(20, 0.5)})
+    figure.canvas.draw()
+    assert figure.axes[0].containers == []
+
+
+def test_every_subgroup_is_a_line_with_its_patients() -> None:
+    said = texts(figures.forest({"all patients": C_INDEX, "site: fir": C_INDEX}))
+    assert f"site: fir (n = {C_INDEX.n})" in said
+    assert "guessing" in said
+
+
+def test_a_group_without_deaths_is_not_sure_to_live() -> None:
+    promised = np.linspace(0.8, 0.9, 12)
+    figure = calibration_figures.survival_promised(np.full(12, 30.0), np.zeros(12, bool), {12.0: promised})
+    [bars] = figure.axes[0].containers
+    [[low, high]] = [segment[:, 1] for segment in bars.lines[2][0].get_segments()]
+    assert low == pytest.approx(1 / (1 + 1.959964**2 / 12))  # Wilson's, of 12 of 12
+    assert high == 1

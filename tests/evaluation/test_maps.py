@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from conftest import PixelEncoder, tissue_image
+from leica import ODD_MPP, OFFSET_PX, write_scn
 from PIL import Image
 
 from nic.compression.compress import compress_slide
@@ -25,46 +26,7 @@ from nic.patients.targets import Classes
 from nic.patients.training import fit_folds
 from nic.slides.slide import Slide, SlideSource
 from nic.slides.tiling import TileGrid
-
-ODD_MPP = 0.2737
-OFFSET_PX = (301, 517)
-SCN = """<?xml version="1.0"?><scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01">
-<collection sizeX="{whole}" sizeY="{whole}"><image name="scan">
-<creationDate>2020-01-01T00:00:00Z</creationDate><device model="Leica SCN400" version="1"/>
-<pixels sizeX="{width}" sizeY="{height}"><dimension sizeX="{width}" sizeY="{height}" r="0" ifd="0"/></pixels>
-<view sizeX="{width_nm}" sizeY="{height_nm}" offsetX="{x_nm}" offsetY="{y_nm}"/>
-<scanSettings><objectiveSettings><objective>20</objective></objectiveSettings><illuminationSettings>
-<numericalAperture>0.4</numericalAperture><illuminationSource>brightfield</illuminationSource></illuminationSettings>
-</scanSettings></image></collection></scn>"""
-
-
-def write_scn(path: Path, image: np.ndarray) -> Path:
-    """A Leica slide, whose bounds do not begin at (0, 0)."""
-    height, width = image.shape[:2]
-    nm = ODD_MPP * 1000
-    description = SCN.format(
-        whole=round(3 * width * nm),
-        width=width,
-        height=height,
-        width_nm=round(width * nm),
-        height_nm=round(height * nm),
-        x_nm=round(OFFSET_PX[0] * nm),
-        y_nm=round(OFFSET_PX[1] * nm),
-    )
-    tifffile.imwrite(
-        path,
-        image,
-        bigtiff=True,
-        tile=(256, 256),
-        photometric="rgb",
-        compression="jpeg",
-        compressionargs={"level": 95},
-        description=description,
-        metadata=None,
-        resolution=(1e4 / ODD_MPP, 1e4 / ODD_MPP),
-        resolutionunit="CENTIMETER",
-    )
-    return path
+from nic.tasks.annotations import read_annotations
 
 
 @dataclass(frozen=True)
@@ -113,6 +75,13 @@ def test_qupath_counts_from_the_bounds(marked: Marked) -> None:
     first, moved = (np.array(f["features"][0]["geometry"]["coordinates"]) for f in (whole, inside))
     assert (first - moved == OFFSET_PX).all()
     assert inside["nic"]["origin_l0px"] == list(OFFSET_PX)
+
+
+def test_what_reads_qupaths_files_finds_the_squares_again(marked: Marked, tmp_path: Path) -> None:
+    (tmp_path / "far.geojson").write_text(geojson(marked.score_map, marked.bounds_l0px))
+    areas = read_annotations(tmp_path / "far.geojson", (*marked.bounds_l0px, 4200, 3400))
+    found = np.array([area.rings[0][0] for area in areas])
+    np.testing.assert_array_equal(found, marked.slide.corners_l0px())
 
 
 def test_squares_share_their_edges(marked: Marked) -> None:

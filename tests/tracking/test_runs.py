@@ -7,8 +7,8 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from nic.tracking.digests import code_digest, folder_digest
-from nic.tracking.runs import find_finished, stage_key, stage_run
+from nic.tracking.digests import code_digest, code_files, folder_digest
+from nic.tracking.runs import artifact_place, find_finished, stage_key, stage_run
 
 STAGE = "promote"  # any entry point: only its code digest is used here
 
@@ -46,6 +46,14 @@ def test_a_finished_stage_is_found_by_its_key(tmp_path: Path) -> None:
     assert found.data.params["share"] == "0.6"
 
 
+def test_a_picture_of_a_run_is_found_where_it_lies() -> None:
+    with stage_run(STAGE, Config(), {}) as stage:
+        stage.log_png(b"\x89PNG one", "one.png")
+        stage.log_png(b"\x89PNG two", "maps/two.png")
+    for file in ("one.png", "maps/two.png"):
+        assert Path(artifact_place(stage.run_id, file)).read_bytes().decode("latin1").endswith(Path(file).stem)
+
+
 def test_other_parameters_or_inputs_are_another_stage(tmp_path: Path) -> None:
     inputs = {"cohort": "2"}
     finish(tmp_path / "out.h5", inputs)
@@ -72,6 +80,11 @@ def test_a_failed_stage_is_not_finished() -> None:
 def test_the_code_digest_follows_the_imports() -> None:
     assert code_digest("promote") != code_digest("compress")
     assert code_digest("promote") == code_digest("promote")
+
+
+def test_a_report_is_written_anew_when_its_template_changes() -> None:
+    assert "report.html" in [file.name for file in code_files("evaluate")]
+    assert "report.html" not in [file.name for file in code_files("compress")]
 
 
 def test_a_folder_digest_sees_names_and_sizes(tmp_path: Path) -> None:

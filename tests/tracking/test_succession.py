@@ -1,5 +1,8 @@
 """Aliases: who is served, in which order they move, and that of two at once one is refused."""
 
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from threading import Event, Thread
@@ -9,6 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from nic.errors import Overtaken, RegistryError, UnknownModel
 from nic.tracking import succession
+from nic.tracking.digests import PROJECT
 from nic.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, RegisteredVersion, alias_version, find_version
 from nic.tracking.succession import alone, challenge, crown, is_same, roll_back
 
@@ -94,6 +98,32 @@ def test_only_one_holds_the_aliases(client: MlflowClient, monkeypatch: pytest.Mo
         pass
 
 
+def test_a_process_that_died_holding_them_is_named_and_nobody_is_without_a_champion(
+    store: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = made(client), made(client)
+    crown(first, None)
+    dies = f"import os\nfrom nic.tracking.succession import alone\nwith alone({NAME!r}):\n    os._exit(9)"
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": store}
+    dead = subprocess.run([sys.executable, "-c", dies], env=environment, cwd=PROJECT)
+    assert dead.returncode == 9
+    monkeypatch.setattr(succession, "LONGEST_WAIT_S", 0.3)
+    with pytest.raises(RegistryError, match="if that process is gone, delete this registered model"):
+        crown(second, instead_of=first)
+    assert holders() == ("1", None, None)
+    client.delete_registered_model(f"{NAME}.lock")
+    crown(second, instead_of=first)
+    assert holders() == ("2", "1", None)
+
+
+def test_whoever_was_taken_for_dead_leaves_the_lock_of_another_alone(client: MlflowClient) -> None:
+    lock = f"{NAME}.lock"
+    with alone(NAME):
+        client.delete_registered_model(lock)
+        client.create_registered_model(lock, tags={"token": "another"})
+    assert client.get_registered_model(lock).tags["token"] == "another"
+
+
 def test_a_failure_inside_sets_the_aliases_free(client: MlflowClient) -> None:
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), alone(NAME):
@@ -101,7 +131,7 @@ def test_a_failure_inside_sets_the_aliases_free(client: MlflowClient) -> None:
 
 
 def test_of_two_at_once_one_wins(client: MlflowClient) -> None:
-    """Ten races on one machine here; test_stores.py runs fifty of each kind of store."""
+    """Ten races of threads here; test_registry_story.py runs fifty of processes on each kind of store."""
     champion: RegisteredVersion | None = None
     won = []
     for _ in range(10):

@@ -1,0 +1,75 @@
+"""A slide to its codes, in this process. Slides of strangers are read by `nic.serving.apart`, which asks this there."""
+
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nic.compression.compress import compress_slide
+from nic.compression.compressed_slide import CompressedSlide
+from nic.encoder.spec import Encoder, EncoderSpec
+from nic.errors import OverLimit
+from nic.slides.slide import Slide, SlideSource
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is known of a slide before it is read. made_of: equal for the same pixels at the same um/px. px: in all."""
+
+    made_of: str
+    px: int
+
+
+class Reading(Protocol):
+    """Opens slides. deadline_s: of the monotonic clock. Each method raises SlideError, or OverLimit when it is late."""
+
+    @property
+    def spec(self) -> EncoderSpec: ...
+
+    def look(self, source: SlideSource, deadline_s: float) -> Look: ...
+
+    def compress(self, source: SlideSource, tiles: int, deadline_s: float) -> CompressedSlide: ...
+
+
+@dataclass(frozen=True)
+class Here:
+    """In this process: one's own slides, or a process that may die of them. The deadline is looked at at each batch."""
+
+    encoder: Encoder
+
+    @property
+    def spec(self) -> EncoderSpec:
+        return self.encoder.spec
+
+    def look(self, source: SlideSource, deadline_s: float) -> Look:
+        with Slide.open(source) as slide:
+            width, height = slide.size_l0px
+            return Look(f"{slide.fingerprint} {slide.mpp}", width * height)
+
+    def compress(self, source: SlideSource, tiles: int, deadline_s: float) -> CompressedSlide:
+        return compress_slide(source, Bounded(self.encoder, tiles, deadline_s, []))
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """An encoder that stops: after `tiles` tiles, or at `deadline_s` of the monotonic clock. For one slide."""
+
+    encoder: Encoder
+    tiles: int
+    deadline_s: float
+    encoded: list[int]
+
+    @property
+    def spec(self) -> EncoderSpec:
+        return self.encoder.spec
+
+    def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Raises OverLimit."""
+        self.encoded.append(len(tiles))
+        if sum(self.encoded) > self.tiles:
+            raise OverLimit(f"more than {self.tiles} tiles of tissue; compress it, and give the file of its codes")
+        if time.monotonic() > self.deadline_s:
+            raise OverLimit("not done in time; compress it, and give the file of its codes")
+        return self.encoder.encode(tiles)
