@@ -24,6 +24,8 @@ from nic.slides.slide import Slide, SlideSource
 
 LEASE_S = 60.0
 """A run on another machine that has not renewed its claim for so long is taken for dead."""
+NAMED_S = 5.0
+"""A run writes its name into its claim at once; it died in between when the claim is still empty after so long."""
 RECENT = 50
 """Files of which the present speed is taken."""
 
@@ -96,10 +98,8 @@ class CodesFolder:
     def claim(self, slide_id: str, *, wait: bool) -> Iterator[bool]:
         """Hold a slide for this run; yields whether it does. wait: until another run lets go of it, or dies."""
         self._claims.mkdir(parents=True, exist_ok=True)
-        lease = SoftFileLease(self._claims / slide_id, lease_duration=LEASE_S, timeout=-1 if wait else 0)
-        try:
-            lease.acquire()
-        except Timeout:
+        lease = SoftFileLease(self._claims / slide_id, lease_duration=LEASE_S)
+        if not _acquired(lease, self._claims / slide_id, wait=wait):
             yield False
             return
         try:
@@ -127,19 +127,19 @@ class CodesFolder:
         exclude: Collection[str],
     ) -> bool:
         """As `holds`, of a slide that lies elsewhere and was brought here in this version: it need not come again."""
-        file, note = self.file(source.slide_id), self._versions / f"{source.slide_id}.json"
-        if not file.is_file() or not note.is_file():
+        made, note = CompressedSlide.made_of(self.file(source.slide_id)), self._versions / f"{source.slide_id}.json"
+        if made is None or not note.is_file():
             return False
-        made = CompressedSlide.made_of(file)
         setting = (encoder.sha256, min_tissue, variants, tuple(sorted(exclude)))
-        noted = json.loads(note.read_text())
-        return (made[0], *made[3:]) == setting and noted == _note(source, version, made[1])
+        return (made[0], *made[3:]) == setting and json.loads(note.read_text()) == _note(source, version, made[1])
 
     def note_version(self, source: SlideSource, version: str) -> None:
         """Remember which version of a slide that lies elsewhere its file was made of."""
         self._versions.mkdir(parents=True, exist_ok=True)
-        made = CompressedSlide.made_of(self.file(source.slide_id))
-        (self._versions / f"{source.slide_id}.json").write_text(json.dumps(_note(source, version, made[1])))
+        fingerprint, _ = CompressedSlide.identity(self.file(source.slide_id))
+        draft = self._versions / f".{source.slide_id}.{os.getpid()}"
+        draft.write_text(json.dumps(_note(source, version, fingerprint)))
+        draft.replace(self._versions / f"{source.slide_id}.json")
 
     def clear(self, slide_id: str) -> None:
         """Remove what another encoder or slide, or a run that died in the middle, left of a claimed slide."""
@@ -205,6 +205,29 @@ class CodesFolder:
             holder = dict(line.split("=", 1) for line in content.splitlines() if "=" in line)
             if "pid" in holder:
                 yield Running(marker.name, holder.get("host", ""), int(holder["pid"]), time.time() - renewed)
+
+
+def _acquired(lease: SoftFileLease, marker: Path, *, wait: bool) -> bool:
+    while True:
+        nameless = _nameless(marker)
+        try:
+            lease.acquire(timeout=NAMED_S if wait else 0)
+            return True
+        except Timeout:
+            if not wait:
+                return False
+            if nameless and nameless == _nameless(marker):  # filelock waits for ever for such a holder
+                marker.unlink(missing_ok=True)
+
+
+def _nameless(marker: Path) -> tuple[int, int] | None:
+    """Inode and time of a claim without its holder's name; None where it has one, or there is no claim."""
+    try:
+        with marker.open("rb") as file:
+            found = os.fstat(file.fileno())
+            return None if file.read(1) else (found.st_ino, found.st_ctime_ns)
+    except FileNotFoundError:
+        return None
 
 
 def _note(source: SlideSource, version: str, fingerprint: str) -> dict[str, str | float | None]:

@@ -12,9 +12,9 @@ from nic.compression.codes_folder import CodesFolder, Quarantined
 from nic.compression.work import How, Outcome, take
 from nic.encoder.spec import Encoder
 from nic.errors import CodesError
-from nic.slides.quality import REASONS
 from nic.slides.slide import SlideSource
-from nic.slides.staging import Staging
+
+AS_USUAL = How()
 
 
 @dataclass
@@ -38,23 +38,15 @@ def compress_cohort(
     sources: Sequence[SlideSource],
     encoder: Encoder,
     out: Path,
-    *,
-    min_tissue: float = 0.6,
-    variants: int = 1,
-    exclude: Collection[str] = REASONS[1:],
-    accept: Collection[str] = (),
-    staging: Staging | None = None,
+    how: How = AS_USUAL,
 ) -> CompressionReport:
     """Compress every slide into out/<slide_id>.h5, a slide to each core; a finished file is kept.
 
     A bad slide goes into quarantine, out/quarantine.csv, and is tried again by the next run. Another run on the same
-    folder shares the work: what it holds is waited for. min_tissue, variants, exclude: as in compress_slide.
-    accept: slides to compress however many of their tiles cannot be decoded. staging: where slides that lie elsewhere
-    are brought, else work/staged.
+    folder shares the work: what it holds is waited for.
     Raises CodesError when two slides would be written to one file.
     """
     wanted, folder = one_by_id(sources), CodesFolder(out)
-    how = How(min_tissue, variants, tuple(exclude), accept, staging or How.staging)
     outcomes: list[Outcome] = []
     bar = tqdm(total=len(wanted), desc="compress", unit="slide")
 

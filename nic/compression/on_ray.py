@@ -2,7 +2,7 @@
 
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,13 +14,14 @@ import nic
 from nic.compression.codes_folder import CodesFolder, Quarantined
 from nic.compression.engines import CompressionReport, one_by_id
 from nic.compression.work import How, Outcome, take
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.spec import Encoder
 from nic.errors import CrashingSlide, MissingExtra
 from nic.slides.slide import SlideSource
 
 if TYPE_CHECKING:
     from ray import ObjectRef
 
+Load = Callable[[Path], Encoder]
 RETRIES = 5
 """Of a slide whose process died: it may be the slide's fault, and then no node survives it."""
 AHEAD = 2
@@ -38,11 +39,11 @@ class Cluster:
 
 
 def compress_on_ray(
-    sources: Sequence[SlideSource], graph: Path, out: Path, how: How, cluster: Cluster
+    sources: Sequence[SlideSource], graph: Path, load: Load, out: Path, how: How, cluster: Cluster
 ) -> CompressionReport:
     """As compress_cohort, each slide a task of the cluster; the slides of a node that is lost go to the others.
 
-    graph: the encoder, sent along and loaded once in each worker process. out: a folder that all nodes share, as slides
+    graph: the encoder's file, sent along and given to `load` once in each worker process. out: a folder that all nodes share, as slides
     without a URI are to lie on one. Raises CodesError, MissingExtra when ray is not installed.
     """
     ray = imported()
@@ -60,7 +61,7 @@ def compress_on_ray(
         task = ray.remote(num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=RETRIES)(_on_a_node)
 
         def begin(source: SlideSource, wait: bool) -> "ObjectRef[Outcome | None]":
-            return task.remote(content, folder, source, how, wait)  # type: ignore[no-any-return]
+            return task.remote(content, load, folder, source, how, wait)
 
         with tqdm(total=len(wanted), desc="compress", unit="slide") as bar:
             outcomes, busy = _all(ray, begin, wanted, False, bar, folder)
@@ -123,14 +124,16 @@ def _refill(ray: Any, begin: Any, left: Iterator[SlideSource], wait: bool, runni
         running[begin(source, wait)] = source
 
 
-def _on_a_node(graph: bytes, folder: CodesFolder, source: SlideSource, how: How, wait: bool) -> Outcome | None:
-    return take(folder, source, _encoder(graph), how, wait=wait)
+def _on_a_node(
+    graph: bytes, load: Load, folder: CodesFolder, source: SlideSource, how: How, wait: bool
+) -> Outcome | None:
+    return take(folder, source, _encoder(graph, load), how, wait=wait)
 
 
 @lru_cache(maxsize=1)
-def _encoder(graph: bytes) -> OnnxEncoder:
+def _encoder(graph: bytes, load: Load) -> Encoder:
     """Loaded once in a process, from a file that is gone again."""
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / "encoder.onnx"
         path.write_bytes(graph)
-        return OnnxEncoder(path)
+        return load(path)

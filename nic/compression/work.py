@@ -12,6 +12,8 @@ from nic.slides.quality import REASONS
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging, version_of
 
+STAGING = Staging(Path("work/staged"), 200 << 30)
+
 
 @dataclass(frozen=True)
 class How:
@@ -24,7 +26,7 @@ class How:
     variants: int = 1
     exclude: tuple[str, ...] = REASONS[1:]
     accept: Collection[str] = ()
-    staging: Staging = Staging(Path("work/staged"), 200 << 30)
+    staging: Staging = STAGING
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,7 @@ from nic.errors import (
     UnknownColumn,
 )
 from nic.patients.targets import Classes, Index, Survival, Targets, Values, check_teachable
-from nic.slides.slide import SlideSource
-from nic.slides.staging import is_remote, remote_source
+from nic.slides.slide import SlideSource, is_address
 
 Kind = Literal["regression", "classification", "survival"]
 Split = Literal["train", "external"]
@@ -275,8 +274,8 @@ def _row(path: Path, number: int, cells: dict[str, str]) -> Row:
         mpp = None if text.lower() in MISSING else _positive(text)
     except ValueError as error:
         raise _bad_cell(path.name, number, "mpp", text, "um/px > 0, or nothing") from error
-    if is_remote(cells["slide"]):
-        return Row(number, remote_source(cells["slide"], mpp), cells)
+    if is_address(cells["slide"]):
+        return Row(number, SlideSource.elsewhere(cells["slide"], mpp), cells)
     slide = path.parent / cells["slide"]
     return Row(number, SlideSource(slide.name if slide.is_dir() else slide.stem, slide, mpp), cells)
 

@@ -4,8 +4,9 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
@@ -34,6 +35,17 @@ class SlideSource:
     path: Path
     mpp: float | None = None
     uri: str = ""
+
+    @classmethod
+    def elsewhere(cls, uri: str, mpp: float | None = None) -> "SlideSource":
+        """The slide at an address; its id is the file's name without suffix."""
+        name = PurePosixPath(urlsplit(uri).path).name
+        return cls(Path(name).stem, Path(name), mpp, uri)
+
+
+def is_address(place: str) -> bool:
+    """Whether it names something that lies elsewhere: s3://, https://, ..."""
+    return "://" in place
 
 
 def find_slides(where: str | Path) -> list[SlideSource]:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,36 +14,25 @@ from filelock import FileLock, Timeout
 from fsspec.core import url_to_fs
 
 from nic.errors import MissingExtra, NotStaged, UnreadableSlide
-from nic.slides.slide import SUFFIXES, SlideSource, find_slides
+from nic.slides.slide import SUFFIXES, SlideSource, find_slides, is_address
 
-REMOTE = "://"
 SEVERAL_FILES = (".mrxs", ".vms", ".vmu", ".dcm")
 """Formats of which a slide is more than the file that is named."""
 POLL_S = 0.2
 
 
-def is_remote(place: str) -> bool:
-    return REMOTE in place
-
-
-def remote_source(uri: str, mpp: float | None = None) -> SlideSource:
-    """The slide at an address; its id is the file's name without suffix."""
-    name = PurePosixPath(urlsplit(uri).path).name
-    return SlideSource(Path(name).stem, Path(name), mpp, uri)
-
-
 def find_sources(where: str) -> list[SlideSource]:
     """As find_slides, also of an address: a slide's, a folder's, or a glob. Raises UnreadableSlide, NotStaged."""
-    if not is_remote(where):
+    if not is_address(where):
         return find_slides(where)
     if Path(urlsplit(where).path).suffix.lower() in SUFFIXES and "*" not in where:
-        return [remote_source(where)]
+        return [SlideSource.elsewhere(where)]
     system, path = _opened(where)
     names = _told(where, lambda: system.glob(path) if "*" in path else system.find(path, maxdepth=1))
     slides = sorted(name for name in names if Path(name).suffix.lower() in SUFFIXES)
     if not slides:
         raise UnreadableSlide(f"{where}: no slides there; wanted the address of a slide, a folder or a glob")
-    return [remote_source(system.unstrip_protocol(name)) for name in slides]
+    return [SlideSource.elsewhere(system.unstrip_protocol(name)) for name in slides]
 
 
 @dataclass(frozen=True)
@@ -128,7 +117,7 @@ def _opened(uri: str) -> tuple[Any, str]:
     try:
         return url_to_fs(uri)  # type: ignore[no-any-return]
     except ImportError as error:
-        raise MissingExtra(f"{uri.partition(REMOTE)[0]}: {error}") from error
+        raise MissingExtra(f"{uri.partition('://')[0]}: {error}") from error
     except ValueError as error:
         raise NotStaged(f"{uri}: {error}") from error
 

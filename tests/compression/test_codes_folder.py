@@ -14,6 +14,7 @@ from conftest import PixelEncoder, spoil_tile, tissue_image, write_slide
 
 from nic.compression.codes_folder import CodesFolder
 from nic.compression.engines import compress_cohort
+from nic.compression.work import How
 from nic.slides.slide import SlideSource, find_slides
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -85,6 +86,16 @@ def test_the_claim_of_a_run_that_was_killed_is_taken_over(tmp_path: Path, pixel_
     assert [p.name for p in out.iterdir() if p.is_file()] == ["s00.h5"]
 
 
+def test_a_claim_of_a_run_that_was_killed_before_it_wrote_its_name_is_taken_over(
+    tmp_path: Path, pixel_encoder: PixelEncoder
+) -> None:
+    slides, out = made(tmp_path / "slides", 1), tmp_path / "codes"
+    (out / ".claims").mkdir(parents=True)
+    (out / ".claims" / "s00").touch()
+    assert compress_cohort(find_slides(slides), pixel_encoder, out).done == ["s00"]
+    assert not list((out / ".claims").iterdir())
+
+
 def test_quarantine_says_how_a_slide_gets_out_and_lets_it(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
     mute = write_slide(tmp_path / "mute.tif", tissue_image(700, 600), mpp=None)
     spoilt = write_slide(tmp_path / "spoilt.tif", tissue_image(700, 600), downsamples=(1,))
@@ -100,7 +111,7 @@ def test_quarantine_says_how_a_slide_gets_out_and_lets_it(tmp_path: Path, pixel_
     assert [q.slide for q in CodesFolder(out).status(["mute", "spoilt"]).quarantined] == ["mute", "spoilt"]
 
     mended = [SlideSource("mute", mute, mpp=0.5), sources[1]]
-    report = compress_cohort(mended, pixel_encoder, out, accept=["spoilt"])
+    report = compress_cohort(mended, pixel_encoder, out, How(accept=["spoilt"]))
     assert (report.done, report.quarantined) == (["mute", "spoilt"], [])
     assert not (out / "quarantine.csv").exists()
 
