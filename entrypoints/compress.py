@@ -1,26 +1,34 @@
 """Step 2: compress slides with a registered encoder into one .h5 each."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from entrypoints.cli import launch
-from nic.compression.engines import compress_cohort
+from nic.compression.engines import CompressionReport, compress_cohort
+from nic.compression.on_ray import Cluster, compress_on_ray
 from nic.compression.pictures import contact_sheets
+from nic.compression.work import How
 from nic.encoder.onnx import OnnxEncoder
+from nic.errors import NotStaged
 from nic.patients.cohort import Columns, read_cohort
 from nic.slides.quality import reasons_named
-from nic.slides.slide import SlideSource, find_slides
+from nic.slides.slide import SlideSource
+from nic.slides.staging import Staging, find_sources, version_of
 from nic.tracking.digests import digest, file_sha256, folder_digest, output_digest
 from nic.tracking.registry import encoder_file
 from nic.tracking.runs import stage_run
+
+ASKED_AT_ONCE = 32
+"""Slides that lie elsewhere whose versions are asked for at a time."""
 
 
 @dataclass(frozen=True)
 class Config:
     slides: str = "data/phantom/breast.csv"
-    """A slide, a folder, a glob in quotes, or a cohort's CSV (its `mpp` column is obeyed)."""
+    """A slide, a folder, a glob in quotes, or a cohort's CSV (its `mpp` column is obeyed); also s3://, https://."""
     encoder: str = "models:/nic-encoder@champion"
     """Registered encoder, or a path to an .onnx file that nic wrote."""
     out: Path = Path("work/codes")
@@ -35,6 +43,18 @@ class Config:
     """Slides to compress however many of their tiles cannot be decoded: ids separated by commas."""
     columns: str = ""
     """What the cohort's table calls its columns, as patient=case_id,slide=file,split=part; empty where as we do."""
+    engine: Literal["local", "ray"] = "local"
+    """local takes the cores of this machine; ray those of a cluster, with `out` and the slides on a shared folder."""
+    address: str = "auto"
+    """Of the Ray cluster: host:port, auto for the one this machine belongs to, or empty to start one here."""
+    cpus: float = 1.0
+    """Cores of the cluster that a slide takes."""
+    gpus: float = 0.0
+    """GPUs of the cluster that a slide takes; 0.25 lets four slides share one."""
+    staged: Path = Path("work/staged")
+    """Folder of each machine that slides which lie elsewhere are brought to."""
+    staged_gb: float = 200.0
+    """Most that folder may hold; the least recently used slides make room."""
     strict: bool = False
     """Exit with code 1 when a slide is in quarantine."""
 
@@ -43,29 +63,44 @@ def sources(config: Config) -> list[SlideSource]:
     if config.slides.endswith(".csv"):
         cohort = read_cohort(Path(config.slides), columns=Columns.named(config.columns))
         return [slide for patient in cohort.patients for slide in patient.slides]
-    return find_slides(config.slides)
+    return find_sources(config.slides)
+
+
+def content(source: SlideSource) -> str:
+    try:
+        return version_of(source) or output_digest(source.path)
+    except NotStaged as error:  # goes into quarantine when its turn comes
+        return str(error)
 
 
 def inputs(config: Config) -> dict[str, str]:
-    slides = {source.slide_id: [source.mpp, output_digest(source.path)] for source in sources(config)}
+    found = sources(config)
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        slides = {
+            source.slide_id: [source.mpp, known] for source, known in zip(found, pool.map(content, found), strict=True)
+        }
     return {"slides": digest(slides), "encoder": file_sha256(encoder_file(config.encoder))}
+
+
+def compressed(config: Config, slides: list[SlideSource]) -> CompressionReport:
+    graph = encoder_file(config.encoder)
+    how = How(
+        min_tissue=config.min_tissue,
+        variants=config.variants,
+        exclude=reasons_named(config.exclude),
+        accept=[slide.strip() for slide in config.accept.split(",")],
+        staging=Staging(config.staged.absolute(), int(config.staged_gb * 1e9)),
+    )
+    if config.engine == "ray":
+        cluster = Cluster(config.address, config.cpus, config.gpus)
+        return compress_on_ray(slides, graph, OnnxEncoder, config.out, how, cluster)
+    return compress_cohort(slides, OnnxEncoder(graph), config.out, how)
 
 
 def run(config: Config) -> dict[str, Any]:
     """Compress every slide; a bad one is recorded with its reason and does not stop the others."""
     with stage_run("compress", config, inputs(config)) as stage:
-        encoder = OnnxEncoder(encoder_file(config.encoder))
-        accepted = [slide.strip() for slide in config.accept.split(",")]
-        chosen = sources(config)
-        report = compress_cohort(
-            chosen,
-            encoder,
-            config.out,
-            min_tissue=config.min_tissue,
-            variants=config.variants,
-            exclude=reasons_named(config.exclude),
-            accept=accepted,
-        )
+        report = compressed(config, sources(config))
         done, reused, quarantined = len(report.done), len(report.reused), len(report.quarantined)
         print(f"{config.out}: {done} compressed, {reused} reused, {quarantined} in quarantine")
         for refusal in report.quarantined:

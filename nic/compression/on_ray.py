@@ -3,7 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,11 +43,11 @@ def compress_on_ray(
 ) -> CompressionReport:
     """As compress_cohort, each slide a task of the cluster; the slides of a node that is lost go to the others.
 
-    graph: the encoder's file, sent along and given to `load` once in each worker process. out: a folder that all nodes share, as slides
-    without a URI are to lie on one. Raises CodesError, MissingExtra when ray is not installed.
+    graph: the encoder's file, sent along and given to `load` once in each worker process. out: a folder that all nodes
+    share, as slides without a URI are to lie on one. Raises CodesError, MissingExtra when ray is not installed.
     """
     ray = imported()
-    wanted, folder = one_by_id(sources), CodesFolder(out.absolute())
+    wanted, folder = [_absolute(source) for source in one_by_id(sources)], CodesFolder(out.absolute())
     started = not ray.is_initialized()
     if started:
         ray.init(
@@ -71,6 +71,11 @@ def compress_on_ray(
             ray.shutdown()
     folder.write_table()
     return CompressionReport.of([*outcomes, *others])
+
+
+def _absolute(source: SlideSource) -> SlideSource:
+    """A worker has a working directory of its own."""
+    return source if source.uri else replace(source, path=source.path.absolute())
 
 
 def imported() -> Any:

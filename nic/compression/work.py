@@ -50,7 +50,7 @@ def take(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: How, *
 def _taken(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: How) -> Outcome:
     slide_id, setting = source.slide_id, (encoder.spec, how.min_tissue, how.variants, how.exclude)
     try:
-        version = version_of(source) if source.uri else ""
+        version = version_of(source)
         reused = bool(version) and folder.holds_version(source, version, *setting)
         if not reused:
             with how.staging.local(source) as local:

@@ -18,6 +18,8 @@ from nic.slides.slide import SUFFIXES, SlideSource, find_slides, is_address
 
 SEVERAL_FILES = (".mrxs", ".vms", ".vmu", ".dcm")
 """Formats of which a slide is more than the file that is named."""
+TAGS = ("ETag", "etag", "md5Hash", "Content-MD5", "LastModified", "Last-Modified", "mtime", "created")
+"""What the stores of fsspec call a file's tag or date, tags first."""
 POLL_S = 0.2
 
 
@@ -28,6 +30,7 @@ def find_sources(where: str) -> list[SlideSource]:
     if Path(urlsplit(where).path).suffix.lower() in SUFFIXES and "*" not in where:
         return [SlideSource.elsewhere(where)]
     system, path = _opened(where)
+    system.invalidate_cache()  # of what this process was told before
     names = _told(where, lambda: system.glob(path) if "*" in path else system.find(path, maxdepth=1))
     slides = sorted(name for name in names if Path(name).suffix.lower() in SUFFIXES)
     if not slides:
@@ -108,9 +111,16 @@ class Staging:
 
 
 def version_of(source: SlideSource) -> str:
-    """What changes when the slide at an address does: its tag, or size and date. Raises NotStaged."""
+    """What changes when the slide at an address does: its tag or its date, and its size; empty for one of this machine.
+
+    Raises NotStaged.
+    """
+    if not source.uri:
+        return ""
     system, path = _opened(source.uri)
-    return str(_told(source.slide_id, lambda: system.ukey(path)))
+    told = _told(source.slide_id, lambda: system.info(path))
+    tag = next((told[name] for name in TAGS if told.get(name)), "")
+    return f"{tag} {told['size']}"
 
 
 def _opened(uri: str) -> tuple[Any, str]:

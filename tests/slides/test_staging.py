@@ -1,0 +1,156 @@
+"""Slides that lie elsewhere: found, brought here once, within a bounded folder, and brought again when they change."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from nic.errors import NotStaged, UnreadableSlide
+from nic.slides.slide import SlideSource
+from nic.slides.staging import Staging, find_sources, version_of
+
+
+@pytest.fixture
+def store() -> Iterator[fsspec.AbstractFileSystem]:
+    """A store of fsspec that lives in memory, with three slides of 1,000 bytes."""
+    system = fsspec.filesystem("memory")
+    for name in "abc":
+        system.pipe(f"/slides/{name}.svs", name.encode() * 1000)
+    system.pipe("/slides/notes.txt", b"no slide")
+    yield system
+    system.rm("/slides", recursive=True)
+
+
+def at(name: str) -> SlideSource:
+    return SlideSource.elsewhere(f"memory://slides/{name}.svs", 0.5)
+
+
+def staged(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*/*"))
+
+
+@pytest.mark.usefixtures("store")
+def test_slides_of_an_address_a_folder_and_a_glob_are_found() -> None:
+    assert [s.slide_id for s in find_sources("memory://slides/a.svs")] == ["a"]
+    assert [(s.slide_id, s.uri) for s in find_sources("memory://slides")] == [
+        (name, f"memory:///slides/{name}.svs") for name in "abc"
+    ]
+    assert [s.slide_id for s in find_sources("memory://slides/[ab].*")] == ["a", "b"]
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("where", ["memory://slides/*.tif", "memory://elsewhere"])
+def test_an_address_without_slides_is_refused(where: str) -> None:
+    with pytest.raises((UnreadableSlide, NotStaged), match=r"slides|elsewhere"):
+        find_sources(where)
+
+
+def test_a_slide_is_brought_once_and_again_when_it_has_changed(
+    store: fsspec.AbstractFileSystem, tmp_path: Path
+) -> None:
+    staging = Staging(tmp_path, 10_000)
+    with staging.local(at("a")) as local:
+        assert (local.slide_id, local.mpp, local.uri) == ("a", 0.5, "")
+        assert local.path.read_bytes() == b"a" * 1000
+        local.path.write_bytes(b"same file")
+    with staging.local(at("a")) as local:
+        assert local.path.read_bytes() == b"same file"
+    store.pipe("/slides/a.svs", b"new")
+    with staging.local(at("a")) as local:
+        assert local.path.read_bytes() == b"new"
+
+
+@pytest.mark.usefixtures("store")
+def test_the_least_recently_used_make_room(tmp_path: Path) -> None:
+    staging = Staging(tmp_path, 2500)
+    for name in ("a", "b", "a", "c"):
+        with staging.local(at(name)):
+            assert sum(path.stat().st_size for path in tmp_path.glob("*/*")) <= 2500
+        time.sleep(0.02)  # dates of files are coarse
+    assert staged(tmp_path) == ["a.svs", "c.svs"]
+
+
+@pytest.mark.usefixtures("store")
+def test_a_slide_in_use_stays_and_the_next_waits_for_room(tmp_path: Path) -> None:
+    staging, began, ended = Staging(tmp_path, 1500), threading.Event(), threading.Event()
+
+    def other() -> None:
+        began.set()
+        with staging.local(at("b")) as local:
+            assert local.path.is_file()
+        ended.set()
+
+    with staging.local(at("a")) as local:
+        thread = threading.Thread(target=other)
+        thread.start()
+        began.wait()
+        assert not ended.wait(0.6)
+        assert local.path.is_file()
+    thread.join(10)
+    assert ended.is_set()
+    assert staged(tmp_path) == ["b.svs"]
+
+
+@pytest.mark.usefixtures("store")
+def test_what_a_run_that_died_left_is_no_slide_and_takes_no_room(tmp_path: Path) -> None:
+    staging = Staging(tmp_path, 1500)
+    with staging.local(at("a")) as local:
+        folder = local.path.parent
+    (folder / "a.svs").rename(folder / ".draft")
+    (folder / ".room").write_bytes(b"0" * 1000)
+    with staging.local(at("b")):
+        pass
+    with staging.local(at("a")) as local:
+        assert local.path.read_bytes() == b"a" * 1000
+    assert staged(tmp_path) == ["a.svs"]
+
+
+@pytest.mark.usefixtures("store")
+def test_slides_that_cannot_be_brought_are_named(tmp_path: Path) -> None:
+    for source, most, wrong in [
+        (at("none"), 10_000, "none: "),
+        (at("a"), 100, "1000 bytes"),
+        (SlideSource.elsewhere("memory://slides/many.mrxs"), 10_000, "several files"),
+        (SlideSource.elsewhere("nowhere://slides/a.svs"), 10_000, "nowhere"),
+    ]:
+        with pytest.raises(NotStaged, match=wrong), Staging(tmp_path, most).local(source):
+            pass
+    assert not staged(tmp_path)
+
+
+def test_a_slide_of_this_machine_stays_where_it_is(tmp_path: Path) -> None:
+    source = SlideSource("a", tmp_path / "a.svs")
+    with Staging(tmp_path / "staged", 1).local(source) as local:
+        assert local is source
+    assert not (tmp_path / "staged").exists()
+
+
+def test_a_web_server_is_a_store(tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "a.svs").write_bytes(b"a" * 1000)
+
+    class Site(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments, directory=str(tmp_path / "site"))  # type: ignore[arg-type]
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    source = SlideSource.elsewhere(f"http://127.0.0.1:{server.server_port}/a.svs?token=1")
+    try:
+        before = version_of(source)
+        with Staging(tmp_path / "staged", 10_000).local(source) as local:
+            assert (local.slide_id, local.path.read_bytes()) == ("a", b"a" * 1000)
+        (tmp_path / "site" / "a.svs").write_bytes(b"a" * 1001)
+        assert version_of(source) != before
+        assert version_of(replace(source, mpp=1.0)) == version_of(source)
+    finally:
+        server.shutdown()
+        server.server_close()
