@@ -1,7 +1,7 @@
 """Step 2: compress slides with a registered encoder into one .h5 each."""
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,19 +10,21 @@ from entrypoints.cli import launch
 from nic.compression.engines import CompressionReport, compress_cohort
 from nic.compression.on_ray import Cluster, compress_on_ray
 from nic.compression.pictures import contact_sheets
+from nic.compression.setting import Runtime, Setting
+from nic.compression.tissue_rule import rule_named
 from nic.compression.work import How
 from nic.encoder.onnx import OnnxEncoder
-from nic.errors import NotStaged
+from nic.encoder.openvino import OpenVinoEncoder
+from nic.encoder.spec import Encoder
 from nic.patients.cohort import Columns, read_cohort
 from nic.slides.quality import reasons_named
 from nic.slides.slide import SlideSource
-from nic.slides.staging import Staging, find_sources, version_of
-from nic.tracking.digests import digest, file_sha256, folder_digest, output_digest
+from nic.slides.staging import Staging, find_sources
+from nic.tracking.digests import file_sha256, folder_digest, slides_digest
 from nic.tracking.registry import encoder_file
 from nic.tracking.runs import stage_run
 
-ASKED_AT_ONCE = 32
-"""Slides that lie elsewhere whose versions are asked for at a time."""
+RUNTIMES: dict[Runtime, Callable[[Path], Encoder]] = {"onnx": OnnxEncoder, "openvino": OpenVinoEncoder}
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class Config:
     """Folder that receives <slide>.h5 and quarantine.csv; finished files are kept, several runs share the work."""
     min_tissue: float = 0.6
     """Least share of tissue in a tile that is encoded."""
+    tissue: str = "otsu"
+    """otsu; a number of 0 to 255, the saturation to be passed; all; or a folder of masks named as the slides, as images
+    or outlines of QuPath or ASAP."""
     variants: Literal[1, 8] = 1
     """8 encodes each tile in its eight turns too; patient models are then trained on truly turned slides."""
     exclude: str = "pen,dark,blurred"
@@ -55,6 +60,8 @@ class Config:
     """Folder of each machine that slides which lie elsewhere are brought to."""
     staged_gb: float = 200.0
     """Most that folder may hold; the least recently used slides make room."""
+    runtime: Runtime = "onnx"
+    """onnx runs on GPUs and CPUs; openvino in bf16 on CPUs that have it (pip install openvino==2026.4.1)."""
     strict: bool = False
     """Exit with code 1 when a slide is in quarantine."""
 
@@ -66,41 +73,38 @@ def sources(config: Config) -> list[SlideSource]:
     return find_sources(config.slides)
 
 
-def content(source: SlideSource) -> str:
-    try:
-        return version_of(source) or output_digest(source.path)
-    except NotStaged as error:  # goes into quarantine when its turn comes
-        return str(error)
-
-
 def inputs(config: Config) -> dict[str, str]:
-    found = sources(config)
-    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        slides = {
-            source.slide_id: [source.mpp, known] for source, known in zip(found, pool.map(content, found), strict=True)
-        }
-    return {"slides": digest(slides), "encoder": file_sha256(encoder_file(config.encoder))}
+    return {"slides": slides_digest(sources(config)), "encoder": file_sha256(encoder_file(config.encoder))}
 
 
-def compressed(config: Config, slides: list[SlideSource]) -> CompressionReport:
+def compressed(config: Config, slides: list[SlideSource], log: Callable[[str, float], None]) -> CompressionReport:
     graph = encoder_file(config.encoder)
     how = How(
-        min_tissue=config.min_tissue,
-        variants=config.variants,
-        exclude=reasons_named(config.exclude),
+        Setting(
+            config.min_tissue,
+            config.variants,
+            reasons_named(config.exclude),
+            rule_named(config.tissue),
+            config.runtime,
+        ),
         accept=[slide.strip() for slide in config.accept.split(",")],
         staging=Staging(config.staged.absolute(), int(config.staged_gb * 1e9)),
     )
     if config.engine == "ray":
         cluster = Cluster(config.address, config.cpus, config.gpus)
-        return compress_on_ray(slides, graph, OnnxEncoder, config.out, how, cluster)
-    return compress_cohort(slides, OnnxEncoder(graph), config.out, how)
+        return compress_on_ray(slides, graph, RUNTIMES[config.runtime], config.out, how, cluster)
+    encoder = RUNTIMES[config.runtime](graph)
+    report = compress_cohort(slides, encoder, config.out, how)
+    if isinstance(encoder, OpenVinoEncoder) and encoder.agreement:
+        log("agreement_with_f32", encoder.agreement)
+        print(f"OpenVINO in {encoder.precision}: least cosine to the codes in f32 {encoder.agreement:.5f}")
+    return report
 
 
 def run(config: Config) -> dict[str, Any]:
     """Compress every slide; a bad one is recorded with its reason and does not stop the others."""
     with stage_run("compress", config, inputs(config)) as stage:
-        report = compressed(config, sources(config))
+        report = compressed(config, sources(config), stage.log)
         done, reused, quarantined = len(report.done), len(report.reused), len(report.quarantined)
         print(f"{config.out}: {done} compressed, {reused} reused, {quarantined} in quarantine")
         for refusal in report.quarantined:

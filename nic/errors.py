@@ -6,6 +6,7 @@
     │   ├── MissingResolution     no um/px in the file and none given (ValueError)
     │   ├── ImplausibleResolution um/px outside what microscopes make (ValueError)
     │   ├── ResolutionTooLow      the finest level is coarser than the encoder reads (ValueError)
+    │   ├── MaskError             a given mask of tissue is missing or does not fit (ValueError)
     │   ├── NoTissue              nothing but glass (ValueError)
     │   ├── OutOfFocus            all tissue is blurred (ValueError)
     │   ├── TooManyFailedCells    too much of the slide cannot be decoded (OSError)
@@ -94,6 +95,12 @@ class TooManyFailedCells(SlideError, OSError):
     """More of the slide is undecodable than the stated fraction."""
 
     release = "copy the file again, or name it in accept to keep the tiles that can be read"
+
+
+class MaskError(SlideError, ValueError):
+    """A given mask of tissue is missing, cannot be read, or does not fit the slide; or the rule is unknown."""
+
+    release = "put a mask of the whole slide into the folder, under the slide's name, or choose another tissue="
 
 
 class CrashingSlide(SlideError, OSError):

@@ -8,7 +8,7 @@ import csv
 import json
 import os
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from glob import escape
@@ -18,6 +18,7 @@ import numpy as np
 from filelock import SoftFileLease, Timeout
 
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.setting import Setting
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError, SlideError
 from nic.slides.slide import Slide, SlideSource
@@ -107,31 +108,21 @@ class CodesFolder:
         finally:
             lease.release()
 
-    def holds(
-        self, source: SlideSource, encoder: EncoderSpec, min_tissue: float, variants: int, exclude: Collection[str]
-    ) -> bool:
+    def holds(self, source: SlideSource, encoder: EncoderSpec, setting: Setting) -> bool:
         """Whether the finished file of this slide, encoder and setting is there. Raises SlideError."""
         if not self.file(source.slide_id).is_file():
             return False
         with Slide.open(source) as slide:
-            made_of = (encoder.sha256, slide.fingerprint, slide.mpp, min_tissue, variants, tuple(sorted(exclude)))
-        return CompressedSlide.made_of(self.file(source.slide_id)) == made_of
+            wanted = setting.made_of(encoder.sha256, slide.fingerprint, slide.mpp, slide.slide_id)
+        return CompressedSlide.made_of(self.file(source.slide_id)) == wanted
 
-    def holds_version(
-        self,
-        source: SlideSource,
-        version: str,
-        encoder: EncoderSpec,
-        min_tissue: float,
-        variants: int,
-        exclude: Collection[str],
-    ) -> bool:
+    def holds_version(self, source: SlideSource, version: str, encoder: EncoderSpec, setting: Setting) -> bool:
         """As `holds`, of a slide that lies elsewhere and was brought here in this version: it need not come again."""
         made, note = CompressedSlide.made_of(self.file(source.slide_id)), self._versions / f"{source.slide_id}.json"
         if made is None or not note.is_file():
             return False
-        setting = (encoder.sha256, min_tissue, variants, tuple(sorted(exclude)))
-        return (made[0], *made[3:]) == setting and json.loads(note.read_text()) == _note(source, version, made[1])
+        wanted = setting.made_of(encoder.sha256, made.fingerprint, made.slide_mpp, source.slide_id)
+        return made == wanted and json.loads(note.read_text()) == _note(source, version, made.fingerprint)
 
     def note_version(self, source: SlideSource, version: str) -> None:
         """Remember which version of a slide that lies elsewhere its file was made of."""

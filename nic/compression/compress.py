@@ -1,49 +1,42 @@
 """A slide to its compressed slide."""
 
-from collections.abc import Collection
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.setting import Setting
 from nic.encoder.spec import Encoder
 from nic.errors import NoTissue, OutOfFocus, TooManyFailedCells
 from nic.slides.quality import REASONS, blurred, dark_regions, pen_marks, spoilt_cells
 from nic.slides.reader import TileReader
 from nic.slides.slide import Slide, SlideSource
 from nic.slides.tiling import TileGrid
-from nic.slides.tissue import overview_px, tissue_fraction, tissue_mask
+from nic.slides.tissue import overview_px, tissue_fraction
 from nic.slides.turns import turned
 
 MOST_FAILED = 0.1
 """Largest share of tissue tiles that may be undecodable, unless the slide is accepted as it is."""
 OVERVIEW_PX = 640
+AS_USUAL = Setting()
 
 
 def compress_slide(
-    source: SlideSource,
-    encoder: Encoder,
-    *,
-    min_tissue: float = 0.6,
-    most_failed: float = MOST_FAILED,
-    variants: int = 1,
-    exclude: Collection[str] = REASONS[1:],
+    source: SlideSource, encoder: Encoder, setting: Setting = AS_USUAL, *, most_failed: float = MOST_FAILED
 ) -> CompressedSlide:
     """Encode the tissue tiles of a slide, one batch while the next is read.
 
-    min_tissue: least share of tissue in a tile. most_failed: largest share of them that may be undecodable; they are
-    marked. variants: 8 encodes every tile in its eight turns too, read once: an encoder knows up from down, so that
-    the codes of a turned slide are not those of the slide, turned. exclude: which of REASONS keep a tile out.
-    Raises SlideError: unreadable, no or wrong resolution, no tissue, nothing in focus, too much undecodable.
+    most_failed: largest share of them that may be undecodable; they are marked.
+    Raises SlideError: unreadable, no or wrong resolution, no tissue, nothing in focus, too much undecodable, a given
+    mask that does not fit.
     """
     spec = encoder.spec
     with Slide.open(source) as slide:
         grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, spec.tile_px, spec.tile_mpp)
         with TileReader(slide, grid, spec.read_mpp) as reader:
             thumbnail, unreadable = slide.overview(overview_px(slide.size_l0px, slide.mpp))
-            tissue, excluded = _tissue_cells(slide, grid, thumbnail, unreadable, min_tissue, exclude)
-            codes, row, col, failed = _encoded(reader, tissue, encoder, variants, excluded, "blurred" in exclude)
+            tissue, excluded = _tissue_cells(slide, grid, thumbnail, unreadable, setting)
+            codes, row, col, failed = _encoded(reader, tissue, encoder, setting, excluded)
         if failed.sum() > most_failed * tissue.sum() or failed.sum() == tissue.sum():
             raise TooManyFailedCells(
                 f"{slide.slide_id}: {failed.sum()} of {tissue.sum()} tissue tiles cannot be decoded, "
@@ -54,18 +47,20 @@ def compress_slide(
         return CompressedSlide(
             slide_id=slide.slide_id,
             codes=codes[0],
-            variants=codes if variants > 1 else None,
+            variants=codes if setting.variants > 1 else None,
             row=row,
             col=col,
             grid=grid,
             tissue=tissue,
             failed=failed,
-            exclude=tuple(sorted(exclude)),
+            exclude=tuple(sorted(setting.exclude)),
+            tissue_rule=setting.tissue.said(slide.slide_id),
+            runtime=setting.runtime,
             excluded=excluded,
             overview=_jpeg(thumbnail),
             encoder=spec,
             fingerprint=slide.fingerprint,
-            min_tissue=min_tissue,
+            min_tissue=setting.min_tissue,
             reader=reader.way,
             size_l0px=slide.size_l0px,
         )
@@ -76,23 +71,22 @@ def _tissue_cells(
     grid: TileGrid,
     thumbnail: NDArray[np.uint8],
     unreadable: NDArray[np.bool_],
-    min_tissue: float,
-    exclude: Collection[str],
+    setting: Setting,
 ) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
     """Cells to encode, bool [rows, cols], and why others are not, of REASONS. Raises NoTissue."""
     tests = {"pen": pen_marks, "dark": dark_regions}
-    spoilt = {name: test(thumbnail) & ~unreadable for name, test in tests.items() if name in exclude}
+    spoilt = {name: test(thumbnail) & ~unreadable for name, test in tests.items() if name in setting.exclude}
     # What the thumbnail cannot show may be tissue; the reader finds out, and counts what failed.
-    usable = tissue_mask(thumbnail) | unreadable
+    usable = setting.tissue.mask(slide, thumbnail) | unreadable
     for mask in spoilt.values():
         usable &= ~mask
     share = tissue_fraction(usable, slide.size_l0px, grid)
     shares = {name: tissue_fraction(mask, slide.size_l0px, grid) for name, mask in spoilt.items()}
-    tissue, excluded = share >= min_tissue, spoilt_cells(share, shares, min_tissue)
+    tissue, excluded = share >= setting.min_tissue, spoilt_cells(share, shares, setting.min_tissue)
     if not tissue.any():
         found = ", ".join(f"{(excluded == n).sum()} are {REASONS[n]}" for n in np.unique(excluded) if n)
         raise NoTissue(
-            f"{slide.slide_id}: no tile of {grid.rows} x {grid.cols} holds {min_tissue:.0%} of tissue"
+            f"{slide.slide_id}: no tile of {grid.rows} x {grid.cols} holds {setting.min_tissue:.0%} of tissue"
             + (f"; {found}" if found else "")
         )
     return tissue, excluded
@@ -110,9 +104,8 @@ def _encoded(
     reader: TileReader,
     tissue: NDArray[np.bool_],
     encoder: Encoder,
-    variants: int,
+    setting: Setting,
     excluded: NDArray[np.uint8],
-    in_focus_only: bool,
 ) -> tuple[NDArray[np.float16], NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
     """Codes [variants, N, D] sorted by (row, col), their row and col [N], and the cells that failed, [rows, cols].
 
@@ -120,17 +113,17 @@ def _encoded(
     """
     place = np.full(tissue.shape, -1)  # of each cell's code
     place[tissue] = np.arange(tissue.sum())
-    codes = np.empty((variants, tissue.sum(), encoder.spec.code_size), np.float16)
+    codes = np.empty((setting.variants, tissue.sum(), encoder.spec.code_size), np.float16)
     failed = np.zeros_like(tissue)
     rows, cols = np.nonzero(tissue)
     for batch in reader.batches(rows, cols):
         failed[batch.row, batch.col] = batch.failed
         sharp = ~batch.failed
-        if in_focus_only:
+        if "blurred" in setting.exclude:
             sharp &= ~blurred(batch.tiles, encoder.spec.tile_mpp)
             excluded[batch.row, batch.col] = np.where(sharp | batch.failed, 0, REASONS.index("blurred"))
         tiles, places = batch.tiles[sharp], place[batch.row, batch.col][sharp]
-        for turn in range(variants if len(tiles) else 0):
+        for turn in range(setting.variants if len(tiles) else 0):
             codes[turn, places] = encoder.encode(np.ascontiguousarray(turned(tiles, turn)))
     row, col = np.nonzero(tissue & ~failed & (excluded == 0))
     return codes[:, place[row, col]], row.astype(np.int32), col.astype(np.int32), failed

@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from nic.compression.setting import MadeOf
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError
 from nic.slides.quality import REASONS
@@ -29,8 +30,9 @@ class CompressedSlide:
     codes: float16 [N, D], sorted by (row, col). row, col: int32 [N]. tissue, failed: bool [rows, cols]; a failed cell
     is tissue that could not be decoded and has no code. fingerprint: of the slide's file. min_tissue: least share of
     tissue in a cell with a code. reader: how pixels were read. size_l0px: (width, height), where it is known.
-    exclude: which tests of nic.slides.quality were made. excluded: uint8 [rows, cols], which of its REASONS keeps a
-    cell without a code though it may be tissue. overview: uint8, the bytes of a JPEG of the whole slide, for pictures.
+    exclude, tissue_rule, runtime: how it was compressed, see nic.compression.setting. excluded: uint8 [rows, cols],
+    which of nic.slides.quality.REASONS keeps a cell without a code though it may be tissue. overview: uint8, the
+    bytes of a JPEG of the whole slide, for pictures.
     variants: float16 [8, N, D], codes of the tiles in their eight turns (see nic.slides.turns), the first of them
     `codes`; None where they were not asked for, and after `load`, because they are eight times as large.
     """
@@ -49,6 +51,8 @@ class CompressedSlide:
     size_l0px: tuple[int, int] | None = None
     variants: NDArray[np.float16] | None = None
     exclude: tuple[str, ...] = ()
+    tissue_rule: str = "otsu"
+    runtime: str = "onnx"
     excluded: NDArray[np.uint8] | None = None
     overview: NDArray[np.uint8] | None = None
 
@@ -125,6 +129,8 @@ class CompressedSlide:
             fingerprint=self.fingerprint,
             min_tissue=self.min_tissue,
             exclude=",".join(self.exclude),
+            tissue_rule=self.tissue_rule,
+            runtime=self.runtime,
             reader=self.reader,
             coordinate_frame="level 0, x right, y down, top-left of the tile",
         )
@@ -154,21 +160,23 @@ class CompressedSlide:
             raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
 
     @staticmethod
-    def made_of(path: Path) -> tuple[str, str, float, float, int, tuple[str, ...]] | None:
-        """Encoder's sha256, slide's fingerprint and um/px, least tissue, variants, exclude; None where the file is cut.
+    def made_of(path: Path) -> MadeOf | None:
+        """What the file is made of; None where it is cut, or there is none.
 
         Reads the head alone, so that a cohort of terabytes is taken up again in minutes.
         """
         try:
             with h5py.File(path) as file:
                 a = file.attrs
-                return (
-                    str(a["encoder_sha256"]),
-                    str(a["fingerprint"]),
-                    float(a["slide_mpp"]),
-                    float(a["min_tissue"]),
-                    len(file["features_d4"]) if "features_d4" in file else 1,
-                    _names(a),
+                return MadeOf(
+                    encoder_sha256=str(a["encoder_sha256"]),
+                    fingerprint=str(a["fingerprint"]),
+                    slide_mpp=float(a["slide_mpp"]),
+                    min_tissue=float(a["min_tissue"]),
+                    variants=len(file["features_d4"]) if "features_d4" in file else 1,
+                    exclude=_names(a),
+                    tissue=_tissue_rule(a),
+                    runtime=_runtime(a),
                 )
         except (OSError, RuntimeError, KeyError, ValueError):
             return None
@@ -218,6 +226,8 @@ class CompressedSlide:
             fingerprint=str(a["fingerprint"]),
             min_tissue=float(a["min_tissue"]),
             exclude=_names(a),
+            tissue_rule=_tissue_rule(a),
+            runtime=_runtime(a),
             reader=str(a["reader"]),
             size_l0px=(int(size["level0_width"]), int(size["level0_height"])) if "level0_width" in size else None,
         )
@@ -243,3 +253,13 @@ class CompressedSlide:
 
 def _names(attributes: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(name for name in str(attributes.get("exclude", "")).split(",") if name)
+
+
+def _tissue_rule(attributes: Mapping[str, object]) -> str:
+    """Files of before there were other rules do not say it."""
+    return str(attributes.get("tissue_rule", "otsu"))
+
+
+def _runtime(attributes: Mapping[str, object]) -> str:
+    """Files of before there was another one do not say it."""
+    return str(attributes.get("runtime", "onnx"))

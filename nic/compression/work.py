@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nic.compression.codes_folder import CodesFolder, Quarantined
-from nic.compression.compress import MOST_FAILED, compress_slide
+from nic.compression.compress import AS_USUAL, MOST_FAILED, compress_slide
+from nic.compression.setting import Setting
 from nic.encoder.spec import Encoder
 from nic.errors import CodesError, SlideError
-from nic.slides.quality import REASONS
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging, version_of
 
@@ -17,14 +17,12 @@ STAGING = Staging(Path("work/staged"), 200 << 30)
 
 @dataclass(frozen=True)
 class How:
-    """How slides are compressed; see compress_slide.
+    """How a cohort is compressed.
 
     accept: ids of slides whose undecodable tiles do not matter. staging: where slides that lie elsewhere are brought.
     """
 
-    min_tissue: float = 0.6
-    variants: int = 1
-    exclude: tuple[str, ...] = REASONS[1:]
+    setting: Setting = AS_USUAL
     accept: Collection[str] = ()
     staging: Staging = STAGING
 
@@ -48,13 +46,13 @@ def take(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: How, *
 
 
 def _taken(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: How) -> Outcome:
-    slide_id, setting = source.slide_id, (encoder.spec, how.min_tissue, how.variants, how.exclude)
+    slide_id = source.slide_id
     try:
         version = version_of(source)
-        reused = bool(version) and folder.holds_version(source, version, *setting)
+        reused = bool(version) and folder.holds_version(source, version, encoder.spec, how.setting)
         if not reused:
             with how.staging.local(source) as local:
-                reused = folder.holds(local, *setting)
+                reused = folder.holds(local, encoder.spec, how.setting)
                 if not reused:
                     folder.clear(slide_id)
                     _compress(folder, local, encoder, how)
@@ -69,12 +67,6 @@ def _taken(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: How)
 
 
 def _compress(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: How) -> None:
-    compressed = compress_slide(
-        source,
-        encoder,
-        min_tissue=how.min_tissue,
-        most_failed=1.0 if source.slide_id in how.accept else MOST_FAILED,
-        variants=how.variants,
-        exclude=how.exclude,
-    )
+    most_failed = 1.0 if source.slide_id in how.accept else MOST_FAILED
+    compressed = compress_slide(source, encoder, how.setting, most_failed=most_failed)
     compressed.save(folder.file(source.slide_id))

@@ -1,4 +1,4 @@
-"""Where the tissue is: Otsu's threshold on the saturation of a thumbnail."""
+"""Where the tissue is on a thumbnail: by its saturation, against Otsu's threshold or a given one."""
 
 import math
 
@@ -28,11 +28,25 @@ def overview_px(size_l0px: tuple[int, int], slide_mpp: float) -> int:
 
 def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Tissue of a thumbnail [h, w, 3] RGB at about 8 um/px, dust removed and small gaps closed."""
-    hsv = cv2.cvtColor(cv2.medianBlur(thumbnail, 3), cv2.COLOR_RGB2HSV)
-    saturation, lit = hsv[..., 1], hsv[..., 2] > LEAST_VALUE
+    saturation, lit = _saturation(thumbnail)
     otsu, _ = cv2.threshold(saturation[lit], 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU) if lit.any() else (0.0, None)
-    stained = (saturation > np.clip(otsu, *SATURATIONS)) & lit
-    whole = ~large_parts(~large_parts(stained, SPECK_PX), HOLE_PX)
+    return _whole(saturation > np.clip(otsu, *SATURATIONS), lit)
+
+
+def stained(thumbnail: NDArray[np.uint8], saturation_above: float) -> NDArray[np.bool_]:
+    """As tissue_mask, with a threshold of one's own, of 255."""
+    saturation, lit = _saturation(thumbnail)
+    return _whole(saturation > saturation_above, lit)
+
+
+def _saturation(thumbnail: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Saturation, and what is brighter than ink, [h, w]."""
+    hsv = cv2.cvtColor(cv2.medianBlur(thumbnail, 3), cv2.COLOR_RGB2HSV)
+    return np.asarray(hsv[..., 1], np.uint8), np.asarray(hsv[..., 2] > LEAST_VALUE)
+
+
+def _whole(coloured: NDArray[np.bool_], lit: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    whole = ~large_parts(~large_parts(coloured & lit, SPECK_PX), HOLE_PX)
     return np.asarray(whole & lit)
 
 

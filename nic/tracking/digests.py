@@ -3,10 +3,17 @@
 import ast
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from nic.errors import NotStaged
+from nic.slides.slide import SlideSource
+from nic.slides.staging import version_of
+
 PROJECT = Path(__file__).resolve().parents[2]
+ASKED_AT_ONCE = 32
+"""Slides that lie elsewhere whose versions are asked for at a time."""
 
 
 def digest(content: Mapping[str, object]) -> str:
@@ -40,6 +47,23 @@ def folder_digest(folder: Path, pattern: str = "**/*") -> str:
 def output_digest(path: Path) -> str:
     """Digest of what a stage left at a path, file or folder; of nothing when it is gone."""
     return digest({path.name: path.stat().st_size}) if path.is_file() else folder_digest(path)
+
+
+def slides_digest(sources: Sequence[SlideSource]) -> str:
+    """Digest of slides, by what can be known without reading them, wherever they lie."""
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        contents = pool.map(slide_content, sources)
+        return digest(
+            {source.slide_id: [source.mpp, content] for source, content in zip(sources, contents, strict=True)}
+        )
+
+
+def slide_content(source: SlideSource) -> str:
+    """Of one that cannot be reached the reason: it goes into quarantine when its turn comes."""
+    try:
+        return version_of(source) or output_digest(source.path)
+    except NotStaged as error:
+        return str(error)
 
 
 def file_sha256(path: Path) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.engines import compress_cohort
+from nic.compression.setting import Setting
 from nic.compression.work import How
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError, NoTissue, TooManyFailedCells
@@ -70,7 +71,7 @@ def test_a_variant_turned_is_the_slide_turned(tmp_path: Path, pixel_encoder: Pix
     """Through the file and the patient models' own turning, against a slide whose pixels were turned."""
     image = tissue_image(1024, 768)
     upright = compress_slide(
-        source(write_slide(tmp_path / "a.tif", image, compression="deflate")), pixel_encoder, variants=8
+        source(write_slide(tmp_path / "a.tif", image, compression="deflate")), pixel_encoder, Setting(variants=8)
     )
     upright.save(tmp_path / "a.h5")
     cells = SlideCells.of(CompressedSlide.load(tmp_path / "a.h5"), CompressedSlide.load_variants(tmp_path / "a.h5"))
@@ -86,8 +87,8 @@ def test_variants_are_made_when_a_file_has_none(tmp_path: Path, pixel_encoder: P
     path, out = write_slide(tmp_path / "a.tif", tissue_image(700, 600)), tmp_path / "codes"
     assert compress_cohort([source(path)], pixel_encoder, out).done == ["a"]
     assert CompressedSlide.load_variants(out / "a.h5") is None
-    assert compress_cohort([source(path)], pixel_encoder, out, How(variants=8)).done == ["a"]
-    assert compress_cohort([source(path)], pixel_encoder, out, How(variants=8)).reused == ["a"]
+    assert compress_cohort([source(path)], pixel_encoder, out, How(Setting(variants=8))).done == ["a"]
+    assert compress_cohort([source(path)], pixel_encoder, out, How(Setting(variants=8))).reused == ["a"]
     variants = CompressedSlide.load_variants(out / "a.h5")
     assert variants is not None
     assert np.array_equal(variants[0], CompressedSlide.load(out / "a.h5").codes)
@@ -147,10 +148,10 @@ def test_another_encoder_or_another_slide_is_compressed_anew(tmp_path: Path, pix
 def test_another_resolution_or_tissue_share_is_compressed_anew(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
     path, out = write_slide(tmp_path / "a.tif", tissue_image(700, 600)), tmp_path / "codes"
     compress_cohort([source(path)], pixel_encoder, out)
-    assert compress_cohort([source(path)], pixel_encoder, out, How(min_tissue=0.9)).done == ["a"]
+    assert compress_cohort([source(path)], pixel_encoder, out, How(Setting(min_tissue=0.9))).done == ["a"]
     finer = SlideSource("a", path, mpp=0.4)
-    assert compress_cohort([finer], pixel_encoder, out, How(min_tissue=0.9)).done == ["a"]
-    assert compress_cohort([finer], pixel_encoder, out, How(min_tissue=0.9)).reused == ["a"]
+    assert compress_cohort([finer], pixel_encoder, out, How(Setting(min_tissue=0.9))).done == ["a"]
+    assert compress_cohort([finer], pixel_encoder, out, How(Setting(min_tissue=0.9))).reused == ["a"]
 
 
 def test_a_slide_that_is_refused_leaves_no_older_file_behind(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from conftest import PixelEncoder, tissue_image, write_slide
 
-from entrypoints.compress import content
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.engines import compress_cohort
+from nic.compression.setting import Setting
 from nic.compression.work import How
 from nic.patients.cohort import read_cohort
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging, find_sources
+from nic.tracking.digests import slide_content
 
 boto3, moto_server = (
     pytest.importorskip(name, reason="wants s3fs and moto[server]") for name in ("boto3", "moto.server")
@@ -62,11 +63,12 @@ def test_slides_of_a_bucket_are_staged_and_compressed_once(
 
     none = Staging(tmp_path / "never", 1)  # nothing fits: a slide that is fetched again would be refused
     assert compress_cohort(slides, pixel_encoder, out, replace(how, staging=none)).reused == ["a", "b"]
-    assert compress_cohort(slides, pixel_encoder, out, replace(how, staging=none, min_tissue=0.9)).done == []
-    before = content(slides[0])
+    other = How(Setting(min_tissue=0.9), staging=none)
+    assert [r.reason for r in compress_cohort(slides, pixel_encoder, out, other).quarantined] == ["NotStaged"] * 2
+    before = slide_content(slides[0])
     put(bucket, "a", write_slide(tmp_path / "a2.tif", tissue_image(700, 600, 7)))
     slides = find_sources("s3://slides")
-    assert content(slides[0]) != before
+    assert slide_content(slides[0]) != before
     report = compress_cohort(slides[:1], pixel_encoder, out, how)
     assert report.done == ["a"]
     assert (CompressedSlide.load(out / "a.h5").codes != theirs.codes).any()
@@ -82,4 +84,4 @@ def test_a_slide_that_is_not_in_its_bucket_goes_into_quarantine(tmp_path: Path, 
     )
     assert report.done == ["a"]
     assert [(refusal.slide, refusal.reason) for refusal in report.quarantined] == [("gone", "NotStaged")]
-    assert "gone" in content(slides[1])
+    assert "gone" in slide_content(slides[1])

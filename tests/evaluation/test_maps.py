@@ -15,6 +15,7 @@ from PIL import Image
 
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.setting import Setting
 from nic.encoder.spec import EncoderSpec
 from nic.evaluation.map_picture import overview, picture, png
 from nic.evaluation.maps import ScoreMap, geojson, write_raster
@@ -45,7 +46,7 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> Marked:
     x, y, side = 3540, 2740, 234  # the last tissue before the margin; a tile and more
     image[y - side : y + side, x - side : x + side] = (70, 10, 110)
     source = SlideSource("far", write_scn(tmp_path_factory.mktemp("slides") / "far.scn", image))
-    slide = compress_slide(source, PixelEncoder(), exclude=())
+    slide = compress_slide(source, PixelEncoder(), Setting(exclude=()))
     scores = np.full(slide.valid.shape, np.nan)
     scores[slide.row, slide.col] = -slide.codes.astype(float).mean(1)
     assert slide.size_l0px

@@ -1,0 +1,116 @@
+"""What counts as tissue, by each rule, and what a mask that does not fit is told."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import PixelEncoder, tissue_image, write_slide
+
+from nic.compression.compress import compress_slide
+from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.engines import compress_cohort
+from nic.compression.setting import Setting
+from nic.compression.tissue_rule import Everything, Given, Otsu, Saturated, rule_named
+from nic.compression.work import How
+from nic.errors import MaskError
+from nic.slides.slide import SlideSource
+
+WIDTH, HEIGHT, SIDE = 2560, 1920, 128
+"""A slide of 20 x 15 cells at 0.5 um/px, as PixelEncoder takes 64 px at 1 um/px."""
+
+
+@pytest.fixture(scope="module")
+def slide(tmp_path_factory: pytest.TempPathFactory) -> SlideSource:
+    path = tmp_path_factory.mktemp("slides") / "s.tif"
+    return SlideSource("s", write_slide(path, tissue_image(WIDTH, HEIGHT, 3)))
+
+
+def compressed(slide: SlideSource, setting: Setting) -> CompressedSlide:
+    return compress_slide(slide, PixelEncoder(), setting)
+
+
+def box(x: float, y: float, width: float, height: float) -> list[list[float]]:
+    return [[x, y], [x + width, y], [x + width, y + height], [x, y + height], [x, y]]
+
+
+def test_a_word_a_number_or_a_folder_names_a_rule(tmp_path: Path) -> None:
+    assert rule_named("otsu") == Otsu()
+    assert rule_named("all") == Everything()
+    assert rule_named("20") == Saturated(20)
+    assert rule_named(str(tmp_path)) == Given(tmp_path)
+    for wrong in ("otso", "-1", "255", "nan"):
+        with pytest.raises(MaskError, match=f"tissue={wrong}: wanted otsu, all"):
+            rule_named(wrong)
+
+
+def test_everything_is_every_cell(slide: SlideSource) -> None:
+    assert compressed(slide, Setting(tissue=Everything(), exclude=())).valid.all()
+
+
+def test_a_higher_saturation_leaves_less_tissue(slide: SlideSource) -> None:
+    low, high = (compressed(slide, Setting(tissue=Saturated(above), exclude=())).tissue for above in (15, 100))
+    assert low.sum() > high.sum() > 0
+    assert not (high & ~low).any()
+
+
+def test_a_mask_is_an_image_of_any_size(slide: SlideSource, tmp_path: Path) -> None:
+    mask = np.zeros((15, 20), np.uint8)  # a pixel a cell
+    mask[4:9, 5:12] = 1
+    cv2.imwrite(str(tmp_path / "s.png"), mask)
+    assert np.array_equal(compressed(slide, Setting(tissue=Given(tmp_path))).tissue, mask.astype(bool))
+
+
+def test_a_mask_is_drawn_in_level_0_px_with_holes(slide: SlideSource, tmp_path: Path) -> None:
+    outline, hole = box(5 * SIDE, 4 * SIDE, 7 * SIDE, 6 * SIDE), box(7 * SIDE, 6 * SIDE, 2 * SIDE, SIDE)
+    feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [outline, hole]}, "properties": {}}
+    (tmp_path / "s.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    wanted = np.zeros((15, 20), bool)
+    wanted[4:10, 5:12] = True
+    wanted[6, 7:9] = False
+    assert np.array_equal(compressed(slide, Setting(tissue=Given(tmp_path))).tissue, wanted)
+
+
+def test_masks_that_do_not_fit_are_named(slide: SlideSource, tmp_path: Path) -> None:
+    def refused() -> str:
+        with pytest.raises(MaskError) as error:
+            compressed(slide, Setting(tissue=Given(tmp_path)))
+        return str(error.value)
+
+    assert "s: none in" in refused()
+    file = tmp_path / "s.png"
+    file.write_bytes(b"no image")
+    assert "cannot be read" in refused()
+    cv2.imwrite(str(file), np.ones((20, 20), np.uint8))
+    assert "20 x 20 px, the slide 2560 x 1920" in refused()
+    cv2.imwrite(str(file), np.zeros((15, 20), np.uint8))
+    assert "marks nothing" in refused()
+    (tmp_path / "s.geojson").write_text("{}")
+    assert "s.png and s.geojson" in refused()
+    file.unlink()
+    assert "s.geojson" in refused()
+
+
+def test_another_rule_or_another_mask_compresses_anew(slide: SlideSource, tmp_path: Path) -> None:
+    masks, out = tmp_path / "masks", tmp_path / "codes"
+    masks.mkdir()
+    cv2.imwrite(str(masks / "s.png"), np.ones((15, 20), np.uint8))
+
+    def report(how: How) -> tuple[list[str], list[str]]:
+        found = compress_cohort([slide], PixelEncoder(), out, how)
+        return found.done, found.reused
+
+    given = How(Setting(tissue=Given(masks), exclude=()))
+    assert report(How()) == (["s"], [])
+    assert report(given) == (["s"], [])
+    assert report(given) == ([], ["s"])
+    assert CompressedSlide.load(out / "s.h5").tissue_rule.startswith("given ")
+    cv2.imwrite(str(masks / "s.png"), np.eye(15, 20, dtype=np.uint8))
+    assert report(given) == (["s"], [])
+    (masks / "s.png").unlink()
+    assert report(given) == ([], [])
+    (refusal,) = compress_cohort([slide], PixelEncoder(), out, given).quarantined
+    assert (refusal.reason, refusal.slide) == ("MaskError", "s")
+    assert report(How(Setting(runtime="openvino"))) == (["s"], [])  # noted; a file of another runtime is made anew
+    assert report(How()) == (["s"], [])
