@@ -1,15 +1,17 @@
 """A registered model's answers for slides, as a table: the same code that serves, without a server."""
 
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
-from tqdm import tqdm
 
 from entrypoints.cli import launch
-from nic.patients.cohort import read_cohort
-from nic.slides.slide import find_slides
+from entrypoints.draw_maps import patients_of
+from nic.errors import RequestRefused
+from nic.serving.batch import Batch
 from nic.tracking.registry import find_version, load_served
 from nic.tracking.runs import stage_run
 
@@ -18,24 +20,22 @@ from nic.tracking.runs import stage_run
 class Config:
     model: str
     """Registered model: models:/nic-<endpoint>@champion."""
-    slides: str
-    """A slide, a folder, a glob in quotes, or a cohort's CSV (slides of one patient are answered together)."""
+    slides: str = ""
+    """A slide, a folder, a glob in quotes, or a cohort's CSV (slides of one patient are answered together); empty takes
+    all files of `codes`."""
+    codes: str = ""
+    """Folder of compressed slides, made by the model's own encoder; a slide that is not among them is compressed."""
     out: Path = Path("predictions.csv")
-    """Table that receives one row a patient."""
-
-
-def requests(slides: str) -> list[pd.DataFrame]:
-    """One request a patient, with the columns that the served model takes."""
-    if slides.endswith(".csv"):
-        patients = [(p.patient_id, list(p.slides)) for p in read_cohort(Path(slides)).patients]
-    else:
-        patients = [(source.slide_id, [source]) for source in find_slides(slides)]
-    return [
-        pd.DataFrame(
-            {"slide": str(s.path), "patient": patient, "mpp": float("nan") if s.mpp is None else s.mpp} for s in sources
-        )
-        for patient, sources in patients
-    ]
+    """Table that receives one row a patient, .csv or .parquet. Beside it lies a journal: a run that died goes on, and
+    what is answered is not asked again."""
+    maps: str = ""
+    """Folder that receives the score maps, <patient>.<slide's number>.geojson; empty for none."""
+    map: Literal["geojson", "png"] = "geojson"
+    """geojson for QuPath, png to look at."""
+    workers: int = 0
+    """Patients at a time; 0 takes the number of cores."""
+    strict: bool = False
+    """Exit with code 1 when a patient was not answered, or not from all slides."""
 
 
 def inputs(config: Config) -> dict[str, str]:
@@ -44,15 +44,40 @@ def inputs(config: Config) -> dict[str, str]:
 
 def run(config: Config) -> dict[str, Any]:
     """Answer for every patient; a bad slide becomes a row with its reason, and the others are answered."""
+    if config.out.suffix not in (".csv", ".parquet"):
+        raise RequestRefused(f"out={config.out}: wanted a .csv or a .parquet")
     with stage_run("predict", config, inputs(config)) as stage:
-        predict = load_served(config.model)
-        answers = pd.concat([predict(r) for r in tqdm(requests(config.slides), desc="predict", unit="patient")])
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        answers.to_csv(config.out, index=False)
+        batch = Batch(
+            load_served(config.model),
+            find_version(config.model).uri,
+            Path(config.codes) if config.codes else None,
+            Path(config.maps) if config.maps else None,
+            config.map,
+            config.workers or os.cpu_count() or 1,
+        )
+        patients = patients_of(config.slides, Path(config.codes))
+        if not patients:
+            raise RequestRefused("nothing to answer for: wanted slides=, or codes= with compressed slides in it")
+        answers = pd.DataFrame(batch.answers(patients, config.out.with_suffix(".answers.jsonl")))
+        write(answers, config.out)
         counts = answers["status"].value_counts().to_dict()
         print(f"{config.out}: {', '.join(f'{n} {status}' for status, n in counts.items())}")
+        for status, n in counts.items():
+            stage.log(str(status), n)
         stage.result.update(outputs=[str(config.out)], **counts)
+    if config.strict and set(counts) - {"ok"}:
+        sys.exit(1)
     return stage.result
+
+
+def write(answers: pd.DataFrame, out: Path) -> None:
+    """Under another name and renamed: whoever reads the table finds a whole one."""
+    draft = out.with_name(f".{out.name}.{os.getpid()}")
+    if out.suffix == ".csv":
+        answers.to_csv(draft, index=False)
+    else:
+        answers.convert_dtypes().to_parquet(draft, index=False)
+    draft.replace(out)
 
 
 if __name__ == "__main__":

@@ -224,11 +224,11 @@ def encoder_of_codes(source: str, spec: EncoderSpec) -> tuple[str, Path | None]:
     return version.full_name, graph
 
 
-def load_served(uri: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """A registered model as the server loads it: rows in, one answer a patient out.
+def load_served(uri: str) -> Callable[..., pd.DataFrame]:
+    """A registered model as the server loads it: rows in, and parameters if any, one answer a patient out.
 
     In one's own process it opens any slide and takes its time; a server is confined to NIC_SLIDE_ROOTS and its limits.
     """
     model = mlflow.pyfunc.load_model(find_version(uri).uri, model_config={"confined": False})
-    predict: Callable[[pd.DataFrame], pd.DataFrame] = model.predict
+    predict: Callable[..., pd.DataFrame] = model.predict
     return predict

@@ -1,0 +1,92 @@
+"""Answers for a cohort by a registered model, several patients at a time: the code that serves, without a server."""
+
+import base64
+import json
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tqdm import tqdm
+
+from nic.patients.cohort import Patient
+from nic.serving.journal import Journal
+from nic.slides.slide import SlideSource
+
+Ask = Callable[[pd.DataFrame, dict[str, Any]], pd.DataFrame]
+"""Rows and parameters of a request to one answer a patient."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """How a cohort is asked for.
+
+    ask: the model. model: its URI with the version. codes: folder whose <slide>.h5 is taken where it is there, in place
+    of the slide. maps: folder for the maps of `kind`, geojson or png; None for none. workers: patients at a time.
+    """
+
+    ask: Ask
+    model: str
+    codes: Path | None
+    maps: Path | None
+    kind: str
+    workers: int
+
+    def answers(self, patients: Sequence[Patient], journal: Path) -> list[dict[str, Any]]:
+        """In the order of the patients. What the journal answers in full is not asked again, unless it has changed."""
+        known = Journal(journal)
+        keys = [self._key(patient) for patient in patients]
+        left = [(key, p) for key, p in zip(keys, patients, strict=True) if not self._is_done(known.answers.get(key))]
+        bar = tqdm(total=len(patients), initial=len(patients) - len(left), desc="predict", unit="patient")
+
+        def answer(asked: tuple[str, Patient]) -> None:
+            key, patient = asked
+            known.keep(key, self._answered(patient))
+            bar.update()
+
+        pool = ThreadPoolExecutor(self.workers)
+        try:
+            list(pool.map(answer, left))
+        finally:
+            pool.shutdown(cancel_futures=True)
+            bar.close()
+            known.close()
+        return [known.answers[key] for key in keys]
+
+    def _is_done(self, answer: dict[str, Any] | None) -> bool:
+        return answer is not None and answer["status"] == "ok"
+
+    def _answered(self, patient: Patient) -> dict[str, Any]:
+        rows = pd.DataFrame([self._row(patient, source) for source in patient.slides])
+        [answer] = self.ask(rows, {"map": self.kind if self.maps else "none"}).to_dict("records")
+        drawn = answer.pop("map", [])
+        if self.maps:
+            self._write_maps(self.maps, patient.patient_id, drawn)
+        return {str(name): value for name, value in answer.items()}
+
+    def _row(self, patient: Patient, source: SlideSource) -> dict[str, Any]:
+        mpp = float("nan") if source.mpp is None else source.mpp
+        return {"slide": str(self._file(source)), "patient": patient.patient_id, "mpp": mpp}
+
+    def _file(self, source: SlideSource) -> Path:
+        codes = self.codes / f"{source.slide_id}.h5" if self.codes else source.path
+        return codes if codes.is_file() else source.path
+
+    def _key(self, patient: Patient) -> str:
+        """What is asked: another model, file or um/px, or maps that are wanted now, is another question."""
+        files = [self._file(source) for source in patient.slides]
+        states = [(f.stat().st_size, f.stat().st_mtime_ns) if f.exists() else None for f in files]
+        asked = [self.model, patient.patient_id, [s.mpp for s in patient.slides], [str(f) for f in files], states]
+        wanted = [str(self.maps), self.kind] if self.maps else []
+        return sha256(json.dumps([*asked, *wanted]).encode()).hexdigest()[:20]
+
+    def _write_maps(self, folder: Path, patient: str, drawn: Sequence[str]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        name = re.sub(r"[^\w.-]", "_", patient)
+        for number, content in enumerate(drawn, start=1):
+            file = folder / f"{name}.{number}.{self.kind}"
+            file.write_bytes(base64.b64decode(content) if self.kind == "png" else content.encode())

@@ -1,0 +1,159 @@
+"""A cohort's answers: the server's own, kept one by one, not asked for twice."""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from conftest import tissue_image, write_slide
+from served_files import write_graphs
+
+from entrypoints.lineage import answers_in
+from entrypoints.predict import write
+from nic.compression.compress import compress_slide
+from nic.encoder.onnx import OnnxEncoder
+from nic.patients.cohort import Patient, Row
+from nic.serving.batch import Batch
+from nic.serving.cache import CodesCache
+from nic.serving.limits import Limits
+from nic.serving.served_model import ServedModel, Wishes
+from nic.slides.slide import SlideSource
+
+
+@dataclass
+class Asked:
+    """A served model that notes who was asked for."""
+
+    model: ServedModel
+    patients: list[str] = field(default_factory=list)
+
+    def __call__(self, rows: pd.DataFrame, parameters: dict[str, Any]) -> pd.DataFrame:
+        self.patients += sorted(set(rows["patient"]))
+        return self.model.answer(rows, Wishes(**parameters))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("batch")
+    for seed, name in enumerate("abc"):
+        write_slide(folder / f"{name}.tif", tissue_image(900, 800, seed))
+    (folder / "bad.svs").write_text("no slide")
+    write_graphs(folder)
+    return folder
+
+
+@pytest.fixture
+def asked(folder: Path, tmp_path: Path) -> Asked:
+    files = {"patient": folder / "patient.onnx", "encoder": folder / "encoder.onnx"}
+    return Asked(ServedModel.load(files, CodesCache(tmp_path / "cache", 1 << 30), Limits.none(), "nic-score", "7"))
+
+
+@pytest.fixture
+def batch(asked: Asked) -> Batch:
+    return Batch(asked, "models:/nic-score/7", None, None, "geojson", 2)
+
+
+@pytest.fixture
+def patients(folder: Path, tmp_path: Path) -> list[Patient]:
+    """p1 of two slides, p2 of one, p3 of one that cannot be read; in a folder of the test."""
+    for name in ("a.tif", "b.tif", "c.tif", "bad.svs"):
+        shutil.copy(folder / name, tmp_path / name)
+
+    def patient(name: str, *slides: str) -> Patient:
+        rows = [Row(n, SlideSource(Path(s).stem, tmp_path / s), {}) for n, s in enumerate(slides)]
+        return Patient(name, "external", tuple(rows))
+
+    return [patient("p1", "a.tif", "b.tif"), patient("p2", "c.tif"), patient("p3", "bad.svs")]
+
+
+def test_answers_are_those_of_the_served_model_in_the_order_of_the_patients(
+    asked: Asked, batch: Batch, patients: list[Patient], tmp_path: Path
+) -> None:
+    found = batch.answers(patients, tmp_path / "journal.jsonl")
+    rows = [{"slide": str(s.path), "patient": p.patient_id} for p in patients for s in p.slides]
+    served = asked.model.answer(pd.DataFrame(rows), Wishes()).to_dict("records")
+    assert [answer["status"] for answer in found] == ["ok", "ok", "refused"]
+    assert found == served
+
+
+def test_what_is_answered_is_not_asked_again_unless_it_changed(
+    asked: Asked, batch: Batch, patients: list[Patient], tmp_path: Path
+) -> None:
+    journal = tmp_path / "journal.jsonl"
+    first = batch.answers(patients, journal)
+    asked.patients.clear()
+    assert batch.answers(patients, journal) == first
+    assert asked.patients == ["p3"]  # it may be there now
+    shutil.copy(tmp_path / "a.tif", tmp_path / "c.tif")
+    os.utime(tmp_path / "c.tif", ns=(1, 1))
+    asked.patients.clear()
+    again = batch.answers(patients, journal)
+    assert sorted(asked.patients) == ["p2", "p3"]
+    assert again[1]["prediction"] != first[1]["prediction"]
+    asked.patients.clear()
+    replace(batch, model="models:/nic-score/8").answers(patients, journal)
+    assert sorted(asked.patients) == ["p1", "p2", "p3"]
+
+
+def test_a_batch_that_died_goes_on(asked: Asked, batch: Batch, patients: list[Patient], tmp_path: Path) -> None:
+    journal = tmp_path / "journal.jsonl"
+
+    def dying(rows: pd.DataFrame, parameters: dict[str, Any]) -> pd.DataFrame:
+        if "p2" in set(rows["patient"]):
+            raise KeyboardInterrupt
+        return asked(rows, parameters)
+
+    with pytest.raises(KeyboardInterrupt):
+        replace(batch, ask=dying, workers=1).answers(patients, journal)
+    with journal.open("a") as file:
+        file.write('["half a li')
+    asked.patients.clear()
+    found = batch.answers(patients, journal)
+    assert "p1" not in asked.patients
+    assert [answer["patient"] for answer in found] == ["p1", "p2", "p3"]
+    asked.patients.clear()
+    assert batch.answers(patients[:2], journal) == found[:2]
+    assert asked.patients == []
+
+
+def test_codes_are_taken_in_place_of_slides(
+    folder: Path, asked: Asked, batch: Batch, patients: list[Patient], tmp_path: Path
+) -> None:
+    slides = batch.answers(patients[1:2], tmp_path / "slides.jsonl")
+    codes = tmp_path / "codes"
+    compress_slide(SlideSource("c", tmp_path / "c.tif"), OnnxEncoder(folder / "encoder.onnx")).save(codes / "c.h5")
+    (tmp_path / "c.tif").unlink()
+    found = replace(batch, codes=codes).answers(patients[1:2], tmp_path / "codes.jsonl")
+    assert found[0]["prediction"] == pytest.approx(slides[0]["prediction"], abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["geojson", "png"])
+def test_maps_lie_in_their_folder(batch: Batch, patients: list[Patient], tmp_path: Path, kind: str) -> None:
+    maps = tmp_path / "maps"
+    found = replace(batch, maps=maps, kind=kind).answers(patients, tmp_path / "journal.jsonl")
+    assert sorted(file.name for file in maps.iterdir()) == [f"p1.1.{kind}", f"p1.2.{kind}", f"p2.1.{kind}"]
+    assert all("map" not in answer for answer in found)
+    if kind == "geojson":
+        scores = [
+            feature["properties"]["measurements"]["score"]
+            for feature in json.loads((maps / "p2.1.geojson").read_text())["features"]
+        ]
+        assert sum(scores) / len(scores) == pytest.approx(found[1]["prediction"], abs=1e-5)
+    else:
+        assert (maps / "p2.1.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_tables_tell_lineage_which_model_answered(
+    batch: Batch, patients: list[Patient], tmp_path: Path, suffix: str
+) -> None:
+    out = tmp_path / f"answers{suffix}"
+    write(pd.DataFrame(batch.answers(patients, tmp_path / "journal.jsonl")), out)
+    assert list(answers_in(out)) == ["models:/nic-score/7"]
+    table = pd.read_csv(out) if suffix == ".csv" else pd.read_parquet(out)
+    assert list(table["status"]) == ["ok", "ok", "refused"]
+    assert table["prediction"].isna().tolist() == [False, False, True]
