@@ -11,6 +11,7 @@ from nic.errors import RequestRefused
 
 Kind = Literal["slide", "features", "image"]
 KINDS: tuple[Kind, ...] = ("slide", "features", "image")
+WANTED = {"slide": "a slide's path", "features": "a path to a file of codes", "image": "base64 of a PNG or JPEG"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,9 @@ def _source(row: Mapping[Any, Any]) -> Source:
     if len(given) != 1:
         return Source("slide", "", fault=f"{' and '.join(given) or 'nothing'} given; wanted one of {', '.join(KINDS)}")
     kind, mpp = given[0], row.get("mpp")
-    content = str(row[kind])
+    content = row[kind]
+    if not isinstance(content, str):
+        return Source(kind, "", fault=f"{kind} is no text; wanted {WANTED[kind]}")
     if kind == "slide" and content.endswith(".h5"):
         kind = "features"
     if kind == "image" and _missing(mpp):
