@@ -68,6 +68,15 @@ def patients_digest(cohort: str, patients: Sequence[str]) -> str:
     return digest({"cohort": cohort, "patients": list(patients)})
 
 
+def out_of_fold_answers(version: RegisteredVersion) -> pd.DataFrame:
+    """What its training patients were answered by networks that had not seen them. Raises RegistryError."""
+    try:
+        text = mlflow.artifacts.load_text(f"runs:/{version.tags['nic.run']}/cross_validated.csv")
+    except (KeyError, MlflowException, OSError) as error:
+        raise RegistryError(f"{version.uri}: the run that trained it, or its cross_validated.csv, is gone") from error
+    return pd.read_csv(StringIO(text), dtype={"patient": str})
+
+
 def answers_behind(figure: Figure, split: str) -> pd.DataFrame:
     """The table a figure was measured on: one row a patient with site, labels and prediction.
 

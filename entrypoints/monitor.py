@@ -1,0 +1,90 @@
+"""Whether the patients a registered model is asked for are like those it learned from: a small report, no labels."""
+
+import json
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from entrypoints.cli import launch
+from nic.errors import RequestRefused
+from nic.evaluation.drift import FEW_ANSWERS, checks, drawn, page, verdict
+from nic.tracking.digests import file_sha256
+from nic.tracking.figures import out_of_fold_answers
+from nic.tracking.registry import RegisteredVersion, find_version
+from nic.tracking.runs import stage_run
+
+
+@dataclass(frozen=True)
+class Config:
+    model: str
+    """Registered model whose answers are looked at: models:/nic-<endpoint>@champion."""
+    answers: Path
+    """What it answered: the server's log (NIC_ANSWERS_LOG, .jsonl), or a table of `predict` (.csv, .parquet)."""
+    out: Path = Path("monitor.html")
+    """The report."""
+    last: int = 1000
+    """Answers that are looked at, the latest."""
+    strict: bool = False
+    """Exit with code 1 when something is to be looked at."""
+
+
+def inputs(config: Config) -> dict[str, str]:
+    return {"model": find_version(config.model).uri, "answers": file_sha256(config.answers)}
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Compare the answers of a model with its out-of-fold answers in training."""
+    with stage_run("monitor", config, inputs(config)) as stage:
+        version = find_version(config.model)
+        answers, training = of_version(table(config.answers), version).tail(config.last), out_of_fold_answers(version)
+        if answers.empty:
+            raise RequestRefused(f"{config.answers}: no answer of {version.uri}")
+        reference = training["prediction"].to_numpy(float)
+        found, figure = checks(answers, reference), drawn(answers, reference)
+        made = (
+            f"{version.uri}; {len(answers)} patients against {len(training)} of training; {datetime.now(UTC):%Y-%m-%d}"
+        )
+        if len(answers) < FEW_ANSWERS:
+            made += f". With fewer than {FEW_ANSWERS} patients only large changes can be seen."
+        content = page(f"{version.name}: inputs and answers", made, found, figure)
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        config.out.write_text(content)
+        stage.log_text(content, "monitor.html")
+        for check in found:
+            print(f"{'!' if check.alarm else ' '} {check.name}: {check.found} (expected {check.expected})")
+        alarms = [check.name for check in found if check.alarm]
+        print(f"{config.out}: {verdict(found)}")
+        stage.log("alarms", len(alarms))
+        stage.result.update(outputs=[str(config.out)], alarms=alarms)
+    if config.strict and alarms:
+        sys.exit(1)
+    return stage.result
+
+
+def table(file: Path) -> pd.DataFrame:
+    """Answers as the server or `predict` wrote them; a line that is being written now is passed over."""
+    if not file.is_file():
+        raise RequestRefused(f"{file}: no such file")
+    match file.suffix:
+        case ".parquet":
+            return pd.read_parquet(file)
+        case ".csv":
+            return pd.read_csv(file, dtype={"model_version": str})
+    lines = file.read_text().splitlines(keepends=True)
+    return pd.DataFrame([json.loads(line) for line in lines if line.endswith("\n")])
+
+
+def of_version(answers: pd.DataFrame, version: RegisteredVersion) -> pd.DataFrame:
+    """The rows that this version answered. Raises RequestRefused for a table that does not name the model."""
+    if not {"model", "model_version", "prediction", "ood", "status"} <= set(answers):
+        raise RequestRefused("no answers of a patient model: wanted the columns that the server and `predict` write")
+    ours = (answers["model"] == version.name) & (answers["model_version"].astype(str) == version.version)
+    return answers[ours]
+
+
+if __name__ == "__main__":
+    launch(run, Config)

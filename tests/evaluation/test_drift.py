@@ -1,0 +1,71 @@
+"""A monitor that is silent on patients like those of training, and not on others."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nic.evaluation.drift import checks, drawn, page, verdict
+
+NAMES = ["predictions", "unlike training", "without a full answer", "tiles that could not be decoded"]
+
+
+def answers(count: int, seed: int, shift: float = 0.0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "prediction": rng.normal(shift, 1, count),
+            "ood_score": rng.uniform(0.3, 0.9, count),
+            "ood": False,
+            "tiles": 1000,
+            "failed_tiles": 0,
+            "status": "ok",
+        }
+    )
+
+
+def alarms(table: pd.DataFrame, training: np.ndarray) -> list[str]:
+    found = checks(table, training)
+    assert [check.name for check in found] == NAMES
+    return [check.name for check in found if check.alarm]
+
+
+@pytest.fixture
+def training() -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 1, 200)
+
+
+def test_it_is_silent_on_the_same_patients(training: np.ndarray) -> None:
+    cries = sum(bool(alarms(answers(150, seed), training)) for seed in range(1, 201))
+    assert cries <= 6  # 1 of 100, and by chance a few more of 200
+
+
+def test_another_distribution_of_answers_is_found(training: np.ndarray) -> None:
+    assert alarms(answers(150, 1, shift=0.8), training) == ["predictions"]
+    assert alarms(answers(150, 1, shift=0.8), training * 1 + 0.8) == []
+
+
+def test_strangers_refusals_and_broken_tiles_are_found(training: np.ndarray) -> None:
+    table = answers(150, 2)
+    table.loc[:6, "ood"] = True
+    assert alarms(table, training) == ["unlike training"]
+    table = answers(150, 2).astype({"ood": object})
+    table.loc[:11, "status"] = "refused"
+    table.loc[:11, ["prediction", "ood", "ood_score"]] = None
+    assert alarms(table, training) == ["without a full answer"]
+    assert alarms(answers(150, 2).assign(failed_tiles=30), training) == ["tiles that could not be decoded"]
+
+
+def test_nobody_answered_is_an_alarm(training: np.ndarray) -> None:
+    table = answers(20, 3).assign(status="refused", prediction=None, ood=None, ood_score=None, tiles=0)
+    assert alarms(table, training) == ["predictions", "without a full answer"]
+    assert "no patient was answered" in page("t", "m", checks(table, training), drawn(table, training))
+
+
+def test_the_page_says_what_to_look_at_and_escapes(training: np.ndarray) -> None:
+    table = answers(150, 1, shift=0.8)
+    found = checks(table, training)
+    text = page("<nic-score>", "now", found, drawn(table, training))
+    assert verdict(found) == "To be looked at: predictions."
+    assert verdict(found) in text
+    assert "&lt;nic-score&gt;" in text
+    assert "data:image/png;base64," in text
