@@ -228,7 +228,7 @@ def measure(model: str, slides: Sequence[SlideSource], count: int, folder: Path)
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--model", default="models:/nic-proliferation@champion")
-    arguments.add_argument("--slides", default="data/phantom/slides/breast", help="a folder; its first six slides are taken")
+    arguments.add_argument("--slides", default="data/phantom/slides/breast", help="folder; its first six are taken")
     arguments.add_argument("--requests", type=int, default=2000)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -62,9 +63,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with mlflow.start_run(experiment_id=experiment):
         graphs = folder / "encoder.onnx", folder / "patient.onnx"
         version = register_patient_model("nic-score", *graphs, {"nic.code": "x"}, companions)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environment = {
         **os.environ,
         "MLFLOW_TRACKING_URI": store,
@@ -82,6 +81,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     process.terminate()
     process.wait(60)
     mlflow.set_tracking_uri(before)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
 
 
 def wait_for(url: str, process: subprocess.Popen[str]) -> None:
@@ -185,3 +191,56 @@ def test_what_was_asked_is_counted_over_all_workers_and_logged_without_names(ser
         assert "Roe" not in text
         assert "jane" not in text
         assert "Traceback" not in text
+
+
+@pytest.fixture
+def proxy(served: Served, tmp_path: Path) -> Iterator[str]:
+    """nginx with deploy/nginx.conf before the server, on ports of this test and with a certificate of its own."""
+    if not (shutil.which("nginx") and shutil.which("openssl")):
+        pytest.skip("wants nginx and openssl")
+    key, certificate, port = tmp_path / "nic.key", tmp_path / "nic.crt", free_port()
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "1"]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    site = (ROOT / "deploy" / "nginx.conf").read_text()
+    for ours, here in {
+        "listen 443": f"listen 127.0.0.1:{port}",
+        "/etc/nginx/tls/nic.crt": str(certificate),
+        "/etc/nginx/tls/nic.key": str(key),
+        "127.0.0.1:8080": served.url.removeprefix("http://"),
+    }.items():
+        assert ours in site
+        site = site.replace(ours, here)
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    temporary = "".join(f"{kind}_temp_path {tmp_path}/{kind};" for kind in kinds)
+    (tmp_path / "nginx.conf").write_text(
+        f"pid {tmp_path}/pid; error_log {tmp_path}/errors; events {{}} http {{ {temporary} {site} }}"
+    )
+    nginx = ["nginx", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf")]
+    subprocess.run([*nginx, "-t"], check=True, capture_output=True)
+    process = subprocess.Popen([*nginx, "-g", "daemon off;"])
+    url = f"https://127.0.0.1:{port}"
+    while process.poll() is None:
+        try:
+            requests.get(f"{url}/health", verify=certificate, timeout=10)
+        except requests.exceptions.SSLError:
+            break  # it speaks TLS; the name on the certificate is not its number
+        except requests.ConnectionError:
+            time.sleep(0.05)
+    yield url
+    process.terminate()
+    process.wait(30)
+
+
+@pytest.mark.filterwarnings("ignore:Unverified HTTPS request")
+def test_behind_nginx_only_answers_and_health_are_to_be_had(served: Served, proxy: str) -> None:
+    def status(method: str, path: str, headers: dict[str, str] = TOKEN) -> int:
+        body = {"dataframe_records": [{"slide": str(served.folder / "slides" / "a.tif")}]}
+        answer = requests.request(method, proxy + path, json=body, headers=headers, verify=False, timeout=60)
+        return answer.status_code
+
+    assert status("GET", "/health", {}) == 200
+    assert status("POST", "/invocations") == 200
+    assert status("POST", "/invocations", {}) == 401
+    assert status("GET", "/invocations") == 403
+    for hidden in ("/metrics", "/version", "/docs", "/openapi.json"):
+        assert status("GET", hidden) == 404
