@@ -159,6 +159,7 @@ def test_of_two_promotions_at_once_one_wins(place: Place, monkeypatch: pytest.Mo
 def test_what_is_developed_is_served_as_a_copy(place: Place) -> None:
     client = MlflowClient()
     client.set_registered_model_alias(NAME, CHAMPION, "1")
+    client.delete_registered_model_alias(NAME, CHALLENGER)  # whoever lost the last race
     promoted = place.promote(place.train("study.yaml", epochs=12, register_as=f"{NAME}.dev"))
     assert promoted["reasons"] == []
     assert promoted["name"] == NAME
