@@ -1,0 +1,73 @@
+"""A version on two machines that have nothing but its own requirements: the answers of its registration."""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import mlflow
+import pytest
+from served_files import write_graphs
+
+from entrypoints.companions import write_reference
+from nic.encoder.onnx import OnnxEncoder
+from nic.tracking.registry import REFERENCE, model_folder, register_patient_model
+
+pytestmark = pytest.mark.slow  # two environments are filled from PyPI
+ASK = """
+import json, sys
+from pathlib import Path
+import mlflow.pyfunc, pandas as pd
+folder = Path(sys.argv[1])
+reference = folder / "artifacts" / sys.argv[2]
+rows = pd.DataFrame(json.loads((reference / "request.json").read_text()))
+rows["slide"] = [str(reference / name) for name in rows["slide"]]
+answers = mlflow.pyfunc.load_model(str(folder), model_config={"confined": False}).predict(rows)
+print(json.dumps({"prediction": float(answers["prediction"][0]), "torch": "torch" in sys.modules}))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All files of a version, as a registry gives them."""
+    made = tmp_path_factory.mktemp("version")
+    write_graphs(made)
+    spec = OnnxEncoder(made / "encoder.onnx").spec
+    reference = write_reference(made / "reference", made / "encoder.onnx", made / "patient.onnx", spec)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{made / 'mlflow.db'}")
+    experiment = mlflow.create_experiment("installs", artifact_location=str(made / "artifacts"))
+    with mlflow.start_run(experiment_id=experiment):
+        graphs = made / "encoder.onnx", made / "patient.onnx"
+        version = register_patient_model("nic-score", *graphs, {}, {"reference": reference})
+    found = model_folder(version)
+    mlflow.set_tracking_uri(before)
+    return found
+
+
+@pytest.mark.parametrize("machine", ["first", "second"])
+def test_a_clean_install_gives_the_answer_of_the_registration(folder: Path, tmp_path: Path, machine: str) -> None:
+    venv.create(tmp_path / machine, with_pip=True)
+    python = tmp_path / machine / "bin" / "python"
+    command = [python, "-m", "pip", "install", "--quiet", "--requirement", folder / "requirements.txt"]
+    subprocess.run(command, check=True, timeout=1800)
+    environment = {
+        name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MLFLOW_TRACKING_URI")
+    }
+    environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    asked = subprocess.run(
+        [python, "-c", ASK, folder, REFERENCE],
+        check=True,
+        timeout=600,
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+    )
+    answer = json.loads(asked.stdout.splitlines()[-1])
+    [registered] = json.loads((folder / "artifacts" / REFERENCE / "answers.json").read_text())
+    print(f"{machine} install: {answer['prediction']:.9f}, at registration {registered['prediction']:.9f}")
+    assert answer["prediction"] == pytest.approx(registered["prediction"], abs=1e-5)
+    assert not answer["torch"]
+    assert Path(sys.prefix) != python.parents[1]
