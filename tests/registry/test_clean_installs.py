@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 import venv
 from pathlib import Path
 
@@ -16,17 +15,7 @@ from nic.encoder.onnx import OnnxEncoder
 from nic.tracking.registry import REFERENCE, model_folder, register_patient_model
 
 pytestmark = pytest.mark.slow  # two environments are filled from PyPI
-ASK = """
-import json, sys
-from pathlib import Path
-import mlflow.pyfunc, pandas as pd
-folder = Path(sys.argv[1])
-reference = folder / "artifacts" / sys.argv[2]
-rows = pd.DataFrame(json.loads((reference / "request.json").read_text()))
-rows["slide"] = [str(reference / name) for name in rows["slide"]]
-answers = mlflow.pyfunc.load_model(str(folder), model_config={"confined": False}).predict(rows)
-print(json.dumps({"prediction": float(answers["prediction"][0]), "torch": "torch" in sys.modules}))
-"""
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -53,21 +42,15 @@ def test_a_clean_install_gives_the_answer_of_the_registration(folder: Path, tmp_
     python = tmp_path / machine / "bin" / "python"
     command = [python, "-m", "pip", "install", "--quiet", "--requirement", folder / "requirements.txt"]
     subprocess.run(command, check=True, timeout=1800)
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "MLFLOW_TRACKING_URI")
-    }
-    environment["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] = "false"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MLFLOW"))}
+    reference = folder / "artifacts" / REFERENCE
     asked = subprocess.run(
-        [python, "-c", ASK, folder, REFERENCE],
-        check=True,
-        timeout=600,
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-    )
-    answer = json.loads(asked.stdout.splitlines()[-1])
-    [registered] = json.loads((folder / "artifacts" / REFERENCE / "answers.json").read_text())
+        [python, ROOT / "registry" / "smoke.py", folder, reference],
+        check=True, capture_output=True, timeout=600, cwd=tmp_path,
+        env={**environment, "NIC_SLIDE_ROOTS": str(reference), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
+    )  # fmt: skip
+    [answer] = json.loads(asked.stdout.splitlines()[-1])["answers"]
+    [registered] = json.loads((reference / "answers.json").read_text())
     print(f"{machine} install: {answer['prediction']:.9f}, at registration {registered['prediction']:.9f}")
     assert answer["prediction"] == pytest.approx(registered["prediction"], abs=1e-5)
-    assert not answer["torch"]
-    assert Path(sys.prefix) != python.parents[1]
+    assert not list((tmp_path / machine).glob("lib/*/site-packages/torch"))
