@@ -20,6 +20,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str
     monkeypatch.chdir(tmp_path)
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_experiment("compress")
     export_encoder(TileEncoder(), "random", [], tmp_path / "encoder.onnx", np.zeros((2, 64, 64, 3), np.uint8))
     (tmp_path / "slides").mkdir()
     write_slide(tmp_path / "slides" / "good.tif", tissue_image(768, 768))

@@ -147,7 +147,7 @@ def test_the_model_answers_for_files_of_codes_alone(folder: Path, model: str) ->
     assert list(answers["status"]) == ["ok", "ok", "refused", "refused"]
     assert answers["prediction"][0] < answers["prediction"][1]
     assert set(answers["encoder_version"]) == {"uni_v1/TRIDENT"}
-    assert "its features with that one, import_features, and give the .h5" in answers["reason"][2]
+    assert "the encoder is of another tool; give a file of its codes as features" in answers["reason"][2]
 
 
 def test_codes_of_another_encoder_are_refused(folder: Path, model: str) -> None:
@@ -157,7 +157,7 @@ def test_codes_of_another_encoder_are_refused(folder: Path, model: str) -> None:
     import_features.run(config)
     answers = load_served(model)(pd.DataFrame({"slide": [str(folder / "others" / "s0.h5")]}))
     assert list(answers["status"]) == ["refused"]
-    assert "ForeignCodes: s0: codes of encoder" in answers["reason"][0]
+    assert "ForeignCodes: slide 1: codes of encoder" in answers["reason"][0]
 
 
 def test_an_encoder_that_did_not_make_the_codes_is_refused(folder: Path, model: str) -> None:
