@@ -11,8 +11,8 @@ import pytest
 import yaml
 from conftest import tissue_image, write_slide
 
-from entrypoints import compare_networks, draw_maps, evaluate, import_features, train_patients
-from nic.errors import ForeignCodes, LeakFound
+from entrypoints import compare_networks, draw_maps, evaluate, import_features, monitor, predict, train_patients
+from nic.errors import ForeignCodes, LeakFound, RequestRefused
 from nic.tracking.registry import load_served
 
 SIDE_PX, CODE_SIZE = 512, 24
@@ -97,6 +97,32 @@ def test_who_cannot_be_answered_is_a_row_with_the_reason(folder: Path, model: st
     assert table.status[0] == "ok"
     assert table.status[1].startswith("CodesError: lost: no codes")
     assert (folder / "some" / "P_0.png").is_file()
+
+
+def test_a_cohort_is_predicted_and_watched(folder: Path, model: str) -> None:
+    out = folder / "answers.parquet"
+    codes = str(folder / "codes")
+    assert predict.run(predict.Config(model, str(folder / "cohort.csv"), codes, out, str(folder / "drawn")))["ok"] == 30
+    table = pd.read_parquet(out)
+    assert list(table["patient"]) == [f"P{n}" for n in range(30)]
+    served = load_served(model)(pd.DataFrame({"slide": [f"{codes}/s7.h5"], "patient": ["P7"]}))
+    assert table["prediction"][7] == pytest.approx(served["prediction"][0], abs=1e-6)
+    assert len(list((folder / "drawn").iterdir())) == 30
+    assert monitor.run(monitor.Config(model, out, folder / "monitor.html"))["alarms"] == []
+    strangers = folder / "strangers.csv"
+    table.tail(12).assign(prediction=9.0, ood=True, ood_score=3.0).to_csv(strangers, index=False)
+    with pytest.raises(SystemExit):
+        monitor.run(monitor.Config(model, strangers, folder / "monitor.html", strict=True))
+    assert "To be looked at: predictions, unlike training." in (folder / "monitor.html").read_text()
+    assert "only large changes" in (folder / "monitor.html").read_text()
+    (folder / "cohort_without.csv").write_text("patient,slide,split\nlost,slides/lost.svs,external\n")
+    with pytest.raises(SystemExit):
+        predict.run(
+            predict.Config(model, str(folder / "cohort_without.csv"), codes, folder / "lost_answers.csv", strict=True)
+        )
+    assert pd.read_csv(folder / "lost_answers.csv")["status"].tolist() == ["refused"]
+    with pytest.raises(RequestRefused, match=r"wanted a \.csv or a \.parquet"):
+        predict.run(predict.Config(model, codes=codes, out=folder / "answers.xlsx"))
 
 
 def test_another_network_on_folds_by_site_is_registered_with_its_split(folder: Path) -> None:
