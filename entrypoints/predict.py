@@ -46,6 +46,8 @@ def run(config: Config) -> dict[str, Any]:
     """Answer for every patient; a bad slide becomes a row with its reason, and the others are answered."""
     if config.out.suffix not in (".csv", ".parquet"):
         raise RequestRefused(f"out={config.out}: wanted a .csv or a .parquet")
+    if config.codes and not Path(config.codes).is_dir():
+        raise RequestRefused(f"codes={config.codes}: no such folder")
     with stage_run("predict", config, inputs(config)) as stage:
         batch = Batch(
             load_served(config.model),
