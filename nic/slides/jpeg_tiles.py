@@ -79,7 +79,7 @@ class JpegTiles:
         if known is None:
             try:
                 tile.set_result(self.decode(index))
-            except UnreadableSlide as error:
+            except BaseException as error:  # whoever waits for the tile would wait for ever
                 tile.set_exception(error)
         return tile
 
@@ -92,10 +92,16 @@ class JpegTiles:
             raise UnreadableSlide(f"{self.path.name}: JPEG tile {index} is missing or may be damaged")
         try:
             segment = page.decode(encoded, index, jpegtables=page.jpegtables)[0]
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, TypeError) as error:
             raise UnreadableSlide(f"{self.path.name}: JPEG tile {index} cannot be decoded: {error}") from error
         assert segment is not None  # only for an empty tile
         return np.asarray(segment[0])
+
+
+def _is_complete(page: tifffile.TiffPage) -> bool:
+    """Whether the page lists as many tiles as its size asks for; a damaged one may not."""
+    wanted = math.ceil(page.imagelength / page.tilelength) * math.ceil(page.imagewidth / page.tilewidth)
+    return bool(len(page.dataoffsets) == len(page.databytecounts) == wanted)
 
 
 def _jpeg_page(path: Path, size_px: tuple[int, int]) -> tifffile.TiffPage:
@@ -108,9 +114,10 @@ def _jpeg_page(path: Path, size_px: tuple[int, int]) -> tifffile.TiffPage:
                     and page.is_tiled
                     and page.compression == tifffile.COMPRESSION.JPEG
                     and page.samplesperpixel == 3
+                    and _is_complete(page)
                 ):
                     _ = page.decode, page.jpegtables  # cached by the page; they need the file open
                     return page
-    except tifffile.TiffFileError as error:
-        raise UnreadableSlide(f"{path.name}: no TIFF: {error}") from error
+    except (tifffile.TiffFileError, TypeError, ValueError) as error:  # a damaged tag may be of any type
+        raise UnreadableSlide(f"{path.name}: no TIFF, or a damaged one: {error}") from error
     raise UnreadableSlide(f"{path.name}: no level of {size_px[0]} x {size_px[1]} px in JPEG tiles")

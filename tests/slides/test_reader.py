@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import spoil_tile, tissue_image, write_slide
+import tifffile
+from conftest import PixelEncoder, spoil_tile, tissue_image, write_slide
 from numpy.typing import NDArray
 
-from nic.errors import ResolutionTooLow
+from nic.compression.compress import compress_slide
+from nic.errors import ResolutionTooLow, UnreadableSlide
+from nic.slides.jpeg_tiles import JpegTiles
 from nic.slides.reader import TileReader, area_weights
 from nic.slides.slide import Slide, SlideSource
 from nic.slides.tiling import TileGrid
@@ -156,3 +159,17 @@ def test_area_weights_of_a_whole_ratio_are_plain_means() -> None:
     weights = area_weights(4, 8.0, 0.0, 8)
     assert np.allclose(weights, np.kron(np.eye(4), [[0.5, 0.5]]))
     assert np.allclose(area_weights(5, 7.3, 0.4, 8).sum(1), 1)
+
+
+def test_a_level_that_says_it_is_larger_than_its_tiles_is_not_read_raw(tmp_path: Path) -> None:
+    """As found by spoiling files at random: it ended the run of a whole cohort."""
+    path = write_slide(tmp_path / "a.tif", tissue_image(900, 700))
+    with tifffile.TiffFile(path) as file:
+        tag = file.pages[0].aspage().tags["ImageLength"]
+    content = bytearray(path.read_bytes())
+    width = tag.valuebytecount
+    content[tag.valueoffset : tag.valueoffset + width] = (2100).to_bytes(width, "little")
+    path.write_bytes(content)
+    with pytest.raises(UnreadableSlide, match="in JPEG tiles"):
+        JpegTiles(path, (900, 2100), 128)
+    assert compress_slide(SlideSource("a", path, 0.5), PixelEncoder()).reader == "openslide"
