@@ -40,7 +40,8 @@ class Batch:
         """In the order of the patients. What the journal answers in full is not asked again, unless it has changed."""
         known = Journal(journal)
         keys = [self._key(patient) for patient in patients]
-        left = [(key, p) for key, p in zip(keys, patients, strict=True) if not self._is_done(known.answers.get(key))]
+        done = {key for key, answer in known.answers.items() if answer["status"] == "ok"}
+        left = [(key, patient) for key, patient in zip(keys, patients, strict=True) if key not in done]
         bar = tqdm(total=len(patients), initial=len(patients) - len(left), desc="predict", unit="patient")
 
         def answer(asked: tuple[str, Patient]) -> None:
@@ -56,9 +57,6 @@ class Batch:
             bar.close()
             known.close()
         return [known.answers[key] for key in keys]
-
-    def _is_done(self, answer: dict[str, Any] | None) -> bool:
-        return answer is not None and answer["status"] == "ok"
 
     def _answered(self, patient: Patient) -> dict[str, Any]:
         rows = pd.DataFrame([self._row(patient, source) for source in patient.slides])
