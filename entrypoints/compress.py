@@ -40,6 +40,8 @@ class Config:
     tissue: str = "otsu"
     """otsu; a number of 0 to 255, the saturation to be passed; all; or a folder of masks named as the slides, as images
     or outlines of QuPath or ASAP."""
+    overlap_px: int = 0
+    """Pixels of a tile, as the encoder takes it, that the next one shows again; 32 of 64 makes four times the tiles."""
     variants: Literal[1, 8] = 1
     """8 encodes each tile in its eight turns too; patient models are then trained on truly turned slides."""
     exclude: str = "pen,dark,blurred"
@@ -81,11 +83,12 @@ def compressed(config: Config, slides: list[SlideSource], log: Callable[[str, fl
     graph = encoder_file(config.encoder)
     how = How(
         Setting(
-            config.min_tissue,
-            config.variants,
-            reasons_named(config.exclude),
-            rule_named(config.tissue),
-            config.runtime,
+            min_tissue=config.min_tissue,
+            overlap_px=config.overlap_px,
+            variants=config.variants,
+            exclude=reasons_named(config.exclude),
+            tissue=rule_named(config.tissue),
+            runtime=config.runtime,
         ),
         accept=[slide.strip() for slide in config.accept.split(",")],
         staging=Staging(config.staged.absolute(), int(config.staged_gb * 1e9)),

@@ -28,11 +28,12 @@ def compress_slide(
 
     most_failed: largest share of them that may be undecodable; they are marked.
     Raises SlideError: unreadable, no or wrong resolution, no tissue, nothing in focus, too much undecodable, a given
-    mask that does not fit.
+    mask that does not fit. Raises EncoderError when the encoder's tiles cannot overlap as the setting says.
     """
     spec = encoder.spec
+    setting.check(spec)
     with Slide.open(source) as slide:
-        grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, spec.tile_px, spec.tile_mpp)
+        grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, spec.tile_px, spec.tile_mpp, setting.overlap_px)
         with TileReader(slide, grid, spec.read_mpp) as reader:
             thumbnail, unreadable = slide.overview(overview_px(slide.size_l0px, slide.mpp))
             tissue, excluded = _tissue_cells(slide, grid, thumbnail, unreadable, setting)

@@ -11,7 +11,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from nic.compression.cutting import Cutting
 from nic.compression.setting import MadeOf
+from nic.compression.tissue_rule import GIVEN
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError
 from nic.slides.quality import REASONS
@@ -56,6 +58,12 @@ class CompressedSlide:
     excluded: NDArray[np.uint8] | None = None
     overview: NDArray[np.uint8] | None = None
 
+    @property
+    def cutting(self) -> Cutting:
+        """Which tiles have a code."""
+        rule = GIVEN if self.tissue_rule.startswith(GIVEN) else self.tissue_rule
+        return Cutting(self.grid.overlap_px, self.min_tissue, self.exclude, rule)
+
     @cached_property
     def valid(self) -> NDArray[np.bool_]:
         """Cells that have a code, bool [rows, cols]."""
@@ -71,7 +79,7 @@ class CompressedSlide:
 
     def corners_l0px(self) -> NDArray[np.int64]:
         """(x, y) of each tile's top-left, [N, 2]."""
-        corners = [self.grid.cell_origin_l0px(int(r), int(c)) for r, c in zip(self.row, self.col, strict=True)]
+        corners = [self.grid.tile_origin_l0px(int(r), int(c)) for r, c in zip(self.row, self.col, strict=True)]
         return np.array(corners, np.int64).reshape(-1, 2)
 
     def save(self, path: Path) -> None:
@@ -102,7 +110,7 @@ class CompressedSlide:
             patch_size_level0=round(grid.side_l0px),
             level0_magnification=round(UM_TIMES_MAGNIFICATION / grid.slide_mpp),
             target_magnification=round(UM_TIMES_MAGNIFICATION / grid.tile_mpp),
-            overlap=0,
+            overlap=round(grid.overlap_px),
             name=self.slide_id,
         )
         if self.size_l0px:
@@ -122,6 +130,8 @@ class CompressedSlide:
             tile_mpp=grid.tile_mpp,
             origin_l0px=grid.origin_l0px,
             side_l0px=grid.side_l0px,
+            stride_l0px=grid.stride_l0px,
+            overlap_px=grid.overlap_px,
             rows=grid.rows,
             cols=grid.cols,
             encoder=self.encoder.to_json(),
@@ -174,6 +184,7 @@ class CompressedSlide:
                     slide_mpp=float(a["slide_mpp"]),
                     min_tissue=float(a["min_tissue"]),
                     variants=len(file["features_d4"]) if "features_d4" in file else 1,
+                    overlap_px=_overlap_px(a),
                     exclude=_names(a),
                     tissue=_tissue_rule(a),
                     runtime=_runtime(a),
@@ -216,7 +227,13 @@ class CompressedSlide:
             row=file["row"][:],
             col=file["col"][:],
             grid=TileGrid(
-                int(a["tile_px"]), float(a["tile_mpp"]), float(a["slide_mpp"]), (x, y), int(a["rows"]), int(a["cols"])
+                tile_px=int(a["tile_px"]),
+                tile_mpp=float(a["tile_mpp"]),
+                slide_mpp=float(a["slide_mpp"]),
+                origin_l0px=(x, y),
+                rows=int(a["rows"]),
+                cols=int(a["cols"]),
+                overlap_px=_overlap_px(a),
             ),
             tissue=file["tissue"][:],
             failed=file["failed"][:],
@@ -253,6 +270,11 @@ class CompressedSlide:
 
 def _names(attributes: Mapping[str, object]) -> tuple[str, ...]:
     return tuple(name for name in str(attributes.get("exclude", "")).split(",") if name)
+
+
+def _overlap_px(attributes: Mapping[str, object]) -> float:
+    """Files of before there was any do not say it."""
+    return float(str(attributes.get("overlap_px", 0)))
 
 
 def _tissue_rule(attributes: Mapping[str, object]) -> str:

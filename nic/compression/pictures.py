@@ -55,10 +55,7 @@ def contact_picture(slide: CompressedSlide, width_px: int = 320) -> Image:
 
 def _overview(slide: CompressedSlide, width_px: int) -> tuple[Image, tuple[int, int]]:
     """The slide's picture [h, width_px, 3] and the size that it shows, in level-0 px."""
-    grid = slide.grid
-    x, y = grid.origin_l0px
-    right, bottom = (round(o + n * grid.side_l0px) for o, n in ((x, grid.cols), (y, grid.rows)))
-    size_l0px = slide.size_l0px or (right, bottom)
+    size_l0px = slide.size_l0px or slide.grid.cell_origin_l0px(slide.grid.rows, slide.grid.cols)
     shape = (max(1, round(size_l0px[1] * width_px / size_l0px[0])), width_px)
     if slide.overview is None:
         return np.full((*shape, 3), 255, np.uint8), size_l0px
@@ -106,10 +103,10 @@ def _on_picture(
     cells: NDArray[np.bool_], slide: CompressedSlide, size_l0px: tuple[int, int], shape: tuple[int, ...]
 ) -> NDArray[np.bool_]:
     """Which pixels of a picture of the whole slide lie in these cells, [h, w]."""
-    found = []
+    found, first = [], slide.grid.cell_origin_l0px(0, 0)
     for axis, pixels, count in ((1, shape[0], slide.grid.rows), (0, shape[1], slide.grid.cols)):
-        middle_l0px = (np.arange(pixels) + 0.5) * size_l0px[axis] / pixels - slide.grid.origin_l0px[axis]
-        found.append((np.floor(middle_l0px / slide.grid.side_l0px).astype(int), count))
+        middle_l0px = (np.arange(pixels) + 0.5) * size_l0px[axis] / pixels - first[axis]
+        found.append((np.floor(middle_l0px / slide.grid.stride_l0px).astype(int), count))
     (row, rows), (col, cols) = found
     inside = ((row >= 0) & (row < rows))[:, None] & ((col >= 0) & (col < cols))
     return np.asarray(cells[row.clip(0, rows - 1)[:, None], col.clip(0, cols - 1)] & inside)

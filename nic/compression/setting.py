@@ -3,7 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nic.compression.tissue_rule import Otsu, TissueRule
+from nic.compression.cutting import Cutting
+from nic.compression.tissue_rule import Otsu, TissueRule, rule_said
+from nic.encoder.spec import EncoderSpec
+from nic.errors import EncoderError
 from nic.slides.quality import REASONS
 
 Runtime = Literal["onnx", "openvino"]
@@ -17,6 +20,7 @@ class MadeOf:
     encoder_sha256: str
     fingerprint: str
     slide_mpp: float
+    overlap_px: float
     min_tissue: float
     variants: int
     exclude: tuple[str, ...]
@@ -28,20 +32,48 @@ class MadeOf:
 class Setting:
     """How slides are compressed.
 
-    min_tissue: least share of tissue in a tile that is encoded. variants: 8 encodes every tile in its eight turns too,
-    read once: an encoder knows up from down, so that the codes of a turned slide are not those of the slide, turned.
-    exclude: which of nic.slides.quality.REASONS keep a tile out. tissue: what counts as such. runtime: what runs the
-    encoder's graph; it is noted in the file, the encoder that is given must be of it.
+    min_tissue: least share of tissue in a tile that is encoded. overlap_px: pixels of a tile, as the encoder takes it,
+    that the next one shows again: half of its side makes four times as many tiles. variants: 8 encodes every tile in
+    its eight turns too, read once: an encoder knows up from down, so that the codes of a turned slide are not those of
+    the slide, turned. exclude: which of nic.slides.quality.REASONS keep a tile out. tissue: what counts as such.
+    runtime: what runs the encoder's graph; it is noted in the file, the encoder that is given must be of it.
     """
 
     min_tissue: float = 0.6
+    overlap_px: float = 0
     variants: int = 1
     exclude: tuple[str, ...] = ALL_TESTS
     tissue: TissueRule = field(default_factory=Otsu)
     runtime: Runtime = "onnx"
 
+    @classmethod
+    def like(cls, cutting: Cutting) -> "Setting":
+        """One whose slides may stand beside those that were cut so. Raises MaskError where each had its own mask."""
+        return cls(
+            min_tissue=cutting.min_tissue,
+            overlap_px=cutting.overlap_px,
+            exclude=cutting.exclude,
+            tissue=rule_said(cutting.tissue),
+        )
+
+    def check(self, spec: EncoderSpec) -> None:
+        """Raises EncoderError when the encoder's tiles cannot overlap so."""
+        if not 0 <= self.overlap_px < spec.tile_px:
+            raise EncoderError(
+                f"overlap_px={self.overlap_px:g}: the encoder's tiles are {spec.tile_px} px wide, wanted 0 to "
+                f"{spec.tile_px - 1}"
+            )
+
     def made_of(self, encoder_sha256: str, fingerprint: str, slide_mpp: float, slide_id: str) -> MadeOf:
         """Of a slide compressed so. Raises MaskError."""
-        tests = tuple(sorted(self.exclude))
-        said = self.tissue.said(slide_id)
-        return MadeOf(encoder_sha256, fingerprint, slide_mpp, self.min_tissue, self.variants, tests, said, self.runtime)
+        return MadeOf(
+            encoder_sha256=encoder_sha256,
+            fingerprint=fingerprint,
+            slide_mpp=slide_mpp,
+            overlap_px=self.overlap_px,
+            min_tissue=self.min_tissue,
+            variants=self.variants,
+            exclude=tuple(sorted(self.exclude)),
+            tissue=self.tissue.said(slide_id),
+            runtime=self.runtime,
+        )

@@ -15,6 +15,8 @@ from nic.slides.tissue import stained, tissue_mask
 from nic.tasks.annotations import read_annotations
 
 IMAGES, OUTLINES = (".png", ".tif", ".tiff", ".jpg"), (".geojson", ".json", ".xml")
+GIVEN, SATURATION = "given", "saturation above "
+"""How files of codes name two of the rules."""
 MOST_STRETCHED = 0.02
 """How far the shape of a mask may be from its slide's: half a pixel of a mask 25 px high."""
 
@@ -49,7 +51,7 @@ class Saturated:
     above: float
 
     def said(self, slide_id: str) -> str:
-        return f"saturation above {self.above:g}"
+        return f"{SATURATION}{self.above:g}"
 
     def mask(self, slide: Slide, thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
         return stained(thumbnail, self.above)
@@ -73,7 +75,7 @@ class Given:
     folder: Path
 
     def said(self, slide_id: str) -> str:
-        return f"given {hashlib.sha256(self._file(slide_id).read_bytes()).hexdigest()[:16]}"
+        return f"{GIVEN} {hashlib.sha256(self._file(slide_id).read_bytes()).hexdigest()[:16]}"
 
     def mask(self, slide: Slide, thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
         file = self._file(slide.slide_id)
@@ -104,6 +106,13 @@ def rule_named(text: str) -> TissueRule:
     if not 0 <= above < 255:
         raise MaskError(f"tissue={text}: wanted otsu, all, a saturation from 0 to 255, or a folder of masks")
     return Saturated(above)
+
+
+def rule_said(text: str) -> TissueRule:
+    """The rule that a file of codes names. Raises MaskError for masks, which it does not hold."""
+    if text.startswith(GIVEN):
+        raise MaskError("each slide had a mask of its own; compress the slide with one, and give the file of its codes")
+    return rule_named(text.removeprefix(SATURATION))
 
 
 def _image(file: Path, slide: Slide, thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:

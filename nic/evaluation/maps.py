@@ -33,13 +33,13 @@ class ScoreMap:
     unit: str = "score"
 
     @property
-    def tile_um(self) -> float:
-        """Side of a tile."""
-        return self.grid.tile_px * self.grid.tile_mpp
+    def cell_um(self) -> float:
+        """Side of a cell, which is what a score is drawn on: a tile, less where tiles overlap."""
+        return self.grid.stride_um
 
 
 def geojson(score_map: ScoreMap, origin_l0px: tuple[int, int] = (0, 0)) -> str:
-    """One square a tile with its score, in level-0 px from `origin_l0px` on (x right, y down).
+    """One square a cell with its score, in level-0 px from `origin_l0px` on (x right, y down).
 
     QuPath opens them as tiles with a measurement. It counts from the corner of a slide's bounds, where it has bounds:
     that corner is then the origin. Scores have six digits.
@@ -63,20 +63,21 @@ def _squares(score_map: ScoreMap, origin_l0px: tuple[int, int]) -> Iterator[dict
 
 
 def write_raster(score_map: ScoreMap, path: Path) -> None:
-    """A tiled TIFF, float32, one pixel a tile of the slide, NaN where there is no score.
+    """A tiled TIFF, float32, one pixel a cell of the slide, NaN where there is no score.
 
-    The resolution is that of tiles, and the position of the page is the grid's place on the slide. What no tag has room
+    The resolution is that of cells, and the position of the page is the grid's place on the slide. What no tag has room
     for (slide, unit, grid) is JSON in the description.
     """
-    grid, per_cm = score_map.grid, UM_PER_CM / score_map.tile_um
-    place = [(round(at * grid.slide_mpp / UM_PER_CM * NM_PER_CM), NM_PER_CM) for at in grid.origin_l0px]
+    grid, per_cm = score_map.grid, UM_PER_CM / score_map.cell_um
+    place = [(round(at * grid.slide_mpp / UM_PER_CM * NM_PER_CM), NM_PER_CM) for at in grid.cell_origin_l0px(0, 0)]
     about = {
         "slide": score_map.slide_id,
         "unit": score_map.unit,
-        "um_per_px": score_map.tile_um,
+        "um_per_px": score_map.cell_um,
         "slide_mpp": grid.slide_mpp,
         "origin_l0px": grid.origin_l0px,
         "side_l0px": grid.side_l0px,
+        "stride_l0px": grid.stride_l0px,
     }
     tifffile.imwrite(
         path,

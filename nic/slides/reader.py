@@ -70,7 +70,7 @@ class TileReader:
             )
         self.level = fit[-1]
         self.downsample = slide.level_downsamples[self.level]
-        self._jpeg = _verified_jpeg(slide, self.level, BAND_CELLS * grid.side_l0px / self.downsample)
+        self._jpeg = _verified_jpeg(slide, self.level, BAND_CELLS * grid.stride_l0px / self.downsample)
 
     def __enter__(self) -> "TileReader":
         return self
@@ -120,8 +120,8 @@ class TileReader:
     def _strip(self, row: int, cols: NDArray[np.intp]) -> TileBatch:
         """Tiles of one stretch of a row; when the stretch cannot be decoded, each cell is tried by itself."""
         side = self.grid.side_l0px / self.downsample
-        x = np.array([self.grid.cell_origin_l0px(row, int(col))[0] for col in cols]) / self.downsample
-        y = self.grid.cell_origin_l0px(row, 0)[1] / self.downsample
+        x = np.array([self.grid.tile_origin_l0px(row, int(col))[0] for col in cols]) / self.downsample
+        y = self.grid.tile_origin_l0px(row, 0)[1] / self.downsample
         x_px, y_px = math.floor(x[0]), math.floor(y)
         try:
             strip = self._region(x_px, y_px, math.ceil(x[-1] + side) - x_px, math.ceil(y + side) - y_px)

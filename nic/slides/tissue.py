@@ -59,18 +59,20 @@ def large_parts(mask: NDArray[np.bool_], least_px: int) -> NDArray[np.bool_]:
 
 
 def tissue_fraction(mask: NDArray[np.bool_], size_l0px: tuple[int, int], grid: TileGrid) -> NDArray[np.float64]:
-    """Share of each cell that is tissue, [rows, cols]; what hangs over the slide's edge is none."""
+    """Share of each tile that is tissue, [rows, cols]; what hangs over the slide's edge is none."""
     scale = np.array(mask.shape[::-1]) / size_l0px
     integral = np.pad(mask.cumsum(0).cumsum(1), ((1, 0), (1, 0))).astype(float)
     x0, y0 = grid.origin_l0px
-    x = (x0 + np.arange(grid.cols + 1) * grid.side_l0px) * scale[0]
-    y = (y0 + np.arange(grid.rows + 1) * grid.side_l0px) * scale[1]
-    corners = _interpolate(integral, y, x)
-    area = (grid.side_l0px**2) * scale[0] * scale[1]
-    return np.asarray(np.diff(np.diff(corners, axis=0), axis=1) / area)
+    left, top = x0 + np.arange(grid.cols) * grid.stride_l0px, y0 + np.arange(grid.rows) * grid.stride_l0px
+    right, bottom = left + grid.side_l0px, top + grid.side_l0px
+    down = _between(integral, bottom * scale[1]) - _between(integral, top * scale[1])
+    tissue = _between(down.T, right * scale[0]) - _between(down.T, left * scale[0])  # [cols, rows]
+    return np.asarray(tissue.T / ((grid.side_l0px**2) * scale[0] * scale[1]))
 
 
-def _interpolate(integral: NDArray[np.float64], y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The integral image between its pixels, exactly, because it is bilinear there."""
-    rows = np.stack([np.interp(y, np.arange(len(integral)), column) for column in integral.T], axis=1)
-    return np.stack([np.interp(x, np.arange(integral.shape[1]), row) for row in rows])
+def _between(lines: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lines [n, m] of an integral image at fractional places [k], exactly, for it is linear there: [k, m]."""
+    place = place.clip(0, len(lines) - 1)
+    first = np.minimum(place.astype(int), len(lines) - 2)
+    share = (place - first)[:, None]
+    return np.asarray(lines[first] * (1 - share) + lines[first + 1] * share)

@@ -14,6 +14,7 @@ from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.layouts import LAYOUTS, export_folder, import_folder
 from nic.compression.interchange.tile_codes import Given
+from nic.compression.setting import Setting
 from nic.errors import CodesError, InterchangeError
 from nic.slides.slide import SlideSource
 
@@ -27,21 +28,23 @@ FEATURES = {
 """Where below the exported folder the features lie."""
 
 
-def compressed(folder: Path, mpp: float) -> CompressedSlide:
+def compressed(folder: Path, mpp: float, overlap_px: int = 0) -> CompressedSlide:
     """A slide whose tiles' sides are rarely whole level-0 px, compressed into folder/a.h5."""
     path = write_slide(folder / "a.tif", tissue_image(1500, 1300), mpp)
-    slide = compress_slide(SlideSource("a", path), PixelEncoder())
+    slide = compress_slide(SlideSource("a", path), PixelEncoder(), Setting(overlap_px=overlap_px))
     slide.save(folder / "codes" / "a.h5")
     return slide
 
 
-@pytest.mark.parametrize("mpp", [0.5, 0.499, 0.3777])
+@pytest.mark.parametrize(("mpp", "overlap_px"), [(0.5, 0), (0.499, 0), (0.3777, 0), (0.499, 32), (0.3777, 20)])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_round_trip_keeps_coordinates_codes_and_encoder(tmp_path: Path, layout: str, mpp: float) -> None:
-    slide = compressed(tmp_path, mpp)
+def test_a_round_trip_keeps_coordinates_codes_and_encoder(
+    tmp_path: Path, layout: str, mpp: float, overlap_px: int
+) -> None:
+    slide = compressed(tmp_path, mpp, overlap_px)
     export_folder(tmp_path / "codes", layout, tmp_path / "out")
     patches = str(tmp_path / "out" / "patches")
-    features = tmp_path / "out" / FEATURES[layout]
+    features = tmp_path / "out" / FEATURES[layout].replace("0px_overlap", f"{overlap_px}px_overlap")
     report = import_folder(features, layout, tmp_path / "back", Given(patches=patches), {})
     assert not report.quarantined
     assert (report.done[0].moved, report.done[0].collisions, report.done[0].lattices) == (0, 0, 1)

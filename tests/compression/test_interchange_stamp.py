@@ -68,7 +68,7 @@ def test_older_stamp_is_read(tmp_path: Path, attributes: dict[str, Any], per_til
         ({**NEW, "feat_type": "slide"}, 1.0, "features of a slide"),
         ({**NEW, "unit": "px"}, 1.0, "coordinates in 'px', wanted um"),
         ({}, 1.0, "tiles step by 256, not by the 224 of old files"),
-        (NEW, 2.0, "lie 1024 px apart and are 512 px wide"),
+        (NEW, 2.0, "lie 1024 px apart, wanted 512"),
         ({name: NEW[name] for name in NEW if name != "extractor"}, 1.0, "give encoder="),
     ],
 )

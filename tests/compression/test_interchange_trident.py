@@ -93,6 +93,19 @@ def test_the_slide_says_its_resolution_and_the_cohort_overrules_it(tmp_path: Pat
         assert len(slide.fingerprint) == 64
 
 
+def test_trident_with_an_overlap_is_read(tmp_path: Path) -> None:
+    """Each step is a tile less the overlap, but for the first one, which is a whole tile: those tiles are moved."""
+    steps = np.arange(7)
+    place = 512 * steps - 128 * (steps - 1).clip(0)  # 0, 512, 896, 1280, ...
+    coords = np.stack([axis.ravel() for axis in np.meshgrid(place, place)], axis=1)
+    slide, report = taken_in(trident(tmp_path, coords, random_codes(49), overlap=64), "trident", Given(mpp=0.25))
+    assert (slide.grid.side_l0px, slide.grid.stride_l0px, slide.grid.overlap_px) == (512, 384, 64)
+    assert (report.done[0].moved, report.done[0].max_l0px, report.done[0].collisions) == (13, 128, 0)
+    found = slide.corners_l0px()
+    assert np.array_equal(np.unique(found), 128 + 384 * steps)
+    assert (found[:, 0].reshape(7, 7)[:, 1:] == place[1:]).all()
+
+
 Broken = Callable[[Path], Path]
 GOOD = block(6, 6, 512)
 
@@ -106,11 +119,11 @@ GOOD = block(6, 6, 512)
         (lambda d: trident(d, GOOD, random_codes(35)), Given(mpp=0.25), "35 codes and 36 coordinates"),
         (lambda d: trident(d, GOOD, random_codes(36)[0]), Given(mpp=0.25), r"is \[16\], wanted \[tiles, D\]"),
         (lambda d: trident(d, GOOD, random_codes(36), "patch_size_level0"), Given(mpp=0.25), "no attribute 'patch_s"),
-        (lambda d: trident(d, GOOD, random_codes(36), overlap=32), Given(mpp=0.25), "overlap by 32 px"),
-        (lambda d: trident(d, GOOD * 0.25, random_codes(36)), Given(mpp=0.25), "lie 128 px apart and are 512 px wide"),
+        (lambda d: trident(d, GOOD, random_codes(36), overlap=250), Given(mpp=0.25), "lie 512 px apart, wanted 12"),
+        (lambda d: trident(d, GOOD * 0.25, random_codes(36)), Given(mpp=0.25), "lie 128 px apart, wanted 512"),
         (lambda d: trident(d, GOOD + 0.5, random_codes(36)), Given(mpp=0.25), r"\(0.5, 0.5\), wanted whole level-0"),
         (lambda d: trident(d, GOOD * 8, random_codes(36)), Given(mpp=0.25), "on a slide of 20000 x 16000 px"),
-        (lambda d: trident(d, GOOD * 2, random_codes(36)), Given(mpp=0.25), "lie 1024 px apart and are 512 px wide"),
+        (lambda d: trident(d, GOOD * 2, random_codes(36)), Given(mpp=0.25), "lie 1024 px apart, wanted 512"),
         (lambda d: trident(d, GOOD[:0], random_codes(0)), Given(mpp=0.25), "NoTissue: T-1: TRIDENT found no tile"),
         (lambda d: trident(d, GOOD, np.full((36, 16), np.nan)), Given(mpp=0.25), "36 of 36 codes are not finite"),
         (lambda d: trident(d, GOOD, np.full((36, 16), 1e5)), Given(mpp=0.25), "beyond 65504, the first in row 0"),

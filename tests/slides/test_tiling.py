@@ -26,6 +26,32 @@ def test_origins_are_rounded_one_by_one_so_that_nothing_drifts(mpp: float, col: 
     assert abs(Fraction(x - 17) - exact) <= Fraction(1, 2) + Fraction(1, 10**6)
 
 
+@given(mpps, st.integers(0, 63), st.integers(1, 50_000), st.integers(0, 500))
+def test_overlapping_tiles_cover_the_bounds_each_one_stride_on(mpp: float, overlap: int, width: int, col: int) -> None:
+    g = TileGrid.covering((9, 4, width, 10), mpp, 64, 1.0, overlap)
+    assert math.isclose(g.stride_l0px * mpp, g.stride_um, rel_tol=1e-12)
+    assert g.stride_um == 64 - overlap
+    reached = (g.cols - 1) * g.stride_l0px + g.side_l0px
+    assert width <= reached + 1e-6
+    assert g.cols == 1 or reached - g.stride_l0px < width
+    exact = Fraction(64 - overlap) / Fraction(str(mpp)) * col
+    assert abs(Fraction(g.tile_origin_l0px(0, col)[0] - 9) - exact) <= Fraction(1, 2) + Fraction(1, 10**6)
+
+
+@given(mpps, st.integers(0, 63), st.integers(0, 700), st.integers(0, 700))
+def test_cells_lie_side_by_side_about_the_middles_of_their_tiles(mpp: float, overlap: int, row: int, col: int) -> None:
+    g = TileGrid.covering((301, 77, 100_000, 100_000), mpp, 64, 1.0, overlap)
+    left, top = g.tile_origin_l0px(row, col)
+    x, y = g.cell_origin_l0px(row, col)
+    beyond_x, beyond_y = g.cell_origin_l0px(row + 1, col + 1)
+    assert abs((x + beyond_x) / 2 - (left + g.side_l0px / 2)) <= 1
+    assert abs((y + beyond_y) / 2 - (top + g.side_l0px / 2)) <= 1
+    assert g.cell_at(x, y) == (row, col)
+    assert g.cell_at(beyond_x - 1, beyond_y - 1) == (row, col)
+    if overlap == 0:
+        assert (x, y) == (left, top)
+
+
 @given(mpps, st.integers(0, 700), st.integers(0, 700))
 def test_every_pixel_of_a_cell_lies_in_that_cell(mpp: float, row: int, col: int) -> None:
     g = grid(mpp, (301, 77, 100_000, 100_000))

@@ -1,6 +1,7 @@
 """Tissue is what is stained; glass, ink and an empty slide are not."""
 
 import numpy as np
+import pytest
 from conftest import tissue_image
 from numpy.typing import NDArray
 
@@ -46,19 +47,20 @@ def test_nothing_lit_is_no_tissue() -> None:
 
 
 def by_pixel(mask: NDArray[np.bool_], grid: TileGrid, row: int, col: int) -> float:
-    """Share of a cell by counting, where a cell's side is a whole number of mask pixels."""
-    side = round(grid.side_l0px)
-    part = mask[row * side : (row + 1) * side, col * side : (col + 1) * side]
+    """Share of a tile by counting, where its side and the stride are whole numbers of mask pixels."""
+    side, stride = round(grid.side_l0px), round(grid.stride_l0px)
+    part = mask[row * stride : row * stride + side, col * stride : col * stride + side]
     return float(part.sum()) / side**2
 
 
-def test_fractions_are_exact_areas_also_over_the_edge() -> None:
+@pytest.mark.parametrize(("overlap_px", "shape"), [(0, (7, 9)), (16, (8, 11)), (60, (85, 115))])
+def test_fractions_are_exact_areas_also_over_the_edge(overlap_px: int, shape: tuple[int, int]) -> None:
     mask = np.random.default_rng(1).random((100, 130)) < 0.5
-    grid = TileGrid.covering((0, 0, 130, 100), 4.0, 64, 1.0)  # 16 px a cell; the last ones hang over
+    grid = TileGrid.covering((0, 0, 130, 100), 4.0, 64, 1.0, overlap_px)  # 16 px a tile; the last ones hang over
     fraction = tissue_fraction(mask, (130, 100), grid)
-    assert fraction.shape == (7, 9)
-    for row in range(7):
-        for col in range(9):
+    assert fraction.shape == shape
+    for row in range(shape[0]):
+        for col in range(shape[1]):
             assert np.isclose(fraction[row, col], by_pixel(mask, grid, row, col))
 
 

@@ -36,7 +36,7 @@ def read(path: Path, given: Given) -> TileCodes:
     row, col = _cells(path.parent, slide_id, dense)
     codes = dense[:, row, col].T
     if note := _note(path.with_name(f"{slide_id}{NOTE}")):
-        corner = np.rint(np.stack([col, row], axis=1) * note.grid.side_l0px) + note.grid.origin_l0px
+        corner = np.rint(np.stack([col, row], axis=1) * note.grid.stride_l0px) + note.grid.origin_l0px
         return note.tiles(slide_id, codes, corner, TOOL, given)
     name, slide_mpp = given.encoder_name(path.name, None), given.slide_mpp(path.name)
     if given.tile_um is None:

@@ -42,11 +42,8 @@ class Note:
         if GRID not in fields:
             return None
         try:
-            grid = json.loads(str(fields[GRID]))
-            px, mpps = int(grid["tile_px"]), (float(grid["tile_mpp"]), float(grid["slide_mpp"]))
-            x, y = map(int, grid["origin_l0px"])
             encoder = EncoderSpec.from_json(str(fields[ENCODER])) if ENCODER in fields else None
-            return cls(TileGrid(px, *mpps, (x, y), int(grid["rows"]), int(grid["cols"])), encoder)
+            return cls(_grid(json.loads(str(fields[GRID]))), encoder)
         except (json.JSONDecodeError, KeyError, TypeError, ValueError, EncoderError) as error:
             raise InterchangeError(f"{file}: nic's note in it is damaged: {error}; export it again") from error
 
@@ -83,5 +80,19 @@ class Note:
             tool=tool,
             size_l0px=given.size_l0px,
             fingerprint=given.fingerprint,
+            overlap_px=grid.overlap_px,
             grid=grid,
         )
+
+
+def _grid(note: Mapping[str, Any]) -> TileGrid:
+    x, y = note["origin_l0px"]
+    return TileGrid(
+        tile_px=int(note["tile_px"]),
+        tile_mpp=float(note["tile_mpp"]),
+        slide_mpp=float(note["slide_mpp"]),
+        origin_l0px=(int(x), int(y)),
+        rows=int(note["rows"]),
+        cols=int(note["cols"]),
+        overlap_px=float(note.get("overlap_px", 0)),  # of before there was any
+    )

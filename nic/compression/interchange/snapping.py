@@ -1,6 +1,5 @@
 """From tiles that lie where another tool put them to the cells of one grid, and how far they were moved."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +7,7 @@ from numpy.typing import NDArray
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.tile_codes import TileCodes
+from nic.compression.tissue_rule import GIVEN
 from nic.errors import InterchangeError
 from nic.slides.tiling import TileGrid
 
@@ -72,27 +72,28 @@ def snapped(tiles: TileCodes, most_collisions: float = 0.0) -> tuple[CompressedS
 
 def covering_grid(tiles: TileCodes) -> TileGrid:
     """The grid on which most tiles lie exactly; it covers the slide where its size is known, else its tiles."""
-    side = tiles.side_l0px
-    origin = [_commonest_residue(tiles.corner_l0px[:, axis], side) for axis in (0, 1)]
-    low = np.minimum(0, np.floor((tiles.corner_l0px.min(axis=0) - origin) / side + 0.5)).astype(int)
-    x, y = (int(o + round(cells * side)) for o, cells in zip(origin, low, strict=True))
-    cols, rows = np.floor((tiles.corner_l0px.max(axis=0) - (x, y)) / side + 0.5).astype(int) + 1
+    stride = tiles.stride_l0px
+    origin = [_commonest_residue(tiles.corner_l0px[:, axis], stride) for axis in (0, 1)]
+    low = np.minimum(0, np.floor((tiles.corner_l0px.min(axis=0) - origin) / stride + 0.5)).astype(int)
+    x, y = (int(o + round(cells * stride)) for o, cells in zip(origin, low, strict=True))
+    cols, rows = np.floor((tiles.corner_l0px.max(axis=0) - (x, y)) / stride + 0.5).astype(int) + 1
     if tiles.size_l0px:
-        width, height = tiles.size_l0px
-        rows, cols = max(rows, math.ceil((height - y) / side)), max(cols, math.ceil((width - x) / side))
-    return TileGrid(tiles.tile_px, tiles.tile_mpp, tiles.slide_mpp, (x, y), int(rows), int(cols))
+        bounds = (x, y, tiles.size_l0px[0] - x, tiles.size_l0px[1] - y)
+        slide = TileGrid.covering(bounds, tiles.slide_mpp, tiles.tile_px, tiles.tile_mpp, tiles.overlap_px)
+        rows, cols = max(rows, slide.rows), max(cols, slide.cols)
+    return TileGrid(tiles.tile_px, tiles.tile_mpp, tiles.slide_mpp, (x, y), int(rows), int(cols), tiles.overlap_px)
 
 
-def _commonest_residue(position: NDArray[np.float64], side: float) -> int:
-    """Where, in [0, side), most positions begin; each was rounded to a pixel, so the last one before `side` is 0."""
-    residue = position % side
-    return int(np.bincount(np.rint(np.where(residue > side - 1, 0, residue)).astype(int)).argmax())
+def _commonest_residue(position: NDArray[np.float64], stride: float) -> int:
+    """Where, in [0, stride), most positions begin; each was rounded, so the last pixel before `stride` is 0."""
+    residue = position % stride
+    return int(np.bincount(np.rint(np.where(residue > stride - 1, 0, residue)).astype(int)).argmax())
 
 
 def _cells(grid: TileGrid, tiles: TileCodes) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Nearest (row, col) of each tile; halfway always down, so that no lattice is torn. Raises InterchangeError."""
     # A nanometre, lest neighbours of one lattice that lie halfway be parted by the last digit.
-    cell = np.floor((tiles.corner_l0px - grid.origin_l0px) / grid.side_l0px + 0.5 - 1e-6).astype(np.intp)
+    cell = np.floor((tiles.corner_l0px - grid.origin_l0px) / grid.stride_l0px + 0.5 - 1e-6).astype(np.intp)
     col, row = cell.T
     if cell.min() < 0 or row.max() >= grid.rows or col.max() >= grid.cols:
         raise InterchangeError(
@@ -103,7 +104,7 @@ def _cells(grid: TileGrid, tiles: TileCodes) -> tuple[NDArray[np.intp], NDArray[
 
 def _offset_l0px(grid: TileGrid, tiles: TileCodes, row: NDArray[np.intp], col: NDArray[np.intp]) -> NDArray[np.float64]:
     """(x, y) from each tile's cell to the tile, [N, 2]."""
-    cells = np.rint(np.stack([col, row], axis=1) * grid.side_l0px) + grid.origin_l0px
+    cells = np.rint(np.stack([col, row], axis=1) * grid.stride_l0px) + grid.origin_l0px
     return np.asarray(tiles.corner_l0px - cells)
 
 
@@ -131,5 +132,6 @@ def _slide(
         fingerprint=tiles.fingerprint,
         min_tissue=0.0,
         reader=f"imported from {tiles.tool}",
+        tissue_rule=f"{GIVEN} by {tiles.tool}",
         size_l0px=tiles.size_l0px,
     )

@@ -55,7 +55,8 @@ class TileCodes:
     """Codes of a slide's tiles and where they were cut.
 
     codes: [N, D]. corner_l0px: float64 [N, 2], (x, y) of the top-left. tile_px, tile_mpp: a tile as the encoder took
-    it; tile_mpp exactly, so that a tile's side in level-0 px is the tool's. encoder: as imported_encoder names it.
+    it; tile_mpp exactly, so that a tile's side in level-0 px is the tool's. overlap_px: of its tile_px, that the next
+    tile shows again; exactly too, so that the step is the tool's. encoder: as imported_encoder names it.
     grid: where the file was written by nic and says it.
     """
 
@@ -69,11 +70,16 @@ class TileCodes:
     tool: str
     size_l0px: tuple[int, int] | None = None
     fingerprint: str = ""
+    overlap_px: float = 0
     grid: TileGrid | None = None
 
     @property
     def side_l0px(self) -> float:
         return self.tile_px * self.tile_mpp / self.slide_mpp
+
+    @property
+    def stride_l0px(self) -> float:
+        return (self.tile_px - self.overlap_px) * self.tile_mpp / self.slide_mpp
 
     def check(self) -> None:
         """Raises NoTissue, ImplausibleResolution or InterchangeError naming what does not fit."""
@@ -113,11 +119,11 @@ class TileCodes:
         if len(self.codes) < ENOUGH_TILES:
             return
         distance = np.asarray(KDTree(self.corner_l0px).query(self.corner_l0px, k=2, p=np.inf)[0])[:, 1]
-        if np.median(distance) < 0.9 * self.side_l0px or distance.min() > 1.5 * self.side_l0px:
+        if np.median(distance) < 0.9 * self.stride_l0px or distance.min() > 1.5 * self.stride_l0px:
             raise InterchangeError(
-                f"{self.slide_id}: tiles lie {np.median(distance):.6g} px apart and are {self.side_l0px:.6g} px wide; "
-                "coordinates in another unit, a wrong mpp, or overlapping tiles, which a grid does not hold: "
-                "extract side by side"
+                f"{self.slide_id}: tiles lie {np.median(distance):.6g} px apart, wanted {self.stride_l0px:.6g}: they "
+                f"are {self.side_l0px:.6g} px wide, and an overlap of {self.overlap_px:g} of {self.tile_px} px is stated; "
+                "coordinates in another unit, a wrong mpp, or another overlap: extract side by side"
             )
 
 

@@ -1,7 +1,9 @@
 """TRIDENT: features_<encoder>/<slide>.h5 with `features`, and `coords` in level-0 px.
 
 A job's folder is <magnification>x_<px>px_<overlap>px_overlap, with patches/ (coordinates alone) beside the features.
-The um/px of the slide is not in the file; its magnification is, sorted into 80, 60, 40, 20, 10 and 5x.
+The um/px of the slide is not in the file; its magnification is, sorted into 80, 60, 40, 20, 10 and 5x. Tiles that
+overlap do so from the second on: the first of a row or column lies a whole tile before the second, off the lattice of
+the others, and is moved by the overlap when it is put on a grid.
 """
 
 from pathlib import Path
@@ -14,7 +16,6 @@ from nic.compression.interchange.hdf5 import codes_in, coords_in, number, readin
 from nic.compression.interchange.note import Note, encoder_note, grid_note
 from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
 from nic.encoder.spec import IMPORTED
-from nic.errors import InterchangeError
 from nic.slides.resolution import UM_TIMES_MAGNIFICATION
 
 TOOL = "TRIDENT"
@@ -37,10 +38,7 @@ def read(path: Path, given: Given) -> TileCodes:
             return note.tiles(path.stem, codes, coords, TOOL, given, found_name)
         tile_px, side_l0px = number(at, "patch_size", path), number(at, "patch_size_level0", path)
         nominal_mpp = UM_TIMES_MAGNIFICATION / number(at, "target_magnification", path)
-        if overlap := at.attrs.get("overlap", 0):
-            raise InterchangeError(
-                f"{path.name}: tiles overlap by {overlap} px, a grid holds tiles side by side; extract with overlap 0"
-            )
+        overlap_l0px = round(float(at.attrs.get("overlap", 0)) * side_l0px / tile_px)  # whole pixels, as its steps are
         stated = [int(at.attrs[f"level0_{side}"]) for side in ("width", "height") if f"level0_{side}" in at.attrs]
     name, slide_mpp = given.encoder_name(path.name, found_name), given.slide_mpp(path.name)
     return TileCodes(
@@ -54,6 +52,7 @@ def read(path: Path, given: Given) -> TileCodes:
         tool=TOOL,
         size_l0px=given.size_l0px or ((stated[0], stated[1]) if len(stated) == 2 else None),
         fingerprint=given.fingerprint,
+        overlap_px=overlap_l0px * tile_px / side_l0px,
     )
 
 
@@ -65,13 +64,13 @@ def write(slide: CompressedSlide, folder: Path) -> None:
         "patch_size_level0": round(grid.side_l0px),
         "level0_magnification": round(UM_TIMES_MAGNIFICATION / grid.slide_mpp),
         "target_magnification": round(UM_TIMES_MAGNIFICATION / grid.tile_mpp),
-        "overlap": 0,
+        "overlap": round(grid.overlap_px),
         "name": slide.slide_id,
         **grid_note(slide),  # TRIDENT copies what it finds here into the features that it makes of these patches
     }
     if slide.size_l0px:
         attributes |= dict(zip(("level0_width", "level0_height"), slide.size_l0px, strict=True))
-    job = folder / f"{attributes['target_magnification']}x_{grid.tile_px}px_0px_overlap"
+    job = folder / f"{attributes['target_magnification']}x_{grid.tile_px}px_{attributes['overlap']}px_overlap"
     with writing(job / "patches" / f"{slide.slide_id}{PATCHES}") as file:
         file.create_dataset("coords", data=coords).attrs.update(attributes)
     with writing(job / f"{FEATURES}{encoder_label(slide)}" / f"{slide.slide_id}.h5") as file:
