@@ -62,7 +62,7 @@ class CompressedSlide:
     def cutting(self) -> Cutting:
         """Which tiles have a code."""
         rule = GIVEN if self.tissue_rule.startswith(GIVEN) else self.tissue_rule
-        return Cutting(self.grid.overlap_px, self.min_tissue, self.exclude, rule)
+        return Cutting(round(self.grid.overlap_px), self.min_tissue, self.exclude, rule)
 
     @cached_property
     def valid(self) -> NDArray[np.bool_]:

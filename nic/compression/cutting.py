@@ -1,6 +1,8 @@
 """Which tiles of a slide have a code. A patient model carries it, so that slides are cut for it as in training."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -12,14 +14,22 @@ class Cutting:
     nic.compression.tissue_rule; `given` where each slide had a mask of its own.
     """
 
-    overlap_px: float = 0
+    overlap_px: int = 0
     min_tissue: float = 0.6
     exclude: tuple[str, ...] = ("blurred", "dark", "pen")
     tissue: str = "otsu"
 
+    @classmethod
+    def of(cls, fields: Mapping[str, Any]) -> "Cutting":
+        """From JSON. Raises TypeError or KeyError when a field is missing or unknown."""
+        return cls(**{**fields, "exclude": tuple(fields["exclude"])})
+
     def __str__(self) -> str:
         tests = ", ".join(self.exclude) or "nothing"
         return (
-            f"overlap {self.overlap_px:g} px, at least {self.min_tissue:.0%} of tissue, tissue by {self.tissue}, "
+            f"overlap {self.overlap_px} px, at least {self.min_tissue:.0%} of tissue, tissue by {self.tissue}, "
             f"without {tests}"
         )
+
+
+AS_USUAL = Cutting()

@@ -40,7 +40,7 @@ class Setting:
     """
 
     min_tissue: float = 0.6
-    overlap_px: float = 0
+    overlap_px: int = 0
     variants: int = 1
     exclude: tuple[str, ...] = ALL_TESTS
     tissue: TissueRule = field(default_factory=Otsu)
@@ -60,7 +60,7 @@ class Setting:
         """Raises EncoderError when the encoder's tiles cannot overlap so."""
         if not 0 <= self.overlap_px < spec.tile_px:
             raise EncoderError(
-                f"overlap_px={self.overlap_px:g}: the encoder's tiles are {spec.tile_px} px wide, wanted 0 to "
+                f"overlap_px={self.overlap_px}: the encoder's tiles are {spec.tile_px} px wide, wanted 0 to "
                 f"{spec.tile_px - 1}"
             )
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nic.compression.cutting import AS_USUAL, Cutting
 from nic.encoder.spec import EncoderSpec
 from nic.onnx.export import export_graph
 from nic.patients.calibration_fit import fit_calibration
@@ -36,10 +37,12 @@ def export_ensemble(
     encoder: EncoderSpec,
     encoder_version: str,
     path: Path,
+    cutting: Cutting = AS_USUAL,
 ) -> float:
     """Write the graph with what it says of itself; the largest difference from torch.
 
-    targets: of the training patients. encoder, encoder_version: whose codes they were trained on. Raises ParityFailed
+    targets: of the training patients. encoder, encoder_version: whose codes they were trained on. cutting: which tiles
+    had one. Raises ParityFailed
     when graph and networks differ by more than 1e-4.
     """
     spec = PatientModelSpec(
@@ -55,6 +58,7 @@ def export_ensemble(
         patients=len(targets),
         median=float(np.median(ensemble.out_of_fold)),
         calibration=fit_calibration(targets, ensemble.out_of_fold),
+        cutting=cutting,
     )
     first = ensemble.networks[0]
     generator = torch.Generator().manual_seed(0)

@@ -44,7 +44,7 @@ class PatientModel:
     def predict(self, slides: Sequence[CompressedSlide]) -> PatientPrediction:
         """The answer from all slides of one patient. Raises ForeignCodes, or NoTissue when no cell has a code."""
         for slide in slides:
-            self.check_encoder(slide)
+            self.check(slide)
         tiles = sum(len(slide.codes) for slide in slides)
         if not tiles:
             raise NoTissue(f"{', '.join(slide.slide_id for slide in slides) or 'no slide given'}: no cell has a code")
@@ -58,12 +58,19 @@ class PatientModel:
         shown = tuple(np.where(s.valid, m.mean(0), np.nan) for s, m in zip(slides, maps, strict=True))
         return PatientPrediction(mean, deviation, shown, tiles, calibrated)
 
-    def check_encoder(self, slide: CompressedSlide) -> None:
-        """Raises ForeignCodes when another encoder made the slide's codes than those the model was trained on."""
+    def check(self, slide: CompressedSlide) -> None:
+        """Raises ForeignCodes when another encoder made the slide's codes than those the model was trained on, or its
+        tiles overlap otherwise: what lies beside a cell is then another distance away.
+        """
         if slide.encoder.sha256 != self.spec.encoder_sha256:
             raise ForeignCodes(
                 f"{slide.slide_id}: codes of encoder {slide.encoder.sha256[:12]}, the model takes those of "
                 f"{self.spec.encoder_version} ({self.spec.encoder_sha256[:12]}); compress the slide with that one"
+            )
+        if slide.cutting.overlap_px != self.spec.cutting.overlap_px:
+            raise ForeignCodes(
+                f"{slide.slide_id}: tiles overlap by {slide.cutting.overlap_px} px, those the model was trained on by "
+                f"{self.spec.cutting.overlap_px}; compress the slide with overlap_px={self.spec.cutting.overlap_px}"
             )
 
     def _score_maps(self, slide: CompressedSlide) -> NDArray[np.float32]:

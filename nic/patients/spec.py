@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from nic.compression.cutting import AS_USUAL, Cutting
 from nic.errors import CodesError
 from nic.patients.calibration import Calibration, calibration_from
 
@@ -16,10 +17,11 @@ class PatientModelSpec:
     """Travels in the ONNX metadata of a patient model.
 
     endpoint, kind, unit: what is answered. classes: (negative, positive) of a classification, else empty.
-    encoder_sha256, encoder_version: whose codes it takes. tile_um: side of a cell. folds: score maps in the graph.
+    encoder_sha256, encoder_version: whose codes it takes. tile_um: side of a tile. cutting: which tiles of the training
+    slides had a code; a slide is compressed so before it is answered for. folds: score maps in the graph.
     cohort: digest of the training cohort. patients: how many it was trained on. median: of their out-of-fold answers,
     where risk groups are split. calibration: what a score means; None in models that were registered before there was
-    one.
+    one, whose cutting is the usual one.
     """
 
     endpoint: str
@@ -34,6 +36,7 @@ class PatientModelSpec:
     patients: int
     median: float
     calibration: Calibration | None = None
+    cutting: Cutting = AS_USUAL
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -49,6 +52,8 @@ class PatientModelSpec:
         try:
             fields = json.loads(text)
             calibration = calibration_from(fields["calibration"]) if fields.get("calibration") else None
-            return cls(**{**fields, "classes": tuple(fields["classes"]), "calibration": calibration})
+            cutting = Cutting.of(fields["cutting"]) if "cutting" in fields else AS_USUAL
+            known = {"classes": tuple(fields["classes"]), "calibration": calibration, "cutting": cutting}
+            return cls(**{**fields, **known})
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise CodesError(f"patient model's spec is not readable: {error}; found {text[:120]!r}") from error

@@ -86,7 +86,7 @@ class ServedModel:
             "unit": spec.unit,
             "tiles": prediction.tiles if prediction else 0,
             "failed_tiles": sum(int(slide.failed.sum()) for slide in slides),
-            "tissue_mm2": sum(int(slide.tissue.sum()) for slide in slides) * spec.tile_um**2 / UM2_PER_MM2,
+            "tissue_mm2": sum(int(slide.tissue.sum()) * slide.grid.stride_um**2 for slide in slides) / UM2_PER_MM2,
             **self._strangeness(slides),
             # A patient of whom one slide is bad is answered from the others, and the answer says so.
             "status": "ok" if not refusals else "partial" if slides else "refused",
@@ -107,7 +107,7 @@ class ServedModel:
         for number, source in enumerate(request.sources, start=1):
             try:
                 slide = self.codes.of(source, f"slide {number}", tiles, deadline_s)
-                self.patient_model.check_encoder(slide)
+                self.patient_model.check(slide)
                 slides.append(slide)
             except NicError as error:
                 refusals.append(f"{type(error).__name__}: {error}")

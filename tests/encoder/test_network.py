@@ -13,6 +13,7 @@ from nic.encoder.export import export_encoder
 from nic.encoder.network import TileEncoder, scaled
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import EncoderError, ParityFailed
+from nic.onnx.runtime import OnnxGraph
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,12 @@ def test_the_graph_computes_what_torch_does_at_any_batch(trained: TileEncoder, e
     with torch.no_grad():
         expected = trained(scaled(torch.from_numpy(tiles))).numpy()
     assert np.abs(OnnxEncoder(exported).encode(tiles) - expected).max() <= 1e-4
+
+
+def test_what_is_bound_to_a_device_gives_the_same(exported: Path) -> None:
+    """As on a GPU, with a processor for a device; tiles that are no block of memory too."""
+    tiles, graph = np.random.default_rng(0).integers(0, 256, (10, 64, 64, 3), np.uint8)[::2], OnnxGraph(exported)
+    assert np.array_equal(graph.run_bound({"tiles": tiles})[0], graph.run(tiles=tiles)[0])
 
 
 def test_the_graph_says_how_tiles_are_cut(exported: Path) -> None:

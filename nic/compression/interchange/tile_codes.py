@@ -122,7 +122,7 @@ class TileCodes:
         if np.median(distance) < 0.9 * self.stride_l0px or distance.min() > 1.5 * self.stride_l0px:
             raise InterchangeError(
                 f"{self.slide_id}: tiles lie {np.median(distance):.6g} px apart, wanted {self.stride_l0px:.6g}: they "
-                f"are {self.side_l0px:.6g} px wide, and an overlap of {self.overlap_px:g} of {self.tile_px} px is stated; "
+                f"are {self.side_l0px:.6g} px wide, with a stated overlap of {self.overlap_px:g} of {self.tile_px} px; "
                 "coordinates in another unit, a wrong mpp, or another overlap: extract side by side"
             )
 
