@@ -27,6 +27,7 @@ from nic.encoder.network import TileEncoder
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import NicError
 from nic.serving.apart import Apart
+from nic.serving.reading import Effort
 from nic.slides.slide import SlideSource
 
 APERIO = "Aperio Image Library v10.0.51\r\n512x512 [0,0 512x512] (128x128) JPEG/RGB Q=70|AppMag = 20|MPP = 0.5"
@@ -100,7 +101,7 @@ def outcome(reading: Apart, path: Path, seconds: float) -> str:
     try:
         if reading.look(source, deadline_s).px > LARGEST_PX:
             return "OverLimit"
-        reading.compress(source, 10_000, deadline_s)
+        reading.compress(source, Effort(10_000, deadline_s))
     except NicError as error:
         died = "ended the process" in str(error)
         return f"died: {str(error).split('(')[1].split(')')[0]}" if died else type(error).__name__

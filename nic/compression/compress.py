@@ -17,16 +17,23 @@ from nic.slides.turns import turned
 
 MOST_FAILED = 0.1
 """Largest share of tissue tiles that may be undecodable, unless the slide is accepted as it is."""
+BATCH_TILES = 64
 OVERVIEW_PX = 640
 AS_USUAL = Setting()
 
 
 def compress_slide(
-    source: SlideSource, encoder: Encoder, setting: Setting = AS_USUAL, *, most_failed: float = MOST_FAILED
+    source: SlideSource,
+    encoder: Encoder,
+    setting: Setting = AS_USUAL,
+    *,
+    most_failed: float = MOST_FAILED,
+    batch_tiles: int = BATCH_TILES,
 ) -> CompressedSlide:
     """Encode the tissue tiles of a slide, one batch while the next is read.
 
-    most_failed: largest share of them that may be undecodable; they are marked.
+    most_failed: largest share of them that may be undecodable; they are marked. batch_tiles: encoded at a time, memory
+    against speed; the codes are the same but for rounding.
     Raises SlideError: unreadable, no or wrong resolution, no tissue, nothing in focus, too much undecodable, a given
     mask that does not fit. Raises EncoderError when the encoder's tiles cannot overlap as the setting says.
     """
@@ -37,7 +44,7 @@ def compress_slide(
         with TileReader(slide, grid, spec.read_mpp) as reader:
             thumbnail, unreadable = slide.overview(overview_px(slide.size_l0px, slide.mpp))
             tissue, excluded = _tissue_cells(slide, grid, thumbnail, unreadable, setting)
-            codes, row, col, failed = _encoded(reader, tissue, encoder, setting, excluded)
+            codes, row, col, failed = _encoded(reader, tissue, encoder, setting, excluded, batch_tiles)
         if failed.sum() > most_failed * tissue.sum() or failed.sum() == tissue.sum():
             raise TooManyFailedCells(
                 f"{slide.slide_id}: {failed.sum()} of {tissue.sum()} tissue tiles cannot be decoded, "
@@ -107,6 +114,7 @@ def _encoded(
     encoder: Encoder,
     setting: Setting,
     excluded: NDArray[np.uint8],
+    batch_tiles: int,
 ) -> tuple[NDArray[np.float16], NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
     """Codes [variants, N, D] sorted by (row, col), their row and col [N], and the cells that failed, [rows, cols].
 
@@ -117,7 +125,7 @@ def _encoded(
     codes = np.empty((setting.variants, tissue.sum(), encoder.spec.code_size), np.float16)
     failed = np.zeros_like(tissue)
     rows, cols = np.nonzero(tissue)
-    for batch in reader.batches(rows, cols):
+    for batch in reader.batches(rows, cols, batch_tiles):
         failed[batch.row, batch.col] = batch.failed
         sharp = ~batch.failed
         if "blurred" in setting.exclude:

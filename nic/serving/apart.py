@@ -15,7 +15,7 @@ import nic.errors
 from nic.compression.compressed_slide import CompressedSlide
 from nic.encoder.spec import EncoderSpec
 from nic.errors import OverLimit, UnreadableSlide
-from nic.serving.reading import Look
+from nic.serving.reading import Effort, Look
 from nic.slides.slide import SlideSource
 
 GRACE_S = 2.0
@@ -37,12 +37,13 @@ class Apart:
         """Raises SlideError, OverLimit."""
         return Look(**_asked(self._lookers, {"do": "look", **_words(source)}, deadline_s))
 
-    def compress(self, source: SlideSource, tiles: int, deadline_s: float) -> CompressedSlide:
+    def compress(self, source: SlideSource, effort: Effort) -> CompressedSlide:
         """Raises SlideError, OverLimit."""
         with tempfile.TemporaryDirectory(prefix="nic-reading-") as folder:
             file = Path(folder) / "codes.h5"
-            question = {"do": "compress", "tiles": tiles, "into": str(file), **_words(source)}
-            _asked(self._compressors, question, deadline_s)
+            bounds = {"tiles": effort.tiles, "batch_tiles": effort.batch_tiles}
+            question = {"do": "compress", "into": str(file), **bounds, **_words(source)}
+            _asked(self._compressors, question, effort.deadline_s)
             return CompressedSlide.load(file)
 
 

@@ -21,7 +21,7 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError, ForeignCodes, NicError, OverLimit, RequestRefused, UnreadableSlide
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits
-from nic.serving.reading import Reading
+from nic.serving.reading import Effort, Reading
 from nic.serving.requests import Source
 from nic.slides.slide import SlideSource
 
@@ -35,19 +35,19 @@ class Codes:
     def __init__(self, reading: Reading | None, cache: CodesCache, limits: Limits) -> None:
         self.reading, self.cache, self.limits = reading, cache, limits
 
-    def of(self, source: Source, label: str, tiles: int, deadline_s: float) -> CompressedSlide:
+    def of(self, source: Source, label: str, effort: Effort) -> CompressedSlide:
         """Codes of a row, under the name `label`. Raises NicError, whose message names neither file nor folder."""
         with _named(source.content, label):
             if source.fault:
                 raise RequestRefused(source.fault)
             match source.kind:
                 case "features":
-                    slide = self._from_file(self.limits.opened(source.content), tiles)
+                    slide = self._from_file(self.limits.opened(source.content), effort.tiles)
                 case "image":
-                    slide = self._from_image(source, tiles, deadline_s)
+                    slide = self._from_image(source, effort)
                 case "slide":
                     path = self.limits.opened(source.content)
-                    slide = self._from_slide(SlideSource(label, path, source.mpp), tiles, deadline_s)
+                    slide = self._from_slide(SlideSource(label, path, source.mpp), effort)
             return replace(slide, slide_id=label)
 
     def _from_file(self, path: Path, tiles: int) -> CompressedSlide:
@@ -57,29 +57,29 @@ class Codes:
             raise OverLimit(f"arrays of {size} bytes, wanted at most {self.limits.features_bytes}")
         return CompressedSlide.load(path)
 
-    def _from_image(self, source: Source, tiles: int, deadline_s: float) -> CompressedSlide:
+    def _from_image(self, source: Source, effort: Effort) -> CompressedSlide:
         """An image is a slide of one level: the same pixels give the same answer, whichever way they come."""
         pixels = decoded(source.content, self.limits.region_px)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "image.tif"
             tifffile.imwrite(path, pixels, photometric="rgb", tile=(256, 256), metadata=None)
             content = f"{pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}"
-            return self._from_slide(SlideSource("image", path, source.mpp), tiles, deadline_s, content)
+            return self._from_slide(SlideSource("image", path, source.mpp), effort, content)
 
-    def _from_slide(self, source: SlideSource, tiles: int, deadline_s: float, content: str = "") -> CompressedSlide:
+    def _from_slide(self, source: SlideSource, effort: Effort, content: str = "") -> CompressedSlide:
         """content: digest of all pixels, where it is known; else the slide's fingerprint."""
         if self.reading is None:
             raise ForeignCodes("pixels, and the encoder is of another tool; give a file of its codes as features")
         reading = self.reading
-        look = reading.look(source, deadline_s)
+        look = reading.look(source, effort.deadline_s)
         if look.px > self.limits.slide_px:
             raise OverLimit(f"{look.px} px, wanted at most {self.limits.slide_px}")
         made_of = f"{content or look.made_of} {source.mpp} {reading.spec.sha256}"
         key = hashlib.sha256(made_of.encode()).hexdigest()
-        patience_s = max(0.0, deadline_s - time.monotonic())
-        found = self.cache.take(key, lambda: reading.compress(source, tiles, deadline_s), patience_s)
-        if len(found.codes) > tiles:
-            raise OverLimit(f"{len(found.codes)} tiles of tissue, wanted at most {tiles}")
+        patience_s = max(0.0, effort.deadline_s - time.monotonic())
+        found = self.cache.take(key, lambda: reading.compress(source, effort), patience_s)
+        if len(found.codes) > effort.tiles:
+            raise OverLimit(f"{len(found.codes)} tiles of tissue, wanted at most {effort.tiles}")
         return found
 
 

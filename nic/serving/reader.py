@@ -17,7 +17,7 @@ from typing import Any
 
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import NicError, OverLimit
-from nic.serving.reading import Here
+from nic.serving.reading import Effort, Here
 from nic.slides.slide import SlideSource
 
 
@@ -28,7 +28,8 @@ def answer(here: Here, question: dict[str, Any]) -> dict[str, Any]:
     try:
         if question["do"] == "look":
             return asdict(here.look(source, deadline_s))
-        here.compress(source, question["tiles"], deadline_s).save(Path(question["into"]))
+        effort = Effort(question["tiles"], deadline_s, question["batch_tiles"])
+        here.compress(source, effort).save(Path(question["into"]))
     except NicError as error:
         return {"error": type(error).__name__, "message": str(error)}
     except MemoryError:

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress import BATCH_TILES, compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.encoder.spec import Encoder, EncoderSpec
 from nic.errors import OverLimit
@@ -22,6 +22,18 @@ class Look:
     px: int
 
 
+@dataclass(frozen=True)
+class Effort:
+    """What a slide may cost one request.
+
+    tiles: of tissue, at most. batch_tiles: encoded at a time. deadline_s: of the monotonic clock.
+    """
+
+    tiles: int
+    deadline_s: float
+    batch_tiles: int = BATCH_TILES
+
+
 class Reading(Protocol):
     """Opens slides. deadline_s: of the monotonic clock. Each method raises SlideError, or OverLimit when it is late."""
 
@@ -30,7 +42,7 @@ class Reading(Protocol):
 
     def look(self, source: SlideSource, deadline_s: float) -> Look: ...
 
-    def compress(self, source: SlideSource, tiles: int, deadline_s: float) -> CompressedSlide: ...
+    def compress(self, source: SlideSource, effort: Effort) -> CompressedSlide: ...
 
 
 @dataclass(frozen=True)
@@ -48,8 +60,9 @@ class Here:
             width, height = slide.size_l0px
             return Look(f"{slide.fingerprint} {slide.mpp}", width * height)
 
-    def compress(self, source: SlideSource, tiles: int, deadline_s: float) -> CompressedSlide:
-        return compress_slide(source, Bounded(self.encoder, tiles, deadline_s, []))
+    def compress(self, source: SlideSource, effort: Effort) -> CompressedSlide:
+        bounded = Bounded(self.encoder, effort.tiles, effort.deadline_s, [])
+        return compress_slide(source, bounded, batch_tiles=effort.batch_tiles)
 
 
 @dataclass(frozen=True)

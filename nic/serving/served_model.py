@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from nic.compression.compress import BATCH_TILES
 from nic.compression.compressed_slide import CompressedSlide
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import NicError, RequestRefused
@@ -18,24 +19,31 @@ from nic.serving.cache import CodesCache
 from nic.serving.codes import Codes
 from nic.serving.limits import Limits
 from nic.serving.maps import MAPS, score_maps
-from nic.serving.reading import Here, Reading
+from nic.serving.reading import Effort, Here, Reading
 from nic.serving.requests import PatientRequest, by_patient
 
 UM2_PER_MM2 = 1e6
+MOST_BATCH_TILES = 1024
 
 
 @dataclass(frozen=True)
 class Wishes:
-    """Parameters of a request. map: none, or of MAPS. max_tiles: of a slide; 0 leaves it to the server."""
+    """Parameters of a request; 0 leaves a number to the server.
+
+    map: none, or of MAPS. max_tiles: of a slide. batch_tiles: encoded at a time, memory against speed.
+    """
 
     map: str = "none"
     max_tiles: int = 0
+    batch_tiles: int = 0
 
     def __post_init__(self) -> None:
-        if self.map not in ("none", *MAPS) or self.max_tiles < 0:
-            raise RequestRefused(
-                f"map={self.map[:20]!r}, max_tiles={self.max_tiles}; wanted none, {', '.join(MAPS)}, 0 up"
-            )
+        if self.map not in ("none", *MAPS):
+            raise RequestRefused(f"map={self.map[:20]!r}; wanted none, {', '.join(MAPS)}")
+        if self.max_tiles < 0:
+            raise RequestRefused(f"max_tiles={self.max_tiles}; wanted 0 up")
+        if not 0 <= self.batch_tiles <= MOST_BATCH_TILES:
+            raise RequestRefused(f"batch_tiles={self.batch_tiles}; wanted 0 to {MOST_BATCH_TILES}")
 
 
 @dataclass(frozen=True)
@@ -104,9 +112,10 @@ class ServedModel:
         slides: list[CompressedSlide] = []
         refusals: list[str] = []
         tiles = min(wishes.max_tiles or self.codes.limits.tiles, self.codes.limits.tiles)
+        effort = Effort(tiles, deadline_s, wishes.batch_tiles or BATCH_TILES)
         for number, source in enumerate(request.sources, start=1):
             try:
-                slide = self.codes.of(source, f"slide {number}", tiles, deadline_s)
+                slide = self.codes.of(source, f"slide {number}", effort)
                 self.patient_model.check(slide)
                 slides.append(slide)
             except NicError as error:

@@ -94,8 +94,12 @@ def register_patient_model(
     columns = [ColSpec(DataType.string, name, required=False) for name in ("slide", "features", "image", "patient")]
     signature = ModelSignature(
         inputs=Schema([*columns, ColSpec(DataType.double, "mpp", required=False)]),
-        params=ParamSchema(
-            [ParamSpec("map", DataType.string, "none"), ParamSpec("max_tiles", DataType.long, 0)]  # see Wishes
+        params=ParamSchema(  # see Wishes
+            [
+                ParamSpec("map", DataType.string, "none"),
+                ParamSpec("max_tiles", DataType.long, 0),
+                ParamSpec("batch_tiles", DataType.long, 0),
+            ]
         ),
     )
     files = {"patient": patient} | ({"encoder": encoder} if encoder else {}) | dict(companions or {})

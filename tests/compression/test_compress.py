@@ -35,6 +35,17 @@ def test_codes_are_those_of_the_tiles_at_their_cells(tmp_path: Path, pixel_encod
         assert np.allclose(code, tile.reshape(4, 32, 4, 32, 3).mean((1, 3)).ravel() / 255, atol=0.02)
 
 
+@pytest.mark.parametrize("batch_tiles", [1, 7, 1000])
+def test_codes_do_not_depend_on_how_many_are_made_at_a_time(
+    tmp_path: Path, pixel_encoder: PixelEncoder, batch_tiles: int
+) -> None:
+    slide = source(write_slide(tmp_path / "a.tif", tissue_image(1280, 1024)))
+    usual, found = (compress_slide(slide, pixel_encoder, **how) for how in ({}, {"batch_tiles": batch_tiles}))
+    assert np.array_equal(found.codes, usual.codes)
+    assert np.array_equal(found.row, usual.row)
+    assert np.array_equal(found.col, usual.col)
+
+
 def test_a_file_holds_all_that_was_written(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
     slide = compress_slide(source(write_slide(tmp_path / "a.tif", tissue_image(1024, 1024), 0.499)), pixel_encoder)
     slide.save(tmp_path / "a.h5")

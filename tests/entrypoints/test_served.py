@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import tissue_image, write_slide
+from mlflow.exceptions import MlflowException
 from served_files import write_graphs
 
 from nic.compression.compress import compress_slide
@@ -58,6 +59,16 @@ def test_answers_are_those_of_the_graphs(folder: Path, version: RegisteredVersio
     assert set(answers["unit"]) == {"points"}
     assert set(answers["model_version"]) == {version.version}
     assert set(answers["encoder_version"]) == {"nic-encoder/1"}
+
+
+def test_parameters_are_those_of_the_signature(folder: Path, version: RegisteredVersion) -> None:
+    rows = pd.DataFrame({"slide": [str(folder / "a.tif")]})
+    wishes = {"map": "geojson", "max_tiles": 1000, "batch_tiles": 7}
+    [answer] = load_served(version.uri)(rows, wishes).to_dict("records")
+    assert answer["status"] == "ok"
+    assert len(answer["map"]) == 1
+    with pytest.raises(MlflowException, match="batch_tiles=1025; wanted 0 to 1024"):
+        load_served(version.uri)(rows, {"batch_tiles": 1025})
 
 
 def test_the_mean_of_the_map_is_the_prediction(folder: Path) -> None:

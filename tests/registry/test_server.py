@@ -127,6 +127,7 @@ def test_answers_are_those_without_a_server(served: Served) -> None:
         ('{"dataframe_records": [{"mpp": "jane"}]}', "application/json"),
         ('{"dataframe_records": [{"slide": "jane"}], "params": {"map": "jane"}}', "application/json"),
         ('{"dataframe_records": [{"slide": "jane"}], "params": {"max_tiles": "jane"}}', "application/json"),
+        ('{"dataframe_records": [{"slide": "jane"}], "params": {"batch_tiles": 1025}}', "application/json"),
         (json.dumps({"dataframe_records": [{"slide": "jane"}] * 300}), "application/json"),
         ("jane", "application/x-pickle"),
         ("jane", "application/json; charset=jane"),

@@ -142,7 +142,7 @@ def test_a_million_rows_are_refused_before_any_is_read(model: ServedModel) -> No
         model.answer(pd.DataFrame({"slide": np.repeat("x", 1_000_000)}), Wishes())
 
 
-@pytest.mark.parametrize("wishes", [{"map": "pickle"}, {"max_tiles": -1}])
+@pytest.mark.parametrize("wishes", [{"map": "pickle"}, {"max_tiles": -1}, {"batch_tiles": -1}])
 def test_unknown_wishes_are_refused(wishes: dict[str, object]) -> None:
     with pytest.raises(RequestRefused):
         Wishes(**wishes)  # type: ignore[arg-type]

@@ -1,0 +1,97 @@
+"""How many tiles are encoded at a time is the client's to say: it reaches the process that encodes, codes stay."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+from conftest import tissue_image, write_slide
+from onnx import TensorProto, helper, numpy_helper
+from served_files import write_graphs
+
+from nic.compression.compress import BATCH_TILES
+from nic.encoder.onnx import METADATA_KEY, OnnxEncoder
+from nic.encoder.spec import EncoderSpec
+from nic.errors import RequestRefused
+from nic.serving.apart import Apart
+from nic.serving.cache import CodesCache
+from nic.serving.limits import Limits
+from nic.serving.reading import Effort, Here, Reading
+from nic.serving.served_model import ServedModel, Wishes
+from nic.slides.slide import SlideSource
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("batch_tiles")
+    write_slide(folder / "a.tif", tissue_image(900, 800))
+    write_graphs(folder)
+    write_counting_graph(folder / "counting.onnx")
+    return folder
+
+
+def write_counting_graph(path: Path) -> None:
+    """An encoder whose code, [1], is the number of tiles that came with it."""
+    spec = EncoderSpec(1, 64, 1.0, 0.5, "counting", ())
+    nodes = [
+        helper.make_node("Shape", ["tiles"], ["shape"]),
+        helper.make_node("Gather", ["shape", "first"], ["count"]),
+        helper.make_node("Concat", ["count", "one"], ["size"], axis=0),
+        helper.make_node("Cast", ["count"], ["code"], to=TensorProto.FLOAT),
+        helper.make_node("Expand", ["code", "size"], ["codes"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "counting",
+        [helper.make_tensor_value_info("tiles", TensorProto.UINT8, ["batch", 64, 64, 3])],
+        [helper.make_tensor_value_info("codes", TensorProto.FLOAT, ["batch", 1])],
+        [
+            numpy_helper.from_array(np.array([0], np.int64), "first"),
+            numpy_helper.from_array(np.array([1], np.int64), "one"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    onnx.save(model, path)
+
+
+def here(graph: Path) -> Reading:
+    return Here(OnnxEncoder(graph))
+
+
+def apart(graph: Path) -> Reading:
+    return Apart(graph, OnnxEncoder(graph).spec, 1, 4096)
+
+
+@pytest.mark.parametrize("reading", [here, apart])
+@pytest.mark.parametrize("batch_tiles", [1, 7, BATCH_TILES])
+def test_so_many_tiles_are_encoded_at_a_time(
+    folder: Path, reading: Callable[[Path], Reading], batch_tiles: int
+) -> None:
+    effort = Effort(1000, float("inf"), batch_tiles)
+    codes = reading(folder / "counting.onnx").compress(SlideSource("a", folder / "a.tif"), effort).codes[:, 0]
+    whole, rest = divmod(len(codes), batch_tiles)
+    assert sorted(codes) == sorted([batch_tiles] * whole * batch_tiles + [rest] * rest)
+
+
+def test_the_answer_does_not_depend_on_it_and_the_codes_are_kept_once(folder: Path, tmp_path: Path) -> None:
+    rows = pd.DataFrame({"slide": [str(folder / "a.tif")]})
+    files = {"patient": folder / "patient.onnx", "encoder": folder / "encoder.onnx"}
+
+    def asked(cache: str, batch_tiles: int) -> float:
+        kept = CodesCache(tmp_path / cache, 1 << 30)
+        model = ServedModel.load(files, kept, Limits((folder,)), "nic-score", "7")
+        return float(model.answer(rows, Wishes(batch_tiles=batch_tiles))["prediction"][0])
+
+    answers = [asked(f"cache {batch_tiles}", batch_tiles) for batch_tiles in (0, 1, 7, 1024)]
+    assert answers == pytest.approx([answers[0]] * 4, abs=1e-4)
+    assert asked("cache 1", 7) == answers[1]
+    assert len(list((tmp_path / "cache 1").glob("*.h5"))) == 1
+
+
+@pytest.mark.parametrize("batch_tiles", [-1, 1025, 1 << 40])
+def test_more_than_memory_may_bear_is_refused(batch_tiles: int) -> None:
+    with pytest.raises(RequestRefused, match=f"batch_tiles={batch_tiles}; wanted 0 to 1024"):
+        Wishes(batch_tiles=batch_tiles)
