@@ -22,6 +22,7 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 
+from nic.compression.cutting import Cutting
 from nic.encoder.export import export_encoder
 from nic.encoder.network import TileEncoder
 from nic.encoder.onnx import OnnxEncoder
@@ -119,7 +120,7 @@ def main() -> None:
         folder = Path(name)
         torch.manual_seed(0)
         export_encoder(TileEncoder(), "random", [], folder / "encoder.onnx", np.zeros((2, 64, 64, 3), np.uint8))
-        reading = Apart(folder / "encoder.onnx", OnnxEncoder(folder / "encoder.onnx").spec, 1, 4096)
+        reading = Apart(folder / "encoder.onnx", OnnxEncoder(folder / "encoder.onnx").spec, Cutting(), 1, 4096)
         whole = [(path.suffix, path.read_bytes(), entries_of(path)) for path in whole_files(folder)]
         rng = random.Random(asked.seed)
         counts: Counter[str] = Counter()

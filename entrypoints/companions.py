@@ -8,6 +8,9 @@ import numpy as np
 
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.cutting import Cutting
+from nic.compression.setting import Setting
+from nic.compression.tissue_rule import GIVEN
 from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.spec import EncoderSpec
 from nic.patients.crops import Gathered
@@ -29,7 +32,8 @@ def write_companions(patient: Path, encoder: Path | None, gathered: Gathered) ->
     means = [mean_code(slide.codes.numpy() for slide in cells.slides) for cells in gathered.cells]
     familiarity = patient.with_name("familiarity.npz")
     fit_familiarity(np.stack(means)).save(familiarity)
-    reference = write_reference(patient.with_name(REFERENCE), encoder, patient, gathered.encoder)
+    drawn = encoder is None or gathered.cutting.tissue == GIVEN
+    reference = write_reference(patient.with_name(REFERENCE), None if drawn else encoder, patient, gathered.encoder)
     return {"familiarity": familiarity, REFERENCE: reference}
 
 
@@ -39,10 +43,13 @@ def write_reference(folder: Path, encoder: Path | None, patient: Path, spec: Enc
     Writes request.json, the slide that it names, and answers.json; returns the folder.
 
     encoder, patient: the graphs. Where there is no encoder, the slide is a file of drawn codes. spec: of the encoder.
+    It is cut as those of the training were.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    codes = _compressed(folder, encoder) if encoder else _drawn(folder, spec)
-    answer = PatientModel(patient).predict([codes])
+    model = PatientModel(patient)
+    cutting = model.spec.cutting
+    codes = _compressed(folder, encoder, cutting) if encoder else _drawn(folder, spec, cutting)
+    answer = model.predict([codes])
     numbers = {"prediction": answer.prediction, "uncertainty": answer.uncertainty, "tiles": answer.tiles}
     name = f"{SLIDE.slide_id}.tif" if encoder else f"{SLIDE.slide_id}.h5"
     (folder / "request.json").write_text(json.dumps([{"slide": name}]))
@@ -50,17 +57,17 @@ def write_reference(folder: Path, encoder: Path | None, patient: Path, spec: Enc
     return folder
 
 
-def _compressed(folder: Path, encoder: Path) -> CompressedSlide:
+def _compressed(folder: Path, encoder: Path, cutting: Cutting) -> CompressedSlide:
     path = folder / f"{SLIDE.slide_id}.tif"
     draw_breast(SLIDE, path, seed=0)
-    return compress_slide(SlideSource(SLIDE.slide_id, path), OnnxEncoder(encoder))
+    return compress_slide(SlideSource(SLIDE.slide_id, path), OnnxEncoder(encoder), Setting.like(cutting))
 
 
-def _drawn(folder: Path, spec: EncoderSpec) -> CompressedSlide:
+def _drawn(folder: Path, spec: EncoderSpec, cutting: Cutting) -> CompressedSlide:
     row, col = (axis.ravel().astype(np.int32) for axis in np.indices((ROWS, COLS)))
     codes = np.random.default_rng(0).normal(size=(ROWS * COLS, spec.code_size)).astype(np.float16)
     everywhere = np.ones((ROWS, COLS), bool)
-    grid = TileGrid(spec.tile_px, spec.tile_mpp, spec.tile_mpp, (0, 0), ROWS, COLS)
+    grid = TileGrid(spec.tile_px, spec.tile_mpp, spec.tile_mpp, (0, 0), ROWS, COLS, cutting.overlap_px)
     slide = CompressedSlide(SLIDE.slide_id, codes, row, col, grid, everywhere, ~everywhere, spec, "drawn")
     slide.save(folder / f"{SLIDE.slide_id}.h5")
     return slide

@@ -101,6 +101,7 @@ def run(config: Config) -> dict[str, Any]:
             encoder=gathered.encoder,
             encoder_version=encoder_version,
             path=graph,
+            cutting=gathered.cutting,
         )
         scores = ensemble.out_of_fold
         each = [(fitted.out_of_fold, fitted.fold) for fitted in ensembles]

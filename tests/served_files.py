@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from nic.compression.cutting import AS_USUAL, Cutting
 from nic.encoder.export import export_encoder
 from nic.encoder.network import TileEncoder
 from nic.patients.cohort import Endpoint
@@ -14,8 +15,9 @@ from nic.patients.targets import Values
 from nic.patients.training import Ensemble
 
 
-def write_graphs(folder: Path) -> None:
-    """encoder.onnx and patient.onnx, of random weights and always the same."""
+def write_graphs(folder: Path, cutting: Cutting = AS_USUAL) -> None:
+    """encoder.onnx and patient.onnx, of random weights and always the same. cutting: of the slides."""
+    folder.mkdir(exist_ok=True)
     torch.manual_seed(0)
     sample = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
     spec, _ = export_encoder(TileEncoder(), "random", [], folder / "encoder.onnx", sample)
@@ -28,4 +30,5 @@ def write_graphs(folder: Path) -> None:
         encoder=spec,
         encoder_version="nic-encoder/1",
         path=folder / "patient.onnx",
+        cutting=cutting,
     )

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.cutting import Cutting
 from nic.encoder.spec import EncoderSpec
 from nic.errors import ForeignCodes, NoTissue
 from nic.patients.cohort import Patient
@@ -125,12 +126,13 @@ class Gathered:
     found: NDArray[np.bool_]
     missing: tuple[str, ...]
     encoder: EncoderSpec
+    cutting: Cutting
 
 
 def gather_cells(patients: Sequence[Patient], codes: Path) -> Gathered:
     """Load `codes`/<slide_id>.h5 of all patients; a patient is answered from those of his slides that are there.
 
-    Raises NoTissue when nobody has a slide there, ForeignCodes when the slides come from two encoders.
+    Raises NoTissue when nobody has a slide there, ForeignCodes when slides are of two encoders or cut differently.
     """
     first: CompressedSlide | None = None
     gathered: list[PatientCells] = []
@@ -144,7 +146,7 @@ def gather_cells(patients: Sequence[Patient], codes: Path) -> Gathered:
                 continue
             slide = CompressedSlide.load(path)
             first = first or slide
-            _check_same_encoder(first, slide)
+            _check_alike(first, slide)
             slides.append(_cells(slide, path))
         if slides:
             found[place] = True
@@ -153,7 +155,7 @@ def gather_cells(patients: Sequence[Patient], codes: Path) -> Gathered:
         raise NoTissue(
             f"{codes.name}: no compressed slide of {len(patients)} patients; run `compress` on the cohort first"
         )
-    return Gathered(tuple(gathered), found, tuple(missing), first.encoder)
+    return Gathered(tuple(gathered), found, tuple(missing), first.encoder, first.cutting)
 
 
 def draw_crops(patient: PatientCells, side: int, rng: np.random.Generator, whole: int) -> PatientCells:
@@ -208,9 +210,14 @@ def _cells(slide: CompressedSlide, path: Path) -> SlideCells:
     return SlideCells(torch.from_numpy(mapped(path, "features")), cells.row, cells.col, turned)
 
 
-def _check_same_encoder(first: CompressedSlide, slide: CompressedSlide) -> None:
+def _check_alike(first: CompressedSlide, slide: CompressedSlide) -> None:
     if slide.encoder.sha256 != first.encoder.sha256:
         raise ForeignCodes(
             f"{slide.slide_id}: codes of encoder {slide.encoder.sha256[:12]}, those of {first.slide_id} are of "
             f"{first.encoder.sha256[:12]}; compress all slides with one encoder"
+        )
+    if slide.cutting != first.cutting:
+        raise ForeignCodes(
+            f"{slide.slide_id}: compressed with {slide.cutting}; {first.slide_id} with {first.cutting}; "
+            "compress all alike"
         )

@@ -8,11 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import nic.errors
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.cutting import Cutting
 from nic.encoder.spec import EncoderSpec
 from nic.errors import OverLimit, UnreadableSlide
 from nic.serving.reading import Effort, Look
@@ -25,13 +28,15 @@ GRACE_S = 2.0
 class Apart:
     """Reading in processes that are started when first asked, and again when one has died; threads may share it.
 
-    graph: the encoder's. at_once: slides compressed at a time; one process more only looks, so that slides whose codes
+    graph: the encoder's, of `spec`. cutting: which tiles get a code. at_once: slides compressed at a time; one process
+    more only looks, so that slides whose codes
     are at hand wait for nobody. most_mb: memory of each. Words are JSON, codes are files: no pickle passes between.
     """
 
-    def __init__(self, graph: Path, spec: EncoderSpec, at_once: int, most_mb: int) -> None:
-        self.spec = spec
-        self._lookers, self._compressors = (_pool(graph, count, most_mb) for count in (1, at_once))
+    def __init__(self, graph: Path, spec: EncoderSpec, cutting: Cutting, at_once: int, most_mb: int) -> None:
+        self.spec, self.cutting = spec, cutting
+        command = [sys.executable, "-m", "nic.serving.reader", str(graph), json.dumps(asdict(cutting)), str(most_mb)]
+        self._lookers, self._compressors = (_pool(command, count) for count in (1, at_once))
 
     def look(self, source: SlideSource, deadline_s: float) -> Look:
         """Raises SlideError, OverLimit."""
@@ -50,8 +55,8 @@ class Apart:
 class Reader:
     """One process, nic/serving/reader.py. Threads must take turns."""
 
-    def __init__(self, graph: Path, most_mb: int) -> None:
-        self.command = [sys.executable, "-m", "nic.serving.reader", str(graph), str(most_mb)]
+    def __init__(self, command: Sequence[str]) -> None:
+        self.command = command
         self.process: subprocess.Popen[str] | None = None
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
@@ -82,10 +87,10 @@ class Reader:
         )  # fmt: skip
 
 
-def _pool(graph: Path, count: int, most_mb: int) -> "queue.LifoQueue[Reader]":
+def _pool(command: Sequence[str], count: int) -> "queue.LifoQueue[Reader]":
     pool: queue.LifoQueue[Reader] = queue.LifoQueue()
     for _ in range(count):
-        pool.put(Reader(graph, most_mb))
+        pool.put(Reader(command))
     return pool
 
 

@@ -74,7 +74,7 @@ class Codes:
         look = reading.look(source, effort.deadline_s)
         if look.px > self.limits.slide_px:
             raise OverLimit(f"{look.px} px, wanted at most {self.limits.slide_px}")
-        made_of = f"{content or look.made_of} {source.mpp} {reading.spec.sha256}"
+        made_of = f"{content or look.made_of} {source.mpp} {reading.spec.sha256} {reading.cutting}"
         key = hashlib.sha256(made_of.encode()).hexdigest()
         patience_s = max(0.0, effort.deadline_s - time.monotonic())
         found = self.cache.take(key, lambda: reading.compress(source, effort), patience_s)

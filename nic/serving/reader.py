@@ -1,6 +1,6 @@
 """The process that `nic.serving.apart` asks: a question a line in, an answer a line out, until nobody asks.
 
-    python -m nic.serving.reader <encoder's graph> <megabytes>
+    python -m nic.serving.reader <encoder's graph> <cutting, as JSON> <megabytes>
 
 The kernel ends it when a question takes too long or memory runs out, wherever a native library may be at that moment.
 """
@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from nic.compression.cutting import Cutting
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import NicError, OverLimit
 from nic.serving.reading import Effort, Here
@@ -37,10 +38,10 @@ def answer(here: Here, question: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def main(graph: str, most_mb: str) -> None:
+def main(graph: str, cutting: str, most_mb: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer
-    here = Here(OnnxEncoder(Path(graph)))
+    here = Here(OnnxEncoder(Path(graph)), Cutting.of(json.loads(cutting)))
     resource.setrlimit(resource.RLIMIT_DATA, (int(most_mb) << 20, int(most_mb) << 20))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:

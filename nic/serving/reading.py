@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from nic.compression.compress import BATCH_TILES, compress_slide
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.cutting import AS_USUAL, Cutting
+from nic.compression.setting import Setting
 from nic.encoder.spec import Encoder, EncoderSpec
 from nic.errors import OverLimit
 from nic.slides.slide import Slide, SlideSource
@@ -35,10 +37,16 @@ class Effort:
 
 
 class Reading(Protocol):
-    """Opens slides. deadline_s: of the monotonic clock. Each method raises SlideError, or OverLimit when it is late."""
+    """Opens slides. deadline_s: of the monotonic clock. Each method raises SlideError, or OverLimit when it is late.
+
+    cutting: which tiles of them get a code.
+    """
 
     @property
     def spec(self) -> EncoderSpec: ...
+
+    @property
+    def cutting(self) -> Cutting: ...
 
     def look(self, source: SlideSource, deadline_s: float) -> Look: ...
 
@@ -50,6 +58,7 @@ class Here:
     """In this process: one's own slides, or a process that may die of them. The deadline is looked at at each batch."""
 
     encoder: Encoder
+    cutting: Cutting = AS_USUAL
 
     @property
     def spec(self) -> EncoderSpec:
@@ -62,7 +71,7 @@ class Here:
 
     def compress(self, source: SlideSource, effort: Effort) -> CompressedSlide:
         bounded = Bounded(self.encoder, effort.tiles, effort.deadline_s, [])
-        return compress_slide(source, bounded, batch_tiles=effort.batch_tiles)
+        return compress_slide(source, bounded, Setting.like(self.cutting), batch_tiles=effort.batch_tiles)
 
 
 @dataclass(frozen=True)

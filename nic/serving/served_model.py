@@ -10,6 +10,7 @@ import pandas as pd
 
 from nic.compression.compress import BATCH_TILES
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.cutting import Cutting
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import NicError, RequestRefused
 from nic.patients.familiarity import Familiarity
@@ -61,9 +62,11 @@ class ServedModel:
         cls, files: Mapping[str, Path], cache: CodesCache, limits: Limits, name: str, version: str
     ) -> "ServedModel":
         """files: `patient`, and where there are such `encoder` and `familiarity`."""
+        patient_model = PatientModel(files["patient"])
+        cutting = patient_model.spec.cutting
         return cls(
-            PatientModel(files["patient"]),
-            Codes(_reading(files["encoder"], limits) if "encoder" in files else None, cache, limits),
+            patient_model,
+            Codes(_reading(files["encoder"], cutting, limits) if "encoder" in files else None, cache, limits),
             Familiarity.load(files["familiarity"]) if "familiarity" in files else None,
             name,
             version,
@@ -132,6 +135,8 @@ class ServedModel:
         return [MAPS[kind](slide, score_map) for slide, score_map in zip(slides, drawn, strict=True)]
 
 
-def _reading(graph: Path, limits: Limits) -> Reading:
+def _reading(graph: Path, cutting: Cutting, limits: Limits) -> Reading:
     encoder = OnnxEncoder(graph)
-    return Apart(graph, encoder.spec, limits.at_once, limits.reader_mb) if limits.apart else Here(encoder)
+    if not limits.apart:
+        return Here(encoder, cutting)
+    return Apart(graph, encoder.spec, cutting, limits.at_once, limits.reader_mb)

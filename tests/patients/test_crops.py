@@ -1,5 +1,6 @@
 """Batches hold every cell at its place, whatever the turn, the padding and the number of slides."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,15 @@ def test_codes_of_two_encoders_are_refused(slide_of, kinds, tmp_path) -> None:
     slide_of(kinds, np.random.default_rng(0), "b", other).save(tmp_path / "b.h5")
     with pytest.raises(ForeignCodes, match=r"b: codes of encoder bbbb.*a are of aaaa"):
         gather_cells(patients(tmp_path, ("1", "a"), ("2", "b")), tmp_path)
+
+
+def test_codes_that_were_cut_differently_are_refused(slide_of, kinds, tmp_path) -> None:
+    slide = slide_of(kinds, np.random.default_rng(0), "a")
+    slide.save(tmp_path / "a.h5")
+    for other in (replace(slide, grid=replace(slide.grid, overlap_px=32)), replace(slide, min_tissue=0.3)):
+        replace(other, slide_id="b").save(tmp_path / "b.h5")
+        with pytest.raises(ForeignCodes, match=r"b: compressed with overlap .*; a with overlap 0 .*; compress all"):
+            gather_cells(patients(tmp_path, ("1", "a"), ("2", "b")), tmp_path)
 
 
 def test_a_slide_without_codes_is_refused(slide_of) -> None:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.cutting import Cutting
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError, EncoderError, ForeignCodes, NoTissue
 from nic.patients.calibration_fit import fit_calibration
@@ -135,6 +137,7 @@ def test_a_model_from_before_calibration_is_read() -> None:
     spec = PatientModelSpec.from_json(json.dumps(fields))
     assert spec.calibration is None
     assert spec.answers == ()
+    assert spec.cutting == Cutting()
 
 
 def test_codes_of_another_encoder_are_refused(models, slide_of) -> None:
@@ -142,6 +145,12 @@ def test_codes_of_another_encoder_are_refused(models, slide_of) -> None:
     slide = slide_of(np.ones((2, 2), int), np.random.default_rng(0), "foreign", other)
     with pytest.raises(ForeignCodes, match=r"foreign: codes of encoder b{12}.*a{12}"):
         models["regression"].predict([slide])
+
+
+def test_tiles_that_overlap_otherwise_are_refused(models, slide_of) -> None:
+    slide = slide_of(np.ones((2, 2), int), np.random.default_rng(0), "dense")
+    with pytest.raises(ForeignCodes, match=r"dense: tiles overlap by 16 px, .* by 0; compress .* overlap_px=0"):
+        models["regression"].predict([replace(slide, grid=replace(slide.grid, overlap_px=16))])
 
 
 def test_nothing_to_see_is_refused(models, slide_of) -> None:

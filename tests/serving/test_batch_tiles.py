@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from served_files import write_graphs
 
 from nic.compression.compress import BATCH_TILES
+from nic.compression.cutting import Cutting
 from nic.encoder.onnx import METADATA_KEY, OnnxEncoder
 from nic.encoder.spec import EncoderSpec
 from nic.errors import RequestRefused
@@ -62,7 +63,7 @@ def here(graph: Path) -> Reading:
 
 
 def apart(graph: Path) -> Reading:
-    return Apart(graph, OnnxEncoder(graph).spec, 1, 4096)
+    return Apart(graph, OnnxEncoder(graph).spec, Cutting(), 1, 4096)
 
 
 @pytest.mark.parametrize("reading", [here, apart])
