@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,9 +11,15 @@ import pandas as pd
 
 from entrypoints.cli import launch
 from entrypoints.draw_maps import patients_of
+from nic.compression.on_ray import Cluster, compress_on_ray
+from nic.compression.setting import Setting
+from nic.compression.work import How
+from nic.encoder.onnx import OnnxEncoder
 from nic.errors import RequestRefused
+from nic.patients.cohort import Patient
+from nic.patients.predictor import PatientModel
 from nic.serving.batch import Batch
-from nic.tracking.registry import find_version, load_served
+from nic.tracking.registry import find_version, graph_file, load_served
 from nic.tracking.runs import stage_run
 
 
@@ -34,6 +41,11 @@ class Config:
     """geojson for QuPath, png to look at."""
     workers: int = 0
     """Patients at a time; 0 takes the number of cores."""
+    engine: Literal["local", "ray"] = "local"
+    """local takes the cores of this machine; ray first compresses, on a cluster, the slides that have no file in
+    `codes`, a folder that its nodes share."""
+    address: str = "auto"
+    """Of the Ray cluster: host:port, auto for the one this machine belongs to, or empty to start one here."""
     strict: bool = False
     """Exit with code 1 when a patient was not answered, or not from all slides."""
 
@@ -46,8 +58,10 @@ def run(config: Config) -> dict[str, Any]:
     """Answer for every patient; a bad slide becomes a row with its reason, and the others are answered."""
     if config.out.suffix not in (".csv", ".parquet"):
         raise RequestRefused(f"out={config.out}: wanted a .csv or a .parquet")
-    if config.codes and not Path(config.codes).is_dir():
+    if config.codes and config.engine == "local" and not Path(config.codes).is_dir():
         raise RequestRefused(f"codes={config.codes}: no such folder")
+    if config.engine == "ray" and not config.codes:
+        raise RequestRefused("engine=ray wants codes=, a folder that all nodes share")
     with stage_run("predict", config, inputs(config)) as stage:
         batch = Batch(
             load_served(config.model),
@@ -60,6 +74,8 @@ def run(config: Config) -> dict[str, Any]:
         patients = patients_of(config.slides, Path(config.codes))
         if not patients:
             raise RequestRefused("nothing to answer for: wanted slides=, or codes= with compressed slides in it")
+        if config.engine == "ray":
+            compress_first(config, patients)
         answers = pd.DataFrame(batch.answers(patients, config.out.with_suffix(".answers.jsonl")))
         write(answers, config.out)
         counts = answers["status"].value_counts().to_dict()
@@ -70,6 +86,14 @@ def run(config: Config) -> dict[str, Any]:
     if config.strict and set(counts) - {"ok"}:
         sys.exit(1)
     return stage.result
+
+
+def compress_first(config: Config, patients: Sequence[Patient]) -> None:
+    """On the cluster, cut as the model learned it; what cannot be compressed is refused when it is asked for."""
+    slides = [slide for patient in patients for slide in patient.slides]
+    how = How(Setting.like(PatientModel(graph_file(config.model, "patient")).spec.cutting))
+    graph, cluster = graph_file(config.model, "encoder"), Cluster(config.address)
+    compress_on_ray(slides, graph, OnnxEncoder, Path(config.codes), how, cluster)
 
 
 def write(answers: pd.DataFrame, out: Path) -> None:
