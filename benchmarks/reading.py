@@ -42,7 +42,7 @@ def by_tile(slide: Slide, grid: TileGrid, threads: int) -> NDArray[np.uint8]:
     side = math.ceil(grid.side_l0px / reader.downsample)
 
     def tile(cell: tuple[int, int]) -> NDArray[np.uint8]:
-        region = slide.read_region(*grid.cell_origin_l0px(*cell), reader.level, side, side)
+        region = slide.read_region(*grid.tile_origin_l0px(*cell), reader.level, side, side)
         return np.asarray(cv2.resize(region, (grid.tile_px, grid.tile_px), interpolation=cv2.INTER_AREA))
 
     with ThreadPoolExecutor(threads) as pool:
