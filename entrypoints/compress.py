@@ -110,6 +110,8 @@ def run(config: Config) -> dict[str, Any]:
         report = compressed(config, sources(config), stage.log)
         done, reused, quarantined = len(report.done), len(report.reused), len(report.quarantined)
         print(f"{config.out}: {done} compressed, {reused} reused, {quarantined} in quarantine")
+        if report.readers:
+            print(f"  read by {', '.join(f'{way} ({count})' for way, count in report.readers.most_common())}")
         for refusal in report.quarantined:
             print(f"  {refusal.slide}: {refusal.reason}: {refusal.evidence}; {refusal.release}")
         for number, sheet in enumerate(contact_sheets(config.out, [*report.done, *report.reused]), start=1):

@@ -1,6 +1,7 @@
 """Compressing a cohort: on the cores of this machine. nic.compression.on_ray does it on those of a cluster."""
 
 import os
+from collections import Counter
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,11 +20,15 @@ AS_USUAL = How()
 
 @dataclass
 class CompressionReport:
-    """What came of a cohort, by slide id. reused: finished before, or by another run on the same folder."""
+    """What came of a cohort, by slide id. reused: finished before, or by another run on the same folder.
+
+    readers: how many of those done were read in which way.
+    """
 
     done: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
+    readers: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, outcomes: Collection[Outcome]) -> "CompressionReport":
@@ -31,6 +36,7 @@ class CompressionReport:
             done=sorted(o.slide for o in outcomes if not o.refusal and not o.reused),
             reused=sorted(o.slide for o in outcomes if o.reused),
             quarantined=sorted((o.refusal for o in outcomes if o.refusal), key=lambda refusal: refusal.slide),
+            readers=Counter(o.reader for o in outcomes if o.reader),
         )
 
 

@@ -29,9 +29,10 @@ class How:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a slide. reused: its file was there. refusal: why there is none."""
+    """What came of a slide. reader: how pixels were read. reused: its file was there. refusal: why there is none."""
 
     slide: str
+    reader: str = ""
     reused: bool = False
     refusal: Quarantined | None = None
 
@@ -46,7 +47,7 @@ def take(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: How, *
 
 
 def _taken(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: How) -> Outcome:
-    slide_id = source.slide_id
+    slide_id, reader = source.slide_id, ""
     try:
         version = version_of(source)
         reused = bool(version) and folder.holds_version(source, version, encoder.spec, how.setting)
@@ -55,7 +56,7 @@ def _taken(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: How)
                 reused = folder.holds(local, encoder.spec, how.setting)
                 if not reused:
                     folder.clear(slide_id)
-                    _compress(folder, local, encoder, how)
+                    reader = _compress(folder, local, encoder, how)
             if version:
                 folder.note_version(source, version)
     except (SlideError, CodesError) as error:
@@ -63,10 +64,12 @@ def _taken(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: How)
         folder.quarantine(refusal)
         return Outcome(slide_id, refusal=refusal)
     folder.release(slide_id)
-    return Outcome(slide_id, reused)
+    return Outcome(slide_id, reader, reused)
 
 
-def _compress(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: How) -> None:
+def _compress(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: How) -> str:
+    """How the pixels were read."""
     most_failed = 1.0 if source.slide_id in how.accept else MOST_FAILED
     compressed = compress_slide(source, encoder, how.setting, most_failed=most_failed)
     compressed.save(folder.file(source.slide_id))
+    return compressed.reader

@@ -27,6 +27,10 @@ WIDEST_GAP = 3
 """Columns between two cells beyond which reading the glass between them costs more than a new strip."""
 
 
+RAW, OPENSLIDE, DIFFERENT = "jpeg tiles", "openslide", "openslide, for raw tiles differ from it"
+"""How pixels are read."""
+
+
 @dataclass(frozen=True)
 class TileBatch:
     """tiles: uint8 [n, tile_px, tile_px, 3] RGB. row, col: int [n]. failed: bool [n], cells that cannot be decoded."""
@@ -58,6 +62,7 @@ class TileReader:
 
     read_mpp: um/px to read at, the same for all slides: a stored coarser level is not the finer one averaged. A level
     may be a tenth coarser than that, because nominal resolutions are.
+    way: how pixels are read, one of RAW, OPENSLIDE and DIFFERENT; they are the same.
     Raises ResolutionTooLow when the finest level is coarser still.
     """
 
@@ -70,7 +75,8 @@ class TileReader:
             )
         self.level = fit[-1]
         self.downsample = slide.level_downsamples[self.level]
-        self._jpeg = _verified_jpeg(slide, self.level, BAND_CELLS * grid.stride_l0px / self.downsample)
+        width_px = BAND_CELLS * grid.stride_l0px / self.downsample
+        self._jpeg, self.way = _verified_jpeg(slide, self.level, width_px)
 
     def __enter__(self) -> "TileReader":
         return self
@@ -80,11 +86,6 @@ class TileReader:
     ) -> None:
         if self._jpeg:
             self._jpeg.close()
-
-    @property
-    def way(self) -> str:
-        """How pixels are read: "jpeg tiles" or "openslide"; the pixels are the same."""
-        return "jpeg tiles" if self._jpeg else "openslide"
 
     def batches(
         self, rows: NDArray[np.intp], cols: NDArray[np.intp], batch_size: int = 64, threads: int = 1
@@ -235,19 +236,19 @@ def area_weights(tile_px: int, side_px: float, start_px: float, source_px: int) 
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
-def _verified_jpeg(slide: Slide, level: int, width_px: float) -> JpegTiles | None:
-    """The level's raw JPEG tiles, if it has them and they give OpenSlide's pixels where there is most to see."""
+def _verified_jpeg(slide: Slide, level: int, width_px: float) -> tuple[JpegTiles | None, str]:
+    """The level's raw JPEG tiles, if it has them and they give OpenSlide's pixels where most is to be seen; the way."""
     if slide.path.suffix.lower() not in (".svs", ".tif", ".tiff"):
-        return None
+        return None, OPENSLIDE
     try:
         jpeg = JpegTiles(slide.path, slide.level_sizes_px[level], width_px)
     except UnreadableSlide:
-        return None
+        return None, OPENSLIDE
     same = [_same_pixels(slide, level, jpeg, x, y) for x, y in jpeg.fullest(4)]
     if True in same and False not in same:
-        return jpeg
+        return jpeg, RAW
     jpeg.close()
-    return None
+    return None, DIFFERENT if False in same else OPENSLIDE
 
 
 def _same_pixels(slide: Slide, level: int, jpeg: JpegTiles, x: int, y: int, side_px: int = 64) -> bool | None:

@@ -93,6 +93,21 @@ def test_what_is_not_jpeg_is_read_by_openslide(tmp_path: Path) -> None:
                 assert np.abs(averaged(image, col * 128, row * 128, 128, 64) - tile).max() <= 0.51
 
 
+def test_raw_tiles_that_differ_from_openslide_are_not_trusted(tmp_path: Path) -> None:
+    """A file that calls its YCbCr RGB: the two decoders do not agree on what that means."""
+    path = write_slide(tmp_path / "a.tif", tissue_image(900, 700))
+    with tifffile.TiffFile(path) as file:
+        tags = [page.aspage().tags["PhotometricInterpretation"] for page in file.pages]
+    content = bytearray(path.read_bytes())
+    for tag in tags:
+        content[tag.valueoffset : tag.valueoffset + tag.valuebytecount] = (2).to_bytes(tag.valuebytecount, "little")
+    path.write_bytes(content)
+    with Slide.open(SlideSource("a", path)) as slide:
+        reader = TileReader(slide, TileGrid.covering(slide.bounds_l0px, slide.mpp, 64, 1.0), 0.5)
+        assert reader.way == "openslide, for raw tiles differ from it"
+        assert np.array_equal(reader._region(130, 77, 500, 400), slide.read_region(130, 77, 0, 500, 400))
+
+
 def test_a_level_whose_size_is_no_whole_fraction_is_still_read_raw(shared_data: Path) -> None:
     """OpenSlide interpolates there, because its downsample of 2.0003 falls between the pixels."""
     with Slide.open(SlideSource("a", shared_data / "wsi" / "derived_CMU-1-Small-Region_pyramid.tiff")) as slide:
