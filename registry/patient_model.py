@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from nic.errors import RequestRefused
 from nic.serving.cache import CodesCache
+from nic.serving.elsewhere import Elsewhere
 from nic.serving.limits import Limits
 from nic.serving.served_model import ServedModel, Wishes
 from nic.serving.smoke import check_reference
@@ -33,7 +34,9 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
         self.folder = tempfile.TemporaryDirectory(prefix="nic-codes-")  # readable by its owner alone; gone at exit
         folder = Path(os.environ.get("NIC_CACHE_DIR", self.folder.name))
         cache = CodesCache(folder, int(os.environ.get("NIC_CACHE_MB", 1024)) * MB)
-        self.model = ServedModel.load(files, cache, limits, *_registered_version(files["patient"].parents[1]))
+        elsewhere = Elsewhere.from_environment(Path(self.folder.name) / "staged")
+        name, version = _registered_version(files["patient"].parents[1])
+        self.model = ServedModel.load(files, cache, limits, name, version, elsewhere)
         self.proven = "reference" in files
         if self.proven:
             check_reference(self.model, files["reference"])

@@ -17,6 +17,7 @@ from nic.patients.predictor import PatientModel, PatientPrediction
 from nic.serving.apart import Apart
 from nic.serving.cache import CodesCache
 from nic.serving.codes import Codes
+from nic.serving.elsewhere import Elsewhere
 from nic.serving.limits import Limits
 from nic.serving.maps import MAPS, score_maps
 from nic.serving.reading import Effort, Here, Reading
@@ -58,12 +59,18 @@ class ServedModel:
 
     @classmethod
     def load(
-        cls, files: Mapping[str, Path], cache: CodesCache, limits: Limits, name: str, version: str
+        cls,
+        files: Mapping[str, Path],
+        cache: CodesCache,
+        limits: Limits,
+        name: str,
+        version: str,
+        elsewhere: Elsewhere | None = None,
     ) -> "ServedModel":
-        """files: `patient`, and where there are such `encoder` and `familiarity`."""
+        """files: `patient`, and where there are such `encoder` and `familiarity`. elsewhere: None: no addresses."""
         return cls(
             PatientModel(files["patient"]),
-            Codes(_reading(files["encoder"], limits) if "encoder" in files else None, cache, limits),
+            Codes(_reading(files["encoder"], limits) if "encoder" in files else None, cache, limits, elsewhere),
             Familiarity.load(files["familiarity"]) if "familiarity" in files else None,
             name,
             version,

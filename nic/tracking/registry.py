@@ -45,6 +45,7 @@ SERVING_PACKAGES = [
     "scipy",
     "tqdm",
     "filelock",
+    "fsspec",
     "pillow",
     "pyyaml",
     "matplotlib",
