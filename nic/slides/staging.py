@@ -141,6 +141,8 @@ class Staging:
     def _take_room(self, room: Path, size: int) -> bool:
         """Whether there is room now; the least recently used make it."""
         with FileLock(self.folder / "room.lock"):
+            for draft in self.folder.glob("*/.draft"):
+                self._forget(draft)  # of a run that died; one that is being written has its room counted
             held = {file: stat for file, stat in self._held() if file != room}
             surplus = sum(stat.st_size for stat in held.values()) + size - self.most_bytes
             for file in sorted(held, key=lambda file: held[file].st_mtime):
@@ -163,7 +165,7 @@ class Staging:
                 yield file, stat
 
     def _forget(self, file: Path) -> bool:
-        """Remove a file, or the room of a run that died, unless somebody uses it."""
+        """Remove a file, or what a run that died left, unless somebody uses it."""
         try:
             with FileLock(self._lock(file.parent.name), timeout=0):
                 file.unlink(missing_ok=True)

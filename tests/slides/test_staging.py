@@ -106,7 +106,7 @@ def test_what_a_run_that_died_left_is_no_slide_and_takes_no_room(tmp_path: Path)
     (folder / "a.svs").rename(folder / ".draft")
     (folder / ".room").write_bytes(b"0" * 1000)
     with staging.local(at("b")):
-        pass
+        assert staged(tmp_path) == ["b.svs"]
     with staging.local(at("a")) as local:
         assert local.path.read_bytes() == b"a" * 1000
     assert staged(tmp_path) == ["a.svs"]
