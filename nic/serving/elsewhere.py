@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -67,7 +67,14 @@ class Elsewhere:
     @contextmanager
     def local(self, source: SlideSource, told: Told, deadline_s: float) -> Iterator[SlideSource]:
         """The slide on this machine, in the version told of, while the context lasts. Raises NotStaged."""
-        with _own_words(source.slide_id), self.staging.as_told(source, told, deadline_s) as local:
+        with _own_words(source.slide_id), ExitStack() as held:
+            try:
+                local = held.enter_context(self.staging.as_told(source, told, deadline_s))
+            except NotStaged:
+                raise
+            except OSError as error:  # a full disk; rows that lie here are answered all the same
+                kind = type(error).__name__
+                raise NotStaged(f"{source.slide_id}: the folder of staged slides cannot be written ({kind})") from None
             yield local
 
 
@@ -103,7 +110,15 @@ def _own_words(label: str) -> Iterator[None]:
     except NotStaged as error:
         if error.__cause__ is None:
             raise
-        raise NotStaged(f"{label}: cannot be had ({type(error.__cause__).__name__})") from None
+        raise NotStaged(f"{label}: cannot be had ({_kind(error.__cause__)})") from None
+
+
+def _kind(error: BaseException) -> str:
+    """Of the first that the system said: fsspec tells of a server that is not there as of a file that is not."""
+    kind, cause = type(error).__name__, error.__cause__
+    while cause is not None:
+        kind, cause = type(cause).__name__ if isinstance(cause, OSError) else kind, cause.__cause__
+    return kind
 
 
 def _prefix(number: int, text: str) -> Address:

@@ -102,9 +102,11 @@ def test_what_is_unchanged_is_fetched_once(site: Archive, model: ServedModel, fo
 def test_a_name_is_asked_for_as_it_was_read(site: Archive, model: ServedModel, tmp_path: Path) -> None:
     wsi = tmp_path / "site" / "wsi"
     (wsi / "a.tif").rename(wsi / "Weiß, b+c;d 100%.tif")
-    names = ("Weiß, b+c;d 100%25.tif", "Wei%C3%9F, b+c;d%20100%25.tif")
+    names = ("Weiß, b+c;d 100%25.tif", "Wei%C3%9F,%20b+c;d%20100%25.tif")
     assert {answer["status"] for answer in ask(model, *({"slide": f"{site.url}/wsi/{n}"} for n in names))} == {"ok"}
     assert fetched(site) == ["GET /wsi/Wei%C3%9F,%20b+c;d%20100%25.tif"]
+    ask(model, {"slide": f"{site.url}/wsi/%62.tif"})  # no letter of it is decoded on the way
+    assert {line.split()[1] for line in site.asked[-2:]} == {"/wsi/%62.tif"}
 
 
 def test_many_who_ask_at_once_fetch_it_once(site: Archive, model: ServedModel) -> None:
@@ -250,7 +252,7 @@ def test_a_server_that_is_not_there_is_not_named(folder: Path, site: Archive, mo
     site.shutdown()
     site.server_close()
     [answer] = ask(model, {"slide": f"{site.url}/wsi/a.tif"})
-    assert answer["reason"].startswith("NotStaged: slide 1: cannot be had (")
+    assert answer["reason"] == "NotStaged: slide 1: cannot be had (ConnectionRefusedError)"
     assert tells_nothing(answer["reason"], site, folder)
 
 
@@ -269,6 +271,17 @@ def test_no_room_in_time_is_a_refusal(folder: Path, site: Archive, tmp_path: Pat
         [answer] = ask(model, {"slide": f"{site.url}/wsi/a.tif"})
     assert answer["reason"].startswith("NotStaged: slide 1: no room in time")
     assert ask(model, {"slide": f"{site.url}/wsi/a.tif"})[0]["status"] == "ok"
+
+
+def test_a_folder_that_cannot_be_written_costs_other_rows_nothing(
+    folder: Path, site: Archive, model: ServedModel, tmp_path: Path
+) -> None:
+    (tmp_path / "staged").rmdir()
+    (tmp_path / "staged").write_text("no folder")
+    bad, good = ask(model, {"slide": f"{site.url}/wsi/a.tif"}, {"slide": str(folder / "a.tif")})
+    wrong = "the folder of staged slides cannot be written (NotADirectoryError)"
+    assert bad["reason"] == f"NotStaged: slide 1: {wrong}"
+    assert good["status"] == "ok"
 
 
 def test_the_header_that_the_operator_set_is_sent(
