@@ -18,7 +18,8 @@ from nic.evaluation.maps import geojson, write_raster
 from nic.patients.cohort import Patient, Row, read_cohort
 from nic.patients.predictor import PatientModel
 from nic.serving.maps import score_maps
-from nic.slides.slide import SlideSource, find_slides
+from nic.slides.slide import SlideSource
+from nic.slides.staging import find_sources
 from nic.tracking.digests import folder_digest
 from nic.tracking.registry import find_version, graph_file
 from nic.tracking.runs import stage_run
@@ -66,7 +67,7 @@ def patients_of(slides: str, codes: Path) -> tuple[Patient, ...]:
     if slides.endswith(".csv"):
         return read_cohort(Path(slides)).patients
     kept = (SlideSource(file.stem, Path(file.stem)) for file in sorted(codes.glob("*.h5")))
-    return tuple(Patient(s.slide_id, "external", (Row(0, s, {}),)) for s in (find_slides(slides) if slides else kept))
+    return tuple(Patient(s.slide_id, "external", (Row(0, s, {}),)) for s in (find_sources(slides) if slides else kept))
 
 
 def draw(patient: Patient, model: PatientModel, codes: Path, out: Path) -> Iterator[dict[str, Any]]:

@@ -35,6 +35,7 @@
     ├── RequestRefused        a served model cannot answer as it was asked (ValueError)
     │   ├── OutsideRoots          a path that is not served (PermissionError)
     │   └── OverLimit             larger or slower than the server allows
+    ├── SettingError          a variable of a server's environment says what cannot be (ValueError)
     ├── SmokeFailed           a served model does not answer as it did when it was registered (RuntimeError)
     └── RegistryError         the registry cannot do what was asked
         ├── UnknownModel          no such name, version or alias (LookupError)
@@ -211,6 +212,10 @@ class OutsideRoots(RequestRefused, PermissionError):
 
 class OverLimit(RequestRefused):
     """Larger or slower than the server allows."""
+
+
+class SettingError(NicError, ValueError):
+    """A variable of a server's environment says what cannot be."""
 
 
 class SmokeFailed(NicError, RuntimeError):

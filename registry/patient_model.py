@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from nic.errors import RequestRefused
 from nic.serving.cache import CodesCache
+from nic.serving.elsewhere import Elsewhere
 from nic.serving.limits import Limits
 from nic.serving.served_model import ServedModel, Wishes
 from nic.serving.smoke import check_reference
@@ -29,11 +30,15 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
     def load_context(self, context: Any) -> None:
         """Not ready before it has answered its reference: a server that loads it does not come up else."""
         files = {name: Path(path) for name, path in context.artifacts.items()}
-        limits = Limits.from_environment() if (context.model_config or {}).get("confined", True) else Limits.none()
+        confined = (context.model_config or {}).get("confined", True)
+        limits = Limits.from_environment() if confined else Limits.none()
         self.folder = tempfile.TemporaryDirectory(prefix="nic-codes-")  # readable by its owner alone; gone at exit
         folder = Path(os.environ.get("NIC_CACHE_DIR", self.folder.name))
         cache = CodesCache(folder, int(os.environ.get("NIC_CACHE_MB", 1024)) * MB)
-        self.model = ServedModel.load(files, cache, limits, *_registered_version(files["patient"].parents[1]))
+        staged = Path(self.folder.name) / "staged"
+        elsewhere = Elsewhere.from_environment(staged) if confined else Elsewhere.anywhere(staged)
+        name, version = _registered_version(files["patient"].parents[1])
+        self.model = ServedModel.load(files, cache, limits, name, version, elsewhere)
         self.proven = "reference" in files
         if self.proven:
             check_reference(self.model, files["reference"])

@@ -13,9 +13,11 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from nic.errors import NotStaged
 from nic.patients.cohort import Patient
 from nic.serving.journal import Journal
-from nic.slides.slide import SlideSource
+from nic.slides.slide import SlideSource, is_address
+from nic.slides.staging import version_of
 
 Ask = Callable[[pd.DataFrame, dict[str, Any]], pd.DataFrame]
 """Rows and parameters of a request to one answer a patient."""
@@ -68,17 +70,18 @@ class Batch:
 
     def _row(self, patient: Patient, source: SlideSource) -> dict[str, Any]:
         mpp = float("nan") if source.mpp is None else source.mpp
-        return {"slide": str(self._file(source)), "patient": patient.patient_id, "mpp": mpp}
+        return {"slide": self._place(source), "patient": patient.patient_id, "mpp": mpp}
 
-    def _file(self, source: SlideSource) -> Path:
+    def _place(self, source: SlideSource) -> str:
+        """The file of its codes, where there is one; else its own, or its address."""
         codes = self.codes / f"{source.slide_id}.h5" if self.codes else source.path
-        return codes if codes.is_file() else source.path
+        return str(codes if codes.is_file() else source.uri or source.path)
 
     def _key(self, patient: Patient) -> str:
         """What is asked: another model, file or um/px, or maps that are wanted now, is another question."""
-        files = [self._file(source) for source in patient.slides]
-        states = [(f.stat().st_size, f.stat().st_mtime_ns) if f.exists() else None for f in files]
-        asked = [self.model, patient.patient_id, [s.mpp for s in patient.slides], [str(f) for f in files], states]
+        places = [self._place(source) for source in patient.slides]
+        states = [_state(place) for place in places]
+        asked = [self.model, patient.patient_id, [s.mpp for s in patient.slides], places, states]
         wanted = [str(self.maps), self.kind] if self.maps else []
         return sha256(json.dumps([*asked, *wanted]).encode()).hexdigest()[:20]
 
@@ -88,3 +91,14 @@ class Batch:
         for number, content in enumerate(drawn, start=1):
             file = folder / f"{name}.{number}.{self.kind}"
             file.write_bytes(base64.b64decode(content) if self.kind == "png" else content.encode())
+
+
+def _state(place: str) -> tuple[str, ...]:
+    """What changes when the slide does; nothing of one that cannot be had."""
+    if is_address(place):
+        try:
+            return (version_of(SlideSource.elsewhere(place)),)
+        except NotStaged:
+            return ()
+    file = Path(place)
+    return (str(file.stat().st_size), str(file.stat().st_mtime_ns)) if file.exists() else ()

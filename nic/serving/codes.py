@@ -6,7 +6,7 @@ import hashlib
 import io
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,20 +20,26 @@ from PIL import Image, UnidentifiedImageError
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError, ForeignCodes, NicError, OverLimit, RequestRefused, UnreadableSlide
 from nic.serving.cache import CodesCache
+from nic.serving.elsewhere import Elsewhere
 from nic.serving.limits import Limits
 from nic.serving.reading import Effort, Reading
 from nic.serving.requests import Source
-from nic.slides.slide import SlideSource
+from nic.slides.slide import SlideSource, is_address
 
 REGION_FORMATS = ("PNG", "JPEG")
 LONGEST_NAME = 255
 
 
 class Codes:
-    """Reads or makes the codes of rows; threads may share it. reading: None when the codes are of another tool."""
+    """Reads or makes the codes of rows; threads may share it.
 
-    def __init__(self, reading: Reading | None, cache: CodesCache, limits: Limits) -> None:
-        self.reading, self.cache, self.limits = reading, cache, limits
+    reading: None when the codes are of another tool. elsewhere: None when no address is opened.
+    """
+
+    def __init__(
+        self, reading: Reading | None, cache: CodesCache, limits: Limits, elsewhere: Elsewhere | None = None
+    ) -> None:
+        self.reading, self.cache, self.limits, self.elsewhere = reading, cache, limits, elsewhere
 
     def of(self, source: Source, label: str, effort: Effort) -> CompressedSlide:
         """Codes of a row, under the name `label`. Raises NicError, whose message names neither file nor folder."""
@@ -45,6 +51,8 @@ class Codes:
                     slide = self._from_file(self.limits.opened(source.content), effort.tiles)
                 case "image":
                     slide = self._from_image(source, effort)
+                case "slide" if self.elsewhere and is_address(source.content):
+                    slide = self._from_elsewhere(self.elsewhere, source, label, effort)
                 case "slide":
                     path = self.limits.opened(source.content)
                     slide = self._from_slide(SlideSource(label, path, source.mpp), effort)
@@ -68,16 +76,43 @@ class Codes:
 
     def _from_slide(self, source: SlideSource, effort: Effort, content: str = "") -> CompressedSlide:
         """content: digest of all pixels, where it is known; else the slide's fingerprint."""
+        reading = self._of_slides()
+        fingerprint = self._looked(reading, source, effort)
+        pixels = f"{content or fingerprint} {source.mpp}"
+        return self._kept(reading, pixels, lambda: reading.compress(source, effort), effort)
+
+    def _from_elsewhere(self, elsewhere: Elsewhere, source: Source, label: str, effort: Effort) -> CompressedSlide:
+        """A slide of whose version codes are kept is not brought here."""
+        reading, slide = self._of_slides(), elsewhere.source(source.content, label, source.mpp)
+        told = elsewhere.told(slide, effort.deadline_s)
+
+        def make() -> CompressedSlide:
+            with elsewhere.local(slide, told, effort.deadline_s) as local:
+                self._looked(reading, local, effort)
+                return reading.compress(local, effort)
+
+        with _named(slide.path.name, label):
+            return self._kept(reading, f"{slide.uri} {told.version} {slide.mpp}", make, effort)
+
+    def _of_slides(self) -> Reading:
         if self.reading is None:
             raise ForeignCodes("pixels, and the encoder is of another tool; give a file of its codes as features")
-        reading = self.reading
+        return self.reading
+
+    def _looked(self, reading: Reading, source: SlideSource, effort: Effort) -> str:
+        """What its codes are made of."""
         look = reading.look(source, effort.deadline_s)
         if look.px > self.limits.slide_px:
             raise OverLimit(f"{look.px} px, wanted at most {self.limits.slide_px}")
-        made_of = f"{content or look.made_of} {source.mpp} {reading.spec.sha256} {reading.cutting}"
-        key = hashlib.sha256(made_of.encode()).hexdigest()
+        return look.made_of
+
+    def _kept(
+        self, reading: Reading, pixels: str, make: Callable[[], CompressedSlide], effort: Effort
+    ) -> CompressedSlide:
+        """pixels: equal for the same ones at the same um/px."""
+        key = hashlib.sha256(f"{pixels} {reading.spec.sha256} {reading.cutting}".encode()).hexdigest()
         patience_s = max(0.0, effort.deadline_s - time.monotonic())
-        found = self.cache.take(key, lambda: reading.compress(source, effort), patience_s)
+        found = self.cache.take(key, make, patience_s)
         if len(found.codes) > effort.tiles:
             raise OverLimit(f"{len(found.codes)} tiles of tissue, wanted at most {effort.tiles}")
         return found

@@ -54,7 +54,7 @@ class Limits:
     def opened(self, place: str) -> Path:
         """The path, symlinks resolved. Raises OutsideRoots, which does not say whether there is such a file."""
         if REMOTE in place or "\0" in place:
-            raise OutsideRoots("names no file of this server; wanted a path, slides are not fetched")
+            raise OutsideRoots("names no file of this server; wanted a path, addresses are not opened")
         path = Path(place).resolve()
         if not any(path.is_relative_to(root) for root in self.roots):
             raise OutsideRoots(f"lies outside the folders that are served; the operator names them in {ROOTS}")

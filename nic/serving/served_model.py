@@ -18,6 +18,7 @@ from nic.patients.predictor import PatientModel, PatientPrediction
 from nic.serving.apart import Apart
 from nic.serving.cache import CodesCache
 from nic.serving.codes import Codes
+from nic.serving.elsewhere import Elsewhere
 from nic.serving.limits import Limits
 from nic.serving.maps import MAPS, score_maps
 from nic.serving.reading import Effort, Here, Reading
@@ -59,14 +60,21 @@ class ServedModel:
 
     @classmethod
     def load(
-        cls, files: Mapping[str, Path], cache: CodesCache, limits: Limits, name: str, version: str
+        cls,
+        files: Mapping[str, Path],
+        cache: CodesCache,
+        limits: Limits,
+        name: str,
+        version: str,
+        elsewhere: Elsewhere | None = None,
     ) -> "ServedModel":
-        """files: `patient`, and where there are such `encoder` and `familiarity`."""
+        """files: `patient`, and where there are such `encoder` and `familiarity`. elsewhere: None: no addresses."""
         patient_model = PatientModel(files["patient"])
         cutting = patient_model.spec.cutting
+        reading = _reading(files["encoder"], cutting, limits) if "encoder" in files else None
         return cls(
             patient_model,
-            Codes(_reading(files["encoder"], cutting, limits) if "encoder" in files else None, cache, limits),
+            Codes(reading, cache, limits, elsewhere),
             Familiarity.load(files["familiarity"]) if "familiarity" in files else None,
             name,
             version,

@@ -45,6 +45,8 @@ SERVING_PACKAGES = [
     "scipy",
     "tqdm",
     "filelock",
+    "fsspec",
+    "aiohttp",
     "pillow",
     "pyyaml",
     "matplotlib",

@@ -11,12 +11,14 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+from archive import archive
 from conftest import tissue_image, write_slide
 from mlflow.exceptions import MlflowException
 from served_files import write_graphs
 
 from nic.compression.compress import compress_slide
 from nic.encoder.onnx import OnnxEncoder
+from nic.errors import SettingError
 from nic.patients.predictor import PatientModel
 from nic.slides.slide import SlideSource
 from nic.tracking.registry import RegisteredVersion, load_served, register_patient_model, serving_pins
@@ -109,6 +111,29 @@ def test_a_file_of_codes_is_answered_as_its_slide(folder: Path, version: Registe
 def test_a_resolution_given_with_the_row_is_obeyed(folder: Path, version: RegisteredVersion) -> None:
     rows = pd.DataFrame({"slide": [str(folder / "mute.tif")], "mpp": [0.5]})
     assert list(load_served(version.uri)(rows)["status"]) == ["ok"]
+
+
+def test_addresses_are_opened_where_the_operator_names_them(
+    folder: Path, version: RegisteredVersion, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("NIC_SLIDE_ROOTS", str(folder))
+    monkeypatch.setenv("NIC_STAGED_DIR", str(tmp_path / "staged"))
+    with archive(folder) as site:
+        rows = pd.DataFrame({"slide": [str(folder / "a.tif"), f"{site.url}/a.tif"], "patient": ["here", "there"]})
+
+        def answers(prefixes: str) -> list[dict[str, object]]:
+            monkeypatch.setenv("NIC_SLIDE_URIS", prefixes)
+            found: pd.DataFrame = mlflow.pyfunc.load_model(version.uri).predict(rows)
+            return found.drop(columns="patient").to_dict("records")
+
+        here, there = answers(site.url)
+        assert there == here
+        assert [path.name for path in (tmp_path / "staged").glob("*/*")] == ["slide.tif"]
+        site.asked.clear()
+        assert [answer["status"] for answer in answers("")] == ["ok", "refused"]
+        assert site.asked == []
+        with pytest.raises(SettingError, match="NIC_SLIDE_URIS, prefix 2"):
+            answers(f"{site.url} file:///")
 
 
 def test_serving_imports_neither_torch_nor_a_pickle(folder: Path, version: RegisteredVersion) -> None:

@@ -3,12 +3,14 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
 import pytest
+from archive import archive
 
 from nic.errors import NotStaged, UnreadableSlide
 from nic.slides.slide import SlideSource
@@ -104,7 +106,7 @@ def test_what_a_run_that_died_left_is_no_slide_and_takes_no_room(tmp_path: Path)
     (folder / "a.svs").rename(folder / ".draft")
     (folder / ".room").write_bytes(b"0" * 1000)
     with staging.local(at("b")):
-        pass
+        assert staged(tmp_path) == ["b.svs"]
     with staging.local(at("a")) as local:
         assert local.path.read_bytes() == b"a" * 1000
     assert staged(tmp_path) == ["a.svs"]
@@ -121,6 +123,63 @@ def test_slides_that_cannot_be_brought_are_named(tmp_path: Path) -> None:
         with pytest.raises(NotStaged, match=wrong), Staging(tmp_path, most).local(source):
             pass
     assert not staged(tmp_path)
+
+
+@pytest.mark.usefixtures("store")
+def test_who_waits_waits_until_the_deadline(tmp_path: Path) -> None:
+    staging = Staging(tmp_path, 1500)
+
+    def late(name: str) -> str:
+        with pytest.raises(NotStaged) as refused, staging.local(at(name), time.monotonic() + 0.3):
+            pass
+        return str(refused.value)
+
+    with staging.local(at("a")), ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(late, "ab")) == [
+            "a: not here in time; others are at it",
+            "b: no room in time; the slides that are staged are in use",
+        ]
+    assert staged(tmp_path) == ["a.svs"]
+
+
+@pytest.mark.usefixtures("store")
+def test_what_is_let_go_of_while_room_is_counted_takes_none(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "gone.svs").symlink_to(tmp_path / "nowhere")  # there in a listing, and not to be found
+    with Staging(tmp_path, 1500).local(at("a")) as local:
+        assert local.path.read_bytes() == b"a" * 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("sizeless", "does not say how large it is"),
+        ("changing", "changed while it was brought here"),
+        ("endless", "more than the 1000 bytes came"),
+        ("short", "10 bytes came of 1000"),
+    ],
+)
+def test_a_web_server_that_misleads_fills_no_folder(tmp_path: Path, name: str, wrong: str) -> None:
+    pytest.importorskip("aiohttp")
+    with archive(tmp_path / "site") as site:
+        source = SlideSource.elsewhere(f"{site.url}/{name}.svs")
+        with pytest.raises(NotStaged, match=wrong), Staging(tmp_path / "staged", 10_000).local(source):
+            pass
+    assert not staged(tmp_path / "staged")
+
+
+def test_a_web_server_that_keeps_us_waiting_is_given_up_at_the_deadline(tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    with archive(tmp_path / "site") as site:
+        for name in ("silent", "stalling", "dripping"):
+            source, begun = SlideSource.elsewhere(f"{site.url}/{name}.svs"), time.monotonic()
+            with (
+                pytest.raises(NotStaged, match="not here in time"),
+                Staging(tmp_path / "staged", 10_000).local(source, begun + 0.5),
+            ):
+                pass
+            assert time.monotonic() < begun + 3
+    assert not staged(tmp_path / "staged")
 
 
 def test_a_slide_of_this_machine_stays_where_it_is(tmp_path: Path) -> None:
