@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from archive import archive
 from conftest import tissue_image, write_slide
 from served_files import write_graphs
 
@@ -19,6 +20,7 @@ from nic.encoder.onnx import OnnxEncoder
 from nic.patients.cohort import Patient, Row
 from nic.serving.batch import Batch
 from nic.serving.cache import CodesCache
+from nic.serving.elsewhere import Elsewhere
 from nic.serving.limits import Limits
 from nic.serving.served_model import ServedModel, Wishes
 from nic.slides.slide import SlideSource
@@ -55,6 +57,10 @@ def asked(folder: Path, tmp_path: Path) -> Asked:
 @pytest.fixture
 def batch(asked: Asked) -> Batch:
     return Batch(asked, "models:/nic-score/7", None, None, "geojson", 2)
+
+
+def of_one_slide(name: str, slide: SlideSource) -> Patient:
+    return Patient(name, "external", (Row(0, slide, {}),))
 
 
 @pytest.fixture
@@ -157,3 +163,28 @@ def test_tables_tell_lineage_which_model_answered(
     table = pd.read_csv(out) if suffix == ".csv" else pd.read_parquet(out)
     assert list(table["status"]) == ["ok", "ok", "refused"]
     assert table["prediction"].isna().tolist() == [False, False, True]
+
+
+def test_slides_at_addresses_are_answered_for_as_if_they_lay_here(folder: Path, tmp_path: Path) -> None:
+    """And asked for again when they have changed there, or could not be had."""
+    files = {"patient": folder / "patient.onnx", "encoder": folder / "encoder.onnx"}
+    (tmp_path / "wsi").mkdir()
+    shutil.copy(folder / "a.tif", tmp_path / "wsi" / "a.tif")
+    with archive(tmp_path) as web:
+        there = Elsewhere.anywhere(tmp_path / "staged")
+        cache = CodesCache(tmp_path / "cache", 1 << 30)
+        asked = Asked(ServedModel.load(files, cache, Limits.none(), "nic-score", "7", there))
+        batch = Batch(asked, "models:/nic-score/7", None, None, "geojson", 2)
+        here = [of_one_slide("P", SlideSource("a", folder / "a.tif"))]
+        away = [of_one_slide(name, SlideSource.elsewhere(f"{web.url}/wsi/{name}.tif")) for name in "az"]
+        [wanted] = batch.answers(here, tmp_path / "here.jsonl")
+        found, gone = batch.answers(away, tmp_path / "away.jsonl")
+        assert found["prediction"] == pytest.approx(wanted["prediction"], abs=1e-6)
+        assert gone["status"] == "refused"
+        assert asked.patients == ["P", "a", "z"]
+        batch.answers(away, tmp_path / "away.jsonl")
+        assert asked.patients[3:] == ["z"]
+        shutil.copy(folder / "b.tif", tmp_path / "wsi" / "a.tif")
+        changed, _ = batch.answers(away, tmp_path / "away.jsonl")
+        assert sorted(asked.patients[4:]) == ["a", "z"]
+        assert changed["prediction"] != found["prediction"]
