@@ -29,7 +29,7 @@ ROWS, COLS = 12, 9
 
 def write_companions(patient: Path, encoder: Path | None, gathered: Gathered) -> Mapping[str, Path]:
     """Written beside the patient model's graph: the distribution of the training codes, and the reference."""
-    means = [mean_code(slide.codes.numpy() for slide in cells.slides) for cells in gathered.cells]
+    means = [mean_code(slide.opened().codes.numpy() for slide in cells.slides) for cells in gathered.cells]
     familiarity = patient.with_name("familiarity.npz")
     fit_familiarity(np.stack(means)).save(familiarity)
     drawn = encoder is None or gathered.cutting.tissue == GIVEN

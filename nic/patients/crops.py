@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import Cutting
 from nic.encoder.spec import EncoderSpec
 from nic.errors import ForeignCodes, NoTissue
 from nic.patients.cohort import Patient
-from nic.patients.mapped import mapped
+from nic.patients.mapped import MappedFile
 from nic.slides.turns import TURNS
 
 SAMPLED_CELLS = 1 << 17
@@ -52,13 +52,21 @@ class SlideCells:
         """Rows and columns that hold all cells."""
         return int(self.row.max()) + 1, int(self.col.max()) + 1
 
+    @property
+    def codes_shape(self) -> tuple[int, int]:
+        """Cells and numbers in a code."""
+        cells, code_size = self.codes.shape
+        return cells, code_size
+
     @cached_property
     def centre_odds(self) -> NDArray[np.float64]:
         """Chance of each cell to be the centre of a crop, [N]: its squared distance from where there is no code."""
         rows, cols = self.shape
-        mask = np.zeros((rows + 2, cols + 2), bool)  # a margin, so that the grid's edge is an edge
-        mask[self.row + 1, self.col + 1] = True
-        odds = distance_transform_edt(mask)[self.row + 1, self.col + 1] ** 2
+        mask = np.zeros((rows + 2, cols + 2), np.uint8)  # a margin, so that the grid's edge is an edge
+        mask[self.row + 1, self.col + 1] = 1
+        distance = cv2.distanceTransform(mask, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[self.row + 1, self.col + 1]
+        # Squares of distances on a grid are whole numbers: rounded, they are free of the transform's single precision.
+        odds = np.sqrt(np.rint(np.square(distance, dtype=np.float64))) ** 2
         return np.asarray(odds / odds.sum())
 
     def crop(self, centre: int, side: int) -> "SlideCells":
@@ -75,13 +83,49 @@ class SlideCells:
         col = cols - 1 - self.col if turn & 2 else self.col
         return SlideCells(codes, col, row) if turn & 4 else SlideCells(codes, row, col)
 
+    def opened(self) -> "SlideCells":
+        """Itself: it is in memory."""
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class FiledCells:
+    """The same cells in their file: what is held of them here does not grow with their number.
+
+    edge: row and column of the tissue's edge in the file's grid. shape: rows and columns that hold all cells.
+    """
+
+    file: MappedFile
+    edge: tuple[int, int]
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, slide: CompressedSlide, path: Path) -> "FiledCells":
+        """slide: what `load` read and checked in the file. Raises NoTissue when no cell has a code."""
+        shape = SlideCells.of(slide).shape
+        file = MappedFile.of(path, ("features", "features_d4", "row", "col"))
+        return cls(file, (int(slide.row.min()), int(slide.col.min())), shape)
+
+    @property
+    def codes_shape(self) -> tuple[int, int]:
+        """Cells and numbers in a code."""
+        cells, code_size = self.file.datasets["features"].shape
+        return cells, code_size
+
+    def opened(self) -> SlideCells:
+        """Codes and variants mapped, so that what is not touched is not read. Raises CodesError, see MappedFile."""
+        arrays = self.file.arrays()
+        row, col = (torch.from_numpy(arrays[name].astype(np.int64)) for name in ("row", "col"))
+        variants = torch.from_numpy(arrays["features_d4"]) if "features_d4" in arrays else None
+        return SlideCells(torch.from_numpy(arrays["features"]), row - self.edge[0], col - self.edge[1], variants)
+
 
 @dataclass(frozen=True)
 class PatientCells:
-    """All slides of one patient."""
+    """All slides of one patient, each in memory or in its file."""
 
     patient_id: str
-    slides: tuple[SlideCells, ...]
+    slides: tuple[SlideCells | FiledCells, ...]
 
     def cells_within(self, side: int) -> int:
         """Cells of the dense grids, glass included and each at most `side` across: what a forward pass costs."""
@@ -130,9 +174,10 @@ class Gathered:
 
 
 def gather_cells(patients: Sequence[Patient], codes: Path) -> Gathered:
-    """Load `codes`/<slide_id>.h5 of all patients; a patient is answered from those of his slides that are there.
+    """Check `codes`/<slide_id>.h5 of all patients; a patient is answered from those of his slides that are there.
 
-    Raises NoTissue when nobody has a slide there, ForeignCodes when slides are of two encoders or cut differently.
+    All arrays stay in the files, so that memory does not grow with the cohort. Raises NoTissue when nobody has a slide
+    there, CodesError when one is damaged, ForeignCodes when they are of two encoders or were cut differently.
     """
     first: CompressedSlide | None = None
     gathered: list[PatientCells] = []
@@ -147,7 +192,7 @@ def gather_cells(patients: Sequence[Patient], codes: Path) -> Gathered:
             slide = CompressedSlide.load(path)
             first = first or slide
             _check_alike(first, slide)
-            slides.append(_cells(slide, path))
+            slides.append(FiledCells.of(slide, path))
         if slides:
             found[place] = True
             gathered.append(PatientCells(patient.patient_id, tuple(slides)))
@@ -166,15 +211,15 @@ def draw_crops(patient: PatientCells, side: int, rng: np.random.Generator, whole
     turn = int(rng.integers(TURNS))
     slides = []
     for slide in patient.slides:
-        turned = slide.turned(turn)
-        large = max(slide.shape) > whole
-        slides.append(turned.crop(int(rng.choice(len(turned.row), p=slide.centre_odds)), side) if large else turned)
+        cells = slide.opened()
+        turned, large = cells.turned(turn), max(slide.shape) > whole
+        slides.append(turned.crop(int(rng.choice(len(turned.row), p=cells.centre_odds)), side) if large else turned)
     return PatientCells(patient.patient_id, tuple(slides))
 
 
 def make_batch(patients: Sequence[PatientCells]) -> Batch:
     """All slides of the patients, padded to the largest."""
-    slides = [(which, slide) for which, patient in enumerate(patients) for slide in patient.slides]
+    slides = [(which, slide.opened()) for which, patient in enumerate(patients) for slide in patient.slides]
     shapes = [slide.shape for _, slide in slides]
     height, width = max(rows for rows, _ in shapes), max(cols for _, cols in shapes)
     place = torch.cat([(n * height + slide.row) * width + slide.col for n, (_, slide) in enumerate(slides)])
@@ -198,16 +243,9 @@ def runs_of(sizes: Sequence[int]) -> list[slice]:
 
 def some_codes(patients: Sequence[PatientCells]) -> torch.Tensor:
     """Codes spaced over all slides, [N, D] float16, at most about SAMPLED_CELLS; all of them where there are fewer."""
-    slides = [slide.codes for patient in patients for slide in patient.slides]
-    step = -(-sum(len(codes) for codes in slides) // SAMPLED_CELLS)
-    return torch.cat([codes[::step] for codes in slides])
-
-
-def _cells(slide: CompressedSlide, path: Path) -> SlideCells:
-    """Codes and variants stay in the file, so that memory does not grow with the cohort."""
-    cells, variants = SlideCells.of(slide), mapped(path, "features_d4")
-    turned = None if variants is None else torch.from_numpy(variants)
-    return SlideCells(torch.from_numpy(mapped(path, "features")), cells.row, cells.col, turned)
+    slides = [slide for patient in patients for slide in patient.slides]
+    step = -(-sum(slide.codes_shape[0] for slide in slides) // SAMPLED_CELLS)
+    return torch.cat([slide.opened().codes[::step].clone() for slide in slides])  # cloned: one file at a time is mapped
 
 
 def _check_alike(first: CompressedSlide, slide: CompressedSlide) -> None:

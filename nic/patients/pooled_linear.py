@@ -58,7 +58,7 @@ def fit_pooled_linear(patients: Sequence[PatientCells], targets: Targets, seed: 
 
     Its scores are those of a network before `to_reported_scale`: standardised values, logits, or log hazards.
     """
-    network = PooledLinear(patients[0].slides[0].codes.shape[1])
+    network = PooledLinear(patients[0].slides[0].codes_shape[1])
     network.start_from(some_codes(patients))
     features = np.stack([pooled_features(patient) for patient in patients])
     scaler = StandardScaler().fit(features)
@@ -70,7 +70,7 @@ def fit_pooled_linear(patients: Sequence[PatientCells], targets: Targets, seed: 
 
 def pooled_features(patient: PatientCells) -> Floats:
     """Mean, then each of QUANTILES, of the codes of every slide; averaged over slides by their cells: [4 * D]."""
-    codes = [slide.codes.numpy().astype(np.float32) for slide in patient.slides]
+    codes = [slide.opened().codes.numpy().astype(np.float32) for slide in patient.slides]
     by_slide = [np.concatenate([c.mean(0)[None], np.quantile(c, QUANTILES, axis=0)]).ravel() for c in codes]
     return np.average(by_slide, axis=0, weights=[len(c) for c in codes]).astype(np.float64)
 

@@ -120,7 +120,7 @@ def fit_network(
 
 def untrained(name: NetworkName, cells: Sequence[PatientCells]) -> PatientNetwork:
     """A network with first weights, standardised by the codes of the patients it is to be trained on."""
-    code_size = cells[0].slides[0].codes.shape[1]
+    _, code_size = cells[0].slides[0].codes_shape
     network: PatientNetwork
     match name:
         case "crop-cnn":
