@@ -245,7 +245,12 @@ def some_codes(patients: Sequence[PatientCells]) -> torch.Tensor:
     """Codes spaced over all slides, [N, D] float16, at most about SAMPLED_CELLS; all of them where there are fewer."""
     slides = [slide for patient in patients for slide in patient.slides]
     step = -(-sum(slide.codes_shape[0] for slide in slides) // SAMPLED_CELLS)
-    return torch.cat([slide.opened().codes[::step].clone() for slide in slides])  # cloned: one file at a time is mapped
+    counts = [-(-slide.codes_shape[0] // step) for slide in slides]
+    # Made at once: pieces that are kept while files are opened and closed would leave the heap full of holes.
+    codes = torch.empty(sum(counts), slides[0].codes_shape[1], dtype=torch.float16)
+    for part, slide in zip(torch.split(codes, counts), slides, strict=True):
+        part.copy_(slide.opened().codes[::step])
+    return codes
 
 
 def _check_alike(first: CompressedSlide, slide: CompressedSlide) -> None:
