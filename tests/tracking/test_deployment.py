@@ -18,6 +18,8 @@ from conftest import tissue_image, write_slide
 from served_files import write_graphs
 from stores import free_port, listening, postgresql
 
+from entrypoints.companions import write_reference
+from nic.encoder.onnx import OnnxEncoder
 from nic.tracking.digests import PROJECT
 from nic.tracking.registry import CHAMPION, register_patient_model
 from nic.tracking.succession import crown
@@ -103,7 +105,10 @@ def _image_of_a_champion(uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     write_graphs(folder)
     with mlflow.start_run():
-        version = register_patient_model("nic-score", folder / "encoder.onnx", folder / "patient.onnx", {})
+        graphs = folder / "encoder.onnx", folder / "patient.onnx"
+        # The server does not start without a reference that it can answer.
+        reference = write_reference(folder / "reference", *graphs, OnnxEncoder(graphs[0]).spec)
+        version = register_patient_model("nic-score", *graphs, {}, {"reference": reference})
     crown(version, None)
     make = (PROJECT / "Makefile").read_text()
     recipe = re.search(r"^\tmlflow (models generate-dockerfile .*)$", make, re.MULTILINE)
