@@ -6,7 +6,7 @@ The plain loader is of the usual kind: tissue by Otsu's threshold on a thumbnail
 processes, PIL, a DataLoader, torch eager, an HDF5 of the codes. It is given ours' cells, so that both encode the same.
 The least that the machine allows is each JPEG tile decoded once and the encoder's multiplications as one large gemm,
 on all cores and nothing beside: what is left of plain / ours after that is not to be had in f32.
---memory prints the peak of a process that compresses squares of 10,000, 30,000 and 60,000 px instead.
+--memory prints the peak of a process that compresses squares of 10,000 to 100,000 px instead.
 """
 
 import argparse
@@ -40,7 +40,7 @@ from nic.slides.slide import Slide, SlideSource
 from nic.slides.tiling import TileGrid
 
 PLAIN_THUMBNAIL_PX = 1024
-SIDES_PX = 10_000, 30_000, 60_000
+SIDES_PX = 10_000, 30_000, 60_000, 100_000
 PEAK = """
 import re, sys
 from pathlib import Path

@@ -1,6 +1,7 @@
 """Where the tissue is on a thumbnail: by its saturation, against Otsu's threshold or a given one."""
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -61,7 +62,7 @@ def large_parts(mask: NDArray[np.bool_], least_px: int) -> NDArray[np.bool_]:
 def tissue_fraction(mask: NDArray[np.bool_], size_l0px: tuple[int, int], grid: TileGrid) -> NDArray[np.float64]:
     """Share of each tile that is tissue, [rows, cols]; what hangs over the slide's edge is none."""
     scale = np.array(mask.shape[::-1]) / size_l0px
-    integral = np.pad(mask.cumsum(0).cumsum(1), ((1, 0), (1, 0))).astype(float)
+    integral = np.asarray(cv2.integral(mask.astype(np.uint8)))  # of int32: a thumbnail has fewer pixels
     x0, y0 = grid.origin_l0px
     left, top = x0 + np.arange(grid.cols) * grid.stride_l0px, y0 + np.arange(grid.rows) * grid.stride_l0px
     right, bottom = left + grid.side_l0px, top + grid.side_l0px
@@ -70,7 +71,7 @@ def tissue_fraction(mask: NDArray[np.bool_], size_l0px: tuple[int, int], grid: T
     return np.asarray(tissue.T / ((grid.side_l0px**2) * scale[0] * scale[1]))
 
 
-def _between(lines: NDArray[np.float64], place: NDArray[np.float64]) -> NDArray[np.float64]:
+def _between(lines: NDArray[Any], place: NDArray[np.float64]) -> NDArray[np.float64]:
     """Lines [n, m] of an integral image at fractional places [k], exactly, for it is linear there: [k, m]."""
     place = place.clip(0, len(lines) - 1)
     first = np.minimum(place.astype(int), len(lines) - 2)
