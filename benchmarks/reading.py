@@ -27,8 +27,8 @@ from nic.slides.tiling import TileGrid
 
 def batches(slide: Slide, grid: TileGrid, threads: int) -> Iterator[TileBatch]:
     rows, cols = (axis.ravel() for axis in np.indices((grid.rows, grid.cols)))
-    with TileReader(slide, grid, 0.5) as reader:
-        yield from reader.batches(rows, cols, threads=threads)
+    with TileReader(slide, grid, 0.5, threads) as reader:
+        yield from reader.batches(rows, cols)
 
 
 def ours(slide: Slide, grid: TileGrid, threads: int) -> None:
@@ -51,7 +51,7 @@ def by_tile(slide: Slide, grid: TileGrid, threads: int) -> NDArray[np.uint8]:
 
 def decoder(slide: Slide, level: int, threads: int) -> None:
     """Every JPEG tile of the level once, thrown away."""
-    jpeg = JpegTiles(slide.path, slide.level_sizes_px[level], 0)
+    jpeg = JpegTiles(slide.path, slide.level_sizes_px[level], (0, 0))
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda i: jpeg.decode(i).shape, range(jpeg.count)))
     jpeg.close()

@@ -55,7 +55,7 @@ class Config:
     address: str = "auto"
     """Of the Ray cluster: host:port, auto for the one this machine belongs to, or empty to start one here."""
     cpus: float = 1.0
-    """Cores of the cluster that a slide takes."""
+    """Cores of the cluster that a slide takes, each with a thread that reads and one that encodes."""
     gpus: float = 0.0
     """GPUs of the cluster that a slide takes; 0.25 lets four slides share one."""
     staged: Path = Path("work/staged")

@@ -19,6 +19,7 @@ from nic.errors import RequestRefused
 from nic.patients.cohort import Patient
 from nic.patients.predictor import PatientModel
 from nic.serving.batch import Batch
+from nic.threads import cores
 from nic.tracking.registry import find_version, graph_file, load_served
 from nic.tracking.runs import stage_run
 
@@ -63,17 +64,18 @@ def run(config: Config) -> dict[str, Any]:
     if config.engine == "ray" and not config.codes:
         raise RequestRefused("engine=ray wants codes=, a folder that all nodes share")
     with stage_run("predict", config, inputs(config)) as stage:
+        patients = patients_of(config.slides, Path(config.codes))
+        if not patients:
+            raise RequestRefused("nothing to answer for: wanted slides=, or codes= with compressed slides in it")
+        workers = min(config.workers or cores(), len(patients))
         batch = Batch(
-            load_served(config.model),
+            load_served(config.model, workers),
             find_version(config.model).uri,
             Path(config.codes) if config.codes else None,
             Path(config.maps) if config.maps else None,
             config.map,
-            config.workers or os.cpu_count() or 1,
+            workers,
         )
-        patients = patients_of(config.slides, Path(config.codes))
-        if not patients:
-            raise RequestRefused("nothing to answer for: wanted slides=, or codes= with compressed slides in it")
         if config.engine == "ray":
             compress_first(config, patients)
         answers = pd.DataFrame(batch.answers(patients, config.out.with_suffix(".answers.jsonl")))

@@ -30,8 +30,9 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
     def load_context(self, context: Any) -> None:
         """Not ready before it has answered its reference: a server that loads it does not come up else."""
         files = {name: Path(path) for name, path in context.artifacts.items()}
-        confined = (context.model_config or {}).get("confined", True)
-        limits = Limits.from_environment() if confined else Limits.none()
+        config = context.model_config or {}
+        confined = config.get("confined", True)
+        limits = Limits.from_environment() if confined else Limits.none(config["at_once"])
         self.folder = tempfile.TemporaryDirectory(prefix="nic-codes-")  # readable by its owner alone; gone at exit
         folder = Path(os.environ.get("NIC_CACHE_DIR", self.folder.name))
         cache = CodesCache(folder, int(os.environ.get("NIC_CACHE_MB", 1024)) * MB)

@@ -9,15 +9,18 @@ from nic.compression.setting import Setting
 from nic.encoder.spec import Encoder
 from nic.errors import NoTissue, OutOfFocus, TooManyFailedCells
 from nic.slides.quality import REASONS, blurred, dark_regions, pen_marks, spoilt_cells
-from nic.slides.reader import TileReader
+from nic.slides.reader import TileBatch, TileReader
 from nic.slides.slide import Slide, SlideSource
 from nic.slides.tiling import TileGrid
 from nic.slides.tissue import overview_px, tissue_fraction
 from nic.slides.turns import turned
+from nic.threads import cores, done_ahead
 
 MOST_FAILED = 0.1
 """Largest share of tissue tiles that may be undecodable, unless the slide is accepted as it is."""
 BATCH_TILES = 64
+MOST_TILES = 1024
+"""Of a slide, encoded at a time by all its threads: 64 take some 80 MB."""
 OVERVIEW_PX = 640
 AS_USUAL = Setting()
 
@@ -29,19 +32,22 @@ def compress_slide(
     *,
     most_failed: float = MOST_FAILED,
     batch_tiles: int = BATCH_TILES,
+    threads: int = 1,
 ) -> CompressedSlide:
-    """Encode the tissue tiles of a slide, one batch while the next is read.
+    """Encode the tissue tiles of a slide, some batches while the next ones are read.
 
     most_failed: largest share of them that may be undecodable; they are marked. batch_tiles: encoded at a time, memory
-    against speed; the codes are the same but for rounding.
+    against speed; the codes are the same but for rounding. threads: that read, and as many that encode; fewer
+    where batches are large; the codes are the same.
     Raises SlideError: unreadable, no or wrong resolution, no tissue, nothing in focus, too much undecodable, a given
     mask that does not fit. Raises EncoderError when the encoder's tiles cannot overlap as the setting says.
     """
     spec = encoder.spec
     setting.check(spec)
+    threads = max(1, min(threads, MOST_TILES // batch_tiles))
     with Slide.open(source) as slide:
         grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, spec.tile_px, spec.tile_mpp, setting.overlap_px)
-        with TileReader(slide, grid, spec.read_mpp) as reader:
+        with TileReader(slide, grid, spec.read_mpp, threads) as reader:
             thumbnail, unreadable = slide.overview(overview_px(slide.size_l0px, slide.mpp))
             tissue, excluded = _tissue_cells(slide, grid, thumbnail, unreadable, setting)
             codes, row, col, failed = _encoded(reader, tissue, encoder, setting, excluded, batch_tiles)
@@ -72,6 +78,11 @@ def compress_slide(
             reader=reader.way,
             size_l0px=slide.size_l0px,
         )
+
+
+def threads_for(slides: int) -> int:
+    """Threads of each, where so many slides share this machine's cores."""
+    return max(1, cores() // max(1, slides))
 
 
 def _tissue_cells(
@@ -125,14 +136,20 @@ def _encoded(
     codes = np.empty((setting.variants, tissue.sum(), encoder.spec.code_size), np.float16)
     failed = np.zeros_like(tissue)
     rows, cols = np.nonzero(tissue)
-    for batch in reader.batches(rows, cols, batch_tiles):
-        failed[batch.row, batch.col] = batch.failed
+
+    def encoded(batch: TileBatch) -> tuple[TileBatch, NDArray[np.bool_], list[NDArray[np.float32]]]:
+        """The batch, which of its tiles are sharp, and the codes of those in each turn."""
         sharp = ~batch.failed
         if "blurred" in setting.exclude:
             sharp &= ~blurred(batch.tiles, encoder.spec.tile_mpp)
-            excluded[batch.row, batch.col] = np.where(sharp | batch.failed, 0, REASONS.index("blurred"))
-        tiles, places = batch.tiles[sharp], place[batch.row, batch.col][sharp]
-        for turn in range(setting.variants if len(tiles) else 0):
-            codes[turn, places] = encoder.encode(np.ascontiguousarray(turned(tiles, turn)))
+        tiles = batch.tiles[sharp]
+        turns = range(setting.variants if len(tiles) else 0)
+        return batch, sharp, [encoder.encode(np.ascontiguousarray(turned(tiles, turn))) for turn in turns]
+
+    for batch, sharp, turns in done_ahead(encoded, reader.batches(rows, cols, batch_tiles), reader.threads):
+        failed[batch.row, batch.col] = batch.failed
+        excluded[batch.row, batch.col] = np.where(sharp | batch.failed, 0, REASONS.index("blurred"))
+        for turn, found in enumerate(turns):
+            codes[turn, place[batch.row, batch.col][sharp]] = found
     row, col = np.nonzero(tissue & ~failed & (excluded == 0))
     return codes[:, place[row, col]], row.astype(np.int32), col.astype(np.int32), failed

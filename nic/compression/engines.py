@@ -1,19 +1,20 @@
 """Compressing a cohort: on the cores of this machine. nic.compression.on_ray does it on those of a cluster."""
 
-import os
 from collections import Counter
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
 from nic.compression.codes_folder import CodesFolder, Quarantined
+from nic.compression.compress import threads_for
 from nic.compression.work import How, Outcome, take
 from nic.encoder.spec import Encoder
 from nic.errors import CodesError
 from nic.slides.slide import SlideSource
+from nic.threads import cores
 
 AS_USUAL = How()
 
@@ -46,13 +47,15 @@ def compress_cohort(
     out: Path,
     how: How = AS_USUAL,
 ) -> CompressionReport:
-    """Compress every slide into out/<slide_id>.h5, a slide to each core; a finished file is kept.
+    """Compress every slide into out/<slide_id>.h5; a finished file is kept.
 
+    A slide goes to each core; where slides are fewer, several cores go to each.
     A bad slide goes into quarantine, out/quarantine.csv, and is tried again by the next run. Another run on the same
     folder shares the work: what it holds is waited for.
     Raises CodesError when two slides would be written to one file.
     """
     wanted, folder = one_by_id(sources), CodesFolder(out)
+    how = replace(how, threads=threads_for(len(wanted)))
     outcomes: list[Outcome] = []
     bar = tqdm(total=len(wanted), desc="compress", unit="slide")
 
@@ -64,7 +67,7 @@ def compress_cohort(
             bar.update()
         return outcome is not None
 
-    pool = ThreadPoolExecutor(os.cpu_count())  # a slide to each core: one is read while another is encoded
+    pool = ThreadPoolExecutor(cores())  # a slide to each core: one is read while another is encoded
     try:
         ours = list(pool.map(lambda source: work(source, wait=False), wanted))
         busy = [source for source, done in zip(wanted, ours, strict=True) if not done]

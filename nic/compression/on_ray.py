@@ -31,7 +31,7 @@ AHEAD = 2
 @dataclass(frozen=True)
 class Cluster:
     """address: of a running cluster, auto to find it, or empty for one on this machine alone. cpus, gpus: of a slide;
-    parts of a device let several slides share it."""
+    parts of a device let several slides share it. Each whole core is a thread that reads, and one that encodes."""
 
     address: str = "auto"
     cpus: float = 1.0
@@ -47,6 +47,7 @@ def compress_on_ray(
     share, as slides without a URI are to lie on one. Raises CodesError, MissingExtra when ray is not installed.
     """
     ray = imported()
+    how = replace(how, threads=max(1, int(cluster.cpus)))
     wanted, folder = [_absolute(source) for source in one_by_id(sources)], CodesFolder(out.absolute())
     started = not ray.is_initialized()
     if started:

@@ -20,11 +20,13 @@ class How:
     """How a cohort is compressed.
 
     accept: ids of slides whose undecodable tiles do not matter. staging: where slides that lie elsewhere are brought.
+    threads: of each slide; the engine knows how many.
     """
 
     setting: Setting = AS_USUAL
     accept: Collection[str] = ()
     staging: Staging = STAGING
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,6 @@ def _taken(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: How)
 def _compress(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: How) -> str:
     """How the pixels were read."""
     most_failed = 1.0 if source.slide_id in how.accept else MOST_FAILED
-    compressed = compress_slide(source, encoder, how.setting, most_failed=most_failed)
+    compressed = compress_slide(source, encoder, how.setting, most_failed=most_failed, threads=how.threads)
     compressed.save(folder.file(source.slide_id))
     return compressed.reader

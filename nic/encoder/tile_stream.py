@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nic.encoder.network import scaled
-from nic.tasks.ahead import done_ahead
 from nic.tasks.augment import augment
 from nic.tasks.tile_task import TileSet
+from nic.threads import done_ahead
 
 Part = tuple[TileSet, NDArray[np.intp]]
 """A task's tiles and which of them are meant."""

@@ -1,6 +1,5 @@
 """Running ONNX graphs by OpenVINO, in bf16 where the processor has it. Its only importer; it is an extra."""
 
-import os
 import threading
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import EncoderError, MissingExtra
+from nic.threads import cores
 
 
 class OpenVinoGraph:
@@ -21,12 +21,12 @@ class OpenVinoGraph:
             import openvino
         except ImportError as error:
             raise MissingExtra("runtime=openvino wants OpenVINO: pip install openvino==2026.4.1") from error
-        core, cores = openvino.Core(), os.cpu_count() or 1
+        core, streams = openvino.Core(), str(cores())
         self.precision = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
         hints = {
             "INFERENCE_PRECISION_HINT": self.precision,
-            "NUM_STREAMS": str(cores),
-            "INFERENCE_NUM_THREADS": str(cores),
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": streams,
         }
         try:
             self._compiled = core.compile_model(core.read_model(path), "CPU", hints)

@@ -23,7 +23,7 @@ from nic.patients.networks import PatientNetwork, patient_scores
 from nic.patients.pooled_linear import PooledLinear, fit_pooled_linear
 from nic.patients.splits import Folds, stratified_folds
 from nic.patients.targets import Classes, Survival, Targets, Values, check_teachable
-from nic.tasks.ahead import done_ahead
+from nic.threads import done_ahead
 
 BATCH_PATIENTS = 16
 NetworkName = Literal["grid-cnn", "crop-cnn", "attention-mil", "pooled-linear"]

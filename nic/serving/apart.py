@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import nic.errors
+from nic.compression.compress import threads_for
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import Cutting
 from nic.encoder.spec import EncoderSpec
@@ -28,14 +29,15 @@ GRACE_S = 2.0
 class Apart:
     """Reading in processes that are started when first asked, and again when one has died; threads may share it.
 
-    graph: the encoder's, of `spec`. cutting: which tiles get a code. at_once: slides compressed at a time; one process
-    more only looks, so that slides whose codes
-    are at hand wait for nobody. most_mb: memory of each. Words are JSON, codes are files: no pickle passes between.
+    graph: the encoder's, of `spec`. cutting: which tiles get a code. at_once: slides compressed at a time, which share
+    the cores; one process more only looks, so that slides whose codes are at hand wait for nobody. most_mb: memory of
+    each. Words are JSON, codes are files: no pickle passes between.
     """
 
     def __init__(self, graph: Path, spec: EncoderSpec, cutting: Cutting, at_once: int, most_mb: int) -> None:
         self.spec, self.cutting = spec, cutting
-        command = [sys.executable, "-m", "nic.serving.reader", str(graph), json.dumps(asdict(cutting)), str(most_mb)]
+        command = [sys.executable, "-m", "nic.serving.reader", str(graph), json.dumps(asdict(cutting))]
+        command += [str(threads_for(at_once)), str(most_mb)]
         self._lookers, self._compressors = (_pool(command, count) for count in (1, at_once))
 
     def look(self, source: SlideSource, deadline_s: float) -> Look:

@@ -17,7 +17,8 @@ class Limits:
 
     roots: resolved. rows: of one request. seconds: of one request, looked at before each batch of tiles. tiles: of one
     slide. slide_px: width times height at level 0. region_px: of an image in a row. features_bytes: what the arrays of
-    a file of codes take in memory. at_once: slides compressed at a time, by one server process. apart: whether slides
+    a file of codes take in memory. at_once: slides compressed at a time, by one server process; they share
+    its cores. apart: whether slides
     are read in processes of their own, which their decoders may crash; reader_mb: memory of each.
     """
 
@@ -47,9 +48,10 @@ class Limits:
         )
 
     @classmethod
-    def none(cls) -> "Limits":
-        """For one's own slides in one's own process."""
-        return cls((Path("/"),), NO_LIMIT, float("inf"), NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT, apart=False)
+    def none(cls, at_once: int = 1) -> "Limits":
+        """For one's own slides in one's own process. at_once: how many share its cores."""
+        roots = (Path("/"),)
+        return cls(roots, NO_LIMIT, float("inf"), NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT, at_once, apart=False)
 
     def opened(self, place: str) -> Path:
         """The path, symlinks resolved. Raises OutsideRoots, which does not say whether there is such a file."""

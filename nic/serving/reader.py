@@ -1,6 +1,6 @@
 """The process that `nic.serving.apart` asks: a question a line in, an answer a line out, until nobody asks.
 
-    python -m nic.serving.reader <encoder's graph> <cutting, as JSON> <megabytes>
+    python -m nic.serving.reader <encoder's graph> <cutting, as JSON> <threads> <megabytes>
 
 The kernel ends it when a question takes too long or memory runs out, wherever a native library may be at that moment.
 """
@@ -38,10 +38,10 @@ def answer(here: Here, question: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def main(graph: str, cutting: str, most_mb: str) -> None:
+def main(graph: str, cutting: str, threads: str, most_mb: str) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a library prints is no answer
-    here = Here(OnnxEncoder(Path(graph)), Cutting.of(json.loads(cutting)))
+    here = Here(OnnxEncoder(Path(graph)), Cutting.of(json.loads(cutting)), int(threads))
     resource.setrlimit(resource.RLIMIT_DATA, (int(most_mb) << 20, int(most_mb) << 20))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:

@@ -55,10 +55,14 @@ class Reading(Protocol):
 
 @dataclass(frozen=True)
 class Here:
-    """In this process: one's own slides, or a process that may die of them. The deadline is looked at at each batch."""
+    """In this process: one's own slides, or a process that may die of them. The deadline is looked at at each batch.
+
+    threads: of a slide.
+    """
 
     encoder: Encoder
     cutting: Cutting = AS_USUAL
+    threads: int = 1
 
     @property
     def spec(self) -> EncoderSpec:
@@ -71,7 +75,8 @@ class Here:
 
     def compress(self, source: SlideSource, effort: Effort) -> CompressedSlide:
         bounded = Bounded(self.encoder, effort.tiles, effort.deadline_s, [])
-        return compress_slide(source, bounded, Setting.like(self.cutting), batch_tiles=effort.batch_tiles)
+        setting = Setting.like(self.cutting)
+        return compress_slide(source, bounded, setting, batch_tiles=effort.batch_tiles, threads=self.threads)
 
 
 @dataclass(frozen=True)

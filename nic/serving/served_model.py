@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from nic.compression.compress import BATCH_TILES
+from nic.compression.compress import BATCH_TILES, threads_for
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import Cutting
 from nic.encoder.onnx import OnnxEncoder
@@ -146,5 +146,5 @@ class ServedModel:
 def _reading(graph: Path, cutting: Cutting, limits: Limits) -> Reading:
     encoder = OnnxEncoder(graph)
     if not limits.apart:
-        return Here(encoder, cutting)
+        return Here(encoder, cutting, threads_for(limits.at_once))
     return Apart(graph, encoder.spec, cutting, limits.at_once, limits.reader_mb)

@@ -22,9 +22,10 @@ HOLE = bytes(48)
 class JpegTiles:
     """One level of a TIFF whose tiles are JPEG, read without OpenSlide; threads may share it."""
 
-    def __init__(self, path: Path, size_px: tuple[int, int], width_px: float) -> None:
-        """size_px: (width, height) of the level. width_px: of the band that is read from top to bottom; decoded tiles
-        are kept for the next rows of it, because a row of grid cells rarely ends where a row of JPEG tiles does.
+    def __init__(self, path: Path, size_px: tuple[int, int], window_px: tuple[float, float]) -> None:
+        """size_px: (width, height) of the level. window_px: (width, height) of what is read together as the reader goes
+        from top to bottom; its tiles, and those of the next rows, are kept decoded, because a row of grid cells rarely
+        ends where a row of JPEG tiles does.
 
         Raises UnreadableSlide when no page is such a level.
         """
@@ -35,7 +36,8 @@ class JpegTiles:
         self._file = path.open("rb")
         self._lock = threading.Lock()
         self._cache: OrderedDict[int, Future[NDArray[np.uint8]]] = OrderedDict()
-        self._cache_size = 3 * min(self._columns, math.ceil(width_px / self._page.tilewidth) + 1)
+        across = min(self._columns, math.ceil(window_px[0] / self._page.tilewidth) + 1)
+        self._cache_size = across * (math.ceil(window_px[1] / self._page.tilelength) + 2)
 
     def close(self) -> None:
         self._file.close()

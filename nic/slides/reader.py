@@ -1,9 +1,7 @@
 """A slide as batches of tiles at the encoder's resolution, cut at the exact um/px whatever its levels."""
 
 import math
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
@@ -17,6 +15,7 @@ from nic.errors import ResolutionTooLow, UnreadableSlide
 from nic.slides.jpeg_tiles import JpegTiles
 from nic.slides.slide import Slide
 from nic.slides.tiling import TileGrid
+from nic.threads import done_ahead
 
 TOLERANCE = 1.1
 """A level may be this much coarser than asked: scanners that say 0.5 mean 0.497 to 0.55."""
@@ -61,13 +60,13 @@ class TileReader:
     """Reads the tiles of a grid from the coarsest level that is at or finer than read_mpp, averaging by area.
 
     read_mpp: um/px to read at, the same for all slides: a stored coarser level is not the finer one averaged. A level
-    may be a tenth coarser than that, because nominal resolutions are.
+    may be a tenth coarser than that, because nominal resolutions are. threads: that read ahead of the caller.
     way: how pixels are read, one of RAW, OPENSLIDE and DIFFERENT; they are the same.
     Raises ResolutionTooLow when the finest level is coarser still.
     """
 
-    def __init__(self, slide: Slide, grid: TileGrid, read_mpp: float) -> None:
-        self.slide, self.grid = slide, grid
+    def __init__(self, slide: Slide, grid: TileGrid, read_mpp: float, threads: int = 1) -> None:
+        self.slide, self.grid, self.threads = slide, grid, threads
         fit = [i for i, d in enumerate(slide.level_downsamples) if slide.mpp * d <= read_mpp * TOLERANCE]
         if not fit:
             raise ResolutionTooLow(
@@ -75,8 +74,8 @@ class TileReader:
             )
         self.level = fit[-1]
         self.downsample = slide.level_downsamples[self.level]
-        width_px = BAND_CELLS * grid.stride_l0px / self.downsample
-        self._jpeg, self.way = _verified_jpeg(slide, self.level, width_px)
+        window_px = BAND_CELLS * grid.stride_l0px / self.downsample, threads * grid.side_l0px / self.downsample
+        self._jpeg, self.way = _verified_jpeg(slide, self.level, window_px)
 
     def __enter__(self) -> "TileReader":
         return self
@@ -87,36 +86,21 @@ class TileReader:
         if self._jpeg:
             self._jpeg.close()
 
-    def batches(
-        self, rows: NDArray[np.intp], cols: NDArray[np.intp], batch_size: int = 64, threads: int = 1
-    ) -> Iterator[TileBatch]:
-        """The tiles of the cells asked for, band by band, read ahead of the caller by that many threads."""
+    def batches(self, rows: NDArray[np.intp], cols: NDArray[np.intp], batch_size: int = 64) -> Iterator[TileBatch]:
+        """The tiles of the cells asked for, band by band; few wait: memory stays flat when the caller is slow."""
         pending: list[TileBatch] = []
-        with ThreadPoolExecutor(threads) as pool:
-            for strip in self._read_ahead(pool, _strips(rows, cols), 2 * threads + 2):
-                if len(strip) == batch_size and not pending:
-                    yield strip
-                    continue
-                pending.append(strip)
-                if sum(map(len, pending)) >= batch_size:
-                    joined = TileBatch.joined(pending)
-                    whole = len(joined) // batch_size * batch_size
-                    yield from (joined.part(i, i + batch_size) for i in range(0, whole, batch_size))
-                    pending = [joined.part(whole, len(joined))] if whole < len(joined) else []
+        for strip in done_ahead(lambda cells: self._strip(*cells), _strips(rows, cols), self.threads):
+            if len(strip) == batch_size and not pending:
+                yield strip
+                continue
+            pending.append(strip)
+            if sum(map(len, pending)) >= batch_size:
+                joined = TileBatch.joined(pending)
+                whole = len(joined) // batch_size * batch_size
+                yield from (joined.part(i, i + batch_size) for i in range(0, whole, batch_size))
+                pending = [joined.part(whole, len(joined))] if whole < len(joined) else []
         if pending:
             yield TileBatch.joined(pending)
-
-    def _read_ahead(
-        self, pool: ThreadPoolExecutor, strips: Iterator[tuple[int, NDArray[np.intp]]], ahead: int
-    ) -> Iterator[TileBatch]:
-        """Strips in their order, at most `ahead` of them waiting: memory stays flat when the encoder is slower."""
-        waiting: deque[Future[TileBatch]] = deque()
-        for row, cols in strips:
-            waiting.append(pool.submit(self._strip, row, cols))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
     def _strip(self, row: int, cols: NDArray[np.intp]) -> TileBatch:
         """Tiles of one stretch of a row; when the stretch cannot be decoded, each cell is tried by itself."""
@@ -236,12 +220,12 @@ def area_weights(tile_px: int, side_px: float, start_px: float, source_px: int) 
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 
-def _verified_jpeg(slide: Slide, level: int, width_px: float) -> tuple[JpegTiles | None, str]:
+def _verified_jpeg(slide: Slide, level: int, window_px: tuple[float, float]) -> tuple[JpegTiles | None, str]:
     """The level's raw JPEG tiles, if it has them and they give OpenSlide's pixels where most is to be seen; the way."""
     if slide.path.suffix.lower() not in (".svs", ".tif", ".tiff"):
         return None, OPENSLIDE
     try:
-        jpeg = JpegTiles(slide.path, slide.level_sizes_px[level], width_px)
+        jpeg = JpegTiles(slide.path, slide.level_sizes_px[level], window_px)
     except UnreadableSlide:
         return None, OPENSLIDE
     same = [_same_pixels(slide, level, jpeg, x, y) for x, y in jpeg.fullest(4)]

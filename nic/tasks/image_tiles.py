@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import TaskError, UnreadableTile
-from nic.tasks.ahead import done_ahead
 from nic.tasks.field import TooSmall, cut_field, read_image
 from nic.tasks.source import PART_TILES, Cut, Field, Part, Pixels
+from nic.threads import done_ahead
 
 
 @dataclass(frozen=True, eq=False)

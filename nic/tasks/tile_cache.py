@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from nic.errors import TaskError, UnreadableTile
-from nic.tasks.ahead import done_ahead
 from nic.tasks.copies import find_copies, joined_groups
 from nic.tasks.labelling import check_classes
 from nic.tasks.source import Cut, Field, Part, Pixels, TileSource
+from nic.threads import done_ahead
 
 MOST_UNREADABLE = 0.01
 """Of all tiles. Some files of a large collection are always broken; more says that something is wrong with it."""

@@ -51,6 +51,7 @@ SERVING_PACKAGES = [
     "pyyaml",
     "matplotlib",
     "prometheus-client",
+    "joblib",
 ]
 # What a version brings along, so that it can be served without this checkout; registry/server.py is in it.
 SERVING_CODE = [str(PROJECT / "nic"), str(PROJECT / "registry")]
@@ -105,7 +106,7 @@ def register_patient_model(
         ),
     )
     files = {"patient": patient} | ({"encoder": encoder} if encoder else {}) | dict(companions or {})
-    return _register(name, "patient_model.py", files, signature, lineage, {"confined": True})
+    return _register(name, "patient_model.py", files, signature, lineage, {"confined": True, "at_once": 1})
 
 
 def _register(
@@ -230,11 +231,13 @@ def encoder_of_codes(source: str, spec: EncoderSpec) -> tuple[str, Path | None]:
     return version.full_name, graph
 
 
-def load_served(uri: str) -> Callable[..., pd.DataFrame]:
+def load_served(uri: str, at_once: int = 1) -> Callable[..., pd.DataFrame]:
     """A registered model as the server loads it: rows in, and parameters if any, one answer a patient out.
 
     In one's own process it opens any slide and takes its time; a server is confined to NIC_SLIDE_ROOTS and its limits.
+    at_once: requests that are made at a time; their slides share the cores.
     """
-    model = mlflow.pyfunc.load_model(find_version(uri).uri, model_config={"confined": False})
+    config = {"confined": False, "at_once": at_once}
+    model = mlflow.pyfunc.load_model(find_version(uri).uri, model_config=config)
     predict: Callable[..., pd.DataFrame] = model.predict
     return predict

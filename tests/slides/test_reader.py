@@ -150,8 +150,8 @@ def test_any_cells_come_in_order_and_in_full_batches(tmp_path: Path) -> None:
         grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, 64, 1.0)
         every = read(slide, grid)
         rows, cols = np.array([2, 0, 0, 1, 0, 2]), np.array([11, 9, 0, 5, 1, 0])
-        reader = TileReader(slide, grid, 0.5)
-        batches = list(reader.batches(rows, cols, batch_size=4, threads=3))
+        reader = TileReader(slide, grid, 0.5, threads=3)
+        batches = list(reader.batches(rows, cols, batch_size=4))
         assert [len(batch) for batch in batches] == [4, 2]
         cells = [(int(r), int(c)) for batch in batches for r, c in zip(batch.row, batch.col, strict=True)]
         assert cells == sorted(zip(rows.tolist(), cols.tolist(), strict=True))
@@ -186,5 +186,5 @@ def test_a_level_that_says_it_is_larger_than_its_tiles_is_not_read_raw(tmp_path:
     content[tag.valueoffset : tag.valueoffset + width] = (2100).to_bytes(width, "little")
     path.write_bytes(content)
     with pytest.raises(UnreadableSlide, match="in JPEG tiles"):
-        JpegTiles(path, (900, 2100), 128)
+        JpegTiles(path, (900, 2100), (128, 128))
     assert compress_slide(SlideSource("a", path, 0.5), PixelEncoder()).reader == "openslide"

@@ -1,15 +1,13 @@
 """Work done ahead: in order, never far ahead, and its errors reach whoever takes it."""
 
-import os
-
 import pytest
 
-from nic.tasks.ahead import done_ahead
+from nic.threads import cores, done_ahead
 
 
 def test_results_come_in_order_and_few_wait() -> None:
     begun = []
-    most = 3 * (os.cpu_count() or 1) + 1
+    most = 3 * cores() + 1
     for taken, result in enumerate(done_ahead(lambda i: begun.append(i) or i, range(500))):  # type: ignore[func-returns-value]
         assert result == taken
         assert len(begun) <= taken + most + 1

@@ -1,0 +1,96 @@
+"""Threads share a slide's work, and nobody can see it in the codes."""
+
+import time
+from dataclasses import fields
+from pathlib import Path
+from threading import Barrier
+
+import cv2
+import numpy as np
+import pytest
+from conftest import PixelEncoder, spoil_tile, tissue_image, write_slide
+from numpy.typing import NDArray
+
+from nic.compression.compress import compress_slide, threads_for
+from nic.compression.engines import compress_cohort
+from nic.compression.setting import Setting
+from nic.slides.slide import SlideSource
+from nic.threads import cores
+
+
+def spoilt_slide(path: Path, compression: str) -> SlideSource:
+    """One whose tiles begin between pixels, with a region out of focus and a tile that cannot be decoded."""
+    image = tissue_image(2400, 1500)
+    image[400:900, 300:1200] = cv2.GaussianBlur(image[400:900, 300:1200], (0, 0), 8)
+    write_slide(path, image, 0.2425, downsamples=(1,), compression=compression)
+    spoil_tile(path, 97)
+    return SlideSource(path.stem, path)
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "deflate"])
+@pytest.mark.parametrize("variants", [1, 8])
+def test_codes_do_not_depend_on_threads(
+    tmp_path: Path, pixel_encoder: PixelEncoder, compression: str, variants: int
+) -> None:
+    slide, setting = spoilt_slide(tmp_path / "a.tif", compression), Setting(variants=variants)
+    alone, shared = (
+        compress_slide(slide, pixel_encoder, setting, most_failed=0.5, batch_tiles=8, threads=threads)
+        for threads in (1, 5)
+    )
+    assert alone.failed.any()
+    assert alone.excluded.any()
+    for field in fields(alone):
+        one, other = getattr(alone, field.name), getattr(shared, field.name)
+        assert np.array_equal(one, other) if isinstance(one, np.ndarray) else one == other, field.name
+
+
+class Meeting(PixelEncoder):
+    """Encodes only when so many threads are at it at once."""
+
+    def __init__(self, threads: int) -> None:
+        self.barrier = Barrier(threads)
+
+    def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.barrier.wait(timeout=20)
+        return super().encode(tiles)
+
+
+@pytest.mark.skipif(cores() < 2, reason="wants two cores")
+def test_one_slide_is_given_all_cores(tmp_path: Path) -> None:
+    """Two batches, so two threads can meet; with one they would wait in vain."""
+    path = write_slide(tmp_path / "a.tif", tissue_image(1800, 1600), 0.5)
+    slide = SlideSource("a", path)
+    assert 64 < len(compress_slide(slide, PixelEncoder()).codes) <= 128
+    assert compress_cohort([slide], Meeting(2), tmp_path / "codes").done == ["a"]
+
+
+def test_cores_are_shared_between_slides() -> None:
+    assert threads_for(1) == cores()
+    assert threads_for(10_000) == 1
+    assert threads_for(0) == cores()
+
+
+class Counting(PixelEncoder):
+    """Notes how many threads are at it at once."""
+
+    def __init__(self) -> None:
+        self.at_once = self.most = 0
+
+    def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        time.sleep(0.01)
+        self.at_once -= 1
+        return super().encode(tiles)
+
+
+@pytest.mark.parametrize(("batch_tiles", "most"), [(4, 4), (8, 2), (12, 1), (20, 1)])
+def test_large_batches_leave_fewer_threads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_tiles: int, most: int
+) -> None:
+    """Else so much memory is wanted that a server refuses a slide which its limits allow."""
+    monkeypatch.setattr("nic.compression.compress.MOST_TILES", 16)
+    encoder = Counting()
+    slide = SlideSource("a", write_slide(tmp_path / "a.tif", tissue_image(1800, 1600)))
+    compress_slide(slide, encoder, batch_tiles=batch_tiles, threads=6)
+    assert 1 <= encoder.most <= most
