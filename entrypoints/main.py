@@ -43,7 +43,11 @@ def run(config: Config) -> None:
         codes = {name: config.work / "codes" / f"{name}-{encoder['sha256'][:8]}" for name in study.cohorts}
         for name, cohort in study.cohorts.items():
             compress_config = compress.Config(
-                str(cohort.table), encoder["version"], codes[name], columns=str(cohort.columns)
+                str(cohort.table),
+                encoder["version"],
+                codes[name],
+                columns=str(cohort.columns),
+                **cohort.compress.parameters,
             )
             steps.take(f"compress {name}", compress, compress_config)
         for entry in study.endpoints:

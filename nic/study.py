@@ -1,13 +1,14 @@
 """The study file: which tile tasks, cohorts and endpoints belong together. A user copies one and edits it."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nic.errors import StudyError
 from nic.patients.cohort import Cohort, Columns, Endpoint, read_cohort
+from nic.slides.quality import reasons_named
 from nic.tasks.entries import TileTaskEntry
 
 
@@ -60,13 +61,51 @@ class EndpointEntry(_Strict):
         return f"nic-{self.name}"
 
 
+class CompressEntry(_Strict):
+    """How a cohort's slides are compressed, where not as usual; each as the parameter of `compress` of that name.
+
+    masks: a folder of given masks, in place of `tissue`.
+    """
+
+    min_tissue: float | None = Field(default=None, gt=0, le=1)
+    overlap_px: int | None = Field(default=None, ge=0, lt=64)  # our encoders' tiles are 64 px wide
+    variants: Literal[1, 8] | None = None
+    exclude: tuple[str, ...] | None = None
+    tissue: Literal["otsu", "all"] | Annotated[float, Field(ge=0, lt=255)] | None = None
+    masks: Path | None = None
+
+    @field_validator("exclude")
+    @classmethod
+    def _tests_are_known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return reasons_named(",".join(names)) if names else names
+
+    @model_validator(mode="after")
+    def _one_rule_for_tissue(self) -> "CompressEntry":
+        if self.tissue is not None and self.masks:
+            raise ValueError("both tissue and masks, wanted one of them")
+        return self
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Those that are given, as `compress` takes them."""
+        given = self.model_dump(exclude_none=True)
+        if self.exclude is not None:
+            given["exclude"] = ",".join(self.exclude)
+        tissue = given.pop("masks", given.get("tissue"))
+        return given if tissue is None else given | {"tissue": str(tissue)}
+
+
 class CohortEntry(_Strict):
-    """A cohort's table, and what it calls the columns that every cohort has. split: None when all are for training."""
+    """A cohort's table, what it calls the columns that every cohort has, and how its slides are compressed.
+
+    split: None when all are for training.
+    """
 
     table: Path
     patient: str = "patient"
     slide: str = "slide"
     split: str | None = "split"
+    compress: CompressEntry = CompressEntry()
 
     @model_validator(mode="before")
     @classmethod
@@ -76,6 +115,11 @@ class CohortEntry(_Strict):
     @property
     def columns(self) -> Columns:
         return Columns(self.patient, self.slide, self.split)
+
+    def under(self, root: Path) -> "CohortEntry":
+        masks = self.compress.masks
+        compress = self.compress.model_copy(update={"masks": root / masks if masks else None})
+        return self.model_copy(update={"table": root / self.table, "compress": compress})
 
     def read(self) -> Cohort:
         """Raises CohortError and what `read_cohort` raises."""
@@ -158,9 +202,7 @@ def _resolved(study: Study, folder: Path) -> Study:
         update={
             "root": root,
             "tile_tasks": tuple(task.under(root) for task in study.tile_tasks),
-            "cohorts": {
-                name: entry.model_copy(update={"table": root / entry.table}) for name, entry in study.cohorts.items()
-            },
+            "cohorts": {name: cohort.under(root) for name, cohort in study.cohorts.items()},
             "truth": root / study.truth if study.truth else None,
         }
     )

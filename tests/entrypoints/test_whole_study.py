@@ -11,6 +11,7 @@ import pytest
 import yaml
 from mlflow.tracking import MlflowClient
 
+from nic.compression.compressed_slide import CompressedSlide
 from nic.phantom.study import PhantomConfig, make_phantom
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -24,7 +25,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_phantom(folder / "phantom", SMALL)
     content = yaml.safe_load((PROJECT / "studies" / "phantom.yaml").read_text())
     path = folder / "small.yaml"
-    path.write_text(yaml.safe_dump({**content, "phantom": False, "root": "phantom"}))
+    cohorts = {"breast": "breast.csv", "liver": {"table": "liver.csv", "compress": {"min_tissue": 0.5}}}
+    path.write_text(yaml.safe_dump({**content, "phantom": False, "root": "phantom", "cohorts": cohorts}))
     return path
 
 
@@ -72,6 +74,10 @@ def test_a_killed_study_goes_on_and_a_finished_one_is_reused(study: Path, enviro
     assert {f.name for f in study.parent.glob("work/codes/liver-*/*")} >= {
         f"{slide.stem}.h5" for slide in study.parent.glob("phantom/slides/liver/*.tif")
     }
+
+    for cohort, least in (("breast", 0.6), ("liver", 0.5)):
+        codes = next(study.parent.glob(f"work/codes/{cohort}-*/*.h5"))
+        assert CompressedSlide.load(codes).min_tissue == least
 
     output = finish(study, environment)
     titles = [line.split(":")[0] for line in output.splitlines() if line.endswith(": reused")]

@@ -1,11 +1,13 @@
 """A study file is checked when it is read, and its errors name the file and the field."""
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import yaml
 
+from entrypoints.compress import Config
 from nic.errors import StudyError
 from nic.study import read_study, read_whole_study
 
@@ -67,6 +69,49 @@ def test_faults_are_named(tmp_path: Path, changes: dict[str, object], said: str)
     with pytest.raises(StudyError, match=said) as caught:
         read_study(edited(tmp_path, **changes))
     assert "study.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"overlap_px": 32, "min_tissue": 0.5, "variants": 8}, {"overlap_px": 32, "min_tissue": 0.5, "variants": 8}),
+        ({"exclude": ["blurred", "pen"]}, {"exclude": "blurred,pen"}),
+        ({"exclude": []}, {"exclude": ""}),
+        ({"tissue": "all"}, {"tissue": "all"}),
+        ({"tissue": 20}, {"tissue": "20.0"}),
+        ({"tissue": 0}, {"tissue": "0.0"}),
+        ({"masks": "masks"}, {"tissue": "/data/masks"}),
+        ({}, {}),
+    ],
+)
+def test_a_cohort_says_how_its_slides_are_compressed(
+    tmp_path: Path, given: dict[str, object], wanted: dict[str, object]
+) -> None:
+    cohort = {"table": "breast.csv", "compress": given}
+    study = read_study(edited(tmp_path, root="/data", cohorts={"breast": cohort, "liver": "liver.csv"}))
+    assert study.cohorts["breast"].compress.parameters == wanted
+    assert study.cohorts["liver"].compress.parameters == {}
+    config = Config(**study.cohorts["breast"].compress.parameters)
+    assert asdict(config) == asdict(Config()) | wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"overlap_px": 64}, "overlap_px"),
+        ({"min_tissue": 0}, "min_tissue"),
+        ({"variants": 4}, "variants"),
+        ({"exclude": ["folds"]}, "no test 'folds'; there are pen, dark, blurred"),
+        ({"tissue": 300}, "tissue"),
+        ({"tissue": "all", "masks": "masks"}, "both tissue and masks"),
+        ({"stride": 32}, "stride: Extra"),
+    ],
+)
+def test_how_slides_cannot_be_compressed_is_said_at_once(tmp_path: Path, given: dict[str, object], said: str) -> None:
+    """Not after the hours that the encoder's training takes."""
+    cohorts = {"breast": {"table": "breast.csv", "compress": given}, "liver": "liver.csv"}
+    with pytest.raises(StudyError, match=said):
+        read_study(edited(tmp_path, cohorts=cohorts))
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b", "a: [1"])
