@@ -9,7 +9,7 @@ from nic.encoder.spec import EncoderSpec
 from nic.errors import EncoderError
 from nic.slides.quality import REASONS
 
-Runtime = Literal["onnx", "openvino"]
+Runtime = Literal["onnx", "onnx-f16", "openvino"]
 ALL_TESTS = tuple(sorted(REASONS[1:]))
 
 

@@ -1,0 +1,94 @@
+"""The same codes by OpenVINO or in half precision, or none."""
+
+import importlib.util
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from nic.encoder import faster
+from nic.encoder.export import export_encoder
+from nic.encoder.faster import FasterEncoder, by_openvino, in_half
+from nic.encoder.network import TileEncoder
+from nic.encoder.onnx import OnnxEncoder
+from nic.errors import EncoderError
+from nic.onnx.half import write_half
+
+OPENVINO = pytest.param(
+    by_openvino,
+    marks=pytest.mark.skipif(
+        importlib.util.find_spec("openvino") is None, reason="wants OpenVINO: pip install openvino==2026.4.1"
+    ),
+)
+every_runtime = pytest.mark.parametrize("load", [OPENVINO, in_half])
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("graph") / "encoder.onnx"
+    export_encoder(TileEncoder(), "random", [], path, np.zeros((2, 64, 64, 3), np.uint8))
+    return path
+
+
+def tiles(count: int, seed: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (count, 64, 64, 3), np.uint8)
+
+
+@every_runtime
+def test_codes_are_those_of_f32_to_the_precision_of_the_other(
+    graph: Path, load: Callable[[Path], FasterEncoder]
+) -> None:
+    encoder, exact = load(graph), OnnxEncoder(graph)
+    assert encoder.spec == exact.spec
+    batches = [tiles(count, count) for count in (7, 64, 1, 64)]
+    with ThreadPoolExecutor(4) as pool:  # batches of different slides at once
+        found = list(pool.map(encoder.encode, batches))
+    for batch, codes in zip(batches, found, strict=True):
+        wanted = exact.encode(batch)
+        assert codes.dtype == np.float32
+        assert np.abs(codes - wanted).max() < 0.02 * np.abs(wanted).max()
+    assert encoder.agreement is not None
+    assert 0.999 < encoder.agreement <= 1.000001
+
+
+@every_runtime
+def test_codes_that_do_not_agree_are_refused(
+    graph: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[[Path], FasterEncoder]
+) -> None:
+    monkeypatch.setattr(faster, "LEAST_AGREEMENT", 1.1)
+    with pytest.raises(EncoderError, match=r"agree to a cosine of .* use runtime=onnx"):
+        load(graph).encode(tiles(3, 0))
+
+
+@every_runtime
+def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, load: Callable[[Path], FasterEncoder]) -> None:
+    (tmp_path / "encoder.onnx").write_bytes(b"no graph")
+    with pytest.raises(EncoderError, match=r"encoder\.onnx"):
+        load(tmp_path / "encoder.onnx")
+
+
+def test_a_half_computes_in_half(graph: Path, tmp_path: Path) -> None:
+    write_half(graph, tmp_path / "half.onnx")
+    whole, half = onnx.load(graph), onnx.load(tmp_path / "half.onnx")
+    floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
+    kinds = {tensor.data_type for tensor in half.graph.initializer} & floats
+    assert kinds == {onnx.TensorProto.FLOAT16}
+    assert [i.type for i in half.graph.input] == [i.type for i in whole.graph.input]
+    assert [o.type for o in half.graph.output] == [o.type for o in whole.graph.output]
+    assert half.metadata_props == whole.metadata_props
+
+
+def test_numbers_too_large_for_a_half_are_refused(graph: Path, tmp_path: Path) -> None:
+    """What is beyond the range of float16 is cut off there, and the codes are others."""
+    model = onnx.load(graph)
+    for tensor in model.graph.initializer:
+        if tensor.name == "layers.9.weight":
+            values = onnx.numpy_helper.to_array(tensor) * np.float32(1e8)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, tmp_path / "encoder.onnx")
+    with pytest.raises(EncoderError, match="ONNX Runtime f16 agree to a cosine of"):
+        in_half(tmp_path / "encoder.onnx").encode(tiles(3, 0))
