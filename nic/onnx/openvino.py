@@ -27,6 +27,7 @@ class OpenVinoGraph:
             "INFERENCE_PRECISION_HINT": self.precision,
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": streams,
+            "ENABLE_CPU_PINNING": "NO",  # readers and other processes want the same cores
         }
         try:
             self._compiled = core.compile_model(core.read_model(path), "CPU", hints)
