@@ -22,6 +22,8 @@ from nic.errors import OverLimit, UnreadableSlide
 from nic.serving.reading import Effort, Look
 from nic.slides.slide import SlideSource
 
+THREAD_MB = 256
+"""Memory for each thread of a process that reads: some 80 are used, and what foreign encoders want beyond."""
 GRACE_S = 2.0
 """Past the deadline, for a slide that is at its last batch; then the process ends, wherever it is."""
 
@@ -37,7 +39,8 @@ class Apart:
     def __init__(self, graph: Path, spec: EncoderSpec, cutting: Cutting, at_once: int, most_mb: int) -> None:
         self.spec, self.cutting = spec, cutting
         command = [sys.executable, "-m", "nic.serving.reader", str(graph), json.dumps(asdict(cutting))]
-        command += [str(threads_for(at_once)), str(most_mb)]
+        threads = max(1, min(threads_for(at_once), most_mb // THREAD_MB))
+        command += [str(threads), str(most_mb)]
         self._lookers, self._compressors = (_pool(command, count) for count in (1, at_once))
 
     def look(self, source: SlideSource, deadline_s: float) -> Look:
