@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
-from typing import Any
 
 import cv2
 import numpy as np
@@ -157,57 +156,37 @@ def cut_tiles(
         row = cv2.resize(strip, size, interpolation=cv2.INTER_AREA).reshape(tile_px, len(x), tile_px, 3)
         return np.ascontiguousarray(row.transpose(1, 0, 2, 3))
     tiles = np.empty((len(x), tile_px, tile_px, 3), np.uint8)
-    on_pixels = (x == np.floor(x)) & (y == 0)  # each tile by itself: its pixels must not depend on its neighbours
-    tiles[on_pixels] = _cut_on_pixels(strip, x[on_pixels].astype(int), side_px, tile_px)
-    if not on_pixels.all():
-        tiles[~on_pixels] = _cut_between_pixels(strip, x[~on_pixels], y, side_px, tile_px)
-    return tiles
-
-
-def _cut_on_pixels(strip: NDArray[np.uint8], x: NDArray[np.intp], side_px: float, tile_px: int) -> NDArray[np.uint8]:
-    """The same for squares that begin at whole pixels, at the strip's top."""
-    # The scale is given, not the size: the last pixel's share of the strip is then as exact as the first one's.
-    scale, width = tile_px / side_px, math.ceil(side_px)
-    tiles = np.empty((len(x), tile_px, tile_px, 3), np.uint8)
-    for tile, left in zip(tiles, x, strict=True):
-        cut = cv2.resize(strip[:, left : left + width], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        tile[:] = cut[:tile_px, :tile_px]
-    return tiles
-
-
-def _cut_between_pixels(
-    strip: NDArray[np.uint8], x: NDArray[np.float64], y: float, side_px: float, tile_px: int
-) -> NDArray[np.uint8]:
-    """The same for squares that begin inside pixels: on a level whose pixels are several of level 0."""
-    height, width = strip.shape[:2]
-    rows = _averaged(strip.reshape(height, width * 3), y, side_px, tile_px)
-    columns = cv2.transpose(rows.reshape(tile_px, width, 3)).reshape(width, tile_px * 3)
-    tiles = np.empty((len(x), tile_px, tile_px, 3), np.uint8)
-    for tile, left in zip(tiles, x, strict=True):
+    for tile, left in zip(tiles, x, strict=True):  # each by itself: its pixels must not depend on its neighbours
         start, stop = math.floor(left), math.ceil(left + side_px)
-        across = _averaged(columns[start:stop], round(left - start, 6), side_px, tile_px)
+        lines = strip[:, start:stop].astype(np.float32)
+        rows = _averaged(lines.reshape(len(lines), -1), y, side_px, tile_px)
+        columns = cv2.transpose(rows.reshape(tile_px, -1, 3)).reshape(-1, tile_px * 3)
+        across = _averaged(columns, round(left - start, 6), side_px, tile_px)
         cv2.transpose(np.rint(across).astype(np.uint8).reshape(tile_px, tile_px, 3), tile)
     return tiles
 
 
-def _averaged(lines: NDArray[Any], start_px: float, side_px: float, tile_px: int) -> NDArray[np.float32]:
-    """Lines [source_px, m] averaged to [tile_px, m]; few lines matter to each, and no other is touched."""
-    first, weights = _taps(tile_px, side_px, start_px, len(lines))
-    total: NDArray[np.float32] = weights[0] * lines[first]
-    for place, weight in enumerate(weights[1:], 1):
-        total += weight * lines[first + place]
-    return total
+def _averaged(lines: NDArray[np.float32], start_px: float, side_px: float, tile_px: int) -> NDArray[np.float32]:
+    """Lines [source_px, m] averaged to [tile_px, m]: a matrix product, few lines at a time, for few matter to each."""
+    means = np.empty((tile_px, lines.shape[1]), np.float32)
+    for into, of, weights in _weights(tile_px, side_px, start_px, len(lines)):
+        np.matmul(weights, lines[of], out=means[into])
+    return means
 
 
 @lru_cache(maxsize=256)
-def _taps(
-    tile_px: int, side_px: float, start_px: float, source_px: int
-) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """First line [tile_px] of each mean, and the weights [lines, tile_px, 1] of that and those after it."""
+def _weights(
+    tile_px: int, side_px: float, start_px: float, source_px: int, together: int = 8
+) -> list[tuple[slice, slice, NDArray[np.float32]]]:
+    """Of `together` means after another: which they are, the lines they are of, and the weights of those."""
     dense = area_weights(tile_px, side_px, start_px, source_px)
-    count = int((dense > 0).sum(1).max())
-    first = np.minimum((dense > 0).argmax(1), source_px - count)
-    return first, np.take_along_axis(dense, first[:, None] + np.arange(count), 1).T[..., None].copy()
+    parts = []
+    for first in range(0, tile_px, together):
+        weights = dense[first : first + together]
+        used = np.flatnonzero(weights.any(axis=0))
+        of = slice(int(used[0]), int(used[-1]) + 1)
+        parts.append((slice(first, first + len(weights)), of, weights[:, of].copy()))
+    return parts
 
 
 def area_weights(tile_px: int, side_px: float, start_px: float, source_px: int) -> NDArray[np.float32]:
