@@ -17,9 +17,8 @@ class Limits:
 
     roots: resolved. rows: of one request. seconds: of one request, looked at before each batch of tiles. tiles: of one
     slide. slide_px: width times height at level 0. region_px: of an image in a row. features_bytes: what the arrays of
-    a file of codes take in memory. at_once: slides compressed at a time, by one server process; they share
-    its cores. apart: whether slides
-    are read in processes of their own, which their decoders may crash; reader_mb: memory of each.
+    a file of codes take in memory. at_once: slides compressed at a time, by one server process; they share its cores.
+    apart: whether slides are read in processes of their own, which their decoders may crash; reader_mb: memory of each.
     """
 
     roots: tuple[Path, ...]
