@@ -24,6 +24,8 @@ slide a hundred times as wide needs no more memory."""
 WIDEST_GAP = 3
 """Columns between two cells beyond which reading the glass between them costs more than a new strip."""
 
+TOGETHER = 8
+"""Means taken in one product: of fewer, calls are what takes time; of more, products with nothing."""
 
 RAW, OPENSLIDE, DIFFERENT = "jpeg tiles", "openslide", "openslide, for raw tiles differ from it"
 """How pixels are read."""
@@ -176,13 +178,13 @@ def _averaged(lines: NDArray[np.float32], start_px: float, side_px: float, tile_
 
 @lru_cache(maxsize=256)
 def _weights(
-    tile_px: int, side_px: float, start_px: float, source_px: int, together: int = 8
+    tile_px: int, side_px: float, start_px: float, source_px: int
 ) -> list[tuple[slice, slice, NDArray[np.float32]]]:
-    """Of `together` means after another: which they are, the lines they are of, and the weights of those."""
+    """Of TOGETHER means after another: which they are, the lines they are of, and their weights [means, lines]."""
     dense = area_weights(tile_px, side_px, start_px, source_px)
     parts = []
-    for first in range(0, tile_px, together):
-        weights = dense[first : first + together]
+    for first in range(0, tile_px, TOGETHER):
+        weights = dense[first : first + TOGETHER]
         used = np.flatnonzero(weights.any(axis=0))
         of = slice(int(used[0]), int(used[-1]) + 1)
         parts.append((slice(first, first + len(weights)), of, weights[:, of].copy()))

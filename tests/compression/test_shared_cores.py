@@ -11,9 +11,10 @@ import pytest
 from conftest import PixelEncoder, spoil_tile, tissue_image, write_slide
 from numpy.typing import NDArray
 
-from nic.compression.compress import compress_slide, threads_for
+from nic.compression.compress import MOST_TILES, compress_slide, threads_for
 from nic.compression.engines import compress_cohort
 from nic.compression.setting import Setting
+from nic.encoder.spec import EncoderSpec
 from nic.slides.slide import SlideSource
 from nic.threads import cores
 
@@ -70,8 +71,10 @@ def test_cores_are_shared_between_slides() -> None:
     assert threads_for(0) == cores()
 
 
-class Counting(PixelEncoder):
-    """Notes how many threads are at it at once."""
+class Counting:
+    """Notes how many threads are at it at once; of tiles so small that a little slide has thousands."""
+
+    spec = EncoderSpec(1, 16, 1.0, 0.5, "counting", (), "0" * 64)
 
     def __init__(self) -> None:
         self.at_once = self.most = 0
@@ -79,18 +82,15 @@ class Counting(PixelEncoder):
     def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         self.at_once += 1
         self.most = max(self.most, self.at_once)
-        time.sleep(0.01)
+        time.sleep(0.2)
         self.at_once -= 1
-        return super().encode(tiles)
+        return np.zeros((len(tiles), 1), np.float32)
 
 
-@pytest.mark.parametrize(("batch_tiles", "most"), [(4, 4), (8, 2), (12, 1), (20, 1)])
-def test_large_batches_leave_fewer_threads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_tiles: int, most: int
-) -> None:
+@pytest.mark.parametrize(("tiles", "most"), [(MOST_TILES // 3, 3), (MOST_TILES // 2, 2), (MOST_TILES // 2 + 1, 1)])
+def test_large_batches_leave_fewer_threads(tmp_path: Path, tiles: int, most: int) -> None:
     """Else so much memory is wanted that a server refuses a slide which its limits allow."""
-    monkeypatch.setattr("nic.compression.compress.MOST_TILES", 16)
-    encoder = Counting()
+    encoder, setting = Counting(), Setting(exclude=())
     slide = SlideSource("a", write_slide(tmp_path / "a.tif", tissue_image(1800, 1600)))
-    compress_slide(slide, encoder, batch_tiles=batch_tiles, threads=6)
+    assert len(compress_slide(slide, encoder, setting, batch_tiles=tiles, threads=6).codes) > MOST_TILES
     assert 1 <= encoder.most <= most
