@@ -11,7 +11,8 @@
     │   ├── OutOfFocus            all tissue is blurred (ValueError)
     │   ├── TooManyFailedCells    too much of the slide cannot be decoded (OSError)
     │   ├── CrashingSlide         each process that compressed it died (OSError)
-    │   └── NotStaged             a remote slide cannot be brought here (OSError)
+    │   └── UnreachedSlide        its file cannot be had now; nothing is known of the slide (OSError)
+    │       └── NotStaged             a remote slide cannot be brought here
     ├── UnknownTest           a test of tiles that there is not (ValueError)
     ├── TaskError             labelled tiles cannot be used (ValueError)
     │   └── UnreadableTile        one tile cannot be decoded (OSError)
@@ -110,7 +111,16 @@ class CrashingSlide(SlideError, OSError):
     release = "run again; if it dies again, copy the file from its source again"
 
 
-class NotStaged(SlideError, OSError):
+class UnreachedSlide(SlideError, OSError):
+    """The slide's file cannot be had now: a share is away, permission is missing, a disk is full.
+
+    Nothing is known of the slide itself, so that nothing that was made of it may be removed.
+    """
+
+    release = "see that this machine can read the file, and run again"
+
+
+class NotStaged(UnreachedSlide):
     """A slide that lies elsewhere cannot be brought here."""
 
     release = "see that the address is right and that this machine may read it, and run again"

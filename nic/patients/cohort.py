@@ -3,8 +3,8 @@
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -26,6 +26,8 @@ Kind = Literal["regression", "classification", "survival"]
 Split = Literal["train", "external"]
 SPLITS = ("train", "external")
 REQUIRED = ("patient", "slide", "split")
+ALWAYS_READ = (*REQUIRED, "mpp", "site")
+"""Columns that every stage reads, under our names."""
 MISSING = ("", "na", "n/a", "nan")
 """What stands in a table where nothing is known, in any case of letters."""
 EVENTS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
@@ -46,6 +48,11 @@ class Endpoint:
     columns: tuple[str, ...]
     unit: str = ""
     positive: str | None = None
+
+    @property
+    def definition(self) -> str:
+        """All fields as one line of JSON; labels of another definition are not those that a model learned."""
+        return json.dumps(asdict(self), sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,10 @@ class Cohort:
     patients: tuple[Patient, ...]
     columns: tuple[str, ...] = field(repr=False)
     digest: str
+
+    def digest_of(self, columns: Iterable[str]) -> str:
+        """Digest of patients, splits, sites, slides and these columns alone, whatever else the table holds."""
+        return _digest([row for patient in self.patients for row in patient.rows], frozenset(columns))
 
     def labelled(self, endpoint: Endpoint, split: Split) -> Labelled:
         """The split's patients with a label for `endpoint`; an empty label excludes its patient, and is counted.
@@ -301,9 +312,14 @@ def _check_slides(file: str, rows: list[Row]) -> None:
             )
 
 
-def _digest(rows: list[Row]) -> str:
-    """Sixteen hex digits of all cells; of a slide's path only what the table says, without folders above it."""
+def _digest(rows: list[Row], columns: frozenset[str] | None = None) -> str:
+    """Sixteen hex digits of all cells; of a slide's path only what the table says, without folders above it.
+
+    columns: those that count beside ALWAYS_READ; None for all.
+    """
     cells = [{**row.cells, "slide": _relative(row.cells["slide"])} for row in rows]
+    if columns is not None:
+        cells = [{name: text for name, text in c.items() if name in columns or name in ALWAYS_READ} for c in cells]
     lines = sorted(json.dumps(c, sort_keys=True) for c in cells)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 

@@ -59,6 +59,7 @@ def export_ensemble(
         median=float(np.median(ensemble.out_of_fold)),
         calibration=fit_calibration(targets, ensemble.out_of_fold),
         cutting=cutting,
+        definition=endpoint.definition,
     )
     first = ensemble.networks[0]
     generator = torch.Generator().manual_seed(0)

@@ -19,12 +19,14 @@ from nic.patients.spec import METADATA, PatientModelSpec
 class PatientPrediction:
     """A patient's answer.
 
-    prediction: in the endpoint's unit, a probability, or a log hazard (higher = dies earlier). uncertainty: deviation
-    over the folds' networks, on the same scale. score_maps: one [rows, cols] a slide, NaN where there is no code; their
-    mean over all cells is the prediction (its logit, for a class). tiles: cells behind it. calibrated: what the
-    prediction means, by name: an interval `low`, `high`; a `probability`; a `percentile` and survival at stated months.
+    score: the mean of the score maps: in the endpoint's unit, log odds, or a log hazard (higher = dies earlier).
+    prediction: the score, or of a class the probability. uncertainty: deviation over the folds' networks, on the scale
+    of the prediction. score_maps: one [rows, cols] a slide, NaN where there is no code. tiles: cells behind it.
+    calibrated: what the prediction means, by name: an interval `low`, `high`; a `probability`; a `percentile` and
+    survival at stated months.
     """
 
+    score: float
     prediction: float
     uncertainty: float
     score_maps: tuple[NDArray[np.float32], ...]
@@ -50,13 +52,13 @@ class PatientModel:
             raise NoTissue(f"{', '.join(slide.slide_id for slide in slides) or 'no slide given'}: no cell has a code")
         maps = [self._score_maps(slide) for slide in slides]  # [K, rows, cols] each
         scores = sum(m.sum((1, 2), dtype=np.float64) for m in maps) / tiles  # [K]
-        mean, deviation = float(scores.mean()), float(scores.std())
-        calibrated = self.spec.calibration.of(mean) if self.spec.calibration else {}
+        score, deviation = float(scores.mean()), float(scores.std())
+        prediction = score
+        calibrated = self.spec.calibration.of(score) if self.spec.calibration else {}
         if self.spec.kind == "classification":
-            probability = 1 / (1 + np.exp(-mean))
-            mean, deviation = probability, float((1 / (1 + np.exp(-scores))).std())
+            prediction, deviation = float(1 / (1 + np.exp(-score))), float((1 / (1 + np.exp(-scores))).std())
         shown = tuple(np.where(s.valid, m.mean(0), np.nan) for s, m in zip(slides, maps, strict=True))
-        return PatientPrediction(mean, deviation, shown, tiles, calibrated)
+        return PatientPrediction(score, prediction, deviation, shown, tiles, calibrated)
 
     def check(self, slide: CompressedSlide) -> None:
         """Raises ForeignCodes when another encoder made the slide's codes than those the model was trained on, or its

@@ -21,7 +21,8 @@ class PatientModelSpec:
     slides had a code; a slide is compressed so before it is answered for. folds: score maps in the graph.
     cohort: digest of the training cohort. patients: how many it was trained on. median: of their out-of-fold answers,
     where risk groups are split. calibration: what a score means; None in models that were registered before there was
-    one, whose cutting is the usual one.
+    one, whose cutting is the usual one. definition: of the endpoint, see Endpoint.definition; empty in models that
+    were registered before it was kept.
     """
 
     endpoint: str
@@ -37,6 +38,7 @@ class PatientModelSpec:
     median: float
     calibration: Calibration | None = None
     cutting: Cutting = AS_USUAL
+    definition: str = ""
 
     @property
     def answers(self) -> tuple[str, ...]:

@@ -46,7 +46,9 @@ def model(kind: str, calibrated: bool = True) -> tuple[PatientModelSpec, Targets
 def answers(spec: PatientModelSpec, scores: np.ndarray) -> list[PatientPrediction]:
     said = [spec.calibration.of(s) if spec.calibration else {} for s in scores]
     reported = 1 / (1 + np.exp(-scores)) if spec.kind == "classification" else scores
-    return [PatientPrediction(float(r), 0.0, (), 1, c) for r, c in zip(reported, said, strict=True)]
+    return [
+        PatientPrediction(float(s), float(r), 0.0, (), 1, c) for s, r, c in zip(scores, reported, said, strict=True)
+    ]
 
 
 def labelled(targets: Targets) -> Labelled:

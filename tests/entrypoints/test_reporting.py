@@ -49,7 +49,7 @@ def done(tmp_path: Path) -> Evaluation:
     labelled = cohort.labelled(ENDPOINT, "external")
     answered = np.array([patient.patient_id in ("A", "B") for patient in labelled.patients])
     answers = [
-        PatientPrediction(score, 0.1, (np.zeros((2, 2), np.float32),), 4, {"low": score - 2, "high": score + 2})
+        PatientPrediction(score, score, 0.1, (np.zeros((2, 2), np.float32),), 4, {"low": score - 2, "high": score + 2})
         for score in (1.5, 7.0)
     ]
     return Evaluation(

@@ -181,3 +181,18 @@ def test_a_real_table_of_another_study_is_told_what_it_lacks(shared_data: Path) 
     table = next((shared_data / "tcga_brca_mako").glob("*.csv"))
     with pytest.raises(UnknownColumn, match="no column 'patient'; it has"):
         read_cohort(table)
+
+
+def test_a_digest_of_columns_does_not_see_the_others(tmp_path):
+    header, rows = "patient,slide,split,site,score,age", ["a,a.svs,train,x,1,50", "b,b.svs,external,y,2,60"]
+
+    def digest_of_score(*lines: str) -> str:
+        (tmp_path / "c.csv").write_text("\n".join(lines))
+        return read_cohort(tmp_path / "c.csv").digest_of(["score"])
+
+    first = digest_of_score(header, *rows)
+    assert digest_of_score(header, *(row[:-2] + "99" for row in rows)) == first
+    assert digest_of_score(header + ",new", *(row + ",n" for row in rows)) == first
+    other_cells = ("a,a.svs,train,x,3,50", "a,z.svs,train,x,1,50", "a,a.svs,external,x,1,50", "c,a.svs,train,x,1,50")
+    for changed in other_cells:
+        assert digest_of_score(header, changed, rows[1]) != first
