@@ -50,7 +50,7 @@ def write_reference(folder: Path, encoder: Path | None, patient: Path, spec: Enc
     cutting = model.spec.cutting
     codes = _compressed(folder, encoder, cutting) if encoder else _drawn(folder, spec, cutting)
     answer = model.predict([codes])
-    numbers = {"prediction": answer.prediction, "uncertainty": answer.uncertainty, "tiles": answer.tiles}
+    numbers = {name: getattr(answer, name) for name in ("score", "prediction", "uncertainty", "tiles")}
     name = f"{SLIDE.slide_id}.tif" if encoder else f"{SLIDE.slide_id}.h5"
     (folder / "request.json").write_text(json.dumps([{"slide": name}]))
     (folder / "answers.json").write_text(json.dumps([{**numbers, **answer.calibrated}]))

@@ -17,6 +17,7 @@ from nic.evaluation.map_picture import picture, png
 from nic.evaluation.maps import geojson, write_raster
 from nic.patients.cohort import Patient, Row, read_cohort
 from nic.patients.predictor import PatientModel
+from nic.patients.spec import PatientModelSpec
 from nic.serving.maps import score_maps
 from nic.slides.slide import SlideSource
 from nic.slides.staging import find_sources
@@ -43,7 +44,7 @@ def inputs(config: Config) -> dict[str, str]:
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Draw the additive maps, whose mean is the answer; a patient who cannot be answered is a row with the reason."""
+    """Draw the additive maps, whose mean is the score; a patient who cannot be answered is a row with the reason."""
     with stage_run("draw_maps", config, inputs(config)) as stage:
         model = PatientModel(graph_file(config.model, "patient"))
         config.out.mkdir(parents=True, exist_ok=True)
@@ -78,7 +79,7 @@ def draw(patient: Patient, model: PatientModel, codes: Path, out: Path) -> Itera
     answer = model.predict(list(slides.values()))
     maps = score_maps(answer, list(slides.values()), model.spec)
     found = [thumbnail_and_origin(source, slide) for source, slide in slides.items()]
-    title = f"{model.spec.endpoint} of {patient.patient_id}: {answer.prediction:.3g} {model.spec.unit}"
+    title = f"{patient.patient_id}: {in_words(answer.prediction, model.spec)}"
     name = re.sub(r"[^\w.-]", "_", patient.patient_id)
     (out / f"{name}.png").write_bytes(png(picture(maps, [thumbnail for thumbnail, _ in found], title)))
     for score_map, (_, bounds) in zip(maps, found, strict=True):
@@ -89,11 +90,19 @@ def draw(patient: Patient, model: PatientModel, codes: Path, out: Path) -> Itera
         yield {
             "patient": patient.patient_id,
             "slide": score_map.slide_id,
+            "score": answer.score,
             "prediction": answer.prediction,
             "mean_score": float(np.nanmean(score_map.scores, dtype=np.float64)),
             "tiles": int(np.isfinite(score_map.scores).sum()),
             "status": "ok",
         }
+
+
+def in_words(prediction: float, spec: PatientModelSpec) -> str:
+    """The prediction with what it is of: `score 3.1 points`, `pattern: b with probability 0.2`."""
+    if spec.kind == "classification":
+        return f"{spec.endpoint}: {spec.classes[1]} with probability {prediction:.2g}"
+    return f"{spec.endpoint} {prediction:.3g} {spec.unit}".rstrip()
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def run(config: Config) -> dict[str, Any]:
     study = read_study(config.study)
     with stage_run("evaluate", config, inputs(config)) as stage:
         done = evaluated(study, config.endpoint, config.codes, config.model, config.split, config.seed)
-        table = table_of(done.labelled, done.scores).assign(**done.promised)
+        table = table_of(done.labelled, done.scores, done.predictions).assign(**done.promised)
         figures = {f"{config.split}.{e.name}": e for e in done.estimates if isfinite(e.value)}
         record_figures(done.version, figures, data=patients_digest(done.cohort.digest, list(table["patient"])))
         for name, figure in figures.items():

@@ -42,17 +42,17 @@ class Evaluation:
 
     @property
     def scores(self) -> NDArray[np.float64]:
+        return np.array([answer.score for answer in self.answers])
+
+    @property
+    def predictions(self) -> NDArray[np.float64]:
+        """What a ward reads: the scores, or of a class its probability."""
         return np.array([answer.prediction for answer in self.answers])
 
     @property
     def promised(self) -> dict[str, NDArray[np.float64]]:
         """What calibrated answers say, by name."""
         return calibrated_columns(self.answers)
-
-    @property
-    def probability(self) -> NDArray[np.float64]:
-        """Of a classification: calibrated where the model is."""
-        return self.promised.get("probability", self.scores)
 
 
 def evaluated(

@@ -51,7 +51,7 @@ def measured(
     ]
     if isinstance(labelled.targets, Survival) and isinstance(spec.calibration, Prognosis):
         known = covariates_of(labelled.patients, covariates)
-        scores = np.array([answer.prediction for answer in answers])
+        scores = np.array([answer.score for answer in answers])
         found += hazard_estimates(
             labelled.targets.arrays, scores, spec.median, spec.calibration.deviation, known.values
         )
@@ -65,7 +65,8 @@ def measures_of(
 
     Raises EndpointError when the labels are of another kind than the model answers.
     """
-    scores = np.array([answer.prediction for answer in answers])
+    scores = np.array([answer.score for answer in answers])
+    predictions = np.array([answer.prediction for answer in answers])
     promised = calibrated_columns(answers)
     match targets, train, spec.calibration:
         case Values(value), Values(of_train), None:
@@ -74,11 +75,10 @@ def measures_of(
             intervals = interval_measures(value, promised["low"], promised["high"], level)
             return [*regression_measures(value, scores, of_train), *intervals]
         case Classes(positive, _), Classes(), None:
-            return classification_measures(positive, scores, 0.5)
+            return classification_measures(positive, scores, 0.0)
         case Classes(positive, _), Classes(of_train, _), calibration:
-            threshold = 1 / (1 + np.exp(-calibration.threshold))
-            probabilities = probability_measures(positive, promised["probability"], of_train)
-            return [*classification_measures(positive, scores, threshold), *probabilities]
+            probabilities = probability_measures(positive, predictions, of_train)
+            return [*classification_measures(positive, scores, calibration.threshold), *probabilities]
         case Survival(), Survival(), None:
             return survival_measures(targets.arrays, scores, train.arrays)
         case Survival(), Survival(), Prognosis(stated_months=months) as calibration:

@@ -15,7 +15,7 @@ from nic.evaluation.comparison import paired_difference
 from nic.evaluation.metrics import METRICS, Estimate, estimate
 from nic.patients.cohort import Cohort, Labelled, Split
 from nic.patients.crops import PatientCells, gather_cells
-from nic.patients.training import NetworkName, ensemble_answers, fit_folds
+from nic.patients.training import NetworkName, ensemble_scores, fit_folds
 from nic.study import EndpointEntry, Study
 
 
@@ -64,7 +64,7 @@ def compare_on(
             seed=seed,
         )
         seconds = perf_counter() - start
-        answers = ensemble_answers(ensemble, unseen, external.targets)
+        answers = ensemble_scores(ensemble, unseen)
         first = answers if first is None else first
         truth = external.targets.arrays
         yield Compared(

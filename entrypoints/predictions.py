@@ -15,8 +15,8 @@ from nic.patients.targets import Classes, Survival, Targets, Values
 Floats = NDArray[np.float64]
 
 
-def table_of(labelled: Labelled, prediction: Floats) -> pd.DataFrame:
-    """One row a patient: site, labels and prediction."""
+def table_of(labelled: Labelled, score: Floats, prediction: Floats) -> pd.DataFrame:
+    """One row a patient: site, labels, score and prediction."""
     match labelled.targets:
         case Values(value):
             labels: dict[str, Any] = {"label": value}
@@ -25,18 +25,16 @@ def table_of(labelled: Labelled, prediction: Floats) -> pd.DataFrame:
         case Survival(time_months, event):
             labels = {"time_months": time_months, "event": event.astype(int)}
     patients = {"patient": [p.patient_id for p in labelled.patients], "site": [p.site for p in labelled.patients]}
-    return pd.DataFrame({**patients, **labels, "prediction": prediction})
+    return pd.DataFrame({**patients, **labels, "score": score, "prediction": prediction})
 
 
-def figure_of(
-    targets: Targets, prediction: Floats, estimate: Estimate, title: str, median: float | None = None
-) -> Figure:
+def figure_of(targets: Targets, score: Floats, estimate: Estimate, title: str, median: float | None = None) -> Figure:
     """Scatter, ROC or Kaplan-Meier. median: of the training patients, where risk groups part; else of these."""
     match targets:
         case Values(value):
-            return figures.scatter(value, prediction, estimate, title)
+            return figures.scatter(value, score, estimate, title)
         case Classes(positive, _):
-            return figures.roc(positive, prediction, estimate, title)
+            return figures.roc(positive, score, estimate, title)
         case Survival(months, event):
-            threshold = float(np.median(prediction)) if median is None else median
-            return figures.kaplan_meier(months, event, prediction, threshold, estimate, title)
+            threshold = float(np.median(score)) if median is None else median
+            return figures.kaplan_meier(months, event, score, threshold, estimate, title)

@@ -42,14 +42,13 @@ def question(spec: PatientModelSpec) -> str:
 def case_words(done: Evaluation, place: int) -> str:
     """Label and answer of a patient."""
     said = {name: float(values[place]) for name, values in done.promised.items()}
-    score = float(done.scores[place])
+    score, prediction = float(done.scores[place]), float(done.predictions[place])
     match done.labelled.targets:
         case Values(value):
             stated = f" (stated: {said['low']:.2f} to {said['high']:.2f})" if "low" in said else ""
             return f"label {value[place]:.2f}, answer {score:.2f}{stated}"
         case Classes(positive, names):
-            probability = float(done.probability[place])
-            return f"{names[int(positive[place])]}; answer: {names[1]} with probability {probability:.2f}"
+            return f"{names[int(positive[place])]}; answer: {names[1]} with probability {prediction:.2f}"
         case Survival(months, event):
             seen = "died after" if event[place] else "alive, last seen after"
             among = f", higher than {said['percentile']:.0f}% of training patients" if "percentile" in said else ""

@@ -57,7 +57,7 @@ def goodness(done: Evaluation) -> NDArray[np.float64]:
         case Values(value):
             return cases.nearness(value, done.scores)
         case Classes(positive, _):
-            return cases.own_class_probability(positive, done.probability)
+            return cases.own_class_probability(positive, done.predictions)
         case Survival(time_months, event):
             return cases.pairs_in_order(time_months, event, done.scores)
 
@@ -83,7 +83,7 @@ def calibration_picture(done: Evaluation) -> Picture | None:
                 "Points are groups of patients with like answers. The band is what an answer states about its label."
             )
         case Classes(positive, names), calibration if calibration is not None:
-            figure = calibration_figures.probabilities_promised(positive, done.probability, names[1])
+            figure = calibration_figures.probabilities_promised(positive, done.predictions, names[1])
             words = "Points are groups of patients with like probabilities; ticks are patients, above if of the class."
         case Survival(months, event), Prognosis(stated_months=stated) if stated:
             wide = True

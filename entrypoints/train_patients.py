@@ -16,6 +16,7 @@ from nic.patients.crops import gather_cells
 from nic.patients.export import export_ensemble
 from nic.patients.losses import Ties
 from nic.patients.networks import count_weights
+from nic.patients.predictor import PatientModel
 from nic.patients.repeats import fit_repeats, together
 from nic.patients.training import NetworkName, untrained
 from nic.study import read_study
@@ -120,7 +121,8 @@ def run(config: Config) -> dict[str, Any]:
         stage.log("parity", difference)
         stage.log_table(pd.DataFrame(manifest(files)), "codes.csv")
         stage.log(f"cross_validated.{found.name}", found.value)
-        stage.log_table(table_of(labelled, scores).assign(**fold_columns(folds)), "cross_validated.csv")
+        predictions = PatientModel(graph).spec.predictions(scores)
+        stage.log_table(table_of(labelled, scores, predictions).assign(**fold_columns(folds)), "cross_validated.csv")
         stage.log_figure(figure_of(labelled.targets, scores, found, f"{entry.name}, cross-validated"), "result.png")
         print(f"{version.uri}: cross-validated {found.name} {found}; slides without codes: {len(gathered.missing)}")
         stage.result.update(version=version.uri, metric=found.name, cross_validated=str(found))

@@ -30,10 +30,10 @@ def scatter(value: Floats, prediction: Floats, estimate: Estimate, title: str) -
     return figure
 
 
-def roc(positive: NDArray[np.bool_], probability: Floats, estimate: Estimate, title: str) -> Figure:
+def roc(positive: NDArray[np.bool_], score: Floats, estimate: Estimate, title: str) -> Figure:
     """The receiver operating characteristic."""
     figure, axes = _canvas(title, estimate)
-    false_positive, true_positive, _ = roc_curve(positive, probability)
+    false_positive, true_positive, _ = roc_curve(positive, score)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1)
     axes.step(false_positive, true_positive, where="post", color=LOW, linewidth=2)
     axes.set(xlabel="false-positive rate", ylabel="true-positive rate", aspect="equal")

@@ -29,7 +29,7 @@ def on_thumbnail(
 
 
 def colour_scale(score_map: NDArray[np.floating]) -> Normalize:
-    """Blue to red about the mean of the scores, which is the prediction; the farthest 2% share the last colours.
+    """Blue to red about the mean of the scores, which is the patient's score; the farthest 2% share the last colours.
 
     Told apart by every kind of colour sight.
     """

@@ -48,7 +48,7 @@ def picture(score_maps: Sequence[ScoreMap], thumbnails: Sequence[Thumbnail], tit
     colours = ScalarMappable(scale, COLOURS)
     bar = figure.colorbar(colours, ax=panels, shrink=0.75, aspect=30, pad=0.02, alpha=OPACITY)
     bar.ax.axhline(float(np.nanmean(scores)), color=INK, linewidth=1.5)
-    bar.set_label(f"{score_maps[0].unit} of a tile\nline: their mean, the prediction", color=INK, fontsize=9)
+    bar.set_label(f"{score_maps[0].unit} of a tile\nline: their mean, the patient's score", color=INK, fontsize=9)
     return figure
 
 

@@ -22,8 +22,8 @@ X_POSITION, Y_POSITION, RATIONAL = 286, 287, 5
 class ScoreMap:
     """What a model scored the tiles of a slide.
 
-    scores: [rows, cols] of `grid`, NaN where there is no code; the mean over all tiles of a patient's slides is the
-    prediction. size_l0px: (width, height) of level 0. unit: of a score: log odds, log hazard, or the endpoint's own.
+    scores: [rows, cols] of `grid`, NaN where there is no code; the mean over all tiles of a patient's slides is
+    their score. size_l0px: (width, height) of level 0. unit: of a score: log odds, log hazard, or the endpoint's own.
     """
 
     slide_id: str

@@ -1,7 +1,8 @@
 """What a patient's score means, learned from the training patients' out-of-fold answers. Needs numpy alone.
 
-A score is what the networks give: a value in the endpoint's unit, a logit, or a log hazard. The calibrations are values
-that travel in the model's spec as JSON; `calibration_fit` makes them.
+A score is what the networks give: a value in the endpoint's unit, log odds, or a log hazard. The calibrations are
+values that travel in the model's spec as JSON; `calibration_fit` makes them. The calibrated probability of a class is
+the prediction itself; what the other calibrations say stands beside the prediction, under their `names`.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,10 +45,13 @@ class PlattProbability:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return ("probability",)
+        return ()
 
     def of(self, score: float) -> dict[str, float]:
-        return {"probability": float(1 / (1 + np.exp(-(self.slope * score + self.intercept))))}
+        return {}
+
+    def probability(self, score: Floats) -> Floats:
+        return logistic(self.slope * score + self.intercept)
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,13 @@ class IsotonicProbability:
 
     @property
     def names(self) -> tuple[str, ...]:
-        return ("probability",)
+        return ()
 
     def of(self, score: float) -> dict[str, float]:
-        return {"probability": float(np.interp(score, self.scores, self.probabilities))}
+        return {}
+
+    def probability(self, score: Floats) -> Floats:
+        return np.interp(score, self.scores, self.probabilities)
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,12 @@ METHODS: Mapping[str, Callable[..., Calibration]] = {
     "isotonic": IsotonicProbability,
     "breslow": Prognosis,
 }
+
+
+def logistic(log_odds: Floats) -> Floats:
+    """Probability of log odds, of any size."""
+    odds = np.exp(-np.abs(log_odds))
+    return np.where(log_odds >= 0, 1, odds) / (1 + odds)
 
 
 def calibration_from(fields: Mapping[str, Any]) -> Calibration:

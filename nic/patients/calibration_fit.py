@@ -39,18 +39,14 @@ PERCENTS = 101
 def fit_calibration(targets: Targets, out_of_fold: Floats) -> Calibration:
     """The calibration of an endpoint's kind.
 
-    out_of_fold: [N], each training patient's answer by a network that never saw him, as it is reported (a probability
-    for a classification).
+    out_of_fold: [N], each training patient's score by a network that never saw him.
     """
     match targets:
         case Values(value):
             return conformal(value, out_of_fold)
         case Classes(positive, _):
-            tiny = np.finfo(float).eps
-            probability = out_of_fold.clip(tiny, 1 - tiny)
-            logit = np.log(probability / (1 - probability))
             fit = isotonic if len(positive) >= ISOTONIC_PATIENTS else platt
-            return fit(positive, logit)
+            return fit(positive, out_of_fold)
         case Survival(time_months, event):
             return prognosis(time_months, event, out_of_fold)
 

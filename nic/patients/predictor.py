@@ -19,11 +19,11 @@ from nic.patients.spec import METADATA, PatientModelSpec
 class PatientPrediction:
     """A patient's answer.
 
-    score: the mean of the score maps: in the endpoint's unit, log odds, or a log hazard (higher = dies earlier).
-    prediction: the score, or of a class the probability. uncertainty: deviation over the folds' networks, on the scale
-    of the prediction. score_maps: one [rows, cols] a slide, NaN where there is no code. tiles: cells behind it.
-    calibrated: what the prediction means, by name: an interval `low`, `high`; a `probability`; a `percentile` and
-    survival at stated months.
+    score: the mean of the score maps: in the endpoint's unit, log odds of the positive class, or a log hazard (higher =
+    dies earlier). prediction: what a ward reads: the score, or of a class its probability, calibrated where the model
+    is. uncertainty: deviation over the folds' networks, on the scale of the prediction. score_maps: one [rows, cols] a
+    slide, NaN where there is no code. tiles: cells behind it. calibrated: what the prediction means, by name: an
+    interval `low`, `high`; a `percentile` and survival at stated months.
     """
 
     score: float
@@ -52,11 +52,10 @@ class PatientModel:
             raise NoTissue(f"{', '.join(slide.slide_id for slide in slides) or 'no slide given'}: no cell has a code")
         maps = [self._score_maps(slide) for slide in slides]  # [K, rows, cols] each
         scores = sum(m.sum((1, 2), dtype=np.float64) for m in maps) / tiles  # [K]
-        score, deviation = float(scores.mean()), float(scores.std())
-        prediction = score
+        score = float(scores.mean())
+        prediction = float(self.spec.predictions(np.array(score)))
+        deviation = float(self.spec.predictions(scores).std())
         calibrated = self.spec.calibration.of(score) if self.spec.calibration else {}
-        if self.spec.kind == "classification":
-            prediction, deviation = float(1 / (1 + np.exp(-score))), float((1 / (1 + np.exp(-scores))).std())
         shown = tuple(np.where(s.valid, m.mean(0), np.nan) for s, m in zip(slides, maps, strict=True))
         return PatientPrediction(score, prediction, deviation, shown, tiles, calibrated)
 

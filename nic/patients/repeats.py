@@ -31,12 +31,13 @@ def fit_repeats(
 
 
 def together(ensembles: Sequence[Ensemble]) -> Ensemble:
-    """All networks as one ensemble; a patient's answer out of fold is the mean over partitions.
+    """All networks as one ensemble; a patient's score out of fold is the mean over partitions.
 
     Its folds are the first partition's: figures are taken of each partition by itself.
     """
     networks = tuple(network for ensemble in ensembles for network in ensemble.networks)
-    return Ensemble(networks, np.mean([e.out_of_fold for e in ensembles], axis=0), ensembles[0].fold)
+    mean = np.mean([e.out_of_fold for e in ensembles], axis=0)
+    return Ensemble(networks, mean, ensembles[0].fold, tuple(ensembles))
 
 
 def _under(log: Callable[[str, float, int], None], number: int) -> Callable[[str, float, int], None]:

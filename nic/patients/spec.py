@@ -6,7 +6,14 @@ from typing import Literal
 
 from nic.compression.cutting import AS_USUAL, Cutting
 from nic.errors import CodesError
-from nic.patients.calibration import Calibration, calibration_from
+from nic.patients.calibration import (
+    Calibration,
+    Floats,
+    IsotonicProbability,
+    PlattProbability,
+    calibration_from,
+    logistic,
+)
 
 METADATA = "nic.patient_model"
 """Key of the spec in the graph's metadata."""
@@ -19,7 +26,7 @@ class PatientModelSpec:
     endpoint, kind, unit: what is answered. classes: (negative, positive) of a classification, else empty.
     encoder_sha256, encoder_version: whose codes it takes. tile_um: side of a tile. cutting: which tiles of the training
     slides had a code; a slide is compressed so before it is answered for. folds: score maps in the graph.
-    cohort: digest of the training cohort. patients: how many it was trained on. median: of their out-of-fold answers,
+    cohort: digest of the training cohort. patients: how many it was trained on. median: of their out-of-fold scores,
     where risk groups are split. calibration: what a score means; None in models that were registered before there was
     one, whose cutting is the usual one. definition: of the endpoint, see Endpoint.definition; empty in models that
     were registered before it was kept.
@@ -42,8 +49,20 @@ class PatientModelSpec:
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """Names of what a calibrated answer says beside the prediction."""
+        """Names of what a calibrated answer says beside score and prediction."""
         return self.calibration.names if self.calibration else ()
+
+    def predictions(self, score: Floats) -> Floats:
+        """What a ward reads, of scores: of a class its calibrated probability, else the score itself.
+
+        A model from before there was a calibration gives the probability of its log odds, which is of a cohort with as
+        many positives as negatives.
+        """
+        if self.kind != "classification":
+            return score
+        if isinstance(self.calibration, PlattProbability | IsotonicProbability):
+            return self.calibration.probability(score)
+        return logistic(score)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)

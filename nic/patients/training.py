@@ -39,13 +39,19 @@ LossOf = Callable[[torch.Tensor, slice], torch.Tensor]
 class Ensemble:
     """One network a fold; their scores are in the endpoint's unit, logits, or log hazards (mean 0 in training).
 
-    out_of_fold: [N] float64, each patient's answer by the network that never saw him, as it is reported (a probability
-    for a classification). fold: [N], which network that was; metrics are taken by fold.
+    out_of_fold: [N] float64, each patient's score by the network that never saw him. fold: [N], which network that was;
+    metrics are taken by fold. repeats: the ensembles that this one joins, one a partition; empty of one partition.
     """
 
     networks: tuple[PatientNetwork, ...]
     out_of_fold: NDArray[np.float64]
     fold: NDArray[np.intp]
+    repeats: tuple["Ensemble", ...] = ()
+
+    @property
+    def partitions(self) -> tuple["Ensemble", ...]:
+        """One ensemble a partition of the patients into folds."""
+        return self.repeats or (self,)
 
 
 def fit_folds(
@@ -83,7 +89,7 @@ def fit_folds(
             seen = _take(cells, train), targets.take(train)
             fitted = fit_network(*seen, network, epochs, learning_rate, seed + number, on_epoch, ties)
             networks.append(fitted)
-            out_of_fold[test] = answers(fitted, _take(cells, test), targets)
+            out_of_fold[test] = scores_of(fitted, _take(cells, test))
     return Ensemble(tuple(networks), out_of_fold, fold)
 
 
@@ -150,24 +156,16 @@ def loss_of(targets: Targets, ties: Ties = "efron") -> Loss:
             return lambda score, patient: cox(score, months[patient], seen[patient])
 
 
-def answers(network: PatientNetwork, cells: Sequence[PatientCells], targets: Targets) -> NDArray[np.float64]:
-    """Each patient's answer as it is reported, [N]: a value, a probability or a log hazard."""
-    return _reported(_scores(network, cells), targets)
-
-
-def ensemble_answers(ensemble: Ensemble, cells: Sequence[PatientCells], targets: Targets) -> NDArray[np.float64]:
-    """Answers, [N], of the networks together to patients that none of them saw, as the served model gives them."""
-    return _reported(torch.stack([_scores(network, cells) for network in ensemble.networks]).mean(dim=0), targets)
-
-
-def _scores(network: PatientNetwork, cells: Sequence[PatientCells]) -> torch.Tensor:
+def scores_of(network: PatientNetwork, cells: Sequence[PatientCells]) -> NDArray[np.float64]:
+    """Each patient's score, [N]: a value, log odds of the positive class, or a log hazard."""
     runs = runs_of([sum(rows * cols for rows, cols in (s.shape for s in patient.slides)) for patient in cells])
     with torch.no_grad():
-        return torch.cat([score_patients(network, cells[run]) for run in runs])
+        return torch.cat([score_patients(network, cells[run]) for run in runs]).double().numpy()
 
 
-def _reported(scores: torch.Tensor, targets: Targets) -> NDArray[np.float64]:
-    return (scores.sigmoid() if isinstance(targets, Classes) else scores).double().numpy()
+def ensemble_scores(ensemble: Ensemble, cells: Sequence[PatientCells]) -> NDArray[np.float64]:
+    """Scores, [N], of the networks together of patients that none of them saw, as the served model gives them."""
+    return np.mean([scores_of(network, cells) for network in ensemble.networks], axis=0)
 
 
 def score_patients(network: PatientNetwork, cells: Sequence[PatientCells]) -> torch.Tensor:
@@ -183,7 +181,7 @@ def to_reported_scale(network: PatientNetwork, cells: Sequence[PatientCells], ta
             network.rescale(_deviation(value), float(value.mean()))
         case Survival():
             # Cox does not see a constant; without it the folds' log hazards can be averaged and compared.
-            network.rescale(1.0, -float(answers(network, cells, targets).mean()))
+            network.rescale(1.0, -float(scores_of(network, cells).mean()))
         case Classes():
             pass
 

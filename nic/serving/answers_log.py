@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-KEPT = ("prediction", "ood_score", "ood", "tiles", "failed_tiles", "status", "model", "model_version")
+KEPT = ("score", "prediction", "ood_score", "ood", "tiles", "failed_tiles", "status", "model", "model_version")
 
 
 class AnswersLog:
@@ -18,5 +18,5 @@ class AnswersLog:
 
     def keep(self, answers: Sequence[Mapping[str, Any]]) -> None:
         for answer in answers:
-            row = {name: answer[name] for name in KEPT}
+            row = {name: answer[name] for name in KEPT if name in answer}  # an older model gives no score
             os.write(self._file, (json.dumps(row) + "\n").encode())

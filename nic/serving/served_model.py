@@ -99,6 +99,7 @@ class ServedModel:
         spec = self.patient_model.spec
         return {
             "patient": request.patient,
+            "score": prediction.score if prediction else None,
             "prediction": prediction.prediction if prediction else None,
             "uncertainty": prediction.uncertainty if prediction else None,
             **{name: prediction.calibrated[name] if prediction else None for name in spec.answers},

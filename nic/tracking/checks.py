@@ -7,6 +7,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
+from numpy.typing import NDArray
 
 from nic.errors import RegistryError
 from nic.evaluation.bootstrap import whole
@@ -125,7 +126,7 @@ def _no_worse(name: str, figure: Figure, best: Figure, gate: Gate) -> Check:
     split, metric = gate.figure.split(".")
     ours, others = (answers_behind(f, split).set_index("patient") for f in (figure, best))
     others = others.loc[ours.index]
-    first, second = (table["prediction"].to_numpy(float) for table in (ours, others))
+    first, second = (scores_in(table) for table in (ours, others))
     found = paired_difference(deciding(metric), labels_of(ours, metric), first, second, seed=0, level=LEVEL)
     wanted = f"a difference whose {LEVEL:.0%} interval lies above {-gate.margin:g}"
     return Check(name, found.low > -gate.margin, f"{gate.figure} differs by {found}, n = {found.n}", wanted)
@@ -133,9 +134,13 @@ def _no_worse(name: str, figure: Figure, best: Figure, gate: Gate) -> Check:
 
 def measured(table: pd.DataFrame, name: str) -> float:
     """A figure of a table of answers; NaN where it is not defined."""
-    scores = table["prediction"].to_numpy(float)
     one_fold = np.zeros(len(table), np.intp)
-    return whole(figure_of(deciding(name), labels_of(table, name), scores, one_fold), len(table))
+    return whole(figure_of(deciding(name), labels_of(table, name), scores_in(table), one_fold), len(table))
+
+
+def scores_in(table: pd.DataFrame) -> NDArray[np.float64]:
+    """What orders the patients; tables from before there was a score have the prediction, which orders them alike."""
+    return table["score" if "score" in table else "prediction"].to_numpy(float)
 
 
 def labels_of(table: pd.DataFrame, name: str) -> Labels:

@@ -1,6 +1,7 @@
 """The files of a patient with a slide whose bounds do not begin at (0, 0)."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from conftest import PixelEncoder, tissue_image
 from leica import OFFSET_PX, write_scn
 
-from entrypoints.draw_maps import draw, patients_of
+from entrypoints.draw_maps import draw, in_words, patients_of
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.setting import Setting
@@ -81,3 +82,9 @@ def test_without_slides_every_file_of_codes_is_a_patient(folder: Path) -> None:
         "s1",
         "s2",
     ]
+
+
+def test_the_title_of_a_class_is_its_probability(model: PatientModel) -> None:
+    assert in_words(3.14159, model.spec) == "score 3.14 points"
+    classes = replace(model.spec, kind="classification", classes=("mild", "severe"), unit="")
+    assert in_words(0.0512, classes) == "score: severe with probability 0.051"

@@ -33,9 +33,8 @@ def study(kind: str, seed: int, signal: float = 1.0) -> tuple[Targets, np.ndarra
 
 def model(kind: str, calibrated: bool = True) -> tuple[PatientModelSpec, Targets]:
     train, score = study(kind, seed=0)
-    reported = 1 / (1 + np.exp(-score)) if kind == "classification" else score
-    calibration = fit_calibration(train, reported) if calibrated else None
-    median = float(np.median(reported))
+    calibration = fit_calibration(train, score) if calibrated else None
+    median = float(np.median(score))
     classes = train.names if isinstance(train, Classes) else ()
     spec = PatientModelSpec(
         "endpoint", kind, "", classes, "0" * 64, "nic-encoder/1", 64.0, 2, "c0ffee", N, median, calibration
@@ -45,9 +44,9 @@ def model(kind: str, calibrated: bool = True) -> tuple[PatientModelSpec, Targets
 
 def answers(spec: PatientModelSpec, scores: np.ndarray) -> list[PatientPrediction]:
     said = [spec.calibration.of(s) if spec.calibration else {} for s in scores]
-    reported = 1 / (1 + np.exp(-scores)) if spec.kind == "classification" else scores
+    predictions = spec.predictions(scores)
     return [
-        PatientPrediction(float(s), float(r), 0.0, (), 1, c) for s, r, c in zip(scores, reported, said, strict=True)
+        PatientPrediction(float(s), float(p), 0.0, (), 1, c) for s, p, c in zip(scores, predictions, said, strict=True)
     ]
 
 

@@ -73,12 +73,12 @@ def test_parameters_are_those_of_the_signature(folder: Path, version: Registered
         load_served(version.uri)(rows, {"batch_tiles": 1025})
 
 
-def test_the_mean_of_the_map_is_the_prediction(folder: Path) -> None:
+def test_the_mean_of_the_map_is_the_score(folder: Path) -> None:
     encoder, model = OnnxEncoder(folder / "encoder.onnx"), PatientModel(folder / "patient.onnx")
     answer = model.predict([compress_slide(SlideSource(n, folder / f"{n}.tif"), encoder) for n in "ab"])
     cells = np.concatenate([m[~np.isnan(m)] for m in answer.score_maps])
     assert len(cells) == answer.tiles
-    assert cells.mean() == pytest.approx(answer.prediction, abs=1e-5)
+    assert cells.mean() == pytest.approx(answer.score, abs=1e-5)
 
 
 def test_a_bad_slide_is_an_answer_with_its_reason(folder: Path, version: RegisteredVersion) -> None:

@@ -1,4 +1,4 @@
-"""A map is the prediction, and a mark in the slide stands in every file of its map where it was planted."""
+"""The mean of a map is the score, and a mark in the slide stands in every file of its map where it was planted."""
 
 import io
 import json
@@ -145,7 +145,7 @@ def test_the_picture_says_lengths_and_units(marked: Marked) -> None:
     assert any("darkness of a tile" in text for text in said)
 
 
-def test_the_mean_of_every_file_is_the_prediction(tmp_path: Path) -> None:
+def test_the_mean_of_every_file_is_the_score(tmp_path: Path) -> None:
     """Through the exported graph: two slides of a patient, of a class, whose map is of log odds."""
     encoder = EncoderSpec(8, 64, 1.0, 0.5, "multitask", (), "a" * 64)
     rng = np.random.default_rng(0)
@@ -158,7 +158,7 @@ def test_the_mean_of_every_file_is_the_prediction(tmp_path: Path) -> None:
         ensemble, endpoint, targets, cohort_digest="c", encoder=encoder, encoder_version="nic-encoder/1", path=graph
     )
     answer = PatientModel(graph).predict(slides[:2])
-    wanted = np.log(answer.prediction / (1 - answer.prediction))
+    wanted = answer.score
     maps = [ScoreMap(s.slide_id, m, s.grid, (999, 999)) for s, m in zip(slides, answer.score_maps, strict=False)]
     squares = [square for m in maps for square in json.loads(geojson(m))["features"]]
     assert np.mean([s["properties"]["measurements"]["score"] for s in squares]) == pytest.approx(wanted, abs=1e-5)

@@ -9,7 +9,7 @@ from sklearn.calibration import _SigmoidCalibration
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.util import Surv
 
-from nic.patients.calibration import Calibration, ConformalInterval, Prognosis, calibration_from
+from nic.patients.calibration import Calibration, ConformalInterval, PlattProbability, Prognosis, calibration_from
 from nic.patients.calibration_fit import best_threshold, conformal, fit_calibration, isotonic, platt, prognosis
 from nic.patients.targets import Classes, Survival, Values
 
@@ -77,7 +77,7 @@ def test_platt_is_that_of_scikit_learn() -> None:
     positive, logit = classes(1, 200)
 
     fitted = platt(positive, logit)
-    found = [fitted.of(score)["probability"] for score in (-2.0, 0.0, 1.0)]
+    found = fitted.probability(np.array([-2.0, 0.0, 1.0]))
     wanted = _SigmoidCalibration().fit(logit, positive).predict(np.array([-2.0, 0.0, 1.0]))
     np.testing.assert_allclose(found, wanted, atol=1e-3)
 
@@ -86,7 +86,7 @@ def test_platt_is_that_of_scikit_learn() -> None:
 def test_probabilities_are_kept_on_other_patients(fit) -> None:
     fitted = fit(*classes(2, 3000))
     positive, logit = classes(3, 20_000)
-    probability = np.array([fitted.of(score)["probability"] for score in logit])
+    probability = fitted.probability(logit)
     for low in np.arange(0.1, 0.9, 0.2):
         chosen = (low <= probability) & (probability < low + 0.2)
         assert positive[chosen].mean() == pytest.approx(probability[chosen].mean(), abs=0.04)
@@ -98,7 +98,7 @@ def test_perfect_order_has_an_end_and_turned_order_says_nothing() -> None:
     assert 0 < fitted.slope < 10
     assert fitted.threshold == 10.0
     turned = platt(positive, -logit)
-    assert turned.of(-3.0) == turned.of(8.0) == {"probability": pytest.approx(0.5)}
+    assert turned.probability(np.array([-3.0, 8.0])) == pytest.approx(0.5)
 
 
 def test_the_threshold_is_the_best_of_all() -> None:
@@ -153,19 +153,21 @@ def test_each_kind_of_endpoint_has_its_calibration() -> None:
     rng = np.random.default_rng(0)
     assert isinstance(fit_calibration(Values(rng.normal(size=20)), rng.normal(size=20)), ConformalInterval)
     positive, logit = classes(0, 80)
-    assert fit_calibration(Classes(positive, ("a", "b")), logistic(logit)).method == "platt"
+    assert fit_calibration(Classes(positive, ("a", "b")), logit).method == "platt"
     many, logits = classes(0, 1200)
-    assert fit_calibration(Classes(many, ("a", "b")), logistic(logits)).method == "isotonic"
+    assert fit_calibration(Classes(many, ("a", "b")), logits).method == "isotonic"
     time, event, log_hazard = deaths(0, 80)
     assert isinstance(fit_calibration(Survival(time, event), log_hazard), Prognosis)
 
 
-@pytest.mark.parametrize("certain", [0.0, 1.0])
-def test_an_answer_of_certainty_is_no_crash(certain: float) -> None:
-    """Networks may saturate: a probability of exactly 0 or 1 has no finite logit."""
+@pytest.mark.parametrize("log_odds", [-300.0, 300.0])
+def test_an_answer_of_certainty_is_no_crash(log_odds: float) -> None:
+    """Networks may saturate."""
     positive = np.arange(20) % 2 == 0
-    fitted = fit_calibration(Classes(positive, ("a", "b")), np.where(positive, certain, 0.5))
-    assert np.isfinite(fitted.of(40.0)["probability"])
+    fitted = fit_calibration(Classes(positive, ("a", "b")), np.where(positive, log_odds, 0.0))
+    assert isinstance(fitted, PlattProbability)
+    with np.errstate(over="raise"):
+        assert np.isfinite(fitted.probability(np.array([-1e6, 40.0, 1e6]))).all()
 
 
 def test_survival_with_one_death_and_equal_answers_is_no_crash() -> None:

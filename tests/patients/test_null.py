@@ -11,7 +11,7 @@ from nic.evaluation.metrics import METRICS, estimate
 from nic.patients.cohort import Kind
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.targets import Classes, Survival, Targets, Values
-from nic.patients.training import NetworkName, ensemble_answers, fit_folds
+from nic.patients.training import NetworkName, ensemble_scores, fit_folds
 
 PATIENTS = 60
 STUDIES: dict[NetworkName, int] = {"grid-cnn": 8, "pooled-linear": 40}
@@ -49,7 +49,7 @@ def test_no_figure_is_better_than_chance(slide_of: Callable[..., object], networ
         ]
         train, external = labels(kind, rng), labels(kind, rng)
         ensemble = fit_folds(cells[:PATIENTS], train, network=network, folds=3, epochs=8, seed=study)
-        answers = ensemble_answers(ensemble, cells[PATIENTS:], external)
+        answers = ensemble_scores(ensemble, cells[PATIENTS:])
         if np.ptp(answers) == 0:
             continue  # the penalty left nothing: the answer is the same for all, and no figure is defined
         inside.append(estimate(metric, train.arrays, ensemble.out_of_fold, seed=study, fold=ensemble.fold))

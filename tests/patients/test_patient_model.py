@@ -12,6 +12,7 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import Cutting
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError, EncoderError, ForeignCodes, NoTissue
+from nic.patients.calibration import PlattProbability
 from nic.patients.calibration_fit import fit_calibration
 from nic.patients.cohort import Endpoint, Kind, read_cohort
 from nic.patients.crops import PatientCells, SlideCells
@@ -19,7 +20,7 @@ from nic.patients.export import export_ensemble
 from nic.patients.predictor import PatientModel, predict_cohort
 from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values
-from nic.patients.training import Ensemble, answers, fit_folds
+from nic.patients.training import Ensemble, fit_folds, scores_of
 
 KINDS: tuple[Kind, ...] = ("regression", "classification", "survival")
 ENDPOINTS = {
@@ -65,31 +66,35 @@ def models(trained, slides, tmp_path_factory) -> dict[str, PatientModel]:
     return {kind: PatientModel(folder / f"{kind}.onnx") for kind in trained}
 
 
+def as_probability(spec: PatientModelSpec, log_odds: np.ndarray) -> np.ndarray:
+    """Platt's, written out."""
+    assert isinstance(spec.calibration, PlattProbability)
+    return 1 / (1 + np.exp(-(spec.calibration.slope * log_odds + spec.calibration.intercept)))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_served_answer_is_that_of_the_trained_networks(models, trained, slides, kind: Kind) -> None:
     ensemble, _ = trained[kind]
     patient = PatientCells("p", tuple(SlideCells.of(s) for s in slides[:3]))
-    scores = np.array([float(answers(n, [patient], Values(np.zeros(1)))[0]) for n in ensemble.networks])
+    scores = np.array([float(scores_of(n, [patient])[0]) for n in ensemble.networks])
     wanted, by_fold = scores.mean(), scores
     if kind == "classification":
-        wanted, by_fold = 1 / (1 + np.exp(-wanted)), 1 / (1 + np.exp(-scores))
+        wanted, by_fold = (as_probability(models[kind].spec, log_odds) for log_odds in (wanted, scores))
     found = models[kind].predict(slides[:3])
+    assert found.score == pytest.approx(scores.mean(), abs=1e-4)
     assert found.prediction == pytest.approx(wanted, abs=1e-4)
     assert found.uncertainty == pytest.approx(by_fold.std(), abs=1e-4)
     assert found.tiles == sum(len(s.codes) for s in slides[:3])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_mean_of_the_maps_is_the_prediction(models, slides, kind: Kind) -> None:
+def test_the_mean_of_the_maps_is_the_score(models, slides, kind: Kind) -> None:
     found = models[kind].predict(slides[:2])
     assert [m.shape for m in found.score_maps] == [s.valid.shape for s in slides[:2]]
     for shown, slide in zip(found.score_maps, slides[:2], strict=True):
         np.testing.assert_array_equal(np.isfinite(shown), slide.valid)
     mean = np.concatenate([m[np.isfinite(m)] for m in found.score_maps]).mean(dtype=float)
-    wanted = found.prediction
-    if kind == "classification":
-        wanted = np.log(wanted / (1 - wanted))
-    assert mean == pytest.approx(wanted, abs=1e-4)
+    assert mean == pytest.approx(found.score, abs=1e-4)
 
 
 def test_glass_around_a_slide_changes_nothing(models, slides) -> None:
@@ -124,11 +129,27 @@ def test_an_answer_says_what_it_means(models, trained, slides) -> None:
     said = {kind: model.predict(slides[:1]) for kind, model in models.items()}
     interval = said["regression"].calibrated
     assert interval["low"] < said["regression"].prediction < interval["high"]
-    assert 0 < said["classification"].calibrated["probability"] < 1
+    assert said["classification"].calibrated == {}
     assert 0 <= said["survival"].calibrated["percentile"] <= 100
     for kind, model in models.items():
         assert tuple(said[kind].calibrated) == model.spec.answers
         assert model.spec.calibration == fit_calibration(trained[kind][1], trained[kind][0].out_of_fold)
+
+
+def test_the_prediction_of_a_rare_class_is_its_share_and_not_a_half() -> None:
+    """Networks are trained with both classes at equal weight: log odds of 0 are those of the average patient."""
+    rng = np.random.default_rng(0)
+    positive = rng.random(2000) < 0.05
+    log_odds = rng.normal(1.0 * positive, 1)
+    spec = replace(rare_class(), calibration=fit_calibration(Classes(positive, ("a", "b")), log_odds))
+    assert float(spec.predictions(np.array(0.5))) == pytest.approx(0.05, abs=0.02)
+    assert rare_class().predictions(np.array([-800.0, 0.0, 800.0])).tolist() == [0, 0.5, 1]
+
+
+def rare_class() -> PatientModelSpec:
+    return PatientModelSpec(
+        "pattern", "classification", "", ("a", "b"), "0", "nic-encoder/1", 64.0, 5, "c0ffee", 2000, 0.0
+    )
 
 
 def test_a_model_from_before_calibration_is_read() -> None:

@@ -30,6 +30,8 @@ def test_networks_answer_together_and_each_partition_keeps_its_own_answers(slide
     both = together((first, second))
     assert both.networks == first.networks + second.networks
     np.testing.assert_allclose(both.out_of_fold, (first.out_of_fold + second.out_of_fold) / 2)
+    assert both.partitions == (first, second)
+    assert first.partitions == (first,)
 
 
 def test_the_figure_is_the_mean_over_partitions_and_draws_are_of_patients() -> None:

@@ -15,7 +15,7 @@ from nic.patients.export import export_ensemble
 from nic.patients.plausibility import warnings_of
 from nic.patients.predictor import PatientModel, predict_cohort
 from nic.patients.targets import Survival
-from nic.patients.training import ensemble_answers, fit_folds
+from nic.patients.training import ensemble_scores, fit_folds
 
 SURVIVAL = Endpoint("survival", "survival", ("followed", "died"))
 PATIENTS = 45
@@ -48,7 +48,7 @@ def test_all_slides_of_a_patient_count_and_a_higher_answer_dies_earlier(study: P
     gathered, unseen = gather_cells(labelled.patients, study), gather_cells(external.patients, study)
     assert [len(p.slides) for p in gathered.cells] == [1 + n % 3 for n in range(30)]
     ensemble = fit_folds(gathered.cells, labelled.targets, folds=2, epochs=15, seed=0)
-    answers = ensemble_answers(ensemble, unseen.cells, external.targets)
+    answers = ensemble_scores(ensemble, unseen.cells)
     assert isinstance(external.targets, Survival)
     months, event = external.targets.arrays
     assert concordance_index_censored(event, months, answers)[0] > 0.7

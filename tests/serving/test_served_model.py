@@ -175,13 +175,13 @@ def test_threads_get_the_answers_of_one(model: ServedModel, folder: Path) -> Non
     assert all(answer.equals(answers[0]) for answer in answers)
 
 
-def test_maps_are_the_prediction(model: ServedModel, folder: Path) -> None:
+def test_the_mean_of_a_map_is_the_score(model: ServedModel, folder: Path) -> None:
     rows = pd.DataFrame({"slide": [str(folder / "a.tif")]})
     [answer] = model.answer(rows, Wishes(map="geojson")).to_dict("records")
     [squares] = [json.loads(text)["features"] for text in answer["map"]]
     assert len(squares) == answer["tiles"]
     assert np.mean([s["properties"]["measurements"]["score"] for s in squares]) == pytest.approx(
-        answer["prediction"], abs=1e-5
+        answer["score"], abs=1e-5
     )
     assert np.ptp(squares[0]["geometry"]["coordinates"][0], axis=0) == pytest.approx(128)  # 64 um at 0.5 um/px
     [answer] = model.answer(rows, Wishes(map="png")).to_dict("records")
