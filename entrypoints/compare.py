@@ -71,7 +71,7 @@ def measured_alike(config: Config) -> tuple[list[Measure], list[Measure]]:
     study = read_study(config.study)
     endpoint = study.endpoint(config.endpoint).endpoint
     cohort = study.cohorts[study.endpoint(config.endpoint).cohort].read()
-    train, labelled = (cohort.labelled(endpoint, split) for split in ("train", config.split))
+    labelled = cohort.labelled(endpoint, config.split)
     models = [PatientModel(graph_file(uri, "patient")) for uri in (config.model, config.other)]
     folders = code_folders(config)
     given = (predict_cohort(m, labelled.patients, f) for m, f in zip(models, folders, strict=True))
@@ -81,9 +81,7 @@ def measured_alike(config: Config) -> tuple[list[Measure], list[Measure]]:
         raise EmptyCohort(f"{cohort.file}: no patient of split {config.split!r} has codes for both models")
     targets = labelled.targets.take(both)
     answers = zip(*(pair for pair in pairs if all(pair)), strict=True)
-    first, second = (
-        measures_of(targets, of_one, model.spec, train.targets) for model, of_one in zip(models, answers, strict=True)
-    )
+    first, second = (measures_of(targets, of_one, model.spec) for model, of_one in zip(models, answers, strict=True))
     return first, second
 
 

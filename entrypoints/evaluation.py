@@ -14,7 +14,6 @@ from nic.evaluation.metrics import METRICS, Estimate, estimate
 from nic.patients.cohort import Cohort, Labelled, Patient
 from nic.patients.predictor import PatientModel, PatientPrediction, predict_cohort
 from nic.patients.spec import PatientModelSpec
-from nic.patients.targets import Targets
 from nic.study import Study
 from nic.tracking.registry import RegisteredVersion, find_version, graph_file
 
@@ -23,8 +22,8 @@ from nic.tracking.registry import RegisteredVersion, find_version, graph_file
 class Evaluation:
     """What was measured.
 
-    labelled, answers: of the patients that were answered. unanswered: the labelled others. train: labels of the
-    training patients. synthetic: whether the study is drawn by a program.
+    labelled, answers: of the patients that were answered. unanswered: the labelled others. synthetic: whether the study
+    is drawn by a program.
     """
 
     name: str
@@ -35,7 +34,6 @@ class Evaluation:
     labelled: Labelled
     answers: Sequence[PatientPrediction]
     unanswered: Sequence[Patient]
-    train: Targets
     estimates: Sequence[Estimate]
     codes: Path
     synthetic: bool
@@ -66,7 +64,6 @@ def evaluated(
     answers = predict_cohort(patient_model, labelled.patients, codes)
     answered = np.array([answer is not None for answer in answers])
     measurable, given = labelled.take(answered), [answer for answer in answers if answer is not None]
-    train = cohort.labelled(entry.endpoint, "train").targets
     return Evaluation(
         name=entry.name,
         split=split,
@@ -76,8 +73,7 @@ def evaluated(
         labelled=measurable,
         answers=given,
         unanswered=labelled.take(~answered).patients,
-        train=train,
-        estimates=measured(measurable, given, patient_model.spec, train, entry.covariates, seed),
+        estimates=measured(measurable, given, patient_model.spec, entry.covariates, seed),
         codes=codes,
         synthetic=study.phantom,
     )

@@ -20,7 +20,7 @@ from nic.evaluation.measures import (
     survival_measures,
 )
 from nic.evaluation.metrics import Estimate, estimate
-from nic.patients.calibration import ConformalInterval, Prognosis
+from nic.patients.calibration import ConformalInterval, IsotonicProbability, PlattProbability, Prognosis
 from nic.patients.cohort import Labelled
 from nic.patients.covariates import covariates_of
 from nic.patients.predictor import PatientPrediction
@@ -34,16 +34,15 @@ def measured(
     labelled: Labelled,
     answers: Sequence[PatientPrediction],
     spec: PatientModelSpec,
-    train: Targets,
     covariates: Sequence[str],
     seed: int,
 ) -> list[Estimate]:
     """The figure that decides, and all others; NaN where one of the others is not defined.
 
-    answers: of the labelled patients, in their order. train: labels of the training patients. covariates: columns of
-    the cohort's table that a hazard ratio is adjusted for. Raises EndpointError when the first is not defined.
+    answers: of the labelled patients, in their order. covariates: columns of the cohort's table that a hazard ratio is
+    adjusted for. Raises EndpointError when the first is not defined.
     """
-    measures = measures_of(labelled.targets, answers, spec, train)
+    measures = measures_of(labelled.targets, answers, spec)
     first = measures[0]
     found = [
         estimate(first.metric, first.labels, first.score, seed=seed),
@@ -58,34 +57,31 @@ def measured(
     return found
 
 
-def measures_of(
-    targets: Targets, answers: Sequence[PatientPrediction], spec: PatientModelSpec, train: Targets
-) -> list[Measure]:
+def measures_of(targets: Targets, answers: Sequence[PatientPrediction], spec: PatientModelSpec) -> list[Measure]:
     """What is measured of answers: how they order patients, and what they promise where the model is calibrated.
 
-    Raises EndpointError when the labels are of another kind than the model answers.
+    What the figures need of the training, the spec holds. Raises EndpointError when the labels are of another kind than
+    the model answers.
     """
     scores = np.array([answer.score for answer in answers])
     predictions = np.array([answer.prediction for answer in answers])
     promised = calibrated_columns(answers)
-    match targets, train, spec.calibration:
-        case Values(value), Values(of_train), None:
-            return regression_measures(value, scores, of_train)
-        case Values(value), Values(of_train), ConformalInterval(level):
+    match targets, spec.kind, spec.calibration:
+        case Values(value), "regression", None:
+            return regression_measures(value, scores, spec.guess)
+        case Values(value), "regression", ConformalInterval(level):
             intervals = interval_measures(value, promised["low"], promised["high"], level)
-            return [*regression_measures(value, scores, of_train), *intervals]
-        case Classes(positive, _), Classes(), None:
+            return [*regression_measures(value, scores, spec.guess), *intervals]
+        case Classes(positive, _), "classification", None:
             return classification_measures(positive, scores, 0.0)
-        case Classes(positive, _), Classes(of_train, _), calibration:
-            probabilities = probability_measures(positive, predictions, of_train)
+        case Classes(positive, _), "classification", PlattProbability() | IsotonicProbability() as calibration:
+            probabilities = probability_measures(positive, predictions, spec.guess)
             return [*classification_measures(positive, scores, calibration.threshold), *probabilities]
-        case Survival(), Survival(), None:
-            return survival_measures(targets.arrays, scores, train.arrays)
-        case Survival(), Survival(), Prognosis(stated_months=months) as calibration:
-            prognoses = prognosis_measures(
-                targets.arrays, lambda at: calibration.survival(scores, at), train.arrays, months
-            )
-            return [*survival_measures(targets.arrays, scores, train.arrays, months), *prognoses]
+        case Survival(), "survival", None:
+            return survival_measures(targets.arrays, scores)
+        case Survival(), "survival", Prognosis(stated_months=months) as calibration:
+            prognoses = prognosis_measures(targets.arrays, lambda at: calibration.survival(scores, at), months)
+            return [*survival_measures(targets.arrays, scores, months), *prognoses]
     raise EndpointError(f"model {spec.endpoint} is of {spec.kind}, the labels are {type(targets).__name__}")
 
 

@@ -103,7 +103,7 @@ def _spread(months: tuple[float, ...]) -> list[float]:
 
 def subgroups(done: Evaluation, columns: Sequence[str], seed: int) -> list[Subgroup]:
     """The figure that decides, by group."""
-    first = measures_of(done.labelled.targets, done.answers, done.spec, done.train)[0]
+    first = measures_of(done.labelled.targets, done.answers, done.spec)[0]
     cells = {column: [_cell(patient, column) for patient in done.labelled.patients] for column in columns}
     return list(subgroups_of(first, cells, seed))
 
@@ -146,7 +146,7 @@ def lineage(done: Evaluation, run_id: str) -> dict[str, str]:
         **{name: tags.get(tag, unknown) for name, tag in names.items()},
         "Training patients": f"{done.spec.patients}, {done.spec.folds} folds",
         "Tiles": f"{done.spec.tile_um:g} µm; {done.spec.cutting}",
-        "Sites of the training": _sites(patient for patient in done.cohort.patients if patient.split == "train"),
+        "Training sites in this table": _sites(p for p in done.cohort.patients if p.split == "train"),
         "Sites measured": _sites(done.labelled.patients),
         "Measured cohort": f"{done.cohort.file}, digest {done.cohort.digest}",
         "Measured part": f"split {done.split!r}, {len(done.answers)} patients",

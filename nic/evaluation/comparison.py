@@ -31,11 +31,28 @@ def paired_difference(
     labels, first, second: of the same patients in the same order. The interval leaves 0 out where one is better. NaN
     where a figure is not defined of the patients. Raises EndpointError when the answers are not of as many patients.
     """
-    if len(first) != len(second):
-        raise EndpointError(f"{metric.name}: answers for {len(first)} and for {len(second)} patients; wanted the same")
-    n = len(first)
+    ours, others = (Measure(metric, labels, score) for score in (first, second))
+    return measured_difference(ours, others, seed=seed, fold=fold, resamples=resamples, level=level, interval=interval)
+
+
+def measured_difference(
+    first: Measure,
+    second: Measure,
+    *,
+    seed: int,
+    fold: NDArray[np.intp] | None = None,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+    interval: Interval = percentile,
+) -> Estimate:
+    """As `paired_difference`, each model by its own measure: what one calls positive at its threshold, the other may
+    not call so at the other's.
+    """
+    metric, n = first.metric, len(first.score)
+    if n != len(second.score):
+        raise EndpointError(f"{metric.name}: answers for {n} and for {len(second.score)} patients; wanted the same")
     fold = np.zeros(n, np.intp) if fold is None else fold
-    ours, others = figure_of(metric, labels, first, fold), figure_of(metric, labels, second, fold)
+    ours, others = (figure_of(m.metric, m.labels, m.score, fold) for m in (first, second))
 
     def difference(counts: Floats) -> Floats:
         return ours(counts) - others(counts)
@@ -52,7 +69,7 @@ def differences(first: Sequence[Measure], second: Sequence[Measure], *, seed: in
     """Paired differences of two models' measures, first less second, of the metrics that both have."""
     others = {measure.metric.name: measure for measure in second}
     return [
-        paired_difference(m.metric, m.labels, m.score, others[m.metric.name].score, seed=seed)
+        measured_difference(m, others[m.metric.name], seed=seed)
         for m in first
         if m.metric.name in others and m.metric.direction != "target"
     ]

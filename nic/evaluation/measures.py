@@ -1,7 +1,7 @@
 """All figures of an endpoint: which metrics, of which answers, against which labels.
 
-The first of each list is the figure that decides. What a metric needs of the training patients (thresholds, medians,
-the censoring distribution, what guessing gets) is an argument.
+The first of each list is the figure that decides. A measure is closed over what its own model brings of its training:
+the threshold, and what guessing says. What patients were followed for is that of the patients who are measured.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from nic.evaluation import classification, cox, regression, survival
 from nic.evaluation.metrics import METRICS, RESAMPLES, Estimate, Labels, Metric, estimate_or_nan
-from nic.evaluation.survival import Censoring
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -43,13 +42,13 @@ def estimates_of(
     return [estimate_or_nan(m.metric, m.labels, m.score, **options) for m in measures]  # type: ignore[arg-type]
 
 
-def regression_measures(value: Floats, prediction: Floats, train: Floats) -> list[Measure]:
-    """Figures of predicted values. train: [m], the training patients' values; their median is what guessing says."""
-    guess = float(np.abs(value - np.median(train)).mean())
+def regression_measures(value: Floats, prediction: Floats, guess: float | None) -> list[Measure]:
+    """Figures of predicted values. guess: the median of the training patients' values; None where it is not known."""
+    by_guessing = None if guess is None else float(np.abs(value - guess).mean())
     metrics = (
         METRICS["regression"],
         Metric("pearson", regression.pearson, 0.0),
-        Metric("mae", regression.mean_absolute_error, guess, "lower"),
+        Metric("mae", regression.mean_absolute_error, by_guessing, "lower"),
         Metric("r2", regression.r2, 0.0),
     )
     return [Measure(metric, (value,), prediction) for metric in metrics]
@@ -61,7 +60,7 @@ def interval_measures(value: Floats, low: Floats, high: Floats, level: float) ->
 
 
 def classification_measures(positive: Bools, score: Floats, threshold: float) -> list[Measure]:
-    """Figures of scores that order patients. threshold: of the training patients, at and above which is positive."""
+    """Figures of scores that order patients. threshold: the model's own, at and above which it calls positive."""
     metrics = (
         METRICS["classification"],
         Metric("average_precision", classification.average_precision, float(positive.mean())),
@@ -70,70 +69,55 @@ def classification_measures(positive: Bools, score: Floats, threshold: float) ->
     return [Measure(metric, (positive,), score) for metric in metrics]
 
 
-def probability_measures(positive: Bools, probability: Floats, train: Bools) -> list[Measure]:
-    """Figures of calibrated probabilities. train: [m], the training patients' classes; guessing says their share."""
-    guess = float(((train.mean() - positive) ** 2).mean())
+def probability_measures(positive: Bools, probability: Floats, guess: float | None) -> list[Measure]:
+    """Figures of calibrated probabilities. guess: share of positives in training; None where it is not known."""
+    by_guessing = None if guess is None else float(((guess - positive) ** 2).mean())
     metrics = (
-        Metric("brier", classification.brier, guess, "lower"),
+        Metric("brier", classification.brier, by_guessing, "lower"),
         Metric("calibration_in_the_large", classification.calibration_in_the_large, 0.0, "target"),
         Metric("calibration_slope", classification.calibration_slope, 1.0, "target"),
     )
     return [Measure(metric, (positive,), probability) for metric in metrics]
 
 
-def survival_measures(
-    labels: tuple[Floats, Bools],
-    log_hazard: Floats,
-    train: tuple[Floats, Bools],
-    months: Sequence[float] = (),
-) -> list[Measure]:
-    """Figures of log hazards that order patients.
-
-    labels, train: (time_months, event). months: at which the AUC of death is taken; those with a death before and
-    somebody alive after.
-    """
-    censoring = Censoring.of(*train)
+def survival_measures(labels: tuple[Floats, Bools], log_hazard: Floats, months: Sequence[float] = ()) -> list[Measure]:
+    """Figures of log hazards that order patients. labels: (time_months, event). months: of the AUC of death."""
     metrics = (
         METRICS["survival"],
-        Metric("uno_c", partial(survival.uno, censoring=censoring), 0.5),
-        *(
-            Metric(f"auc_{month:g}m", partial(survival.auc_at, month=month, censoring=censoring), 0.5)
-            for month in months
-        ),
+        Metric("uno_c", survival.uno, 0.5),
+        *(Metric(f"auc_{month:g}m", partial(survival.auc_at, month=month), 0.5) for month in months),
     )
     return [Measure(metric, labels, log_hazard) for metric in metrics]
 
 
 def prognosis_measures(
-    labels: tuple[Floats, Bools],
-    survival_at: Callable[[Floats], Floats],
-    train: tuple[Floats, Bools],
-    months: Sequence[float] = (),
+    labels: tuple[Floats, Bools], survival_at: Callable[[Floats], Floats], months: Sequence[float] = ()
 ) -> list[Measure]:
     """Figures of survival probabilities.
 
     survival_at: months [T] -> [n, T]. months: at which promised and seen survival are compared. The Brier score is
-    integrated up to the month that a fifth of the training patients were followed to; guessing is their Kaplan-Meier.
+    integrated up to the month that a fifth of the patients were followed to; guessing gives everybody these patients'
+    own Kaplan-Meier curve, which is more than a model could know before.
     """
-    censoring = Censoring.of(*train)
-    grid = np.linspace(0, np.quantile(train[0], 0.8), BRIER_MONTHS + 1)[1:]
-    brier = partial(survival.integrated_brier, months=grid, censoring=censoring)
-    everyone = np.ones((1, len(labels[0])))
-    guess = float(brier(*labels, np.tile(survival.kaplan_meier(*train, grid), (len(labels[0]), 1)), everyone)[0])
+    grid = np.linspace(0, _last_judged(labels[0]), BRIER_MONTHS + 1)[1:]
+    brier = partial(survival.integrated_brier, months=grid)
+    curve = np.tile(survival.kaplan_meier(*labels, grid), (len(labels[0]), 1))
+    by_guessing = float(brier(*labels, curve, np.ones((1, len(curve))))[0])
     stated = [
         Measure(
-            Metric(
-                f"calibration_{month:g}m",
-                partial(survival.calibration_at, month=month, censoring=censoring),
-                0.0,
-                "target",
-            ),
+            Metric(f"calibration_{month:g}m", partial(survival.calibration_at, month=month), 0.0, "target"),
             labels,
             survival_at(np.array([month]))[:, 0],
         )
         for month in months
     ]
-    return [Measure(Metric("integrated_brier", brier, guess, "lower"), labels, survival_at(grid)), *stated]
+    return [Measure(Metric("integrated_brier", brier, by_guessing, "lower"), labels, survival_at(grid)), *stated]
+
+
+def _last_judged(time_months: Floats) -> float:
+    """The month that a fifth of the patients were followed to, but one beyond which somebody was followed."""
+    earlier = time_months[time_months < time_months.max()]
+    return float(min(np.quantile(time_months, 0.8), earlier.max() if len(earlier) else np.inf))
 
 
 def hazard_estimates(

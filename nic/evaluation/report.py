@@ -126,8 +126,8 @@ def reference(estimate: Estimate) -> str:
     """What the figure is held against, and which way is better."""
     if estimate.direction == "target":
         return f"should be {estimate.chance:.3g}"
-    guess = "" if estimate.chance is None else f"guessing: {estimate.chance:.3g}; "
-    return f"{guess}{estimate.direction} is better"
+    guess = "not known" if estimate.chance is None else f"{estimate.chance:.3g}"
+    return f"guessing: {guess}; {estimate.direction} is better"
 
 
 def verdict(estimate: Estimate) -> str:

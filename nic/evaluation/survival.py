@@ -2,7 +2,8 @@
 
 All take labels `time_months` [n] and `event` [n] bool (True = death seen), predictions (a log hazard, higher = dies
 earlier, or survival probabilities), and `counts` [R, n], how often a draw holds each patient; they give [R], NaN where
-a draw does not define the figure. What is fitted, the censoring distribution, comes from the training patients.
+a draw does not define the figure. Censoring is that of the patients of each draw: another hospital follows its patients
+for another time than the training's did. It must not depend on the outcome.
 """
 
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from sksurv.nonparametric import kaplan_meier_estimator
 
 from nic.evaluation.bootstrap import mean, ratio
 from nic.evaluation.classification import auc
+from nic.evaluation.regression import tie_groups
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -21,26 +23,49 @@ ROWS = 512
 
 
 @dataclass(frozen=True)
-class Censoring:
-    """Probability of not being censored by a time: a step function of the training patients.
+class LifeTable:
+    """Patients by the month in which each was last seen, in each draw.
 
-    months: ascending. free: the probability from each month on. last_month: of follow-up; nothing is known after it.
+    months: [M] distinct, ascending. died, lost: [R, M], those who died and those who were censored in that month.
     """
 
     months: Floats
-    free: Floats
-    last_month: float
+    died: Floats
+    lost: Floats
 
     @classmethod
-    def of(cls, time_months: Floats, event: Bools) -> "Censoring":
-        """Kaplan-Meier with the roles of death and censoring changed."""
-        months, free = kaplan_meier_estimator(event, time_months, reverse=True)
-        return cls(np.r_[0.0, months], np.r_[1.0, free], float(time_months.max()))
+    def of(cls, time_months: Floats, event: Bools, counts: Floats) -> "LifeTable":
+        _, order, starts = tie_groups(time_months)
+        died, lost = (np.add.reduceat((counts * who)[:, order], starts, axis=1) for who in (event, ~event))
+        return cls(time_months[order][starts], died, lost)
 
-    def weight(self, time_months: Floats) -> Floats:
-        """How many patients one seen at a time stands for, 1 / probability; 0 where the training says nothing."""
-        free = self.free[np.searchsorted(self.months, time_months, "right") - 1]
-        return np.where((free > 0) & (time_months < self.last_month), 1 / np.where(free > 0, free, 1), 0.0)
+    @property
+    def at_risk(self) -> Floats:
+        """Patients seen in a month or later, [R, M]."""
+        return (self.died + self.lost)[:, ::-1].cumsum(1)[:, ::-1]
+
+    def alive(self, at_months: Floats) -> Floats:
+        """Kaplan-Meier's share alive after each of `at_months` [T]: [R, T]."""
+        return self._shares(ratio(self.died, self.at_risk), at_months)
+
+    def uncensored(self, at_months: Floats) -> Floats:
+        """Probability not to be censored by each of `at_months` [T]: [R, T]. Deaths come before it."""
+        return self._shares(ratio(self.lost, self.at_risk - self.died), at_months)
+
+    def followed(self, month: float) -> Bools:
+        """Whether a draw's follow-up reaches beyond the month, or all were seen to die by then: [R]."""
+        later = self.months > month
+        return np.asarray((self.died + self.lost)[:, later].any(1) | ~self.lost[:, ~later].any(1))
+
+    def _shares(self, leaving: Floats, at_months: Floats) -> Floats:
+        """leaving: [R, M], the share of those at risk who leave in a month."""
+        shares = np.pad((1 - np.nan_to_num(leaving)).cumprod(1), ((0, 0), (1, 0)), constant_values=1)
+        return np.asarray(shares[:, np.searchsorted(self.months, at_months, "right")])
+
+
+def inverse(probability: Floats) -> Floats:
+    """How many patients one seen stands for; 0 where nobody could be seen."""
+    return np.where(probability > 0, 1 / np.where(probability > 0, probability, 1), 0.0)
 
 
 def harrell(time_months: Floats, event: Bools, log_hazard: Floats, counts: Floats) -> Floats:
@@ -49,65 +74,51 @@ def harrell(time_months: Floats, event: Bools, log_hazard: Floats, counts: Float
     A pair is known when the earlier time is a death; a death counts as earlier than a censoring at the same time. Ties
     of the log hazard count half. Source: Harrell 1982; oracle scikit-survival.
     """
-    return _concordance(time_months, event, log_hazard, np.ones(len(event)), counts)
+    return _concordance(time_months, event, log_hazard, np.ones((1, len(event))), counts)
 
 
-def uno(time_months: Floats, event: Bools, log_hazard: Floats, counts: Floats, *, censoring: Censoring) -> Floats:
-    """Uno's C: Harrell's, each pair weighing as many as censoring has hidden, up to the training's last month.
+def uno(time_months: Floats, event: Bools, log_hazard: Floats, counts: Floats) -> Floats:
+    """Uno's C: Harrell's, each pair weighing as many as censoring has hidden.
 
     Source: Uno 2011; oracle scikit-survival.
     """
-    return _concordance(time_months, event, log_hazard, censoring.weight(time_months) ** 2, counts)
+    weight = inverse(LifeTable.of(time_months, event, counts).uncensored(time_months)) ** 2
+    return _concordance(time_months, event, log_hazard, weight, counts)
 
 
-def auc_at(
-    time_months: Floats, event: Bools, log_hazard: Floats, counts: Floats, *, month: float, censoring: Censoring
-) -> Floats:
+def auc_at(time_months: Floats, event: Bools, log_hazard: Floats, counts: Floats, *, month: float) -> Floats:
     """Probability that one who died by `month` has a higher log hazard than one alive then (cumulative, dynamic).
 
-    Oracle scikit-survival.
+    Not defined where nobody was followed beyond the month. Oracle scikit-survival.
     """
     died, alive = event & (time_months <= month), time_months > month
-    weight = np.where(died, censoring.weight(time_months), alive.astype(float))
-    return auc(died, log_hazard, counts * weight)
+    weight = inverse(LifeTable.of(time_months, event, counts).uncensored(time_months))
+    return auc(died, log_hazard, counts * np.where(died, weight, alive))
 
 
-def integrated_brier(
-    time_months: Floats,
-    event: Bools,
-    survival: Floats,
-    counts: Floats,
-    *,
-    months: Floats,
-    censoring: Censoring,
-) -> Floats:
+def integrated_brier(time_months: Floats, event: Bools, survival: Floats, counts: Floats, *, months: Floats) -> Floats:
     """Squared distance of survival probability and state, mean over patients and over `months`; 0.25 says nothing.
 
-    survival: [n, T], the probability to be alive at months [T], ascending. Oracle scikit-survival.
+    survival: [n, T], the probability to be alive at months [T], ascending. Not defined where a draw's follow-up ends
+    before the last of them. Oracle scikit-survival.
     """
-    died = (event[:, None] & (time_months[:, None] <= months)) * censoring.weight(time_months)[:, None]
-    alive = (time_months[:, None] > months) * censoring.weight(months)
-    errors = survival**2 * died + (1 - survival) ** 2 * alive  # [n, T]
-    each = np.trapezoid(errors, months, axis=1) / (months[-1] - months[0])
-    return mean(each, counts)
+    table = LifeTable.of(time_months, event, counts)
+    died = survival**2 * (event[:, None] & (time_months[:, None] <= months))  # [n, T]
+    alive = counts @ ((1 - survival) ** 2 * (time_months[:, None] > months))  # [R, T]
+    of_dead = (counts * inverse(table.uncensored(time_months))) @ np.trapezoid(died, months, axis=1)
+    of_living = np.trapezoid(alive * inverse(table.uncensored(months)), months, axis=1)
+    each: Floats = (of_dead + of_living) / (months[-1] - months[0]) / counts.sum(1)
+    return np.where(table.followed(months[-1]), each, np.nan)
 
 
-def calibration_at(
-    time_months: Floats,
-    event: Bools,
-    survival: Floats,
-    counts: Floats,
-    *,
-    month: float,
-    censoring: Censoring,
-) -> Floats:
-    """Mean survival probability at `month` less the share alive then: above 0 where too much is promised.
+def calibration_at(time_months: Floats, event: Bools, survival: Floats, counts: Floats, *, month: float) -> Floats:
+    """Mean survival probability at `month` less Kaplan-Meier's share alive then: above 0 where too much is promised.
 
-    survival: [n], at that month. Patients censored before it are stood for by the others.
+    survival: [n], at that month. Not defined where a draw's follow-up ends before the month.
     """
-    died = (event & (time_months <= month)) * censoring.weight(time_months)
-    alive = (time_months > month) * censoring.weight(np.array([month]))
-    return mean(survival, counts) - ratio(counts @ alive, counts @ (died + alive))
+    table = LifeTable.of(time_months, event, counts)
+    difference = mean(survival, counts) - table.alive(np.array([month]))[:, 0]
+    return np.where(table.followed(month), difference, np.nan)
 
 
 def kaplan_meier(time_months: Floats, event: Bools, at_months: Floats) -> Floats:
@@ -118,15 +129,15 @@ def kaplan_meier(time_months: Floats, event: Bools, at_months: Floats) -> Floats
 
 
 def _concordance(time_months: Floats, event: Bools, log_hazard: Floats, weight: Floats, counts: Floats) -> Floats:
-    """Weighted share of concordant pairs. weight: [n], of the pairs whose earlier patient this is."""
+    """Weighted share of concordant pairs. weight: [R or 1, n], of the pairs whose earlier patient this is."""
     concordant, known = np.zeros(len(counts)), np.zeros(len(counts))
     drawn = counts.astype(np.float32)  # whole numbers below 2^24: exact, and the products of matrices at full speed
-    deaths = np.flatnonzero(event & (weight > 0))
+    deaths = np.flatnonzero(event)
     for block in np.array_split(deaths, max(1, -(-len(deaths) // ROWS))):
         later = (time_months > time_months[block, None]) | ((time_months == time_months[block, None]) & ~event)
         difference = log_hazard[block, None] - log_hazard
         halves = later * ((difference > 0) * 2.0 + (difference == 0))  # [b, n]
-        first = counts[:, block] * weight[block]
+        first = counts[:, block] * weight[:, block]
         concordant += (first * (drawn @ halves.T.astype(np.float32))).sum(1) / 2
         known += (first * (drawn @ later.T.astype(np.float32))).sum(1)
     return ratio(concordant, known)

@@ -14,7 +14,7 @@ from nic.patients.calibration_fit import fit_calibration
 from nic.patients.cohort import Endpoint
 from nic.patients.networks import PatientNetwork
 from nic.patients.spec import METADATA, PatientModelSpec
-from nic.patients.targets import Classes, Targets
+from nic.patients.targets import Classes, Targets, guess_of
 from nic.patients.training import Ensemble
 
 
@@ -60,6 +60,7 @@ def export_ensemble(
         calibration=fit_calibration(targets, ensemble.out_of_fold),
         cutting=cutting,
         definition=endpoint.definition,
+        guess=guess_of(targets),
     )
     first = ensemble.networks[0]
     generator = torch.Generator().manual_seed(0)

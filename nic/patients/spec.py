@@ -29,7 +29,8 @@ class PatientModelSpec:
     cohort: digest of the training cohort. patients: how many it was trained on. median: of their out-of-fold scores,
     where risk groups are split. calibration: what a score means; None in models that were registered before there was
     one, whose cutting is the usual one. definition: of the endpoint, see Endpoint.definition; empty in models that
-    were registered before it was kept.
+    were registered before it was kept. guess: what is said of everybody without a model: the median of the training
+    patients' values, or the share of positives among them; None of survival, and in models from before it was kept.
     """
 
     endpoint: str
@@ -46,6 +47,7 @@ class PatientModelSpec:
     calibration: Calibration | None = None
     cutting: Cutting = AS_USUAL
     definition: str = ""
+    guess: float | None = None
 
     @property
     def answers(self) -> tuple[str, ...]:

@@ -69,6 +69,16 @@ class Survival:
 Targets = Values | Classes | Survival
 
 
+def guess_of(targets: Targets) -> float | None:
+    """What is said of everybody without a model: the median value, the share of positives; None of survival."""
+    match targets:
+        case Values(value):
+            return float(np.median(value))
+        case Classes(positive, _):
+            return float(positive.mean())
+    return None
+
+
 def check_teachable(targets: Targets, where: str) -> None:
     """Raise OneClass or NoEvents, beginning with `where`, when nothing can be learned from the labels."""
     match targets:

@@ -1,6 +1,7 @@
 """Registered models of a small survival study, measured and compared through the entry points themselves."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -12,15 +13,18 @@ import yaml
 from mlflow.tracking import MlflowClient
 
 from entrypoints import compare, evaluate
+from entrypoints.evaluation import evaluated
 from nic.compression.compressed_slide import CompressedSlide
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EmptyCohort, EndpointError
+from nic.evaluation.metrics import Estimate
 from nic.patients.cohort import Endpoint
 from nic.patients.export import export_ensemble
 from nic.patients.grid_cnn import GridCNN
 from nic.patients.targets import Survival, Targets, Values
 from nic.patients.training import Ensemble
 from nic.slides.tiling import TileGrid
+from nic.study import read_study
 from nic.tracking.registry import register_patient_model
 
 ENCODER = EncoderSpec(8, 64, 1.0, 0.5, "multitask", ("mitosis",), sha256="a" * 64)
@@ -147,7 +151,7 @@ def test_evaluation_tags_every_figure_that_is_defined(study: tuple[Path, dict[st
     assert {"c_index", "uno_c", "integrated_brier", "log_rank_z", "hazard_ratio_adjusted"} <= figures
     run = mlflow.search_runs(filter_string="tags.`nic.stage` = 'evaluate'", output_format="list")[0]
     table = pd.read_csv(mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/external.csv"))
-    assert {"prediction", "percentile", "survival_12m"} <= set(table.columns)
+    assert {"score", "prediction", "percentile", "survival_12m"} <= set(table.columns)
     assert np.corrcoef(table["prediction"], table["survival_12m"])[0, 1] < -0.8
 
 
@@ -157,3 +161,25 @@ def test_what_cannot_be_compared_is_refused(study: tuple[Path, dict[str, str]], 
         compare.run(configured(folder, models["good"], models["score"]))
     with pytest.raises(EmptyCohort, match="no patient of split 'external' has codes for both models"):
         compare.run(configured(folder, models["good"], models["turned"], other_codes=str(tmp_path)))
+
+
+def test_a_table_of_external_patients_alone_is_measured_alike(
+    study: tuple[Path, dict[str, str]], tmp_path: Path
+) -> None:
+    """A new hospital has nobody of the training: what figures need of it, the model brings."""
+    folder, models = study
+    table = pd.read_csv(folder / "cohort.csv")
+    table[table["split"] == "external"].to_csv(tmp_path / "cohort.csv", index=False)
+    (tmp_path / "study.yaml").write_text((folder / "study.yaml").read_text())
+    figures = []
+    for place in (folder, tmp_path):
+        config = evaluate.Config(place / "study.yaml", "death", folder / "codes", models["good"])
+        figures.append({e.name: e.value for e in evaluation_of(config)})
+        compared = configured(folder, models["good"], models["turned"])
+        figures.append(compare.run(replace(compared, study=place / "study.yaml"))["comparison"])
+    assert figures[:2] == figures[2:]
+
+
+def evaluation_of(config: evaluate.Config) -> Sequence[Estimate]:
+    study = read_study(config.study)
+    return evaluated(study, config.endpoint, config.codes, config.model, config.split, config.seed).estimates

@@ -4,14 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn.metrics import balanced_accuracy_score
 
 from entrypoints.measures import comparison_table, measured, measures_of
 from nic.errors import EndpointError, UnknownColumn
+from nic.patients.calibration import PlattProbability, Prognosis
 from nic.patients.calibration_fit import fit_calibration
 from nic.patients.cohort import Labelled, Patient, Row
 from nic.patients.predictor import PatientPrediction
 from nic.patients.spec import PatientModelSpec
-from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.patients.targets import Classes, Survival, Targets, Values, guess_of
 from nic.slides.slide import SlideSource
 
 N = 150
@@ -31,15 +33,15 @@ def study(kind: str, seed: int, signal: float = 1.0) -> tuple[Targets, np.ndarra
     return Survival(np.minimum(death, censored) + 0.01, death <= censored), score
 
 
-def model(kind: str, calibrated: bool = True) -> tuple[PatientModelSpec, Targets]:
+def model(kind: str, calibrated: bool = True) -> PatientModelSpec:
     train, score = study(kind, seed=0)
     calibration = fit_calibration(train, score) if calibrated else None
     median = float(np.median(score))
     classes = train.names if isinstance(train, Classes) else ()
-    spec = PatientModelSpec(
-        "endpoint", kind, "", classes, "0" * 64, "nic-encoder/1", 64.0, 2, "c0ffee", N, median, calibration
-    )
-    return spec, train
+    return PatientModelSpec(
+        "endpoint", kind, "", classes, "0" * 64, "nic-encoder/1", 64.0, 2, "c0ffee", N, median, calibration,
+        guess=guess_of(train),
+    )  # fmt: skip
 
 
 def answers(spec: PatientModelSpec, scores: np.ndarray) -> list[PatientPrediction]:
@@ -72,9 +74,9 @@ NAMES = {
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_a_planted_signal_shows_in_every_figure_the_right_way(kind: str) -> None:
-    spec, train = model(kind)
+    spec = model(kind)
     targets, scores = study(kind, seed=1)
-    found = measured(labelled(targets), answers(spec, scores), spec, train, ["age"], seed=0)
+    found = measured(labelled(targets), answers(spec, scores), spec, ["age"], seed=0)
     assert [e.name for e in found] == NAMES[kind]
     for figure in found:
         match figure.direction:
@@ -88,9 +90,9 @@ def test_a_planted_signal_shows_in_every_figure_the_right_way(kind: str) -> None
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_without_signal_the_intervals_hold_chance(kind: str) -> None:
-    spec, train = model(kind)
+    spec = model(kind)
     targets, scores = study(kind, seed=2, signal=0.0)
-    found = measured(labelled(targets), answers(spec, scores), spec, train, ["age"], seed=0)
+    found = measured(labelled(targets), answers(spec, scores), spec, ["age"], seed=0)
     for figure in found:
         if figure.direction == "higher" and figure.name != "r2":  # to explain less than nothing is no chance either
             assert figure.low < figure.chance < figure.high, figure.name
@@ -98,44 +100,83 @@ def test_without_signal_the_intervals_hold_chance(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_a_model_from_before_calibration_is_measured_by_its_order(kind: str) -> None:
-    spec, train = model(kind, calibrated=False)
+    spec = model(kind, calibrated=False)
     targets, scores = study(kind, seed=1)
-    found = measured(labelled(targets), answers(spec, scores), spec, train, [], seed=0)
+    found = measured(labelled(targets), answers(spec, scores), spec, [], seed=0)
     assert [e.name for e in found] == [name for name in NAMES[kind] if name in {e.name for e in found}]
     assert found[0].low > found[0].chance
 
 
 def test_a_figure_beside_the_first_may_be_undefined() -> None:
-    spec, train = model("survival")
+    spec = model("survival")
     targets, scores = study("survival", seed=1)
     spec = replace(spec, median=99.0)  # nobody is at high risk
-    found = measured(labelled(targets), answers(spec, scores), spec, train, [], seed=0)
+    found = measured(labelled(targets), answers(spec, scores), spec, [], seed=0)
     assert [e.name for e in found if np.isnan(e.value)] == ["log_rank_z", "hazard_ratio_high_risk"]
     nobody = Survival(targets.time_months, np.zeros(N, bool))
     with pytest.raises(EndpointError, match="c_index of 150 patients is not defined"):
-        measured(labelled(nobody), answers(spec, scores), spec, train, [], seed=0)
+        measured(labelled(nobody), answers(spec, scores), spec, [], seed=0)
 
 
 def test_labels_of_another_kind_are_refused() -> None:
-    spec, train = model("survival")
+    spec = model("survival")
     targets, scores = study("regression", seed=1)
     with pytest.raises(EndpointError, match="endpoint is of survival, the labels are Values"):
-        measures_of(targets, answers(spec, scores), spec, train)
+        measures_of(targets, answers(spec, scores), spec)
 
 
 def test_a_covariate_that_is_not_in_the_table_is_named() -> None:
-    spec, train = model("survival")
+    spec = model("survival")
     targets, scores = study("survival", seed=1)
     with pytest.raises(UnknownColumn, match="'grade'"):
-        measured(labelled(targets), answers(spec, scores), spec, train, ["grade"], seed=0)
+        measured(labelled(targets), answers(spec, scores), spec, ["grade"], seed=0)
 
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_two_models_are_compared_figure_by_figure(kind: str) -> None:
-    spec, train = model(kind)
+    spec = model(kind)
     targets, scores = study(kind, seed=1)
     noise = scores + 3 * np.random.default_rng(3).normal(size=N)
-    table = comparison_table(*(measures_of(targets, answers(spec, s), spec, train) for s in (scores, noise)), seed=0)
+    table = comparison_table(*(measures_of(targets, answers(spec, s), spec) for s in (scores, noise)), seed=0)
     assert table["figure"][0] == NAMES[kind][0]
     assert ((table["better"] == "higher") == (table["difference"] > 0)).all(), table
     assert table["low"][0] > 0
+
+
+def test_each_model_is_called_at_its_own_threshold() -> None:
+    """Two models of one score, of which one calls nearly all positive: the row is the difference of its columns."""
+    spec = model("classification")
+    assert isinstance(spec.calibration, PlattProbability)
+    eager = replace(spec, calibration=replace(spec.calibration, threshold=spec.calibration.threshold - 2))
+    targets, scores = study("classification", seed=1)
+    table = comparison_table(*(measures_of(targets, answers(s, scores), s) for s in (spec, eager)), seed=0)
+    row = table.set_index("figure").loc["balanced_accuracy"]
+    apart = [balanced_accuracy_score(targets.positive, scores >= s.calibration.threshold) for s in (spec, eager)]
+    assert row["difference"] == pytest.approx(apart[0] - apart[1])
+    assert row["low"] > 0.1
+    columns = [float(row[name].split()[0]) for name in ("model", "other")]
+    assert row["difference"] == pytest.approx(columns[0] - columns[1], abs=1e-3)
+
+
+def test_what_guessing_gets_is_of_the_models_own_training() -> None:
+    """Neither labels of training patients nor the measured ones say it; an older model does not know."""
+    targets, scores = study("regression", seed=1)
+    spec = replace(model("regression"), guess=0.3)
+    by_name = {m.metric.name: m.metric for m in measures_of(targets, answers(spec, scores), spec)}
+    assert by_name["mae"].chance == pytest.approx(np.abs(targets.value - 0.3).mean())
+    older = replace(spec, guess=None)
+    assert {m.metric.name: m.metric.chance for m in measures_of(targets, answers(older, scores), older)}["mae"] is None
+
+
+def test_what_lies_beyond_the_patients_follow_up_is_not_defined() -> None:
+    """The model states months that its own training reached; these patients were followed for half as long."""
+    spec = model("survival")
+    assert isinstance(spec.calibration, Prognosis)
+    assert spec.calibration.stated_months == (12.0, 24.0, 36.0)
+    targets, scores = study("survival", seed=1)
+    short = Survival(np.minimum(targets.time_months, 20.0), targets.event & (targets.time_months <= 20.0))
+    found = {e.name: e for e in measured(labelled(short), answers(spec, scores), spec, [], seed=0)}
+    for name in ("auc", "calibration"):
+        assert np.isfinite(found[f"{name}_12m"].value)
+        assert np.isnan([found[f"{name}_24m"].value, found[f"{name}_36m"].value]).all()
+    assert found["integrated_brier"].value < found["integrated_brier"].chance

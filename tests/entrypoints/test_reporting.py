@@ -17,7 +17,6 @@ from nic.patients.calibration import ConformalInterval
 from nic.patients.cohort import Endpoint, read_cohort
 from nic.patients.predictor import PatientPrediction
 from nic.patients.spec import PatientModelSpec
-from nic.patients.targets import Values
 from nic.tracking.registry import RegisteredVersion
 
 ENDPOINT = Endpoint("score", "regression", ("score",), "points")
@@ -61,7 +60,6 @@ def done(tmp_path: Path) -> Evaluation:
         labelled=labelled.take(answered),
         answers=answers,
         unanswered=labelled.take(~answered).patients,
-        train=Values(np.array([1.0, 2.0])),
         estimates=[],
         codes=codes.path,
         synthetic=False,
@@ -109,7 +107,7 @@ def test_lineage_says_what_is_not_recorded(done: Evaluation) -> None:
     assert told["Model"] == "models:/nic-score/7"
     assert told["Training cohort, digest"] == "c0ffee"
     assert told["Encoder"] == "not recorded"
-    assert (told["Sites of the training"], told["Sites measured"]) == ("a", "a+b, b")
+    assert (told["Training sites in this table"], told["Sites measured"]) == ("a", "a+b, b")
     assert done.cohort.digest in told["Measured cohort"]
 
 

@@ -55,8 +55,8 @@ def test_models_without_a_difference_hold_zero_as_often_as_promised() -> None:
 
 
 def test_measures_that_both_models_have_are_compared_and_targets_are_not() -> None:
-    ours = [*regression_measures(LABEL, GOOD, LABEL), *interval_measures(LABEL, GOOD - 1, GOOD + 1, 0.9)]
-    others = [*regression_measures(LABEL, POOR, LABEL), *interval_measures(LABEL, POOR - 1, POOR + 1, 0.9)]
+    ours = [*regression_measures(LABEL, GOOD, 0.0), *interval_measures(LABEL, GOOD - 1, GOOD + 1, 0.9)]
+    others = [*regression_measures(LABEL, POOR, 0.0), *interval_measures(LABEL, POOR - 1, POOR + 1, 0.9)]
     found = differences(ours, others, seed=0)
     assert [d.name for d in found] == ["spearman", "pearson", "mae", "r2"]
     assert [np.sign(d.value) for d in found] == [1, 1, -1, 1]

@@ -22,11 +22,11 @@ from sksurv.metrics import (
     cumulative_dynamic_auc,
     integrated_brier_score,
 )
+from sksurv.nonparametric import kaplan_meier_estimator
 from sksurv.util import Surv
 
 from nic.evaluation import classification, regression, survival
 from nic.evaluation.metrics import METRICS, estimate
-from nic.evaluation.survival import Censoring
 
 N, DRAWS = 30, 4
 seeds = st.integers(0, 100_000)
@@ -104,19 +104,21 @@ def test_probabilities_that_part_the_classes_or_are_all_alike_have_no_slope() ->
 
 
 class Followed:
-    """Training and measured patients with ties and censoring; the training's follow-up is the longer."""
+    """Patients with ties and censoring; whoever is seen last is alive, alone in his month, and in every draw."""
 
     def __init__(self, seed: int) -> None:
         rng = np.random.default_rng(seed)
-        self.train = (np.r_[rng.integers(1, 40, 60), 45].astype(float), np.r_[rng.random(60) < 0.6, False])
-        self.time, self.event = rng.integers(1, 30, N).astype(float), rng.random(N) < 0.6
+        self.time, self.event = (
+            np.r_[rng.integers(1, 30, N - 1), 40].astype(float),
+            np.r_[rng.random(N - 1) < 0.6, False],
+        )
         self.score, self.counts = rng.integers(-4, 5, N) / 3, drawn(rng)
-        self.censoring = Censoring.of(*self.train)
+        self.counts[:, -1] += 1
         self.outcomes = [
             Surv.from_arrays(e, t)
             for e, t in zip(written_out(self.event, self.counts), written_out(self.time, self.counts), strict=True)
         ]
-        assume(all(o["event"].sum() > 2 and o["time"].max() > 20 and o["time"].min() < 8 for o in self.outcomes))
+        assume(all(o["event"].sum() > 2 and o["time"].min() < 8 for o in self.outcomes))
         self.scores = written_out(self.score, self.counts)
         self.labels = (self.time, self.event)
 
@@ -135,20 +137,17 @@ def test_harrell(seed: int) -> None:
 @given(seed=seeds)
 def test_uno(seed: int) -> None:
     of = Followed(seed)
-    train = Surv.from_arrays(of.train[1], of.train[0])
-    wanted = [concordance_index_ipcw(train, o, s)[0] for o, s in zip(of.outcomes, of.scores, strict=True)]
-    found = survival.uno(*of.labels, of.score, of.counts, censoring=of.censoring)
-    np.testing.assert_allclose(found, wanted, atol=1e-10)
+    wanted = [concordance_index_ipcw(o, o, s)[0] for o, s in zip(of.outcomes, of.scores, strict=True)]
+    np.testing.assert_allclose(survival.uno(*of.labels, of.score, of.counts), wanted, atol=1e-10)
 
 
 @few
 @given(seed=seeds, month=st.integers(8, 19))
 def test_auc_at_a_month(seed: int, month: int) -> None:
     of = Followed(seed)
-    train = Surv.from_arrays(of.train[1], of.train[0])
     assume(all((o["event"] & (o["time"] <= month)).any() for o in of.outcomes))
-    wanted = [cumulative_dynamic_auc(train, o, s, [month])[0][0] for o, s in zip(of.outcomes, of.scores, strict=True)]
-    found = survival.auc_at(*of.labels, of.score, of.counts, month=month, censoring=of.censoring)
+    wanted = [cumulative_dynamic_auc(o, o, s, [month])[0][0] for o, s in zip(of.outcomes, of.scores, strict=True)]
+    found = survival.auc_at(*of.labels, of.score, of.counts, month=month)
     np.testing.assert_allclose(found, wanted, atol=1e-10)
 
 
@@ -158,32 +157,49 @@ def test_integrated_brier(seed: int) -> None:
     of = Followed(seed)
     months = np.linspace(8, 19, 7)
     alive = np.exp(-0.03 * np.exp(of.score)[:, None] * months)
-    train = Surv.from_arrays(of.train[1], of.train[0])
     wanted = [
-        integrated_brier_score(train, o, a, months)
-        for o, a in zip(of.outcomes, written_out(alive, of.counts), strict=True)
+        integrated_brier_score(o, o, a, months) for o, a in zip(of.outcomes, written_out(alive, of.counts), strict=True)
     ]
-    found = survival.integrated_brier(*of.labels, alive, of.counts, months=months, censoring=of.censoring)
+    found = survival.integrated_brier(*of.labels, alive, of.counts, months=months)
+    np.testing.assert_allclose(found, wanted, atol=1e-10)
+
+
+@few
+@given(seed=seeds, month=st.integers(1, 39))
+def test_calibration_is_the_promise_less_kaplan_meiers_share(seed: int, month: int) -> None:
+    of = Followed(seed)
+    promised = np.linspace(0.2, 0.9, N)
+    seen = [kaplan_meier_estimator(o["event"], o["time"]) for o in of.outcomes]
+    shares = [np.r_[1.0, alive][np.searchsorted(months, month, "right")] for months, alive in seen]
+    wanted = [p.mean() - share for p, share in zip(written_out(promised, of.counts), shares, strict=True)]
+    found = survival.calibration_at(*of.labels, promised, of.counts, month=month)
     np.testing.assert_allclose(found, wanted, atol=1e-10)
 
 
 def test_without_censoring_calibration_is_the_promise_less_the_share_alive() -> None:
-    rng = np.random.default_rng(0)
-    time, event = rng.uniform(1, 40, N), np.ones(N, bool)
-    censoring = Censoring.of(np.array([50.0, 60.0]), np.array([True, True]))
-    found = survival.calibration_at(time, event, np.full(N, 0.7), np.ones((1, N)), month=20, censoring=censoring)
-    assert found[0] == pytest.approx(0.7 - (time > 20).mean())
+    time, event = np.random.default_rng(0).uniform(1, 40, N), np.ones(N, bool)
+    for month in (20, 60):  # all are known to have died by month 60
+        found = survival.calibration_at(time, event, np.full(N, 0.7), np.ones((1, N)), month=month)
+        assert found[0] == pytest.approx(0.7 - (time > month).mean())
 
 
-def test_calibration_is_not_moved_by_censoring() -> None:
-    """Exponential survival, true probabilities, half of the patients censored: the difference is 0 all the same."""
-    rng = np.random.default_rng(1)
-    death, censored = rng.exponential(30, 40_000), rng.exponential(30, 40_000)
-    time, event = np.minimum(death, censored), death <= censored
-    censoring = Censoring.of(time, event)
-    promised = np.full(len(time), np.exp(-24 / 30))
-    found = survival.calibration_at(time, event, promised, np.ones((1, len(time))), month=24, censoring=censoring)
-    assert abs(found[0]) < 0.01
+def test_true_probabilities_are_calibrated_however_long_patients_are_followed() -> None:
+    """Exponential survival, followed for 90, 30 and 15 months: of the last no promise at month 24 is judged."""
+    rng, everybody = np.random.default_rng(1), np.ones((1, 40_000))
+    death = rng.exponential(30, 40_000)
+    promised = np.full(len(death), np.exp(-24 / 30))
+    for followed in (90, 30, 15):
+        censored = rng.uniform(0, followed, len(death))
+        time, event = np.minimum(death, censored), death <= censored
+        found = survival.calibration_at(time, event, promised, everybody, month=24)[0]
+        assert np.isnan(found) if followed < 24 else abs(found) < 0.02
+        months = np.linspace(1, 24, 12)
+        alive = np.tile(np.exp(-months / 30), (len(death), 1))
+        brier = survival.integrated_brier(time, event, alive, everybody, months=months)[0]
+        wanted = np.trapezoid(np.exp(-months / 30) * (1 - np.exp(-months / 30)), months) / 23
+        assert np.isnan(brier) if followed < 24 else brier == pytest.approx(wanted, abs=0.01)
+        at = survival.auc_at(time, event, -death, everybody, month=24)[0]
+        assert np.isnan(at) if followed < 24 else at == pytest.approx(1)
 
 
 @few

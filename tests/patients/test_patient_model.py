@@ -123,6 +123,8 @@ def test_the_model_says_what_it_is(models, trained) -> None:
     assert (spec.folds, spec.patients, spec.cohort, spec.tile_um) == (2, 12, "c0ffee", 64.0)
     assert spec.median == np.median(trained["classification"][0].out_of_fold)
     assert PatientModelSpec.from_json(spec.to_json()) == spec
+    guesses = [models[kind].spec.guess for kind in KINDS]
+    assert guesses == [np.median(trained["regression"][1].value), 0.5, None]
 
 
 def test_an_answer_says_what_it_means(models, trained, slides) -> None:
