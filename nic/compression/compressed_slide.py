@@ -184,7 +184,7 @@ class CompressedSlide:
                     check_variants(file, variants)
                 return variants
         except (OSError, RuntimeError, ValueError) as error:
-            raise CodesError(f"{path.name}: not a compressed slide of nic: {error}; compress the slide again") from error
+            raise CodesError(f"{path.name}: no compressed slide of nic: {error}; compress the slide again") from error
 
     @staticmethod
     def check_variants(path: Path) -> None:
@@ -194,7 +194,7 @@ class CompressedSlide:
                 if "features_d4" in file:
                     check_variants(file, turns_of(file["features_d4"]))
         except (OSError, RuntimeError, ValueError) as error:
-            raise CodesError(f"{path.name}: not a compressed slide of nic: {error}; compress the slide again") from error
+            raise CodesError(f"{path.name}: no compressed slide of nic: {error}; compress the slide again") from error
 
     @staticmethod
     def made_of(path: Path) -> MadeOf | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nic.errors import CodesError
 
 ROWS, VARIANTS, CONTENT = "rows_sha256", "variants_sha256", "content_sha256"
-"""Attributes: digest of `features`, `row` and `col`; of `features_d4`; of all other attributes. Older files have none."""
+"""Attributes: digest of `features`, `row` and `col`; of `features_d4`; of all other attributes. Not in older files."""
 
 
 def rows_sha256(codes: NDArray[np.float16], row: NDArray[np.int32], col: NDArray[np.int32]) -> str:

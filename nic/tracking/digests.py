@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 from nic.compression.content import content_digest
@@ -27,9 +28,9 @@ def digest(content: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def code_digest(stage: str) -> str:
+def code_digest(stage: str, root: Path = PROJECT) -> str:
     """Digest of the code a stage runs, see `code_files`, and of the pins."""
-    return source_digest([*code_files(stage), PINS])
+    return source_digest([*code_files(stage, root), root / PINS.name], root)
 
 
 def source_digest(files: Iterable[Path], root: Path = PROJECT) -> str:
@@ -37,13 +38,13 @@ def source_digest(files: Iterable[Path], root: Path = PROJECT) -> str:
     return digest({str(f.relative_to(root)): file_sha256(f) for f in files})
 
 
-def code_files(stage: str) -> list[Path]:
+def code_files(stage: str, root: Path = PROJECT) -> list[Path]:
     """A stage's entry point, every module of nic it imports, and the templates that lie beside one under its name.
 
     Follows the import statements from `entrypoints/<stage>.py` on, so that a change in one room leaves the finished
     stages of the others standing.
     """
-    modules = imported_files([PROJECT / "entrypoints" / f"{stage}.py"])
+    modules = imported_files([root / "entrypoints" / f"{stage}.py"], root)
     templates = {module.with_suffix(".html") for module in modules}
     return sorted(modules | {template for template in templates if template.is_file()})
 
@@ -56,7 +57,7 @@ def imported_files(files: Iterable[Path], root: Path = PROJECT) -> set[Path]:
         file = waiting.pop()
         if file not in seen:
             seen.add(file)
-            waiting += _imports_of(file, root)
+            waiting += _imports_of(file, root, file.stat().st_mtime_ns)
     return seen
 
 
@@ -147,7 +148,13 @@ def manifest(files: Iterable[Path]) -> list[dict[str, str | int]]:
     return [{"file": f.name, "bytes": f.stat().st_size, "sha256": file_sha256(f)} for f in there]
 
 
-def _imports_of(file: Path, root: Path) -> Iterator[Path]:
+@lru_cache(maxsize=10_000)
+def _imports_of(file: Path, root: Path, changed_ns: int) -> tuple[Path, ...]:
+    """changed_ns: of the file, which is parsed once for as long as it stays as it is."""
+    return tuple(_imports(file, root))
+
+
+def _imports(file: Path, root: Path) -> Iterator[Path]:
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
