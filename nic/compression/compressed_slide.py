@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from nic.compression.content import (
     ROWS,
     VARIANTS,
-    check_rows,
-    check_variants,
+    rows_fault,
     rows_sha256,
     seal,
     turns_of,
+    variants_fault,
     variants_sha256,
 )
 from nic.compression.cutting import Cutting
@@ -164,13 +164,13 @@ class CompressedSlide:
         try:
             with h5py.File(path) as file:
                 slide = cls._read(file)
-                check_rows(file, slide.codes, slide.row, slide.col)
+                fault = slide._fault() or rows_fault(file, slide.codes, slide.row, slide.col)
         except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
             reason = str(error).replace(f"{path.parent}/", "")
             raise CodesError(
                 f"{path.name}: not a compressed slide of nic: {reason}; compress the slide again"
             ) from error
-        if fault := slide._fault():
+        if fault:
             raise CodesError(f"{path.name}: {fault}; compress the slide again")
         return slide
 
@@ -180,21 +180,24 @@ class CompressedSlide:
         try:
             with h5py.File(path) as file:
                 variants = file["features_d4"][:] if "features_d4" in file else None
-                if variants is not None:
-                    check_variants(file, variants)
-                return variants
-        except (OSError, RuntimeError, ValueError) as error:
-            raise CodesError(f"{path.name}: no compressed slide of nic: {error}; compress the slide again") from error
+                fault = variants_fault(file, variants) if variants is not None else None
+        except (OSError, RuntimeError) as error:
+            raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
+        if fault:
+            raise CodesError(f"{path.name}: {fault}; compress the slide again")
+        return variants
 
     @staticmethod
     def check_variants(path: Path) -> None:
         """Read the codes in their eight turns, one turn at a time. Raises CodesError when they are damaged."""
         try:
             with h5py.File(path) as file:
-                if "features_d4" in file:
-                    check_variants(file, turns_of(file["features_d4"]))
-        except (OSError, RuntimeError, ValueError) as error:
-            raise CodesError(f"{path.name}: no compressed slide of nic: {error}; compress the slide again") from error
+                known = "features_d4" in file
+                fault = variants_fault(file, turns_of(file["features_d4"])) if known else None
+        except (OSError, RuntimeError) as error:
+            raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
+        if fault:
+            raise CodesError(f"{path.name}: {fault}; compress the slide again")
 
     @staticmethod
     def made_of(path: Path) -> MadeOf | None:

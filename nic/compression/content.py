@@ -27,16 +27,20 @@ def variants_sha256(variants: Iterable[NDArray[np.float16]]) -> str:
     return _sha256(turn.astype("<f2", copy=False) for turn in variants)
 
 
-def check_rows(file: h5py.File, codes: NDArray[np.float16], row: NDArray[np.int32], col: NDArray[np.int32]) -> None:
-    """Raises ValueError when what was read is not what was written. A file without a digest is taken as it is."""
-    if ROWS in file.attrs and rows_sha256(codes, row, col) != file.attrs[ROWS]:
-        raise ValueError("damaged: rows do not have the digest they were written with")
+def rows_fault(
+    file: h5py.File, codes: NDArray[np.float16], row: NDArray[np.int32], col: NDArray[np.int32]
+) -> str | None:
+    """What is wrong when the rows that were read are not those that were written. An older file has no digest."""
+    if ROWS not in file.attrs or rows_sha256(codes, row, col) == file.attrs[ROWS]:
+        return None
+    return "damaged: rows do not have the digest they were written with"
 
 
-def check_variants(file: h5py.File, variants: Iterable[NDArray[np.float16]]) -> None:
-    """As `check_rows`, for the codes in eight turns."""
-    if VARIANTS in file.attrs and variants_sha256(variants) != file.attrs[VARIANTS]:
-        raise ValueError("damaged: variants do not have the digest they were written with")
+def variants_fault(file: h5py.File, variants: Iterable[NDArray[np.float16]]) -> str | None:
+    """As `rows_fault`, for the codes in eight turns."""
+    if VARIANTS not in file.attrs or variants_sha256(variants) == file.attrs[VARIANTS]:
+        return None
+    return "damaged: variants do not have the digest they were written with"
 
 
 def seal(file: h5py.File) -> None:

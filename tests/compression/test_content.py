@@ -25,10 +25,10 @@ ENCODER = EncoderSpec(CODE_SIZE, 64, 1.0, 0.5, "multitask", ("a",), "a" * 64)
 
 def drawn(seed: int = 0, encoder: EncoderSpec = ENCODER, variants: bool = False) -> CompressedSlide:
     row, col = (axis.ravel().astype(np.int32) for axis in np.indices((2, 3)))
-    rng, everywhere = np.random.default_rng(seed), np.ones((2, 3), bool)
+    rng, everywhere = np.random.default_rng(seed), np.ones((3, 4), bool)
     codes = rng.normal(size=(CELLS, CODE_SIZE)).astype(np.float16)
     turned = np.concatenate([codes[None], rng.normal(size=(7, CELLS, CODE_SIZE)).astype(np.float16)])
-    grid = TileGrid(64, 1.0, 0.5, (0, 0), 2, 3)
+    grid = TileGrid(64, 1.0, 0.5, (0, 0), 3, 4)
     slide = CompressedSlide("s", codes, row, col, grid, everywhere, ~everywhere, encoder, "f" * 64)
     return replace(slide, variants=turned) if variants else slide
 
@@ -73,7 +73,7 @@ def test_one_content_has_one_digest_in_an_older_file_too(tmp_path: Path) -> None
         replace(drawn(), min_tissue=0.5),
         replace(drawn(), runtime="openvino"),
         replace(drawn(), exclude=("pen",)),
-        replace(drawn(), grid=TileGrid(64, 1.0, 0.5, (8, 0), 2, 3)),
+        replace(drawn(), grid=TileGrid(64, 1.0, 0.5, (8, 0), 3, 4)),
     ],
 )
 def test_any_difference_is_another_content_at_the_same_name_and_size(other: CompressedSlide, tmp_path: Path) -> None:
@@ -95,11 +95,13 @@ def test_an_older_file_whose_rows_change_is_another_content(tmp_path: Path) -> N
     assert codes_digest(tmp_path) != before
 
 
-@pytest.mark.parametrize(("dataset", "at"), [("features", (3, 1)), ("col", (5,)), ("row", (5,))])
-def test_rows_that_changed_on_the_disk_are_refused(dataset: str, at: tuple[int, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("dataset", "at", "value"), [("features", (3, 1), 9), ("col", (5,), 3), ("row", (5,), 2)])
+def test_rows_that_changed_on_the_disk_are_refused(
+    dataset: str, at: tuple[int, ...], value: float, tmp_path: Path
+) -> None:
     drawn().save(tmp_path / "s.h5")
-    overwrite(tmp_path / "s.h5", dataset, at, 9)
-    with pytest.raises(CodesError, match=r"s\.h5: .*damaged: rows do not have the digest .* compress the slide again"):
+    overwrite(tmp_path / "s.h5", dataset, at, value)
+    with pytest.raises(CodesError, match=r"s\.h5: damaged: rows do not have the digest .* compress the slide again"):
         CompressedSlide.load(tmp_path / "s.h5")
 
 
@@ -107,7 +109,7 @@ def test_variants_that_changed_on_the_disk_are_refused_before_they_teach(tmp_pat
     drawn(variants=True).save(tmp_path / "s.h5")
     overwrite(tmp_path / "s.h5", "features_d4", (5, 2, 1), 7.0)
     patient = Patient("P", "train", (Row(2, SlideSource("s", tmp_path / "s.svs"), {}),))
-    with pytest.raises(CodesError, match=r"s\.h5: .*damaged: variants"):
+    with pytest.raises(CodesError, match=r"s\.h5: damaged: variants"):
         gather_cells([patient], tmp_path)
     with pytest.raises(CodesError, match="damaged: variants"):
         CompressedSlide.load_variants(tmp_path / "s.h5")
