@@ -1,5 +1,6 @@
 """Networks that were trained before, registered again with today's code of serving: mending it trains nothing."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,8 @@ from nic.tracking.registry import (
 from nic.tracking.runs import RESULT_FILE, TRAINING, StageRun, find_finished, finished_runs, result_of
 from nic.tracking.source import KEPT
 
-NOT_TAKEN_OVER = (KEPT, RESULT_FILE, "verdict.html")
-"""Artifacts that are of one run alone."""
+NOT_TAKEN_OVER = (KEPT, RESULT_FILE, "config.json", "verdict.html", "figures")
+"""Artifacts, files or folders, that are of one run or one version alone."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,10 @@ def _is_new(tag: str) -> bool:
 def _take_over(run: Run, stage: StageRun) -> None:
     with TemporaryDirectory() as folder:
         mlflow.artifacts.download_artifacts(run_id=run.info.run_id, dst_path=folder)
-        for name in NOT_TAKEN_OVER:
-            (Path(folder) / name).unlink(missing_ok=True)
+        for path in (Path(folder) / name for name in NOT_TAKEN_OVER):
+            if path.is_dir():
+                shutil.rmtree(path)
+            path.unlink(missing_ok=True)
         mlflow.log_artifacts(folder, run_id=stage.run_id)
     for name, value in run.data.metrics.items():
         stage.log(name, value)
@@ -109,7 +112,7 @@ def _take_over(run: Run, stage: StageRun) -> None:
 def _copy_figures(trained: Trained, version: RegisteredVersion) -> None:
     """Those that the training measured; what was measured on the version since is measured anew on this one."""
     names = [tag.removeprefix("figure.") for tag in trained.version.tags if tag.startswith("figure.")]
-    for name in names:
-        figure = figure_on(trained.version, name)
-        if figure and figure.run == trained.run.info.run_id:
-            record_figures(version, {name: figure}, figure.data)
+    figures = {name: figure for name in names if (figure := figure_on(trained.version, name))}
+    measured = {name: figure for name, figure in figures.items() if figure.run == trained.run.info.run_id}
+    for data in {figure.data for figure in measured.values()}:
+        record_figures(version, {name: figure for name, figure in measured.items() if figure.data == data}, data)
