@@ -12,7 +12,7 @@ from nic.errors import EmptyCohort
 from nic.evaluation.measures import Measure
 from nic.patients.predictor import PatientModel, predict_cohort
 from nic.study import read_study
-from nic.tracking.digests import folder_digest
+from nic.tracking.digests import codes_digest
 from nic.tracking.registry import find_version, graph_file
 from nic.tracking.runs import stage_run
 
@@ -39,10 +39,11 @@ class Config:
 
 def inputs(config: Config) -> dict[str, str]:
     study = read_study(config.study)
-    cohort = study.cohorts[study.endpoint(config.endpoint).cohort].read()
-    codes, other_codes = (folder_digest(folder, "*.h5") for folder in code_folders(config))
+    entry = study.endpoint(config.endpoint)
+    read = entry.read_from(study.cohorts[entry.cohort].read())
+    codes, other_codes = (codes_digest(folder) for folder in code_folders(config))
     models = {"model": find_version(config.model).uri, "other": find_version(config.other).uri}
-    return {"cohort": cohort.digest, "codes": codes, "other_codes": other_codes, **models}
+    return {**read, "codes": codes, "other_codes": other_codes, **models}
 
 
 def code_folders(config: Config) -> tuple[Path, Path]:

@@ -14,7 +14,7 @@ from entrypoints.network_comparison import (
     table_of_networks,
 )
 from nic.study import read_whole_study
-from nic.tracking.digests import folder_digest
+from nic.tracking.digests import codes_digest
 from nic.tracking.runs import stage_run
 
 
@@ -42,10 +42,12 @@ class Config:
 
 def inputs(config: Config) -> dict[str, str]:
     study = read_whole_study(config.study)
-    names = sorted({entry.cohort for entry in endpoints_named(study, config.endpoints)})
-    cohorts = {f"cohort.{name}": study.cohorts[name].read().digest for name in names}
-    codes = {f"codes.{name}": folder_digest(codes_of(config.codes, name, config.encoder), "*.h5") for name in names}
-    return cohorts | codes
+    entries = endpoints_named(study, config.endpoints)
+    names = sorted({entry.cohort for entry in entries})
+    cohorts = {name: study.cohorts[name].read() for name in names}
+    codes = {f"codes.{name}": codes_digest(codes_of(config.codes, name, config.encoder)) for name in names}
+    read = {entry.name: entry.read_from(cohorts[entry.cohort]) for entry in entries}
+    return codes | {f"{what}.{name}": value for name, of in read.items() for what, value in of.items()}
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from nic.patients.cohort import Columns, read_cohort
 from nic.slides.quality import reasons_named
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging, find_sources
-from nic.tracking.digests import file_sha256, folder_digest, slides_digest
+from nic.tracking.digests import bytes_digest, codes_digest, file_sha256, slides_digest
 from nic.tracking.registry import encoder_file
 from nic.tracking.runs import stage_run
 
@@ -81,7 +81,9 @@ def sources(config: Config) -> list[SlideSource]:
 
 
 def inputs(config: Config) -> dict[str, str]:
-    return {"slides": slides_digest(sources(config)), "encoder": file_sha256(encoder_file(config.encoder))}
+    masks = bytes_digest(Path(config.tissue)) if Path(config.tissue).is_dir() else ""
+    encoder = file_sha256(encoder_file(config.encoder))
+    return {"slides": slides_digest(sources(config)), "encoder": encoder, "masks": masks}
 
 
 def compressed(config: Config, slides: list[SlideSource], log: Callable[[str, float], None]) -> CompressionReport:
@@ -123,7 +125,7 @@ def run(config: Config) -> dict[str, Any]:
             stage.log_image(sheet, f"contact_sheet_{number}.jpg")
         stage.log("slides", done + reused)
         stage.log("quarantined", quarantined)
-        stage.leave("codes", folder_digest(config.out, "*.h5"))
+        stage.leave("codes", codes_digest(config.out))
         stage.result.update(outputs=[str(config.out)], quarantined=[q.slide for q in report.quarantined])
     if config.strict and report.quarantined:
         sys.exit(1)

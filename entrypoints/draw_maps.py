@@ -21,7 +21,7 @@ from nic.patients.spec import PatientModelSpec
 from nic.serving.maps import score_maps
 from nic.slides.slide import SlideSource
 from nic.slides.staging import find_sources
-from nic.tracking.digests import folder_digest
+from nic.tracking.digests import codes_digest, file_sha256, slides_digest
 from nic.tracking.registry import find_version, graph_file
 from nic.tracking.runs import stage_run
 
@@ -40,7 +40,15 @@ class Config:
 
 
 def inputs(config: Config) -> dict[str, str]:
-    return {"codes": folder_digest(config.codes, "*.h5"), "model": find_version(config.model).uri}
+    codes, model = codes_digest(config.codes), find_version(config.model).uri
+    return {"codes": codes, "model": model, "slides": slides_read(config.slides)}
+
+
+def slides_read(slides: str) -> str:
+    """Digest of a cohort's table, or of the slides themselves; empty where none are named."""
+    if slides.endswith(".csv"):
+        return file_sha256(Path(slides))
+    return slides_digest(find_sources(slides)) if slides else ""
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from entrypoints.predictions import table_of
 from entrypoints.reporting import report_of
 from nic.evaluation.report import render
 from nic.study import read_study
-from nic.tracking.digests import folder_digest
+from nic.tracking.digests import codes_digest, file_sha256
 from nic.tracking.figures import patients_digest, record_figures
 from nic.tracking.registry import find_version
 from nic.tracking.runs import stage_run
@@ -40,10 +40,14 @@ class Config:
 def inputs(config: Config) -> dict[str, str]:
     study = read_study(config.study)
     entry = study.endpoint(config.endpoint)
-    cohort = study.cohorts[entry.cohort].read()
-    codes = folder_digest(config.codes, "*.h5")
-    model, covariates = find_version(config.model).uri, ",".join(entry.covariates)
-    return {"cohort": cohort.digest, "codes": codes, "model": model, "covariates": covariates}
+    read = entry.read_from(study.cohorts[entry.cohort].read(), [*entry.covariates, *columns_of(config)])
+    model, codes = find_version(config.model).uri, codes_digest(config.codes)
+    truth = file_sha256(study.truth) if study.truth else ""
+    return {**read, "codes": codes, "model": model, "truth": truth, "synthetic": str(study.phantom)}
+
+
+def columns_of(config: Config) -> list[str]:
+    return [column.strip() for column in config.subgroups.split(",") if column.strip()]
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -53,13 +57,13 @@ def run(config: Config) -> dict[str, Any]:
         done = evaluated(study, config.endpoint, config.codes, config.model, config.split, config.seed)
         table = table_of(done.labelled, done.scores, done.predictions).assign(**done.promised)
         figures = {f"{config.split}.{e.name}": e for e in done.estimates if isfinite(e.value)}
-        record_figures(done.version, figures, data=patients_digest(done.cohort.digest, list(table["patient"])))
+        read = study.endpoint(config.endpoint).cohort_digest(done.cohort)
+        record_figures(done.version, figures, data=patients_digest(read, list(table["patient"])))
         for name, figure in figures.items():
             stage.log(name, figure.value)
         stage.log_table(table, f"{config.split}.csv")
         stage.log_table(pd.DataFrame(done.estimates), "figures.csv")
-        columns = [column.strip() for column in config.subgroups.split(",") if column.strip()]
-        report = report_of(done, columns, stage.run_id, config.seed)
+        report = report_of(done, columns_of(config), stage.run_id, config.seed)
         for picture in report.pictures:
             stage.log_png(picture.png, picture.file)
         stage.log_text(render(report), "report.html")

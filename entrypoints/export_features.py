@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from entrypoints.cli import launch
 from nic.compression.interchange.layouts import export_folder
-from nic.tracking.digests import folder_digest
+from nic.tracking.digests import codes_digest
 from nic.tracking.runs import stage_run
 
 
@@ -21,7 +21,7 @@ class Config:
 
 
 def inputs(config: Config) -> dict[str, str]:
-    return {"codes": folder_digest(config.codes, "*.h5")}
+    return {"codes": codes_digest(config.codes)}
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """An encoder made elsewhere as a version of nic-encoder: a published Keras file, or any ONNX graph of images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
@@ -14,10 +16,12 @@ from nic.encoder.spec import EncoderSpec
 from nic.errors import EncoderError
 from nic.onnx.pixels import Scaling
 from nic.study import read_study
+from nic.tasks.entries import TileTaskEntry
 from nic.tasks.reading import read_task
 from nic.tasks.tile_task import load_tiles
-from nic.tracking.digests import file_sha256
-from nic.tracking.runs import stage_run
+from nic.tracking.digests import digest, file_sha256
+from nic.tracking.registry import ENCODER_MODEL, serving_digest
+from nic.tracking.runs import SERVING, stage_run
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Config:
     source: Path
     """The file: .h5 of Keras 2 (the published encoders), or .onnx, floats [N, 3, px, px] to [N, D]."""
     work: Path = Path("work")
-    """Folder for the graph before it is registered."""
+    """Folder for decoded tiles."""
     name: str = ""
     """What to call it; the file's own name when empty."""
     tile_px: int = 224
@@ -49,14 +53,20 @@ class Config:
 def inputs(config: Config) -> dict[str, str]:
     if not config.source.is_file():
         raise EncoderError(f"{config.source}: no such file")
-    return {"source": file_sha256(config.source)}
+    tasks = digest({task.name: task.digest for task in map(read_task, tile_tasks(config))}) if config.study else ""
+    source = {"source": file_sha256(config.source), "name": config.name or config.source.stem}
+    return source | {"measured_on": tasks, SERVING: serving_digest(ENCODER_MODEL)}
+
+
+def tile_tasks(config: Config) -> Sequence[TileTaskEntry]:
+    return read_study(Path(config.study)).tile_tasks if config.study else ()
 
 
 def run(config: Config) -> dict[str, Any]:
     """Import an encoder, check that its graph computes what it should, certify and register it."""
-    entries = read_study(Path(config.study)).tile_tasks if config.study else ()
-    with stage_run("import_encoder", config, inputs(config)) as stage:
-        graph = config.work / "imported" / "encoder.onnx"
+    entries = tile_tasks(config)
+    with stage_run("import_encoder", config, inputs(config)) as stage, TemporaryDirectory(prefix="nic-") as folder:
+        graph = Path(folder) / "encoder.onnx"
         spec, parity = imported(config, graph)
         tile_sets = [load_tiles(read_task(e), spec.tile_px, spec.tile_mpp, config.work / "tiles") for e in entries]
         version = register_imported(graph, config.source.name, parity, tile_sets, stage, inputs(config))

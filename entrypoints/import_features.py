@@ -12,7 +12,7 @@ from entrypoints.cli import launch
 from nic.compression.interchange.layouts import import_folder
 from nic.compression.interchange.tile_codes import Given
 from nic.slides.slide import SlideSource
-from nic.tracking.digests import digest, folder_digest, output_digest
+from nic.tracking.digests import bytes_digest, codes_digest, digest, slides_digest
 from nic.tracking.runs import stage_run
 
 
@@ -46,9 +46,11 @@ def sources(config: Config) -> dict[str, SlideSource]:
 
 
 def inputs(config: Config) -> dict[str, str]:
-    slides = {name: [source.mpp, output_digest(source.path)] for name, source in sources(config).items()}
-    patches = folder_digest(Path(config.patches)) if config.patches else ""
-    return {"features": folder_digest(config.features), "patches": patches, "slides": digest(slides)}
+    """The folder's name is among them: it may be the only one to name the encoder."""
+    features = digest({config.features.name: bytes_digest(config.features)})
+    patches = bytes_digest(Path(config.patches)) if config.patches else ""
+    slides = slides_digest(list(sources(config).values())) if config.slides else ""
+    return {"features": features, "patches": patches, "slides": slides}
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -68,7 +70,7 @@ def run(config: Config) -> dict[str, Any]:
         stage.log("slides", len(report.done))
         stage.log("quarantined", len(report.quarantined))
         stage.log_table(pd.DataFrame([asdict(s) for s in report.done]), "snapping.csv")
-        stage.leave("codes", folder_digest(config.out, "*.h5"))
+        stage.leave("codes", codes_digest(config.out))
         stage.result.update(outputs=[str(config.out)], quarantined=[q.slide for q in report.quarantined])
     if config.strict and report.quarantined:
         sys.exit(1)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from entrypoints import compress, evaluate, make_phantom, promote, train_encoder, train_patients
+from entrypoints import compress, evaluate, make_phantom, train_encoder, train_patients
 from entrypoints.cli import launch
 from entrypoints.steps import Steps
 from nic.study import read_whole_study
@@ -39,7 +39,7 @@ def run(config: Config) -> None:
             config.study, config.work, seed=config.encoder_seed, trials=config.trials, epochs=config.encoder_epochs
         )
         encoder = steps.take("train encoder", train_encoder, encoder_config)
-        steps.take("promote encoder", promote, promote.Config(encoder["version"]))
+        steps.promote("promote encoder", encoder["version"])
         codes = {name: config.work / "codes" / f"{name}-{encoder['sha256'][:8]}" for name in study.cohorts}
         for name, cohort in study.cohorts.items():
             compress_config = compress.Config(
@@ -57,7 +57,7 @@ def run(config: Config) -> None:
             )
             model = steps.take(f"train {entry.name}", train_patients, train_config)
             steps.take(f"evaluate {entry.name}", evaluate, evaluate.Config(*chosen, model["version"]))
-            steps.take(f"promote {entry.name}", promote, promote.Config(model["version"]))
+            steps.promote(f"promote {entry.name}", model["version"])
         endpoints = [entry.name for entry in study.endpoints]
         stage.result.update(steps.summary(endpoints))
         steps.show(endpoints)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from entrypoints.cli import launch
-from entrypoints.draw_maps import patients_of
+from entrypoints.draw_maps import patients_of, slides_read
 from nic.compression.on_ray import Cluster, compress_on_ray
 from nic.compression.setting import Setting
 from nic.compression.work import How
@@ -20,6 +20,7 @@ from nic.patients.cohort import Patient
 from nic.patients.predictor import PatientModel
 from nic.serving.batch import Batch
 from nic.threads import cores
+from nic.tracking.digests import codes_digest
 from nic.tracking.registry import find_version, graph_file, load_served
 from nic.tracking.runs import stage_run
 
@@ -52,7 +53,8 @@ class Config:
 
 
 def inputs(config: Config) -> dict[str, str]:
-    return {"model": find_version(config.model).uri}
+    codes = codes_digest(Path(config.codes)) if config.codes else ""
+    return {"model": find_version(config.model).uri, "codes": codes, "slides": slides_read(config.slides)}
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The steps of a study as they are taken, and what is shown of them in the end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from shutil import get_terminal_size
 from types import ModuleType
@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from entrypoints import promote
+from nic.tracking.registry import CHAMPION, ENCODER_NAME, RegisteredVersion, alias_version, find_version
 from nic.tracking.runs import Finished, artifact_place, run_or_reuse
+from nic.tracking.succession import rolled_back
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -17,7 +20,10 @@ if TYPE_CHECKING:
 
 LOOK = "Look:   mlflow ui"
 REPORT = "Report: {} {}"
-SERVE = "Serve:  NIC_SLIDE_ROOTS=.:/slides mlflow models serve -m models:/{}@champion --env-manager local -p 5999"
+SERVE = (
+    "Serve:  NIC_SLIDE_ROOTS=.:/slides mlflow models serve -m models:/{}@champion --env-manager local -p 5999"
+    "  # version {}"
+)
 
 
 @dataclass
@@ -35,6 +41,18 @@ class Steps:
         self.console.print(f"{title}: {'reused' if step.reused else f'{step.seconds:.0f} s'}")
         return step.result
 
+    def promote(self, title: str, model: str) -> dict[str, Any]:
+        """As `take`, of `promote`; a version that was rolled back is left alone: only a person serves it again."""
+        version = find_version(model)
+        if (reason := rolled_back(version)) is None:
+            return self.take(title, promote, promote.Config(model))
+        self.console.rule(f"[bold]{title}")
+        refusal = f"rolled back{reason and ': '}{reason}; promote it by hand to serve it again"
+        self.console.print(f"{title}: not asked, {version.full_name} was {refusal}")
+        result = {"name": version.name, "version": version.version, "promoted": False, "reasons": [refusal]}
+        self.finished[title] = Finished("", result, True, 0.0)
+        return result
+
     def summary(self, endpoints: Sequence[str]) -> dict[str, Any]:
         """Figures and verdicts by endpoint, for the parent run."""
         stages = ("train", "evaluate", "promote")
@@ -51,13 +69,27 @@ class Steps:
         figures = Table("endpoint", "figure", "cross-validated", "external [95% interval]", "oracle", title="Figures")
         for name, figure in self.summary(endpoints).items():
             figures.add_row(name, figure["metric"], figure["cross_validated"], figure["external"], figure["oracle"])
-        models = Table("registered model", "version", "champion", title="Registry")
+        models = Table("registered model", "version", "promoted", "champion now", title="Registry")
         verdicts = [step.result for title, step in self.finished.items() if title.startswith("promote")]
-        for found in verdicts:
-            verdict = "yes" if found["promoted"] else "refused: " + "; ".join(found["reasons"])
-            models.add_row(found["name"], found["version"], verdict)
+        champions = {verdict["name"]: alias_version(verdict["name"], CHAMPION) for verdict in verdicts}
+        for verdict in verdicts:
+            champion = champions[verdict["name"]]
+            models.add_row(verdict["name"], verdict["version"], *_standing(verdict, champion))
         self.console.print(times, figures, models)
-        served = [found["name"] for found in verdicts[1:] if found["promoted"]]  # the first is the encoder
+        served = [SERVE.format(name, v.version) for name, v in champions.items() if v and name != ENCODER_NAME]
         evaluations = {name: self.finished[f"evaluate {name}"].run_id for name in endpoints}
         reports = [REPORT.format(name, artifact_place(run, "report.html")) for name, run in evaluations.items()]
-        self.console.print(LOOK, *reports, *map(SERVE.format, served), sep="\n", soft_wrap=True)
+        self.console.print(LOOK, *reports, *served, sep="\n", soft_wrap=True)
+
+
+def _standing(verdict: Mapping[str, Any], champion: RegisteredVersion | None) -> tuple[str, str]:
+    """What came of a promotion, and who is champion now: the aliases may have moved since."""
+    now = f"version {champion.version}" if champion else "none"
+    if not verdict["promoted"]:
+        return "refused: " + "; ".join(verdict["reasons"]), now
+    if champion and champion.version == verdict["version"]:
+        return "yes", now
+    version = find_version(f"models:/{verdict['name']}/{verdict['version']}")
+    reason = rolled_back(version)
+    since = "another one was promoted since" if reason is None else f"rolled back{reason and ': '}{reason}"
+    return f"no more: {since}", now

@@ -1,9 +1,14 @@
 """Step 1: train an encoder on labelled tiles, for one objective of several, and register it."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
+
+from filelock import FileLock, Timeout
 
 from entrypoints.cli import launch
 from entrypoints.objectives import Training
@@ -13,7 +18,9 @@ from nic.study import read_study
 from nic.tasks.reading import read_task
 from nic.tasks.tile_task import TileTask, load_tiles
 from nic.tracking.digests import digest
-from nic.tracking.runs import stage_key, stage_run
+from nic.tracking.registry import ENCODER_MODEL, serving_digest
+from nic.tracking.runs import SERVING, StageRun, stage_run
+from nic.tracking.trained_before import register_again, result_again, trained_before
 
 TILE_PX, TILE_MPP = 64, 1.0  # the published encoder's field
 
@@ -70,24 +77,62 @@ def tile_tasks(config: Config) -> list[TileTask]:
 
 
 def inputs(config: Config) -> dict[str, str]:
-    return {"tasks": digest({task.name: task.digest for task in tile_tasks(config)})}
+    tasks = digest({task.name: task.digest for task in tile_tasks(config)})
+    return {"tasks": tasks, SERVING: serving_digest(ENCODER_MODEL)}
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Train an encoder on the study's labelled tiles, for the objective that is asked for, and register it."""
-    found = inputs(config)
-    with stage_run("train_encoder", config, found) as stage:
-        tile_sets = [load_tiles(task, TILE_PX, TILE_MPP, config.work / "tiles") for task in tile_tasks(config)]
-        log_augmentation(tile_sets, config.augmentation, stage, config.seed)
-        folder = config.work / "training" / stage_key("train_encoder", config, found)
-        trained = Training(config, tile_sets, found, stage, folder).run()
-        version = register_trained(trained, tile_sets, folder / "encoder.onnx", stage, found, config.seed)
-        shutil.rmtree(folder)  # it is registered: nothing is left to go on with
-        figures = ", ".join(f"{name} {value:.3f}" for name, value in trained.validation.items())
-        print(f"{version.uri}: {config.objective}; on held-out tiles {figures or 'no figures'}; {trained.trained_with}")
-        stage.result.update(version=version.uri, sha256=version.tags["nic.encoder_sha256"])
-        stage.result.update(validation=dict(trained.validation))
+    """Train an encoder on the study's labelled tiles, for the objective that is asked for, and register it.
+
+    Where all but the code of serving is as it was, the encoder is registered anew with it, and nothing is trained.
+    """
+    read = inputs(config)
+    with stage_run("train_encoder", config, read) as stage:
+        if trained := trained_before(stage):
+            stage.result.update(result_again(trained, register_again(trained, stage)))
+            return stage.result
+        with one_alone(config.work / "training" / stage.training_key) as folder:
+            stage.result.update(trained_anew(config, {"tasks": read["tasks"]}, stage, folder))
     return stage.result
+
+
+def trained_anew(config: Config, read: dict[str, str], stage: StageRun, folder: Path) -> dict[str, Any]:
+    """The registered version and its figures. folder: keeps what a killed training needs to go on."""
+    tile_sets = [load_tiles(task, TILE_PX, TILE_MPP, config.work / "tiles") for task in tile_tasks(config)]
+    log_augmentation(tile_sets, config.augmentation, stage, config.seed)
+    trained = Training(config, tile_sets, read, stage, folder).run()
+    version = register_trained(trained, tile_sets, folder / "encoder.onnx", stage, read, config.seed)
+    figures = ", ".join(f"{name} {value:.3f}" for name, value in trained.validation.items())
+    print(f"{version.uri}: {config.objective}; on held-out tiles {figures or 'no figures'}; {trained.trained_with}")
+    sha256 = version.tags["nic.encoder_sha256"]
+    return {"version": version.uri, "sha256": sha256, "validation": dict(trained.validation)}
+
+
+@contextmanager
+def one_alone(folder: Path) -> Iterator[Path]:
+    """The folder, for one training at a time: it goes on with what a killed one left there, and removes it in the end.
+
+    A second training of the same at the same time, and one where the folder cannot be locked, has a folder of its own.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+    if not _acquired(lock):
+        with TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as own:
+            yield Path(own)
+        return
+    try:
+        yield folder
+        shutil.rmtree(folder)  # it is registered: nothing is left to go on with
+    finally:
+        lock.release()
+
+
+def _acquired(lock: FileLock) -> bool:
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError, NotImplementedError):
+        return False
+    return True
 
 
 if __name__ == "__main__":

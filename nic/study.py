@@ -1,5 +1,6 @@
 """The study file: which tile tasks, cohorts and endpoints belong together. A user copies one and edits it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -54,6 +55,22 @@ class EndpointEntry(_Strict):
             unit=self.unit,
             positive=self.positive,
         )
+
+    def cohort_digest(self, cohort: Cohort) -> str:
+        """Digest of what a model of this endpoint learns from and is measured on: patients, slides and their labels.
+
+        What else the table holds changes nothing.
+        """
+        return cohort.digest_of(self.endpoint.columns)
+
+    def read_from(self, cohort: Cohort, columns: Iterable[str] = ()) -> dict[str, str]:
+        """By name, what a stage reads of the endpoint and its cohort, as digests and definition.
+
+        columns: those it reads beside the labels. Where the study file lies, and its other entries, are no part of it.
+        """
+        others = sorted(set(columns))
+        labels = {"cohort": self.cohort_digest(cohort), "endpoint": self.endpoint.definition}
+        return labels | ({"columns": f"{', '.join(others)}: {cohort.digest_of(others)}"} if others else {})
 
     @property
     def model_name(self) -> str:

@@ -11,6 +11,16 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from nic.compression.content import (
+    ROWS,
+    VARIANTS,
+    rows_fault,
+    rows_sha256,
+    seal,
+    turns_of,
+    variants_fault,
+    variants_sha256,
+)
 from nic.compression.cutting import Cutting
 from nic.compression.setting import MadeOf
 from nic.compression.tissue_rule import GIVEN
@@ -104,6 +114,8 @@ class CompressedSlide:
         file["features"] = self.codes
         if self.variants is not None:
             file["features_d4"] = self.variants
+            file.attrs[VARIANTS] = variants_sha256(self.variants)
+        file.attrs[ROWS] = rows_sha256(self.codes, self.row, self.col)
         coords = file.create_dataset("coords", data=self.corners_l0px())
         coords.attrs.update(
             patch_size=grid.tile_px,
@@ -144,6 +156,7 @@ class CompressedSlide:
             reader=self.reader,
             coordinate_frame="level 0, x right, y down, top-left of the tile",
         )
+        seal(file)
 
     @classmethod
     def load(cls, path: Path) -> "CompressedSlide":
@@ -151,12 +164,13 @@ class CompressedSlide:
         try:
             with h5py.File(path) as file:
                 slide = cls._read(file)
+                fault = slide._fault() or rows_fault(file, slide.codes, slide.row, slide.col)
         except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
             reason = str(error).replace(f"{path.parent}/", "")
             raise CodesError(
                 f"{path.name}: not a compressed slide of nic: {reason}; compress the slide again"
             ) from error
-        if fault := slide._fault():
+        if fault:
             raise CodesError(f"{path.name}: {fault}; compress the slide again")
         return slide
 
@@ -165,9 +179,25 @@ class CompressedSlide:
         """Codes of the tiles in their eight turns, [8, N, D]; None where the file has none. Raises CodesError."""
         try:
             with h5py.File(path) as file:
-                return file["features_d4"][:] if "features_d4" in file else None
+                variants = file["features_d4"][:] if "features_d4" in file else None
+                fault = variants_fault(file, variants) if variants is not None else None
         except (OSError, RuntimeError) as error:
             raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
+        if fault:
+            raise CodesError(f"{path.name}: {fault}; compress the slide again")
+        return variants
+
+    @staticmethod
+    def check_variants(path: Path) -> None:
+        """Read the codes in their eight turns, one turn at a time. Raises CodesError when they are damaged."""
+        try:
+            with h5py.File(path) as file:
+                known = "features_d4" in file
+                fault = variants_fault(file, turns_of(file["features_d4"])) if known else None
+        except (OSError, RuntimeError) as error:
+            raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
+        if fault:
+            raise CodesError(f"{path.name}: {fault}; compress the slide again")
 
     @staticmethod
     def made_of(path: Path) -> MadeOf | None:

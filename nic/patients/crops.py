@@ -190,6 +190,7 @@ def gather_cells(patients: Sequence[Patient], codes: Path) -> Gathered:
                 missing.append(source.slide_id)
                 continue
             slide = CompressedSlide.load(path)
+            CompressedSlide.check_variants(path)
             first = first or slide
             _check_alike(first, slide)
             slides.append(FiledCells.of(slide, path))

@@ -3,17 +3,24 @@
 import ast
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
-from nic.errors import NotStaged
+from nic.compression.content import content_digest
+from nic.errors import CodesError, NotStaged
 from nic.slides.slide import SlideSource
 from nic.slides.staging import version_of
 
 PROJECT = Path(__file__).resolve().parents[2]
+PINS = PROJECT / "requirements.txt"
 ASKED_AT_ONCE = 32
-"""Slides that lie elsewhere whose versions are asked for at a time."""
+"""Files that are looked at at a time: on a share, and still more elsewhere, each look is a wait."""
+EDGE_BYTES = 1 << 16
+"""What is read of either end of a slide: its directories and some of its tiles."""
+OF_ROWS = "rows-"
+"""Beginning of a digest of codes by their content; those of before it was taken are of names and sizes, and bare."""
 
 
 def digest(content: Mapping[str, object]) -> str:
@@ -21,27 +28,60 @@ def digest(content: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def code_digest(stage: str) -> str:
+def code_digest(stage: str, root: Path = PROJECT) -> str:
     """Digest of the code a stage runs, see `code_files`, and of the pins."""
-    files = [*code_files(stage), PROJECT / "requirements.txt"]
-    return digest({str(f.relative_to(PROJECT)): file_sha256(f) for f in files})
+    return source_digest([*code_files(stage, root), root / PINS.name], root)
 
 
-def code_files(stage: str) -> list[Path]:
+def source_digest(files: Iterable[Path], root: Path = PROJECT) -> str:
+    """Digest of files by their names below a root, and their bytes."""
+    return digest({str(f.relative_to(root)): file_sha256(f) for f in files})
+
+
+def code_files(stage: str, root: Path = PROJECT) -> list[Path]:
     """A stage's entry point, every module of nic it imports, and the templates that lie beside one under its name.
 
     Follows the import statements from `entrypoints/<stage>.py` on, so that a change in one room leaves the finished
     stages of the others standing.
     """
-    modules = _import_closure(PROJECT / "entrypoints" / f"{stage}.py", set())
+    modules = imported_files([root / "entrypoints" / f"{stage}.py"], root)
     templates = {module.with_suffix(".html") for module in modules}
     return sorted(modules | {template for template in templates if template.is_file()})
 
 
-def folder_digest(folder: Path, pattern: str = "**/*") -> str:
-    """Digest of the names and sizes below a folder: cheap, and enough to see that an output is gone or cut short."""
-    files = sorted(f for f in folder.glob(pattern) if f.is_file()) if folder.is_dir() else []
-    return digest({str(f.relative_to(folder)): f.stat().st_size for f in files})
+def imported_files(files: Iterable[Path], root: Path = PROJECT) -> set[Path]:
+    """Python files, and all of ours that they import, directly or through others, below a root."""
+    seen: set[Path] = set()
+    waiting = list(files)
+    while waiting:
+        file = waiting.pop()
+        if file not in seen:
+            seen.add(file)
+            waiting += _imports_of(file, root, file.stat().st_mtime_ns)
+    return seen
+
+
+def codes_digest(folder: Path) -> str:
+    """Digest of the compressed slides of a folder: encoder, slide, setting and rows of each.
+
+    It is taken of the heads of the files, thousands in seconds. Of a file that is damaged the size stands for it: who
+    needs its codes is told when he reads them.
+    """
+    return OF_ROWS + _digest_of_files(folder, "*.h5", _codes_or_size)
+
+
+def bytes_digest(folder: Path) -> str:
+    """Digest of every byte below a folder."""
+    return _digest_of_files(folder, "**/*", file_sha256)
+
+
+def folder_digest(folder: Path) -> str:
+    """Digest of what stands below a folder: the content of codes, and of all else names and sizes.
+
+    Cheap, and enough to see that an output is gone, cut short, or of another encoder. What a later stage reads has a
+    digest of its own.
+    """
+    return _digest_of_files(folder, "**/*", lambda file: _codes_or_size(file) if file.suffix == ".h5" else _size(file))
 
 
 def output_digest(path: Path) -> str:
@@ -49,8 +89,26 @@ def output_digest(path: Path) -> str:
     return digest({path.name: path.stat().st_size}) if path.is_file() else folder_digest(path)
 
 
+def _digest_of_files(folder: Path, pattern: str, of: Callable[[Path], object]) -> str:
+    files = sorted(f for f in folder.glob(pattern) if f.is_file()) if folder.is_dir() else []
+    names = [str(f.relative_to(folder)) for f in files]
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        return digest(dict(zip(names, pool.map(of, files), strict=True)))
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size
+
+
+def _codes_or_size(file: Path) -> object:
+    try:
+        return content_digest(file)
+    except CodesError:
+        return _size(file)
+
+
 def slides_digest(sources: Sequence[SlideSource]) -> str:
-    """Digest of slides, by what can be known without reading them, wherever they lie."""
+    """Digest of slides, by what can be known without reading them whole, wherever they lie."""
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         contents = pool.map(slide_content, sources)
         return digest(
@@ -61,9 +119,21 @@ def slides_digest(sources: Sequence[SlideSource]) -> str:
 def slide_content(source: SlideSource) -> str:
     """Of one that cannot be reached the reason: it goes into quarantine when its turn comes."""
     try:
-        return version_of(source) or output_digest(source.path)
-    except NotStaged as error:
-        return str(error)
+        return version_of(source) or _ends(source.path)
+    except (NotStaged, OSError) as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def _ends(slide: Path) -> str:
+    """Size and both ends of a slide's file; of a folder's files their names and sizes, as of those beside a .mrxs."""
+    if not slide.is_file():
+        return output_digest(slide)
+    size, beside = slide.stat().st_size, slide.with_suffix("")
+    with slide.open("rb") as file:
+        ends = hashlib.sha256(file.read(EDGE_BYTES))
+        file.seek(max(0, size - EDGE_BYTES))
+        ends.update(file.read(EDGE_BYTES))
+    return digest({"bytes": size, "ends": ends.hexdigest(), "beside": folder_digest(beside)})
 
 
 def file_sha256(path: Path) -> str:
@@ -78,15 +148,13 @@ def manifest(files: Iterable[Path]) -> list[dict[str, str | int]]:
     return [{"file": f.name, "bytes": f.stat().st_size, "sha256": file_sha256(f)} for f in there]
 
 
-def _import_closure(file: Path, seen: set[Path]) -> set[Path]:
-    if file not in seen:
-        seen.add(file)
-        for imported in _project_imports(file):
-            _import_closure(imported, seen)
-    return seen
+@lru_cache(maxsize=10_000)
+def _imports_of(file: Path, root: Path, changed_ns: int) -> tuple[Path, ...]:
+    """changed_ns: of the file, which is parsed once for as long as it stays as it is."""
+    return tuple(_imports(file, root))
 
 
-def _project_imports(file: Path) -> Iterator[Path]:
+def _imports(file: Path, root: Path) -> Iterator[Path]:
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -96,7 +164,7 @@ def _project_imports(file: Path) -> Iterator[Path]:
         else:
             continue
         for name in names:
-            path = PROJECT / Path(*name.split("."))
+            path = root / Path(*name.split("."))
             for candidate in (path.with_suffix(".py"), path / "__init__.py"):
                 if name.split(".")[0] in ("nic", "entrypoints", "registry") and candidate.is_file():
                     yield candidate

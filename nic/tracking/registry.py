@@ -1,7 +1,7 @@
 """Registered models: written with their lineage, found by `models:/name@alias` or `models:/name/version`."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.spec import IMPORTED, EncoderSpec
 from nic.errors import ForeignCodes, UnknownModel
-from nic.tracking.digests import PROJECT, file_sha256
+from nic.tracking.digests import PROJECT, digest, file_sha256, imported_files, source_digest
 
 ENCODER_NAME = "nic-encoder"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
@@ -25,6 +25,10 @@ REFERENCE = "reference"
 """Folder among a model's artifacts: a request, and the answers that were given at registration."""
 GRAPH = "nic.graph."
 """Tags with the digest of each graph that was registered."""
+SERVING_TAG = "nic.serving"
+"""Tag with the digest of the code that serves a version, see `serving_digest`."""
+NETWORKS_OF = "nic.networks_of"
+"""Tag of a version that was registered again with other serving code: name/version that was trained."""
 
 LONGEST_CARD = 5000  # characters of the description's column
 CUT = "\n\nCut here; the whole card is among the artifacts of the run."
@@ -55,6 +59,13 @@ SERVING_PACKAGES = [
 ]
 # What a version brings along, so that it can be served without this checkout; registry/server.py is in it.
 SERVING_CODE = [str(PROJECT / "nic"), str(PROJECT / "registry")]
+PATIENT_MODEL, ENCODER_MODEL = "patient_model.py", "encoder_model.py"
+"""Files of registry/ that serve a version."""
+SERVED_BY = {
+    PATIENT_MODEL: ("registry/patient_model.py", "registry/server.py", "registry/smoke.py", "nic/serving/*.py"),
+    ENCODER_MODEL: ("registry/encoder_model.py",),
+}
+"""Where what runs beside a version begins: the reader of slides is a process of its own, which nothing imports."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +90,7 @@ def register_encoder(graph: Path, lineage: Mapping[str, str]) -> RegisteredVersi
     signature = ModelSignature(
         inputs=Schema([ColSpec(DataType.string, "image")]), outputs=Schema([ColSpec(DataType.string, "code")])
     )
-    return _register(ENCODER_NAME, "encoder_model.py", {"encoder": graph}, signature, lineage)
+    return _register(ENCODER_NAME, ENCODER_MODEL, {"encoder": graph}, signature, lineage)
 
 
 def register_patient_model(
@@ -106,7 +117,7 @@ def register_patient_model(
         ),
     )
     files = {"patient": patient} | ({"encoder": encoder} if encoder else {}) | dict(companions or {})
-    return _register(name, "patient_model.py", files, signature, lineage, {"confined": True, "at_once": 1})
+    return _register(name, PATIENT_MODEL, files, signature, lineage, {"confined": True, "at_once": 1})
 
 
 def _register(
@@ -129,8 +140,19 @@ def _register(
     )
     version = str(info.registered_model_version)
     digests = {f"{GRAPH}{key}": file_sha256(path) for key, path in files.items() if path.suffix == ".onnx"}
-    tag_version(name, version, {**lineage, **digests, "nic.run": info.run_id})
+    made_by = {SERVING_TAG: serving_digest(code_file), "nic.run": info.run_id}
+    tag_version(name, version, {**lineage, **digests, **made_by})
     return find_version(f"models:/{name}/{version}")
+
+
+def serving_digest(code_file: str, root: Path = PROJECT, pins: Sequence[str] | None = None) -> str:
+    """Digest of the code that serves a version, ours that it imports and the pins it is installed with.
+
+    root, pins: of a registered version, which brings its own along; else this checkout's.
+    """
+    beginnings = [file for pattern in SERVED_BY[code_file] for file in root.glob(pattern)]
+    code = source_digest(sorted(imported_files(beginnings, root)), root)
+    return digest({"code": code, "pins": sorted(serving_pins() if pins is None else pins)})
 
 
 def serving_pins() -> list[str]:
@@ -213,6 +235,13 @@ def model_folder(version: RegisteredVersion) -> Path:
 def encoder_file(source: str) -> Path:
     """An encoder's graph: a `models:/` URI of the registry, or a path to an .onnx file."""
     return graph_file(source, "encoder") if source.startswith("models:/") else Path(source)
+
+
+def encoder_digest(source: str) -> str:
+    """What a stage reads of the encoder whose codes it takes: the sha256 of its graph, or IMPORTED."""
+    if source == IMPORTED:
+        return IMPORTED
+    return find_version(source).tags.get("nic.encoder_sha256") or file_sha256(encoder_file(source))
 
 
 def encoder_of_codes(source: str, spec: EncoderSpec) -> tuple[str, Path | None]:

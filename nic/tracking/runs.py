@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from nic.errors import StageFailed
 from nic.tracking.digests import PROJECT, code_digest, digest, output_digest
+from nic.tracking.source import keep_source
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -31,13 +32,22 @@ DATA = ("tasks", "cohort", "codes", "other_codes", "slides", "features", "patche
 """Inputs that are data: they are shown among the datasets of a run. Of several of a kind each is `<kind>.<name>`."""
 OUTPUT = "nic.output."
 """Tags with the digest of what a stage leaves, by which those who read it find the run that made it."""
+SERVING = "serving"
+"""Input of a stage that registers: digest of the code that a version is served with. It changes no network."""
+TRAINING = "nic.training"
+"""Tag with the key of a stage but for SERVING: equal ones train the same networks."""
 
 
 @dataclass
 class StageRun:
-    """A stage while it runs. `result` is what later stages read of it; it is written when the stage ends well."""
+    """A stage while it runs. `result` is what later stages read of it; it is written when the stage ends well.
+
+    key: see `stage_key`. training_key: the same without the code of serving.
+    """
 
     run_id: str
+    key: str
+    training_key: str
     result: dict[str, Any] = field(default_factory=dict)
 
     def log(self, name: str, value: float, step: int = 0) -> None:
@@ -80,13 +90,15 @@ def stage_run(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]
     inputs: digest of each thing the stage reads, by name. In a run started by `mlflow run` it is that run. The result's
     `outputs` (paths) are digested, so that a later call can tell whether they still stand.
     """
+    key, training_key = stage_key(stage, config, inputs), training_key_of(stage, config, inputs)
     with mlflow.start_run(run_name=stage) as run:
         logged = run.data.params
         mlflow.log_params({k: v for k, v in asdict(config).items() if k not in logged})
         mlflow.set_tags(
             {
                 "nic.stage": stage,
-                "nic.key": stage_key(stage, config, inputs),
+                "nic.key": key,
+                TRAINING: training_key,
                 "nic.code": code_digest(stage),
                 **{f"nic.input.{name}": value for name, value in inputs.items()},
             }
@@ -94,7 +106,8 @@ def stage_run(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]
         for name, value in inputs.items():
             if value and name.partition(".")[0] in DATA:
                 _log_dataset(name, value, config)
-        stage_run = StageRun(run.info.run_id)
+        keep_source(stage)
+        stage_run = StageRun(run.info.run_id, key, training_key)
         yield stage_run
         outputs = {str(path): output_digest(Path(path)) for path in stage_run.result.get("outputs", [])}
         mlflow.set_tag("nic.outputs", json.dumps(outputs))
@@ -110,7 +123,23 @@ def _log_dataset(name: str, digest: str, config: "DataclassInstance") -> None:
 
 def stage_key(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]) -> str:
     """Equal keys mean that the stage would do the same again."""
-    return digest({"stage": stage, "config": asdict(config), "inputs": dict(inputs), "code": code_digest(stage)})
+    parameters = _parameters(config, inputs)
+    return digest({"stage": stage, "config": parameters, "inputs": dict(inputs), "code": code_digest(stage)})
+
+
+def training_key_of(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]) -> str:
+    """Equal keys mean that the stage would train the same networks again, whatever code serves them."""
+    return stage_key(stage, config, {name: value for name, value in inputs.items() if name != SERVING})
+
+
+def _parameters(config: "DataclassInstance", inputs: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of a config that no input stands for, with absolute paths.
+
+    Where the study file or another thing that is read lies says nothing of what was read there.
+    """
+    read = {"study", *(name.partition(".")[0] for name in inputs)}
+    fields = {name: value for name, value in asdict(config).items() if name not in read}
+    return {name: value.resolve() if isinstance(value, Path) else value for name, value in fields.items()}
 
 
 @dataclass(frozen=True)
@@ -130,7 +159,7 @@ def run_or_reuse(stage: str, config: "DataclassInstance", inputs: Mapping[str, s
     """
     if finished := find_finished(stage_key(stage, config, inputs)):
         mlflow.set_tag(f"nic.reused.{stage}.{finished.info.run_id}", "true")
-        return Finished(finished.info.run_id, _result(finished), True, 0.0)
+        return Finished(finished.info.run_id, result_of(finished), True, 0.0)
     parameters = {name: str(value) for name, value in asdict(config).items()}
     try:
         submitted = mlflow.projects.run(  # type: ignore[no-untyped-call]
@@ -141,7 +170,7 @@ def run_or_reuse(stage: str, config: "DataclassInstance", inputs: Mapping[str, s
         raise StageFailed(f"{stage}: {error}; {remedy}") from error
     run = MlflowClient().get_run(submitted.run_id)
     seconds = (run.info.end_time - run.info.start_time) / 1000
-    return Finished(submitted.run_id, _result(run), False, seconds)
+    return Finished(submitted.run_id, result_of(run), False, seconds)
 
 
 def artifact_place(run_id: str, file: str) -> str:
@@ -161,12 +190,17 @@ def find_run(run_id: str | None) -> Run | None:
 
 def find_finished(key: str) -> Run | None:
     """The newest finished run with this key whose outputs still stand as it left them."""
-    found: list[Run] = mlflow.search_runs(
-        filter_string=f"tags.`nic.key` = '{key}' and attributes.status = 'FINISHED'",
+    return next((run for run in finished_runs("nic.key", key) if _outputs_stand(run)), None)
+
+
+def finished_runs(tag: str, value: str) -> list[Run]:
+    """Those of the experiment that carry the tag, the newest first."""
+    runs: list[Run] = mlflow.search_runs(
+        filter_string=f"tags.`{tag}` = '{value}' and attributes.status = 'FINISHED'",
         order_by=["attributes.start_time DESC"],
         output_format="list",
     )
-    return next((run for run in found if _outputs_stand(run)), None)
+    return runs
 
 
 def _outputs_stand(run: Run) -> bool:
@@ -174,7 +208,8 @@ def _outputs_stand(run: Run) -> bool:
     return outputs is not None and all(output_digest(Path(path)) == wanted for path, wanted in outputs.items())
 
 
-def _result(run: Run) -> dict[str, Any]:
+def result_of(run: Run) -> dict[str, Any]:
+    """What a finished stage left for later ones."""
     result: dict[str, Any] = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/{RESULT_FILE}")
     return result
 

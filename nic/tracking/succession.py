@@ -16,6 +16,7 @@ from nic.errors import Overtaken, RegistryError
 from nic.tracking.registry import (
     CHALLENGER,
     CHAMPION,
+    NETWORKS_OF,
     PREVIOUS,
     RegisteredVersion,
     alias_version,
@@ -26,6 +27,8 @@ from nic.tracking.registry import (
 DEVELOPMENT = ".dev"
 """Ending of a registered model whose versions are served only once they were copied to the name without it."""
 COPY_OF = "promotion.copy_of"
+VERDICT, REASONS, ROLLED_BACK = "promotion.verdict", "promotion.reasons", "rolled back"
+"""Tags of a version with what came of it last, and what stands there after a rollback."""
 LONGEST_WAIT_S = 60.0
 TAKEN = (ErrorCode.Name(RESOURCE_ALREADY_EXISTS), ErrorCode.Name(RESOURCE_DOES_NOT_EXIST))
 """What a store says of a name that is there: the second, when it is gone by the time that the store looks at it."""
@@ -83,9 +86,23 @@ def roll_back(name: str, reason: str) -> tuple[RegisteredVersion, RegisteredVers
             raise RegistryError(f"{name}: version {champion.version} has no predecessor to go back to")
         client.set_registered_model_alias(name, CHAMPION, previous.version)
         client.set_registered_model_alias(name, PREVIOUS, champion.version)
-        verdict = {"promotion.verdict": "rolled back", "promotion.reasons": reason}
+        verdict = {VERDICT: ROLLED_BACK, REASONS: reason}
         tag_version(name, champion.version, verdict)
     return previous, champion
+
+
+def rolled_back(version: RegisteredVersion) -> str | None:
+    """Why the version, or the one whose networks it has, was rolled back; None where it was not, or is champion again.
+
+    Empty where no reason was said.
+    """
+    if is_same(version, alias_version(served_name(version), CHAMPION)):
+        return None
+    trained = version.tags.get(NETWORKS_OF)
+    for tags in (version.tags, find_version(f"models:/{trained}").tags if trained else {}):
+        if tags.get(VERDICT) == ROLLED_BACK:
+            return tags.get(REASONS, "")
+    return None
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """From a registered version back to the bytes it was made of, and what of that is still there."""
 
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 from mlflow.entities import Run
@@ -11,25 +13,41 @@ from mlflow.tracking import MlflowClient
 
 from nic.encoder.spec import IMPORTED
 from nic.errors import UnknownModel
-from nic.tracking.digests import PROJECT, code_digest, digest, file_sha256
+from nic.tracking.digests import OF_ROWS, PROJECT, code_digest, digest, file_sha256
 from nic.tracking.registry import (
+    ENCODER_MODEL,
     ENCODER_NAME,
     GRAPH,
+    NETWORKS_OF,
+    PATIENT_MODEL,
+    SERVING_TAG,
     RegisteredVersion,
     encoder_file,
     find_version,
     graph_file,
     model_folder,
+    serving_digest,
 )
 from nic.tracking.runs import DATA, OUTPUT, find_run
+from nic.tracking.source import kept_digest
 
 State = Literal["here", "recorded", "foreign", "changed", "gone", "unrecorded"]
 """recorded: known by its digest, and not looked for. foreign: made by another tool, which alone knows how."""
 Look = Callable[[str, Mapping[str, str]], Mapping[str, str] | str]
 """What a run's data are today, by its stage and parameters: digests by name, or in words why they are gone."""
 BROKEN: tuple[State, ...] = ("changed", "gone", "unrecorded")
-NOTHING = digest({})
-"""Digest of a folder that is not there."""
+NOTHING = (digest({}), OF_ROWS + digest({}))
+"""Digests of a folder that is not there."""
+SHOWN = 21
+"""Characters of a digest."""
+READ = {
+    "train_patients": ("cohort", "codes"),
+    "train_encoder": ("tasks",),
+    "import_encoder": ("source",),
+    "compress": ("slides",),
+    "import_features": ("features",),
+}
+"""What each stage cannot do without: a run that does not say it is not accounted for."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +94,8 @@ def _patient_run(run: Run, version: RegisteredVersion, look: Look) -> Node:
     return _run_node(
         run,
         (
-            _code(run, version),
+            _code(run, version.tags.get("nic.code")),
+            _endpoint(run, look),
             _artifact(run, "split.csv", "the fold of every training patient"),
             _artifact(run, "codes.csv", "sha256 of every file of codes"),
             *_data(run, look, skip=("codes",)),
@@ -87,7 +106,7 @@ def _patient_run(run: Run, version: RegisteredVersion, look: Look) -> Node:
 
 
 def _encoder_run(run: Run, version: RegisteredVersion, look: Look) -> Node:
-    return _run_node(run, (_code(run, version), *_data(run, look)))
+    return _run_node(run, (_code(run, version.tags.get("nic.code")), *_data(run, look)))
 
 
 def _run_node(run: Run, parts: tuple[Node, ...]) -> Node:
@@ -101,17 +120,37 @@ def _missing_run(stage: str, run_id: str | None) -> Node:
 
 
 def _files(version: RegisteredVersion) -> list[Node]:
-    """The graphs with their digests, and the list of pins that the model is installed with."""
+    """The graphs with their digests, the code that serves them, and the list of pins the model is installed with."""
     graphs = {key.removeprefix(GRAPH): value for key, value in version.tags.items() if key.startswith(GRAPH)}
     if not graphs:
         return [Node("graphs", "unrecorded", "no digest was kept at registration")]
     try:
+        folder = model_folder(version)
         nodes = [_graph(version, graph, wanted) for graph, wanted in graphs.items()]
-        pins = model_folder(version) / "requirements.txt"
     except UnknownModel as error:
         return [Node("files of the model", "gone", str(error))]
-    number = len(pins.read_text().splitlines()) if pins.is_file() else 0
-    return [*nodes, Node("pins", "here" if number else "gone", f"{number} in the model's requirements.txt")]
+    file = folder / "requirements.txt"
+    pins = file.read_text().splitlines() if file.is_file() else []
+    listed = Node("pins", "here" if pins else "gone", f"{len(pins)} in the model's requirements.txt")
+    return [*_again(version), *nodes, _serving(version, folder, pins), listed]
+
+
+def _again(version: RegisteredVersion) -> list[Node]:
+    """Of a version that was registered again with other serving code, whose networks it has."""
+    trained = version.tags.get(NETWORKS_OF)
+    note = "registered again with other code of serving"
+    return [Node(f"networks of {trained}", "recorded", note)] if trained else []
+
+
+def _serving(version: RegisteredVersion, folder: Path, pins: Sequence[str]) -> Node:
+    """The code that a version brings along, and whether it is this checkout's."""
+    wanted = version.tags.get(SERVING_TAG)
+    if wanted is None:
+        return Node("code of serving", "unrecorded", "no digest was kept at registration")
+    file = ENCODER_MODEL if version.name == ENCODER_NAME else PATIENT_MODEL
+    here = serving_digest(file, folder / "code", pins)
+    note = "" if here == serving_digest(file) else "not this checkout's; train again to register it with that"
+    return Node(f"code of serving {wanted}", "here" if here == wanted else "changed", note if here == wanted else "")
 
 
 def _graph(version: RegisteredVersion, graph: str, wanted: str) -> Node:
@@ -119,16 +158,44 @@ def _graph(version: RegisteredVersion, graph: str, wanted: str) -> Node:
     return Node(f"{graph} graph, sha256 {wanted[:12]}", "here" if found == wanted else "changed")
 
 
-def _code(run: Run, version: RegisteredVersion) -> Node:
+def _code(run: Run, wanted: str | None) -> Node:
+    """wanted: the digest on what the run left, with which it must agree."""
     tags, stage = run.data.tags, run.data.tags.get("nic.stage", "")
     known = tags.get("nic.code")
-    if known is None or known != version.tags.get("nic.code"):
+    if known is None or known != wanted:
         state: State = "changed" if known else "unrecorded"
         return Node(f"code {known or ''}".strip(), state, "version and run do not agree on it" if known else "")
-    here = (PROJECT / "entrypoints" / f"{stage}.py").is_file() and code_digest(stage) == known
-    commit = tags.get("mlflow.source.git.commit")
-    where = f"git commit {commit[:12]}" if commit else "no git commit was noted"
-    return Node(f"code {known}", "here" if here else "recorded", "" if here else f"not this checkout's; {where}")
+    if (PROJECT / "entrypoints" / f"{stage}.py").is_file() and code_digest(stage) == known:
+        return Node(f"code {known}", "here")
+    commit, kept = tags.get("mlflow.source.git.commit"), kept_digest(run.info.run_id)
+    if kept is not None and kept != known:
+        return Node(f"code {known}", "changed", f"the source that is kept with the run is {kept}")
+    if kept is None and not commit:
+        return Node(f"code {known}", "unrecorded", "not this checkout's; neither source nor git commit was kept")
+    where = ["not this checkout's", f"git commit {commit[:12]}" if commit else "", "source kept" if kept else ""]
+    return Node(f"code {known}", "recorded", "; ".join(filter(None, where)))
+
+
+def _endpoint(run: Run, look: Look) -> Node:
+    """What the labels meant when they were learned."""
+    definition = run.data.tags.get("nic.input.endpoint")
+    if not definition:
+        return Node("definition of the endpoint", "unrecorded")
+    what, now = f"endpoint {_in_words(definition)}", _today(run, look)
+    if isinstance(now, str) or "endpoint" not in now:
+        return Node(what, "recorded")
+    if now["endpoint"] == definition:
+        return Node(what, "here")
+    return Node(what, "changed", f"now {_in_words(now['endpoint'])}")
+
+
+def _in_words(definition: str) -> str:
+    """As `Endpoint.definition` writes it."""
+    fields = json.loads(definition)
+    columns = " and ".join(repr(column) for column in fields["columns"])
+    positive = f", positive is {fields['positive']!r}" if fields["positive"] is not None else ""
+    unit = f", in {fields['unit']}" if fields["unit"] else ""
+    return f"{fields['name']}: {fields['kind']} of {columns}{positive}{unit}"
 
 
 def _artifact(run: Run, file: str, note: str) -> Node:
@@ -141,10 +208,12 @@ def _artifact(run: Run, file: str, note: str) -> Node:
 
 def _data(run: Run, look: Look, skip: tuple[str, ...] = ()) -> list[Node]:
     """What the run read, with digests then and, where somebody looks, now."""
-    tags = {name: run.data.tags.get(f"nic.input.{name}") for name in DATA if name not in skip}
-    wanted = {name: value for name, value in tags.items() if value}
+    needed = READ.get(run.data.tags.get("nic.stage", ""), ())
+    wanted = {name: run.data.tags.get(f"nic.input.{name}") for name in dict.fromkeys([*DATA, *needed])}
     now = _today(run, look)
-    return [_datum(name, value, now) for name, value in wanted.items()]
+    nodes = {name: _datum(name, value, now) for name, value in wanted.items() if value}
+    missing = {name: Node(name, "unrecorded", "the run does not say what it read") for name in needed}
+    return [node for name, node in (missing | nodes).items() if name not in skip]
 
 
 def _today(run: Run, look: Look) -> Mapping[str, str] | str:
@@ -152,14 +221,18 @@ def _today(run: Run, look: Look) -> Mapping[str, str] | str:
 
 
 def _datum(name: str, wanted: str, now: Mapping[str, str] | str) -> Node:
-    what = f"{name} {wanted[:16]}"
+    what = f"{name} {wanted[:SHOWN]}"
     if isinstance(now, str):
         return Node(what, "gone", now)
     if name not in now:
         return Node(what, "recorded")
     if now[name] == wanted:
         return Node(what, "here")
-    return Node(what, "gone") if now[name] == NOTHING else Node(what, "changed", f"now {now[name][:16]}")
+    if now[name] in NOTHING:
+        return Node(what, "gone")
+    if now[name].startswith(OF_ROWS) and not wanted.startswith(OF_ROWS):
+        return Node(what, "recorded", "of names and sizes, as it was taken then: the bytes cannot be told")
+    return Node(what, "changed", f"now {now[name][:SHOWN]}")
 
 
 def _codes(run: Run, version: RegisteredVersion, look: Look) -> Node:
@@ -167,22 +240,14 @@ def _codes(run: Run, version: RegisteredVersion, look: Look) -> Node:
     if wanted is None:
         return Node("codes", "unrecorded")
     codes = _datum("codes", wanted, _today(run, look))
-    maker = _maker("codes", wanted)
+    maker = _maker(wanted, version.tags.get("nic.encoder_sha256"))
     if maker is None:
-        part = Node("the run that made them", "unrecorded", "no run has left codes of this digest")
+        part = Node("the run that made them", "unrecorded", "no run has left codes of this digest with this encoder")
     else:
-        parts = (*_data(maker, look), *_compressed_with(maker, version))
-        part = _run_node(maker, parts)
+        sha256 = maker.data.tags.get("nic.input.encoder")  # another tool's is not known
+        encoder = [Node(f"encoder, sha256 {sha256[:12]}", "here")] if sha256 else []
+        part = _run_node(maker, (_code(maker, maker.data.tags.get("nic.code")), *_data(maker, look), *encoder))
     return Node(codes.what, codes.state, codes.note, (part,))
-
-
-def _compressed_with(maker: Run, version: RegisteredVersion) -> list[Node]:
-    """The encoder that the slides were compressed with; another tool's features have none here."""
-    found = maker.data.tags.get("nic.input.encoder")
-    if found is None:
-        return []
-    agrees = found == version.tags.get("nic.encoder_sha256")
-    return [Node(f"encoder, sha256 {found[:12]}", "here" if agrees else "changed", "" if agrees else "another one")]
 
 
 def _encoder(run: Run, version: RegisteredVersion, look: Look) -> Node:
@@ -204,12 +269,18 @@ def _encoder(run: Run, version: RegisteredVersion, look: Look) -> Node:
     return Node(what, "here", "", (part,))
 
 
-def _maker(name: str, wanted: str) -> Run | None:
-    """The newest run that left something of this digest, in whichever experiment."""
+def _maker(codes: str, encoder: str | None) -> Run | None:
+    """The newest run, in whichever experiment, that left codes of this digest and compressed with this encoder.
+
+    Or that took them over from another tool, whose encoder is in the digest alone. Two encoders may leave codes of one
+    digest where that is an older one, of names and sizes.
+    """
     client = MlflowClient()
     everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
-    found = client.search_runs(everywhere, f"tags.`{OUTPUT}{name}` = '{wanted}'", max_results=1)
-    return found[0] if found else None
+    left = f"tags.`{OUTPUT}codes` = '{codes}'"
+    own = client.search_runs(everywhere, f"{left} and tags.`nic.input.encoder` = '{encoder}'", max_results=1)
+    taken_over = client.search_runs(everywhere, f"{left} and tags.`nic.stage` = 'import_features'", max_results=1)
+    return next(iter([*own, *taken_over]), None)
 
 
 def _aliases(version: RegisteredVersion) -> str:
