@@ -20,6 +20,7 @@ from nic.patients.cohort import Columns, read_cohort
 from nic.slides.quality import reasons_named
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging, find_sources
+from nic.tables.table import is_table
 from nic.tracking.digests import file_sha256, folder_digest, slides_digest
 from nic.tracking.registry import encoder_file
 from nic.tracking.runs import stage_run
@@ -74,7 +75,7 @@ class Config:
 
 
 def sources(config: Config) -> list[SlideSource]:
-    if config.slides.endswith(".csv"):
+    if is_table(config.slides):
         cohort = read_cohort(Path(config.slides), columns=Columns.named(config.columns))
         return [slide for patient in cohort.patients for slide in patient.slides]
     return find_sources(config.slides)
