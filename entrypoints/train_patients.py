@@ -12,6 +12,7 @@ from entrypoints.predictions import figure_of, table_of
 from entrypoints.splitting import audit, fold_columns, folds_of, log_split, origins_of_tiles
 from nic.encoder.spec import IMPORTED
 from nic.evaluation.metrics import METRICS, estimate_repeats
+from nic.patients.covariates import covariates_of
 from nic.patients.crops import gather_cells
 from nic.patients.export import export_ensemble
 from nic.patients.losses import Ties
@@ -73,6 +74,7 @@ def run(config: Config) -> dict[str, Any]:
     cohort = study.cohorts[entry.cohort].read()
     with stage_run("train_patients", config, inputs(config)) as stage:
         labelled = cohort.labelled(entry.endpoint, "train")
+        covariates_of(labelled.patients, entry.covariates)  # what evaluate cannot read is said before hours of training
         gathered = gather_cells(labelled.patients, config.codes)
         labelled = labelled.take(gathered.found)
         encoder_version, encoder_graph = encoder_of_codes(config.encoder, gathered.encoder)

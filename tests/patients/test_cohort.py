@@ -253,7 +253,7 @@ def test_a_column_that_is_ours_but_for_its_letters_does_not_pass_in_silence(
         cohort(tmp_path, "1,a.svs,train,0.5", header="patient,slide,split,MPP")
     cohort(tmp_path, "1,a.svs,train,x", header="patient,slide,split,Site")
     assert "column 'Site' is not read as the site" in caplog.text
-    with pytest.raises(UnknownColumn, match="no column 'patient'; it has Patient, .*did you mean 'Patient'"):
+    with pytest.raises(UnknownColumn, match=r"no column 'patient'; it has Patient, .*did you mean 'Patient'"):
         cohort(tmp_path, "1,a.svs,train", header="Patient,Slide,Split")
 
 
