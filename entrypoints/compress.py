@@ -21,6 +21,7 @@ from nic.slides.quality import reasons_named
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging, find_sources
 from nic.tracking.digests import bytes_digest, codes_digest, file_sha256, slides_digest
+from nic.tables.table import is_table
 from nic.tracking.registry import encoder_file
 from nic.tracking.runs import stage_run
 
@@ -74,7 +75,7 @@ class Config:
 
 
 def sources(config: Config) -> list[SlideSource]:
-    if config.slides.endswith(".csv"):
+    if is_table(config.slides):
         cohort = read_cohort(Path(config.slides), columns=Columns.named(config.columns))
         return [slide for patient in cohort.patients for slide in patient.slides]
     return find_sources(config.slides)

@@ -22,6 +22,7 @@ from nic.serving.maps import score_maps
 from nic.slides.slide import SlideSource
 from nic.slides.staging import find_sources
 from nic.tracking.digests import codes_digest, file_sha256, slides_digest
+from nic.tables.table import is_table
 from nic.tracking.registry import find_version, graph_file
 from nic.tracking.runs import stage_run
 
@@ -73,7 +74,7 @@ def run(config: Config) -> dict[str, Any]:
 
 def patients_of(slides: str, codes: Path) -> tuple[Patient, ...]:
     """A cohort's patients, or each slide as its own."""
-    if slides.endswith(".csv"):
+    if is_table(slides):
         return read_cohort(Path(slides)).patients
     kept = (SlideSource(file.stem, Path(file.stem)) for file in sorted(codes.glob("*.h5")))
     return tuple(Patient(s.slide_id, "external", (Row(0, s, {}),)) for s in (find_sources(slides) if slides else kept))

@@ -13,6 +13,7 @@ from entrypoints.predictions import figure_of, table_of
 from entrypoints.splitting import audit, fold_columns, folds_of, log_split, origins_of_tiles
 from nic.encoder.spec import IMPORTED
 from nic.evaluation.metrics import METRICS, estimate_repeats
+from nic.patients.covariates import covariates_of
 from nic.patients.crops import gather_cells
 from nic.patients.export import export_ensemble
 from nic.patients.losses import Ties
@@ -96,6 +97,7 @@ def trained_anew(config: Config, stage: StageRun, folder: Path) -> dict[str, Any
     cohort = study.cohorts[entry.cohort].read()
     read = entry.cohort_digest(cohort)
     labelled = cohort.labelled(entry.endpoint, "train")
+    covariates_of(labelled.patients, entry.covariates)  # what evaluate cannot read is said before hours of training
     gathered = gather_cells(labelled.patients, config.codes)
     labelled = labelled.take(gathered.found)
     encoder_version, encoder_graph = encoder_of_codes(config.encoder, gathered.encoder)

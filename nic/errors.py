@@ -13,6 +13,9 @@
     │   ├── CrashingSlide         each process that compressed it died (OSError)
     │   └── UnreachedSlide        its file cannot be had now; nothing is known of the slide (OSError)
     │       └── NotStaged             a remote slide cannot be brought here
+    ├── TableError            a table cannot be read (ValueError); said as CohortError or TaskError
+    │   ├── EmptyTable            no such file, or no rows in it
+    │   └── NoColumn              a wanted column is not in its header
     ├── UnknownTest           a test of tiles that there is not (ValueError)
     ├── TaskError             labelled tiles cannot be used (ValueError)
     │   └── UnreadableTile        one tile cannot be decoded (OSError)
@@ -128,6 +131,18 @@ class NotStaged(UnreachedSlide):
 
 class UnknownTest(NicError, ValueError):
     """A test of tiles that there is not."""
+
+
+class TableError(NicError, ValueError):
+    """A table cannot be read."""
+
+
+class EmptyTable(TableError):
+    """No such file, or no rows in it."""
+
+
+class NoColumn(TableError):
+    """A wanted column is not in the table's header."""
 
 
 class TaskError(NicError, ValueError):

@@ -1,16 +1,16 @@
 """The study file: which tile tasks, cohorts and endpoints belong together. A user copies one and edits it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nic.errors import StudyError
 from nic.patients.cohort import Cohort, Columns, Endpoint, read_cohort
 from nic.slides.quality import reasons_named
-from nic.tasks.entries import TileTaskEntry
+from nic.study_file import read_text, sentence
+from nic.tasks.entries import ENTRIES, TileTaskEntry, Words
 
 
 class _Strict(BaseModel):
@@ -22,7 +22,8 @@ class _Strict(BaseModel):
 class EndpointEntry(_Strict):
     """What is predicted for a patient, and in which columns of the cohort's table it stands.
 
-    covariates: columns of what else is known (age, stage); a survival model is asked what it adds to them.
+    covariates: columns of what else is known (age, stage); a survival model is asked what it adds to them, and the
+    others cannot be.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -33,7 +34,7 @@ class EndpointEntry(_Strict):
     time: str | None = None
     event: str | None = None
     unit: str = ""
-    covariates: tuple[str, ...] = ()
+    covariates: Words = ()
 
     @model_validator(mode="after")
     def _columns_fit_the_kind(self) -> "EndpointEntry":
@@ -43,6 +44,8 @@ class EndpointEntry(_Strict):
         surplus = [f for f in fields if f not in wanted[self.kind] and getattr(self, f) is not None]
         if missing or surplus:
             raise ValueError(f"{self.kind} takes {', '.join(wanted[self.kind])}; missing {missing}, surplus {surplus}")
+        if self.covariates and self.kind != "survival":
+            raise ValueError(f"covariates are for survival alone, a {self.kind} is not measured beside them")
         return self
 
     @property
@@ -78,6 +81,11 @@ class EndpointEntry(_Strict):
         return f"nic-{self.name}"
 
 
+def _whole_number(written: Any) -> Any:
+    """Literal numbers are compared as they are; a study file's are text."""
+    return int(written) if isinstance(written, str) and written.isdecimal() else written
+
+
 class CompressEntry(_Strict):
     """How a cohort's slides are compressed, where not as usual; each as the parameter of `compress` of that name.
 
@@ -86,8 +94,8 @@ class CompressEntry(_Strict):
 
     min_tissue: float | None = Field(default=None, gt=0, le=1)
     overlap_px: int | None = Field(default=None, ge=0, lt=64)  # our encoders' tiles are 64 px wide
-    variants: Literal[1, 8] | None = None
-    exclude: tuple[str, ...] | None = None
+    variants: Annotated[Literal[1, 8] | None, BeforeValidator(_whole_number)] = None
+    exclude: Words | None = None
     tissue: Literal["otsu", "all"] | Annotated[float, Field(ge=0, lt=255)] | None = None
     masks: Path | None = None
 
@@ -181,25 +189,37 @@ class Study(_Strict):
         raise StudyError(f"study {self.name}: no endpoint {name!r}; it has {known}")
 
 
+def _keys_at(place: Sequence[int | str]) -> Collection[str]:
+    """What may stand beside a key of the file, as pydantic gives its place."""
+    entry: type[BaseModel] = Study
+    match place:
+        case ("tile_tasks", _, str(layout), _, *_):
+            entry = ENTRIES[layout]
+        case ("cohorts", _, "compress", _, *_):
+            entry = CompressEntry
+        case ("cohorts", _, _, *_):
+            entry = CohortEntry
+        case ("endpoints", _, _, *_):
+            entry = EndpointEntry
+    return entry.model_fields
+
+
 def read_study(path: Path) -> Study:
     """Read and check a study file; its paths come back resolved.
 
     Raises StudyError naming the file and the field. That the paths exist is checked where they are opened: the
     phantom study's do not exist before it is made.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise StudyError(f"{path}: no such study file") from error
-    except yaml.YAMLError as error:
-        raise StudyError(f"{path.name}: not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise StudyError(f"{path.name}: empty, or not a mapping; copy studies/phantom.yaml and edit it")
+    content = read_text(path)
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'study'}: {e['msg']}" for e in error.errors())
-        raise StudyError(f"{path.name}: {faults}") from error
+        faults = error.errors()
+        # A list without its wrong items is empty: a fault of the list no more.
+        wrong = {fault["loc"][:1] for fault in faults if fault["type"] != "too_short"}
+        own = [fault for fault in faults if fault["type"] != "too_short" or fault["loc"][:1] not in wrong]
+        sentences = "; ".join(sentence(fault, _keys_at(fault["loc"])) for fault in own)
+        raise StudyError(f"{path.name}: {sentences}") from error
     return _resolved(study, path.parent)
 
 

@@ -1,26 +1,35 @@
-"""Patients, their slides and their labels, read from one CSV a cohort. Needs no torch."""
+"""Patients, their slides and their labels, read from one table a cohort. Needs no torch."""
 
-import csv
 import hashlib
 import json
+import logging
+import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PureWindowsPath
 from typing import Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nic.errors import (
     CohortError,
     ConflictingLabels,
     EmptyCohort,
+    EmptyTable,
     EndpointError,
+    NoColumn,
     OneClass,
     PatientInTwoParts,
+    TableError,
     UnknownColumn,
 )
 from nic.patients.targets import Classes, Index, Survival, Targets, Values, check_teachable
 from nic.slides.slide import SlideSource, is_address
+from nic.tables.cells import MISSING as MISSING
+from nic.tables.cells import SPREADSHEET_ERROR, is_missing, number
+from nic.tables.table import Table, read_table, those_there_are
 
 Kind = Literal["regression", "classification", "survival"]
 Split = Literal["train", "external"]
@@ -28,11 +37,15 @@ SPLITS = ("train", "external")
 REQUIRED = ("patient", "slide", "split")
 ALWAYS_READ = (*REQUIRED, "mpp", "site")
 """Columns that every stage reads, under our names."""
-MISSING = ("", "na", "n/a", "nan")
-"""What stands in a table where nothing is known, in any case of letters."""
 EVENTS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 LOST_AT_ONCE = [(zero, event) for zero in ("0", "0.0") for event, seen in EVENTS.items() if not seen]
 """Survival labels, (time, event), that say nothing."""
+LONGEST_MONTHS = 1320.0
+"""110 years: nobody is followed for longer, and days that are taken for months soon are."""
+ROUNDED = re.compile(r"\d(?:\.\d+)?[eE]\+\d+")
+"""What a spreadsheet makes of a long number: many patients come out as one."""
+WHOLE_NUMBER = re.compile(r"0*(\d+?)(?:\.0+)?", re.ASCII)
+LOG = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -109,7 +122,8 @@ class Patient:
 
     @property
     def site(self) -> str:
-        return "+".join(sorted({row.cells.get("site", "") for row in self.rows} - {""}))
+        sites = {row.cells.get("site", "") for row in self.rows}
+        return "+".join(sorted(site for site in sites if not is_missing(site)))
 
 
 @dataclass(frozen=True)
@@ -166,9 +180,8 @@ class Cohort:
             raise EndpointError(f"endpoint {endpoint.name}: {endpoint.kind} takes {wanted} column(s), found {columns}")
         for column in columns:
             if column not in self.columns:
-                raise UnknownColumn(
-                    f"{self.file}: no column {column!r} for endpoint {endpoint.name}; it has {', '.join(self.columns)}"
-                )
+                there_are = those_there_are(column, self.columns)
+                raise UnknownColumn(f"{self.file}: no column {column!r} for endpoint {endpoint.name}; {there_are}")
 
     def _is_known(self, endpoint: Endpoint, patient: Patient) -> bool:
         labels = [self._label(patient, column) for column in endpoint.columns]
@@ -179,7 +192,7 @@ class Cohort:
 
     def _label(self, patient: Patient, column: str) -> tuple[Row, str] | None:
         """Where the patient's label stands and its text; None when it is empty."""
-        labels = [(row, row.cells[column]) for row in patient.rows if row.cells[column].lower() not in MISSING]
+        labels = [(row, row.cells[column]) for row in patient.rows if not is_missing(row.cells[column])]
         for row, text in labels[1:]:
             first, said = labels[0]
             if text != said:
@@ -191,18 +204,31 @@ class Cohort:
 
     def _targets(self, endpoint: Endpoint, patients: list[Patient]) -> Targets:
         if endpoint.kind == "regression":
-            return Values(np.array(self._parsed(patients, endpoint.columns[0], _number, "a number"), np.float64))
+            return Values(np.array(self._parsed(patients, endpoint.columns[0], number, "a number"), np.float64))
         if endpoint.kind == "survival":
             time, event = endpoint.columns
             months = np.array(self._parsed(patients, time, _positive, "months > 0"), np.float64)
+            self._check_lifetimes(patients, time, months)
             return Survival(months, np.array(self._parsed(patients, event, _event, "0, 1, true or false"), np.bool_))
         return self._classes(endpoint, patients)
+
+    def _check_lifetimes(self, patients: list[Patient], column: str, months: NDArray[np.float64]) -> None:
+        if (months > LONGEST_MONTHS).any():
+            longest, patient_id = months.max(), patients[int(months.argmax())].patient_id
+            raise CohortError(
+                f"{self.file}, column {column!r}: patient {patient_id} is followed for {longest:g} months, "
+                f"{longest / 12:.0f} years; if these are days, divide the column by 30.44"
+            )
 
     def _classes(self, endpoint: Endpoint, patients: list[Patient]) -> Classes:
         """The class names are those of the whole cohort, so that every split calls them the same."""
         column, positive = endpoint.columns[0], endpoint.positive
         where = f"{self.file}, column {column!r}, endpoint {endpoint.name}"
         names = sorted({label[1] for patient in self.patients if (label := self._label(patient, column))})
+        if broken := [name for name in names if SPREADSHEET_ERROR.fullmatch(name)]:
+            raise EndpointError(f"{where}: {broken[0]} is a spreadsheet's error; mend its cell, or leave it empty")
+        if "-" in names and "+" not in names:
+            raise EndpointError(f"{where}: '-' may be a class or nothing known; write a word, or leave the cell empty")
         if positive not in names:
             raise EndpointError(f"{where}: the positive class is {positive!r}, found {', '.join(names)}")
         if len(names) == 1:
@@ -228,19 +254,19 @@ class Cohort:
 
 
 def read_cohort(path: Path, name: str | None = None, columns: Columns = NAMES) -> Cohort:
-    """Read a CSV of one row a slide: `patient, slide, split` and any of `mpp`, `site`, labels, covariates.
+    """Read a table of one row a slide: `patient, slide, split` and any of `mpp`, `site`, labels, covariates.
 
-    columns: what the table calls the first three. Slide paths are relative to the CSV; whether the files exist is found
-    out where they are opened. Identifiers are text: "007" stays. Raises EmptyCohort, UnknownColumn, PatientInTwoParts,
-    CohortError, naming file, row and column.
+    columns: what the table calls the first three. Slide paths are relative to the table; whether the files exist is
+    found out where they are opened. Identifiers are text: "007" stays. Raises EmptyCohort, UnknownColumn,
+    PatientInTwoParts, CohortError, naming file, row and column.
     """
     path = Path(path)
-    table = list(_read_rows(path, columns))
-    rows = [_row(path, number, cells) for number, cells in table]
+    rows = [_row(path, number, cells) for number, cells in _read_rows(path, columns)]
     _check_slides(path.name, rows)
     patients: dict[str, list[Row]] = {}
     for row in rows:
         patients.setdefault(row.cells["patient"], []).append(row)
+    _check_patients(path.name, {patient_id: of_patient[0].number for patient_id, of_patient in patients.items()})
     return Cohort(
         name=name or path.stem,
         file=path.name,
@@ -251,44 +277,83 @@ def read_cohort(path: Path, name: str | None = None, columns: Columns = NAMES) -
 
 
 def _read_rows(path: Path, columns: Columns) -> Iterator[tuple[int, dict[str, str]]]:
-    """Row number and stripped cells by column, under our names; blank lines are passed over."""
-    if not path.is_file():
-        raise EmptyCohort(f"{path}: no such cohort table")
-    # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        lines = [(n, [cell.strip() for cell in line]) for n, line in enumerate(csv.reader(file), start=1) if any(line)]
-    if len(lines) < 2:
-        raise EmptyCohort(f"{path.name}: no rows; wanted a header and one row a slide")
-    header = lines[0][1]
-    for column in columns.required:
-        if column not in header:
-            raise UnknownColumn(f"{path.name}: no column {column!r}; it has {', '.join(header)}")
+    """Row number and cells by column, under our names."""
+    table = _table(path, columns)
     ours = dict(zip(columns.required, REQUIRED, strict=False))  # without a split there are but two
-    header = [ours.get(column, column) for column in header]
-    everybody = {} if columns.split else {"split": "train"}
+    header = [ours.get(column, column) for column in table.columns]
     if twice := sorted({column for column in header if header.count(column) > 1}):
         raise CohortError(f"{path.name}: column {twice[0]!r} stands twice in the header")
-    for number, line in lines[1:]:
-        if len(line) != len(header):
-            raise CohortError(f"{path.name}, row {number}: {len(line)} cells, the header has {len(header)}")
-        yield number, dict(zip(header, line, strict=True)) | everybody
+    _check_own_names(path.name, header)
+    everybody = {} if columns.split else {"split": "train"}
+    for row, cells in zip(table.numbers, zip(*table.cells.values(), strict=True), strict=True):
+        yield row, dict(zip(header, cells, strict=True)) | everybody
+
+
+def _table(path: Path, columns: Columns) -> Table:
+    try:
+        table = read_table(path, columns.required)
+    except EmptyTable as error:
+        raise EmptyCohort(str(error)) from error
+    except NoColumn as error:
+        raise UnknownColumn(str(error)) from error
+    except TableError as error:
+        raise CohortError(str(error)) from error
+    identifiers = table.cells[columns.patient]
+    if all(text.endswith(".0") and text[:-2].isdecimal() for text in identifiers):
+        # Numbers that passed through a column with gaps; where one has no ".0" it is no spreadsheet's doing.
+        return replace(table, cells={**table.cells, columns.patient: [text[:-2] for text in identifiers]})
+    return table
+
+
+def _check_own_names(file: str, header: list[str]) -> None:
+    """`mpp` and `site` are read where they are there, so that a name that is but alike must not pass in silence."""
+    for column in header:
+        if column.lower() == "mpp" and "mpp" not in header:
+            raise CohortError(f"{file}: column {column!r} is read as um/px under the name 'mpp' alone; rename it")
+        if column.lower() == "site" and "site" not in header:
+            LOG.warning("%s: column %r is not read as the site; rename it to 'site' if it is", file, column)
 
 
 def _row(path: Path, number: int, cells: dict[str, str]) -> Row:
     for column in REQUIRED:
-        if not cells[column]:
-            raise CohortError(f"{path.name}, row {number}, column {column!r}: empty")
+        if is_missing(text := cells[column]):
+            raise CohortError(f"{path.name}, row {number}, column {column!r}: {repr(text) if text else 'empty'}")
     if cells["split"] not in SPLITS:
         raise _bad_cell(path.name, number, "split", cells["split"], " or ".join(SPLITS))
+    if ROUNDED.fullmatch(cells["patient"]):
+        wanted = "an identifier that no spreadsheet has rounded; format its column as text"
+        raise _bad_cell(path.name, number, "patient", cells["patient"], wanted)
     text = cells.get("mpp", "")
     try:
-        mpp = None if text.lower() in MISSING else _positive(text)
+        mpp = None if is_missing(text) else _positive(text)
     except ValueError as error:
         raise _bad_cell(path.name, number, "mpp", text, "um/px > 0, or nothing") from error
     if is_address(cells["slide"]):
         return Row(number, SlideSource.elsewhere(cells["slide"], mpp), cells)
     slide = path.parent / cells["slide"]
+    if "\\" in cells["slide"] and not slide.exists():
+        slide = path.parent / PureWindowsPath(cells["slide"]).as_posix()
     return Row(number, SlideSource(slide.name if slide.is_dir() else slide.stem, slide, mpp), cells)
+
+
+def _check_patients(file: str, first_rows: Mapping[str, int]) -> None:
+    """Two spellings of one identifier would be two patients, perhaps on both sides of a split."""
+    spelled: dict[str, str] = {}
+    for patient_id, row in first_rows.items():
+        other = spelled.setdefault(_spelling(patient_id), patient_id)
+        if other != patient_id:
+            raise CohortError(
+                f"{file}, column 'patient': {other!r} (row {first_rows[other]}) and {patient_id!r} (row {row}) look "
+                "like one patient; spell one patient one way, and give two patients names that differ by more"
+            )
+
+
+def _spelling(patient_id: str) -> str:
+    """What is left of an identifier without what a spreadsheet or a keyboard changes: case, blanks, zeros, accents'
+    encoding."""
+    text = " ".join(unicodedata.normalize("NFKC", patient_id).casefold().split())
+    whole = WHOLE_NUMBER.fullmatch(text)
+    return whole[1] if whole else text
 
 
 def _patient(file: str, patient_id: str, rows: list[Row]) -> Patient:
@@ -330,21 +395,15 @@ def _relative(slide: str) -> str:
 
 
 def _bad_cell(file: str, row: int, column: str, text: str, wanted: str) -> CohortError:
-    return CohortError(f"{file}, row {row}, column {column!r}: found {text!r}, wanted {wanted}")
-
-
-def _number(text: str) -> float:
-    number = float(text)
-    if not np.isfinite(number):
-        raise ValueError(text)
-    return number
+    hint = "; write decimals with a point, thousands without a comma" if re.fullmatch(r"[\d.]+,\d+", text) else ""
+    return CohortError(f"{file}, row {row}, column {column!r}: found {text!r}, wanted {wanted}{hint}")
 
 
 def _positive(text: str) -> float:
-    number = _number(text)
-    if number <= 0:
+    value = number(text)
+    if value <= 0:
         raise ValueError(text)
-    return number
+    return value
 
 
 def _event(text: str) -> bool:

@@ -17,6 +17,8 @@ FEW_PATIENTS = 100
 """Below it a 95% interval of AUC or Spearman is wider than about 0.2, whatever the model."""
 EVENTS_A_PARAMETER = 10
 """The rule of thumb for models without penalty."""
+LONG_MONTHS = 480
+"""40 years, longer than cohorts of slides are followed. Days that stand as months pass it after 16 true months."""
 SIGNIFICANT = 0.01
 Names = NDArray[np.str_]
 
@@ -28,6 +30,7 @@ def warnings_of(targets: Targets, sites: Sequence[str], parameters: int) -> list
         _few_events(targets, parameters),
         _site_tells_label(targets, np.array(sites, np.str_)),
         _events_turned_round(targets),
+        _followed_too_long(targets),
     ]
     return [warning for warning in found if warning]
 
@@ -100,4 +103,14 @@ def _events_turned_round(targets: Targets) -> str:
     return (
         f"patients with an event were followed longer (median {np.median(dead):.3g} months) than those without "
         f"({np.median(alive):.3g}): is the event column turned round? 1 means that the event was seen"
+    )
+
+
+def _followed_too_long(targets: Targets) -> str:
+    if not isinstance(targets, Survival) or targets.time_months.max() <= LONG_MONTHS:
+        return ""
+    longest, median = targets.time_months.max(), np.median(targets.time_months)
+    return (
+        f"a patient is followed for {longest:g} months, {longest / 12:.0f} years (median {median:.3g} months): are "
+        "these days? Divide them by 30.44"
     )

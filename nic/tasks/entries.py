@@ -4,9 +4,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 Pattern = re.Pattern[str]
+Words = Annotated[tuple[str, ...], BeforeValidator(lambda written: written if _is_several(written) else (written,))]
+"""One or several: `Tumor` as well as `[Tumor, Necrosis]`."""
+
+
+def _is_several(written: Any) -> bool:
+    return not isinstance(written, str | int | float)
 
 
 class _Entry(BaseModel):
@@ -22,8 +28,8 @@ class _Entry(BaseModel):
     name: str = Field(pattern=r"^\w[\w -]*$")
     path: Path
     mpp: float | None = Field(default=None, gt=0)
-    classes: dict[str, tuple[str, ...]] | None = Field(default=None, min_length=1)
-    ignore: tuple[str, ...] = ()
+    classes: dict[str, Words] | None = Field(default=None, min_length=1)
+    ignore: Words = ()
 
     @model_validator(mode="after")
     def _one_rule_for_groups(self) -> "_Entry":
@@ -124,11 +130,22 @@ class SlidesEntry(_Entry):
     layout: Literal["slides"]
     annotations: Path
     background: str | None = None
-    exclude: tuple[str, ...] = ("_2", "Exclusion", "Ignore*")
+    exclude: Words = ("_2", "Exclusion", "Ignore*")
     least_share: float = Field(default=0.5, gt=0, le=1)
     most: int = Field(default=200, gt=0)
     seed: int = 0
     group_pattern: Pattern | None = None
+
+
+ENTRIES: dict[str, type[_Entry]] = {
+    "folder": FolderEntry,
+    "hdf5": Hdf5Entry,
+    "table": TableEntry,
+    "points": PointsEntry,
+    "boxes": BoxesEntry,
+    "slides": SlidesEntry,
+}
+"""By their layout."""
 
 
 def _layout(entry: Any) -> Any:

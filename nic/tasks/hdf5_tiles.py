@@ -16,7 +16,7 @@ from nic.tasks.field import TooSmall, cut_field
 from nic.tasks.image_tiles import file_digest
 from nic.tasks.labelling import class_labels
 from nic.tasks.source import PART_TILES, Cut, Field, Part
-from nic.tasks.tables import read_table
+from nic.tasks.tables import texts, tile_table
 from nic.tasks.tile_task import TileTask
 
 
@@ -94,7 +94,7 @@ def _groups(entry: Hdf5Entry, count: int) -> NDArray[np.str_]:
     """The column of slides or patients; without one each tile is a group of its own."""
     if entry.meta is None:
         return np.arange(count).astype(np.str_)
-    column = read_table(entry.meta, [entry.group_column])[entry.group_column].to_numpy(np.str_)
+    column = texts(tile_table(entry.meta, [entry.group_column]), str(entry.group_column))
     if len(column) != count:
         raise TaskError(f"{entry.meta.name}: {len(column)} rows for {count} tiles of {entry.path.name}")
     return column

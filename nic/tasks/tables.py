@@ -1,40 +1,63 @@
-"""Tables of labelled tiles: columns by name, and errors that name the row as an editor counts it."""
+"""Tables of labelled tiles: columns by name, and errors that name the row as a spreadsheet counts it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
-from nic.errors import TaskError
+from nic.errors import TableError, TaskError
+from nic.tables.cells import is_missing, number
+from nic.tables.table import Table, read_table
 
 
-def read_table(path: Path, columns: Iterable[str | None]) -> pd.DataFrame:
-    """A CSV as text, unchanged. Raises TaskError: missing, empty, not a table, a column that it does not have."""
+def tile_table(path: Path, names: Collection[str | None], numeric: Collection[str | None] = ()) -> Table:
+    """A table with columns of names and of numbers, those that are not None.
+
+    Raises TaskError: missing, empty, not a table, a column that it does not have.
+    """
+    texts, numerics = ([name for name in columns if name is not None] for columns in (names, numeric))
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise TaskError(f"{path}: no such table of labelled tiles") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise TaskError(f"{path.name}: not a CSV: {error}") from error
-    if missing := [column for column in columns if column is not None and column not in table]:
-        raise TaskError(f"{path.name}: no column {missing[0]!r}; it has {', '.join(map(str, table.columns))}")
-    if table.empty:
-        raise TaskError(f"{path.name}: no rows")
-    return table
+        return read_table(path, [*texts, *numerics], verbatim=texts)
+    except TableError as error:
+        raise TaskError(str(error)) from error
 
 
-def numbers(path: Path, table: pd.DataFrame, column: str) -> NDArray[np.float64]:
+def texts(table: Table, column: str) -> NDArray[np.str_]:
+    """A column [N]. Raises TaskError naming the first row that says nothing, by an empty cell, NA or the like."""
+    cells = table.cells[column]
+    for index, cell in enumerate(cells):
+        if is_missing(cell):
+            raise TaskError(f"{row(table, index)}: {column} is {cell!r}; fill the cell, or take the row out")
+    return np.array(cells, np.str_)
+
+
+def label_texts(table: Table, column: str, named: Collection[str] | None, ignore: Collection[str]) -> NDArray[np.str_]:
+    """A column of labels [N]. named: those that are named in classes; None where each label is a class of its own.
+
+    Raises TaskError naming the first row that says nothing, where neither `ignore` nor a class names that cell.
+    """
+    cells = table.cells[column]
+    taken = {*ignore, *(named or ())}
+    for index, cell in enumerate(cells):
+        if is_missing(cell) and cell not in taken:
+            raise TaskError(
+                f"{row(table, index)}: {column} is {cell!r}, no label; label the tile, or put {cell!r} under ignore"
+            )
+    return np.array(cells, np.str_)
+
+
+def numbers(table: Table, column: str) -> NDArray[np.float64]:
     """A column as finite numbers [N]. Raises TaskError naming the first row that has none."""
-    values = pd.to_numeric(table[column], errors="coerce").to_numpy(np.float64)
-    if not np.isfinite(values).all():
-        index = int(np.isfinite(values).argmin())
-        found = table[column].iloc[index]
-        raise TaskError(f"{row(path, index)}: {column} is {found!r}, wanted a finite number")
+    values = np.empty(len(table.numbers))
+    for index, cell in enumerate(table.cells[column]):
+        try:
+            values[index] = number(cell)
+        except ValueError as error:
+            raise TaskError(f"{row(table, index)}: {column} is {cell!r}, wanted a finite number") from error
     return values
 
 
-def row(path: Path, index: int) -> str:
-    """A row's name in messages; the header is row 1."""
-    return f"{path.name} row {index + 2}"
+def row(table: Table, index: int) -> str:
+    """A row's name in messages."""
+    return f"{table.file} row {table.numbers[index]}"

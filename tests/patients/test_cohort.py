@@ -77,6 +77,25 @@ def test_taking_some_keeps_patients_and_targets_together(tmp_path: Path) -> None
     np.testing.assert_array_equal(taken.targets.arrays[0], [-0.25])
 
 
+def test_the_digest_of_a_plain_table_stays_what_it_was(tmp_path: Path) -> None:
+    """Another digest would have every stage run again. The numbers were read from the csv module's cells."""
+    assert cohort(tmp_path).digest == "42a9cf33cb26a70c"
+    rows = [f"{i},{row}" for i, row in enumerate(ROWS)]
+    assert cohort(tmp_path, *rows, header=f",{HEADER}").digest == "b0125778940171f6"  # with the index of pandas
+
+
+def test_the_digest_does_not_follow_the_encoding(tmp_path: Path) -> None:
+    digest = cohort(tmp_path).digest
+    text = (tmp_path / "liver.csv").read_text()
+    for content in (
+        text.encode("utf-16"),
+        text.replace(",", ";").encode(),
+        text.replace(",", " ,").encode("utf-8-sig"),
+    ):
+        (tmp_path / "liver.csv").write_bytes(content)
+        assert read_cohort(tmp_path / "liver.csv").digest == digest
+
+
 def test_the_digest_is_of_the_content_alone(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
@@ -159,6 +178,28 @@ def test_a_missing_or_doubled_column_is_named(tmp_path: Path) -> None:
             OneClass,
             r"split train: all 1 patients are 'replacement'",
         ),
+        (SCORE, ['1,a.svs,train,,,"0,5",a,1,1'], CohortError, r"row 2, column 'score'.*'0,5'.*with a point"),
+        (SCORE, ["1,a.svs,train,,,1_2,a,1,1"], CohortError, r"row 2, column 'score'.*'1_2'"),
+        (SCORE, ["1,a.svs,train,,,01.05.2020,a,1,1"], CohortError, r"row 2, column 'score'.*'01\.05\.2020'"),
+        (
+            SURVIVAL,
+            ["1,a.svs,train,,,1,a,4200,1"],
+            CohortError,
+            r"patient 1 .* 4200 months, 350 years; if .* by 30\.44",
+        ),
+        (
+            PATTERN,
+            ["1,a.svs,train,,,1,desmoplastic,1,1", "2,b.svs,train,,,1,#REF!,1,1"],
+            EndpointError,
+            r"#REF! is a spreadsheet's error",
+        ),
+        (
+            PATTERN,
+            ["1,a.svs,train,,,1,desmoplastic,1,1", "2,b.svs,train,,,1,-,1,1"],
+            EndpointError,
+            r"'-' may be a class or nothing known",
+        ),
+        (Endpoint("g", "regression", ("Score",)), ROWS, UnknownColumn, r"did you mean 'score'"),
         (PATTERN, ["1,a.svs,train,,,1,mixed,1,1"], EndpointError, r"positive class is 'desmoplastic', found mixed"),
         (
             PATTERN,
@@ -175,6 +216,62 @@ def test_labels_that_cannot_be_used_are_refused(
     read = cohort(tmp_path, *rows)
     with pytest.raises(error, match=said):
         read.labelled(endpoint, "train")
+
+
+def ids(folder: Path, *patients: str) -> list[str]:
+    rows = (f'"{patient}",{i}.svs,train' for i, patient in enumerate(patients))
+    return [p.patient_id for p in cohort(folder, *rows, header="patient,slide,split").patients]
+
+
+def test_identifiers_that_a_spreadsheet_made_numbers_of(tmp_path: Path) -> None:
+    assert ids(tmp_path, "123.0", "45.0") == ["123", "45"]
+    assert ids(tmp_path, "00123", "45", "A-1.0") == ["00123", "45", "A-1.0"]
+    with pytest.raises(CohortError, match=r"row 2, column 'patient': found '1\.23457E\+11', wanted .* as text"):
+        ids(tmp_path, "1.23457E+11")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("123", "123.0"), ("00123", "123"), ("p-1", "P-1"), ("a  b", "a b"), ("Größe", "Gro\u0308ße"), ("0", "00")],
+)
+def test_two_spellings_of_one_patient_are_refused(tmp_path: Path, one: str, other: str) -> None:
+    with pytest.raises(CohortError, match=r"\(row 2\) and .* \(row 4\) look like one patient"):
+        ids(tmp_path, one, "x", other)
+
+
+@pytest.mark.parametrize("word", ["nan", "NA", "NULL", "#N/A"])
+def test_a_word_for_nothing_known_is_no_patient_and_no_site(tmp_path: Path, word: str) -> None:
+    with pytest.raises(CohortError, match=r"row 2, column 'patient'"):
+        ids(tmp_path, word)
+    assert cohort(tmp_path, f"1,a.svs,train,{word},,1,a,1,1").patients[0].site == ""
+
+
+def test_a_column_that_is_ours_but_for_its_letters_does_not_pass_in_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(CohortError, match="column 'MPP' is read as um/px under the name 'mpp' alone"):
+        cohort(tmp_path, "1,a.svs,train,0.5", header="patient,slide,split,MPP")
+    cohort(tmp_path, "1,a.svs,train,x", header="patient,slide,split,Site")
+    assert "column 'Site' is not read as the site" in caplog.text
+    with pytest.raises(UnknownColumn, match=r"no column 'patient'; it has Patient, .*did you mean 'Patient'"):
+        cohort(tmp_path, "1,a.svs,train", header="Patient,Slide,Split")
+
+
+def test_a_slide_of_a_table_from_windows_is_found(tmp_path: Path) -> None:
+    slide = cohort(tmp_path, r"1,slides\a.svs,train", header="patient,slide,split").patients[0].slides[0]
+    assert (slide.slide_id, slide.path) == ("a", tmp_path / "slides" / "a.svs")
+
+
+def test_decimal_commas_of_a_table_with_semicolons_are_numbers(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("patient;slide;split;mpp;score\n1;a.svs;train;0,25;0,5\n2;b.svs;train;;1\n")
+    read = read_cohort(tmp_path / "c.csv")
+    assert read.labelled(SCORE, "train").targets.arrays[0].tolist() == [0.5, 1]
+    assert read.patients[0].slides[0].mpp == 0.25
+
+
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    with pytest.raises(CohortError, match="a folder, wanted a table"):
+        read_cohort(tmp_path)
 
 
 def test_a_real_table_of_another_study_is_told_what_it_lacks(shared_data: Path) -> None:

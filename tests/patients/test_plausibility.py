@@ -63,3 +63,11 @@ def test_all_events_and_constant_values_are_no_reason_to_fail() -> None:
     assert warnings_of(Survival(np.arange(1.0, 151), np.ones(150, bool)), site, 1) == []
     assert warnings_of(Values(np.ones(150)), site, 1) == []
     assert warnings_of(Classes(np.ones(150, bool), ("a", "b")), [""] * 150, 0) == []
+
+
+def test_days_that_stand_as_months_are_asked_about() -> None:
+    followed = trial(0)
+    days = Survival(followed.time_months * 30.44, followed.event)
+    (asked,) = warnings_of(days, [""] * 300, 1)
+    assert "a patient is followed for 21" in asked
+    assert "are these days? Divide them by 30.44" in asked

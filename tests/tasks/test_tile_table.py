@@ -1,5 +1,6 @@
 """Layouts `table`, `points` and `boxes`: rows at fault are named as an editor counts them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -156,9 +157,7 @@ def test_a_box_may_hang_over_the_border_where_it_is_padded(table: Path) -> None:
     assert np.abs(tile_set.tiles[0] - mirrored.reshape(8, 2, 8, 2, 3).mean((1, 3))).max() <= 0.5
 
 
-@pytest.mark.parametrize(
-    ("text", "message"), [("", "not a CSV"), ("file,label\n", "no rows"), ('a"b\n"', "labels.csv")]
-)
+@pytest.mark.parametrize(("text", "message"), [("", "no rows"), ("file,label\n", "no rows"), ('a"b\n"', "labels.csv")])
 def test_what_is_no_table_is_refused(table: Path, text: str, message: str) -> None:
     table.write_text(text)
     with pytest.raises(TaskError, match=message):
@@ -168,3 +167,58 @@ def test_what_is_no_table_is_refused(table: Path, text: str, message: str) -> No
 def test_a_missing_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match=r"gone\.csv: no such table"):
         read(tmp_path / "gone.csv")
+
+
+def rewrite(path: Path, change_line: Callable[[int, str], str], encoding: str = "utf-8") -> None:
+    lines = enumerate(path.read_text().splitlines(), start=1)
+    path.write_bytes("\n".join(change_line(n, line) for n, line in lines).encode(encoding))
+
+
+@pytest.mark.parametrize(
+    ("change_line", "encoding"),
+    [
+        (lambda n, line: f"{line},", "utf-8"),
+        (lambda n, line: line if n == 1 else f"{line},,", "utf-8"),
+        (lambda n, line: line.replace("cell", "cell "), "utf-8"),
+        (lambda n, line: line.replace("cell", "\u200bcell\xa0"), "utf-8"),
+        (lambda n, line: line.replace(",", ", "), "utf-8"),
+        (lambda n, line: line.replace(",", ";"), "utf-16"),
+        (lambda n, line: line.replace(",", ";").replace("0.5", "0,5").replace("0.25", "0,25"), "cp1252"),
+        (lambda n, line: line.replace(",", "\t"), "utf-8-sig"),
+        (lambda n, line: line.replace("images/", "images\\"), "utf-8"),
+    ],
+)
+def test_a_table_as_a_spreadsheet_saves_it_gives_the_same_tiles(
+    table: Path, change_line: Callable[[int, str], str], encoding: str
+) -> None:
+    plain = load(read(table, mpp_column="mpp", group_column="patient"), table)
+    rewrite(table, change_line, encoding)
+    saved = load(read(table, mpp_column="mpp", group_column="patient"), table)
+    assert saved.task.classes == plain.task.classes == ("cell", "glass")
+    assert saved.labels.tolist() == plain.labels.tolist()
+    assert saved.groups.tolist() == plain.groups.tolist()
+    np.testing.assert_array_equal(saved.tiles, plain.tiles)
+
+
+@pytest.mark.parametrize("word", ["", "NA", "?", "#N/A", "[Not Available]"])
+def test_a_row_that_says_nothing_is_no_class_and_no_group(table: Path, word: str) -> None:
+    change(table, 6, label=word, patient=word)
+    with pytest.raises(
+        TaskError, match=r"labels\.csv row 6: label is .*, no label; label the tile, or put .* under ignore"
+    ):
+        read(table)
+    assert len(load(read(table, ignore=[word]), table).tiles) == 7
+    with pytest.raises(TaskError, match=r"labels\.csv row 6: patient is .*; fill the cell"):
+        read(table, ignore=[word], group_column="patient")
+
+
+def test_a_label_that_reads_as_nothing_may_be_named_as_a_class(table: Path) -> None:
+    change(table, 6, label="unknown")
+    task = read(table, classes={"cell": ["cell"], "other": ["glass", "unknown"]})
+    assert load(task, table).labels.tolist().count(1) == 5
+
+
+def test_a_doubled_header_is_refused(table: Path) -> None:
+    rewrite(table, lambda n, line: f"{line},{'label' if n == 1 else 'glass'}")
+    with pytest.raises(TaskError, match=r"labels\.csv: column 'label' stands twice"):
+        read(table)

@@ -9,7 +9,7 @@ import yaml
 
 from entrypoints.compress import Config
 from nic.errors import StudyError
-from nic.study import read_study, read_whole_study
+from nic.study import Study, read_study, read_whole_study
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "tile_tasks.md"
 PHANTOM = Path(__file__).resolve().parents[2] / "studies" / "phantom.yaml"
@@ -51,8 +51,8 @@ def test_the_embedded_study_has_the_three_kinds_of_endpoint() -> None:
         ({"tile_tasks": [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]}, "twice"),
         ({"tile_tasks": [{"name": "a/b", "path": "x"}]}, r"tile_tasks\.0\.folder\.name"),
         ({"tile_tasks": [{"name": "a", "path": "x", "layout": "zarr"}]}, r"tile_tasks\.0: .*'zarr'.*'folder', 'hdf5'"),
-        ({"tile_tasks": [{"name": "a", "path": "x", "colour": 1}]}, r"tile_tasks\.0\.folder\.colour: Extra"),
-        ({"tile_tasks": [{"name": "a", "path": "x", "layout": "hdf5"}]}, r"tile_tasks\.0\.hdf5\.mpp: Field required"),
+        ({"tile_tasks": [{"name": "a", "path": "x", "colour": 1}]}, r"tile_tasks\.0\.folder\.colour: no such key$"),
+        ({"tile_tasks": [{"name": "a", "path": "x", "layout": "hdf5"}]}, r"tile_tasks\.0\.hdf5\.mpp: missing"),
         (
             {"tile_tasks": [POINTS | {"mpp_column": "mpp"}]},
             r"tile_tasks\.0\.points: .*mpp where they share it or as mpp_",
@@ -104,7 +104,7 @@ def test_a_cohort_says_how_its_slides_are_compressed(
         ({"exclude": ["folds"]}, "no test 'folds'; there are pen, dark, blurred"),
         ({"tissue": 300}, "tissue"),
         ({"tissue": "all", "masks": "masks"}, "both tissue and masks"),
-        ({"stride": 32}, "stride: Extra"),
+        ({"stride": 32}, "stride: no such key$"),
     ],
 )
 def test_how_slides_cannot_be_compressed_is_said_at_once(tmp_path: Path, given: dict[str, object], said: str) -> None:
@@ -161,3 +161,74 @@ def test_the_examples_of_the_documentation_are_read(tmp_path: Path) -> None:
     path.write_text("".join(re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)))
     layouts = [task.layout for task in read_study(path).tile_tasks]
     assert layouts == ["folder", "hdf5", "points", "slides"]
+
+
+TASK = "  - {name: a, path: x, mpp: 1}\n"
+ENDPOINT = "cohorts: {c: c.csv}\nendpoints:\n - {name: e, cohort: c, kind: classification, column: msi, positive: %s}\n"
+
+
+def written(folder: Path, text: str, encoding: str = "utf-8") -> Study:
+    (folder / "study.yaml").write_text(text, encoding=encoding)
+    return read_study(folder / "study.yaml")
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "off", "True", "1", "0", "1.0", "007", "1e3", "0x1F", "2020-01-01"])
+def test_a_word_without_quotes_is_the_name_that_is_written(tmp_path: Path, word: str) -> None:
+    """YAML reads most of these as truth, numbers and days."""
+    assert written(tmp_path, f"name: s\ntile_tasks:\n{TASK}{ENDPOINT % word}").endpoints[0].positive == word
+    task = f"  - {{name: a, path: x, mpp: 1, ignore: {word}, classes: {{{word}: [{word}x], other: {word}}}}}\n"
+    (entry,) = written(tmp_path, f"name: s\ntile_tasks:\n{task}").tile_tasks
+    assert entry.classes == {word: (f"{word}x",), "other": (word,)}
+    assert entry.ignore == (word,)
+
+
+def test_numbers_and_truth_are_read_where_they_are_wanted(tmp_path: Path) -> None:
+    study = written(tmp_path, f"name: 7\nphantom: yes\ntile_tasks:\n{TASK.replace('mpp: 1', 'mpp: 2.5e-1')}")
+    assert (study.name, study.phantom, study.tile_tasks[0].mpp) == ("7", True, 0.25)
+    cohort = "cohorts: {c: {table: c.csv, split: null, compress: {variants: 8, tissue: 20, overlap_px: 16}}}\n"
+    endpoint = "endpoints: [{name: e, cohort: c, kind: survival, time: t, event: e, covariates: age}]\n"
+    study = written(tmp_path, f"name: s\ntile_tasks:\n{TASK}{cohort}{endpoint}")
+    compress = study.cohorts["c"].compress
+    assert (compress.variants, compress.tissue, compress.overlap_px) == (8, 20.0, 16)
+    assert study.cohorts["c"].split is None
+    assert study.endpoints[0].covariates == ("age",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"name: s\ntile_tasks:\n{TASK}{ENDPOINT % 'null'}", r"classification takes column, positive; missing"),
+        (f"name: s\ntile_tasks:\n{TASK}{ENDPOINT % '[a]'}", r"endpoints\.0\.positive: found a list, wanted text"),
+        ("name: s\ntile_tasks: [{name: a, path: x, mpp: '0,5'}]", r"mpp: found '0,5', wanted a number"),
+        ("name: s\ntile_tasks: [{name: a, path: x, mpp: -1}]", r"mpp: found '-1', wanted above 0"),
+        ("name: s\ntile_tasks: [{name: a, path: x, mmp: 1}]", r"mmp: no such key; did you mean 'mpp'\?"),
+        ("name: s\ntile_tasks: [{name: a/b, path: x}]", r"name: found 'a/b', wanted letters, digits, underscores"),
+        (
+            "name: s\ntile_tasks: [{name: a, path: x, ignore: [null]}]",
+            r"nothing \(null; .* quotes\), wanted text",
+        ),
+        ("name: s\ntile_tasks: []", r"tile_tasks: empty, wanted at least one"),
+        ("name: s\ntile_tasks: x", r"tile_tasks: found 'x', wanted a list"),
+        ("tile_tasks: [{name: a, path: x}]", r"study\.yaml: name: missing"),
+        ("name: s\nname: t\ntile_tasks: [{name: a, path: x}]", r"'name' stands twice"),
+        (f"name: s\ntile_tasks:\n{TASK}phantom: perhaps", r"phantom: found 'perhaps', wanted true or false"),
+        (
+            f"name: s\ntile_tasks:\n{TASK}{(ENDPOINT % 'x').replace('positive', 'covariates: [age], positive')}",
+            r"covariates are for survival alone, a classification is not measured beside them",
+        ),
+    ],
+)
+def test_faults_are_said_in_words(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(StudyError, match=message) as caught:
+        written(tmp_path, text)
+    assert "Input should" not in str(caught.value)
+
+
+def test_a_study_file_in_another_encoding_is_read_or_refused(tmp_path: Path) -> None:
+    text = f"name: Größe\ntile_tasks:\n{TASK}"
+    assert {written(tmp_path, text, code).name for code in ("utf-8", "utf-8-sig", "utf-16", "cp1252")} == {"Größe"}
+    (tmp_path / "study.yaml").write_bytes(b"name: \x81\n")
+    with pytest.raises(StudyError, match=r"study\.yaml: neither UTF-8 nor"):
+        read_study(tmp_path / "study.yaml")
+    with pytest.raises(StudyError, match="cannot be read"):
+        read_study(tmp_path)

@@ -1,0 +1,54 @@
+"""What stands in one cell of a table: blanks, numbers, and the words for nothing known."""
+
+import math
+import re
+
+MISSING = frozenset(
+    {
+        *("", "na", "n/a", "n.a.", "nan", "<na>", "nat", "null", "#n/a", ".", "?", "--", "'--"),
+        *("missing", "unknown", "not available", "not reported"),
+        *("[not available]", "[not applicable]", "[not evaluated]", "[unknown]", "[discrepancy]", "[pending]"),
+    }
+)
+"""What stands in a table where nothing is known, in small letters: words of R, pandas, Excel, TCGA and GDC.
+
+A single "-" is not among them: beside "+" it is a class. Neither is "none": a finding may be absent.
+"""
+SPREADSHEET_ERROR = re.compile(r"#(?:REF|VALUE|DIV/0|NUM|NULL|SPILL|CALC)!|#NAME\?")
+NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?", re.ASCII)
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+", re.ASCII)
+_BLANK = r"[\s\u200b-\u200d\u2060\ufeff]+"
+_BLANK_ENDS = re.compile(f"^{_BLANK}|{_BLANK}$")
+
+
+def stripped(text: str) -> str:
+    """Without blanks at both ends, those of no width too."""
+    return text.strip() if text.isascii() else _BLANK_ENDS.sub("", text)
+
+
+def is_missing(text: str) -> bool:
+    """Whether a cell says that nothing is known."""
+    return text.lower() in MISSING
+
+
+def number(text: str) -> float:
+    """A finite decimal number, with a point. Raises ValueError for all else that Python reads: 1_2, inf, nan, 0x1."""
+    if not NUMBER.fullmatch(text) or not math.isfinite(value := float(text)):
+        raise ValueError(f"{text!r} is no number")
+    return value
+
+
+def has_decimal_commas(texts: list[str]) -> bool:
+    """Whether a column of a table that is not parted by commas is of numbers with decimal commas.
+
+    1,234 alone does not say so: that may be a thousand.
+    """
+    known = [text for text in texts if not is_missing(text)]
+    with_comma = [text for text in known if DECIMAL_COMMA.fullmatch(text)]
+    rest = [text for text in known if not DECIMAL_COMMA.fullmatch(text)]
+    return (
+        any(not THOUSANDS.fullmatch(text) for text in with_comma)
+        and all(NUMBER.fullmatch(text) for text in rest)
+        and not any("." in text for text in rest)
+    )

@@ -1,0 +1,112 @@
+"""The one reader of tables that users write: cohorts, labelled tiles. All cells are text."""
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nic.errors import EmptyTable, NoColumn, TableError
+from nic.tables.cells import has_decimal_commas
+from nic.tables.text import Record, text_records
+from nic.tables.workbook import workbook_records
+
+READ = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm")
+REFUSED = (".xls", ".xlsb", ".ods", ".numbers")
+"""Tables too, which a user must save as one of the others."""
+OLD_EXCEL, ZIP = b"\xd0\xcf\x11\xe0", b"PK\x03\x04"
+
+
+@dataclass(frozen=True)
+class Table:
+    """file: its name. numbers: [N] of the rows as a spreadsheet counts, the header is row 1. cells: [N] by column."""
+
+    file: str
+    numbers: tuple[int, ...]
+    cells: Mapping[str, list[str]]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(self.cells)
+
+    def require(self, columns: Collection[str]) -> None:
+        """Raises NoColumn naming the first that the table lacks, those it has, and one that looks alike."""
+        for column in columns:
+            if column not in self.cells:
+                raise NoColumn(f"{self.file}: no column {column!r}; {those_there_are(column, self.columns)}")
+
+
+def is_table(place: str | Path) -> bool:
+    """Whether a name is that of a table, by its suffix; whether it can be read is found out by reading."""
+    return str(place).lower().endswith((*READ, *REFUSED))
+
+
+def read_table(path: Path, columns: Collection[str], verbatim: Collection[str] | None = None) -> Table:
+    """A table with a header and at least these columns; blank rows are passed over, blanks around cells cut off.
+
+    CSV and its like in any of the encodings and separators that spreadsheets write, or a workbook. In a table that is
+    not parted by commas a column of numbers with decimal commas comes with points; verbatim: those that never do, names
+    and labels; None means `columns`. Raises EmptyTable, NoColumn, and TableError, naming file and row.
+    """
+    verbatim = columns if verbatim is None else verbatim
+    records, separator = _records(path, columns)
+    if len(records) < 2:
+        raise EmptyTable(f"{path.name}: no rows; wanted a header and at least one row below it")
+    header = records[0][1]
+    rows = [(number, _fitted(cells, header, number, path.name)) for number, cells in records[1:]]
+    cells = _by_column(header, rows, path.name)
+    if separator != ",":
+        for name in set(cells) - set(verbatim):
+            if has_decimal_commas(cells[name]):
+                cells[name] = [text.replace(",", ".") for text in cells[name]]
+    table = Table(path.name, tuple(number for number, _ in rows), cells)
+    table.require(columns)
+    return table
+
+
+def those_there_are(name: str, names: Collection[str]) -> str:
+    """For a message about a name that is not among others."""
+    alike = [other for other in names if _loosely(other) == _loosely(name)]
+    alike = alike or difflib.get_close_matches(name, names, n=1, cutoff=0.8)
+    return f"it has {', '.join(names)}" + (f"; did you mean {alike[0]!r}? Names are exact" if alike else "")
+
+
+def _loosely(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
+
+
+def _records(path: Path, columns: Collection[str]) -> tuple[list[Record], str]:
+    if path.is_dir():
+        raise TableError(f"{path}: a folder, wanted a table ({', '.join(READ)})")
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise EmptyTable(f"{path}: no such table") from error
+    except OSError as error:
+        raise TableError(f"{path}: the table cannot be read: {error.strerror}") from error
+    if content.startswith(OLD_EXCEL):
+        raise TableError(f"{path.name}: an old Excel workbook, or one with a password; save it as .xlsx or CSV")
+    if content.startswith(ZIP):
+        return workbook_records(content, columns, path.name), "a sheet's"
+    if path.suffix.lower() in (".xlsx", ".xlsm", *REFUSED) and content:
+        raise TableError(f"{path.name}: no workbook that can be read; save it as .xlsx, or name it .csv if it is text")
+    return text_records(content, columns, path.name)
+
+
+def _fitted(cells: list[str], header: list[str], number: int, file: str) -> list[str]:
+    """As many cells as the header has; empty ones at the end come and go with the spreadsheet. Raises TableError."""
+    width = len(header)
+    named = max(i for i, name in enumerate(header, start=1) if name)
+    if len(cells) < named or any(cells[width:]):
+        raise TableError(f"{file}, row {number}: {len(cells)} cells, the header has {width}")
+    return [*cells, *[""] * (width - len(cells))][:width]
+
+
+def _by_column(header: list[str], rows: list[tuple[int, list[str]]], file: str) -> dict[str, list[str]]:
+    columns = [[cells[i] for _, cells in rows] for i in range(len(header))]
+    if header.count("") > 1:  # one alone is the index that pandas writes
+        kept = [i for i, name in enumerate(header) if name or any(columns[i])]
+        header, columns = [header[i] for i in kept], [columns[i] for i in kept]
+    if twice := sorted({name for name in header if header.count(name) > 1}):
+        what = f"column {twice[0]!r} stands twice in the header" if twice[0] else "two columns have no name"
+        raise TableError(f"{file}: {what}")
+    return dict(zip(header, columns, strict=True))
