@@ -1,22 +1,106 @@
 """From the command line to an entry point's `run`, and from its errors to one plain sentence."""
 
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from nic.errors import NicError
+from nic.errors import NicError, StoreUnreached
+from nic.system_errors import sentence_of
 
 C = TypeVar("C")
 
+BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+"""How people write a boolean, in any case of letters."""
 
-def launch(run: Callable[[C], Any], config_type: type[C]) -> None:
-    """Read the config from the command line and run; what nic refuses ends in a sentence and exit code 1."""
-    # MLflow hands every parameter over as `--name value`, booleans too.
-    config = tyro.cli(config_type, config=(tyro.conf.FlagConversionOff,), description=run.__doc__)
+_rules = ConstructorRegistry()
+
+
+@_rules.primitive_rule
+def _boolean_rule(type_info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[bool] | None:
+    if type_info.type is not bool:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{true,false}",
+        instance_from_str=lambda words: boolean(words[0]),
+        is_instance=lambda value: isinstance(value, bool),
+        str_from_instance=lambda value: [str(value).lower()],
+    )
+
+
+def boolean(text: str) -> bool:
+    """Raises ValueError with the words that are understood."""
+    if text.strip().lower() not in BOOLEANS:
+        raise ValueError(f"{text!r} is not a boolean; write one of {', '.join(BOOLEANS)}")
+    return BOOLEANS[text.strip().lower()]
+
+
+def parsed(config_type: type[C], words: Sequence[str] | None = None, **how: Any) -> C:
+    """The config that the words of a command line stand for; None takes this process's own. how: of `tyro.cli`.
+
+    MLflow hands every parameter over as `--name value`, booleans too.
+    """
+    return tyro.cli(config_type, args=words, config=(tyro.conf.FlagConversionOff,), registry=_rules, **how)
+
+
+def launch(run: Callable[[C], Any], config_type: type[C], needs_store: bool = True) -> None:
+    """Read the config from the command line and run.
+
+    What is wrong with the input, the machine or the tracking store ends in a sentence and exit code 1; a fault of the
+    program keeps its traceback. needs_store: whether the store is asked before anything is done.
+    """
+    config = parsed(config_type, description=run.__doc__)
+    _stages_take_this_python()
     try:
+        if needs_store:
+            _ask_store()
         run(config)
-    except NicError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+    except Exception as error:
+        if not (sentences := list(_sentences(error))):
+            raise
+        print(*sentences, sep="\n", file=sys.stderr)
         sys.exit(1)
+
+
+def _stages_take_this_python() -> None:
+    """MLflow starts the stages of a study as `python`: without this, the one that is first on PATH."""
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
+def _ask_store() -> None:
+    from nic.tracking.store import ask_store  # here: MLflow takes seconds to import, and --help needs none
+
+    ask_store()
+
+
+def _sentences(error: Exception) -> Iterator[str]:
+    """The error's; before it that of a refusal which it hides, when the store failed while the run was closed."""
+    if isinstance(error, NicError):
+        yield f"{type(error).__name__}: {error}"
+    elif sentence := _sentence(error):
+        refusal = next((link for link in _contexts(error) if isinstance(link, NicError)), None)
+        if refusal:
+            yield f"{type(refusal).__name__}: {refusal}"
+        if not isinstance(refusal, StoreUnreached):
+            yield sentence
+
+
+def _contexts(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__context__
+
+
+def _sentence(error: Exception) -> str | None:
+    """None where the program itself is at fault."""
+    from nic.tracking.store import unreached
+
+    if store_error := unreached(error):
+        return f"{type(store_error).__name__}: {store_error}"
+    return sentence_of(error) if isinstance(error, OSError) else None

@@ -20,8 +20,8 @@ from nic.patients.cohort import Columns, read_cohort
 from nic.slides.quality import reasons_named
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging, find_sources
-from nic.tracking.digests import bytes_digest, codes_digest, file_sha256, slides_digest
 from nic.tables.table import is_table
+from nic.tracking.digests import bytes_digest, codes_digest, file_sha256, slides_digest
 from nic.tracking.registry import encoder_file
 from nic.tracking.runs import stage_run
 

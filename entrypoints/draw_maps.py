@@ -21,8 +21,8 @@ from nic.patients.spec import PatientModelSpec
 from nic.serving.maps import score_maps
 from nic.slides.slide import SlideSource
 from nic.slides.staging import find_sources
-from nic.tracking.digests import codes_digest, file_sha256, slides_digest
 from nic.tables.table import is_table
+from nic.tracking.digests import codes_digest, file_sha256, slides_digest
 from nic.tracking.registry import find_version, graph_file
 from nic.tracking.runs import stage_run
 
@@ -47,7 +47,7 @@ def inputs(config: Config) -> dict[str, str]:
 
 def slides_read(slides: str) -> str:
     """Digest of a cohort's table, or of the slides themselves; empty where none are named."""
-    if slides.endswith(".csv"):
+    if is_table(slides):
         return file_sha256(Path(slides))
     return slides_digest(find_sources(slides)) if slides else ""
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import tyro
 from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from entrypoints.cli import launch
+from entrypoints.cli import launch, parsed
 from nic.errors import NicError, UnknownModel
 from nic.tracking.digests import PROJECT
 from nic.tracking.registry import find_version
@@ -76,7 +75,7 @@ def as_today(stage: str, parameters: Mapping[str, str]) -> Mapping[str, str] | s
     # MLflow logs a parameter as it quoted it for the shell.
     words = [word for name in known for word in (f"--{name.replace('_', '-')}", parameters[name].strip("'"))]
     try:
-        config = tyro.cli(module.Config, args=words, config=(tyro.conf.FlagConversionOff,), console_outputs=False)
+        config = parsed(module.Config, words, console_outputs=False)
         return dict(module.inputs(config))
     except (NicError, OSError) as error:
         return str(error)

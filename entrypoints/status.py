@@ -39,4 +39,4 @@ def run(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    launch(run, Config)
+    launch(run, Config, needs_store=False)

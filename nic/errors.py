@@ -41,6 +41,7 @@
     │   └── OverLimit             larger or slower than the server allows
     ├── SettingError          a variable of a server's environment says what cannot be (ValueError)
     ├── SmokeFailed           a served model does not answer as it did when it was registered (RuntimeError)
+    ├── StoreUnreached        the tracking store, or what it keeps files in, cannot be had (ConnectionError)
     └── RegistryError         the registry cannot do what was asked
         ├── UnknownModel          no such name, version or alias (LookupError)
         └── Overtaken             another promotion came first
@@ -245,6 +246,10 @@ class SettingError(NicError, ValueError):
 
 class SmokeFailed(NicError, RuntimeError):
     """A served model does not answer as it did when it was registered."""
+
+
+class StoreUnreached(NicError, ConnectionError):
+    """The tracking store, or the store of its artifacts, is down, refuses, or is no such store."""
 
 
 class RegistryError(NicError):

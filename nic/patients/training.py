@@ -312,11 +312,14 @@ class _Fitting(lightning.LightningModule):
 
 
 def _trainer(epochs: int) -> lightning.Trainer:
-    """A trainer that trains and says nothing; in half precision where there is a GPU."""
+    """A trainer that trains and says nothing, on one device: a CUDA GPU in half precision, or else the CPU."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
     return lightning.Trainer(
         max_epochs=epochs,
+        # Of several GPUs Lightning would take all, and start this program again for each.
+        accelerator="cuda" if torch.cuda.is_available() else "cpu",
+        devices=1,
         precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
         logger=False,
         enable_checkpointing=False,

@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from nic.errors import StageFailed
 from nic.tracking.digests import PROJECT, code_digest, digest, output_digest
 from nic.tracking.source import keep_source
+from nic.tracking.store import kept_on_disk
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
     from matplotlib.figure import Figure
 
-RESULT_FILE = "result.json"
+RESULT_FILE, CONFIG_FILE = "result.json", "config.json"
 DATA = ("tasks", "cohort", "codes", "other_codes", "slides", "features", "patches", "source")
 """Inputs that are data: they are shown among the datasets of a run. Of several of a kind each is `<kind>.<name>`."""
 OUTPUT = "nic.output."
@@ -88,10 +89,13 @@ def stage_run(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]
     """Run a stage under MLflow: parameters, digests of inputs and code, and in the end its result and outputs.
 
     inputs: digest of each thing the stage reads, by name. In a run started by `mlflow run` it is that run. The result's
-    `outputs` (paths) are digested, so that a later call can tell whether they still stand.
+    `outputs` (paths) are digested, so that a later call can tell whether they still stand. Raises StoreUnreached, with
+    what stands on disk, when the store fails after the work.
     """
     key, training_key = stage_key(stage, config, inputs), training_key_of(stage, config, inputs)
     with mlflow.start_run(run_name=stage) as run:
+        # First of all, so that a store of artifacts that refuses does so before the work.
+        mlflow.log_dict({k: str(v) for k, v in asdict(config).items()}, CONFIG_FILE)
         logged = run.data.params
         mlflow.log_params({k: v for k, v in asdict(config).items() if k not in logged})
         mlflow.set_tags(
@@ -110,8 +114,9 @@ def stage_run(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]
         stage_run = StageRun(run.info.run_id, key, training_key)
         yield stage_run
         outputs = {str(path): output_digest(Path(path)) for path in stage_run.result.get("outputs", [])}
-        mlflow.set_tag("nic.outputs", json.dumps(outputs))
-        mlflow.log_dict(stage_run.result, RESULT_FILE)
+        with kept_on_disk(stage, outputs):
+            mlflow.set_tag("nic.outputs", json.dumps(outputs))
+            mlflow.log_dict(stage_run.result, RESULT_FILE)
 
 
 def _log_dataset(name: str, digest: str, config: "DataclassInstance") -> None:

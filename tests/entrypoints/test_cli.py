@@ -1,0 +1,140 @@
+"""The command line: booleans as people write them, and what is not the program's fault in one sentence."""
+
+import errno
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import pytest
+import requests
+from mlflow.exceptions import MlflowException
+
+from entrypoints.cli import launch, parsed
+from nic.errors import CohortError, StoreUnreached, UnreadableSlide
+from nic.system_errors import sentence_of
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Config:
+    out: Path = Path("out")
+    """A folder."""
+    strict: bool = False
+    """A boolean."""
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [(t, True) for t in ("true", "True", "TRUE", "yes", "1")] + [(t, False) for t in ("false", "False", "no", "0")],
+)
+def test_booleans_are_taken_as_people_write_them(text: str, value: bool) -> None:
+    assert parsed(Config, ["--strict", text]).strict is value
+
+
+def test_another_word_is_no_boolean(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed(Config, ["--strict", "maybe"])
+    shown = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "'maybe' is not a boolean; write one of true, yes, 1, false, no, 0" in shown
+
+
+def raising(error: BaseException) -> Callable[[Config], None]:
+    def run(config: Config) -> None:
+        """Fail."""
+        raise error
+
+    return run
+
+
+def ended(error: BaseException, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """What is on standard error when an entry point ends with this error and exit code 1."""
+    monkeypatch.setattr(sys, "argv", ["entry-point"])
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    with pytest.raises(SystemExit) as end:
+        launch(raising(error), Config, needs_store=False)
+    assert end.value.code == 1
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (CohortError("c.csv: no"), "CohortError: c.csv: no\n"),
+        (UnreadableSlide("a.svs: cut"), "UnreadableSlide: a.svs: cut\n"),
+        (PermissionError(errno.EACCES, "no", "/work"), "PermissionError: /work: Permission denied; take a place that"),
+        (OSError(errno.ENOSPC, "full", Path("/work/a.h5")), "OSError: /work/a.h5: No space left on device; free space"),
+        (OSError(errno.EROFS, "ro", "/mnt"), "OSError: /mnt: Read-only file system; take a place that can be written"),
+        (OSError(errno.ESTALE, "stale"), "OSError: Stale file handle (stale); the share is away; mount it again\n"),
+        (FileNotFoundError(errno.ENOENT, "no", "answers.jsonl"), "FileNotFoundError: answers.jsonl: No such file"),
+        (requests.ConnectionError("Connection refused"), "StoreUnreached: tracking store "),
+    ],
+)
+def test_what_is_wrong_outside_ends_in_a_sentence(
+    error: Exception, sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = ended(error, capsys, monkeypatch)
+    assert shown.startswith(sentence)
+    assert shown.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [KeyError("k"), OSError("picture"), MlflowException("Run is already active")])
+def test_a_fault_of_the_program_keeps_its_traceback(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    error.__context__ = CohortError("c.csv: no patients")  # it came while that was dealt with
+    monkeypatch.setattr(sys, "argv", ["entry-point"])
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    with pytest.raises(type(error)):
+        launch(raising(error), Config, needs_store=False)
+
+
+def test_a_refusal_is_not_hidden_by_the_store_that_fails_after_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = requests.ConnectionError("Connection refused")
+    error.__context__ = CohortError("c.csv: no patients")
+    first, second = ended(error, capsys, monkeypatch).splitlines()
+    assert first == "CohortError: c.csv: no patients"
+    assert second.startswith("StoreUnreached: ")
+    error.__context__ = StoreUnreached("down. codes are kept")
+    assert ended(error, capsys, monkeypatch) == "StoreUnreached: down. codes are kept\n"
+
+
+def test_hdf5_says_a_full_disk_in_its_text_alone() -> None:
+    # As h5py 3.16 raises it from a write on a full disk.
+    text = "Can't synchronously write data (file write failed: errno = 28, error message = 'No space left on device')"
+    sentence = sentence_of(OSError(text))
+    assert sentence == f"OSError: No space left on device ({text}); free space there, or take another disk"
+    assert sentence_of(OSError("cannot identify image file")) is None
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_and_a_missing_folder_as_they_are_raised(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as full:
+        Path("/dev/full").write_text("codes")
+    assert "free space there" in str(sentence_of(full.value))
+    with pytest.raises(OSError, match="create file") as missing:
+        h5py.File(tmp_path / "gone" / "a.h5", "w")
+    assert "see that the path is right" in str(sentence_of(missing.value))
+
+
+def test_another_python_says_what_it_lacks() -> None:
+    command = [sys.executable, "-S", "-m", "entrypoints.status"]  # -S: without installed packages
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert ended.returncode == 1
+    assert "no mlflow, numpy, torch, tyro here; make .venv" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_server_that_is_down_is_said_before_the_work(tmp_path: Path) -> None:
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    command = shlex.split(f"{sys.executable} -m entrypoints.make_phantom --out {tmp_path}/phantom")
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+    assert ended.returncode == 1
+    assert "Connection refused; start it" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not list(tmp_path.iterdir())
