@@ -17,7 +17,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PINS = PROJECT / "requirements.txt"
 ASKED_AT_ONCE = 32
 """Files that are looked at at a time: on a share, and still more elsewhere, each look is a wait."""
-EDGE_BYTES = 1 << 16
+EDGE_BYTES = 1 << 13
 """What is read of either end of a slide: its directories and some of its tiles."""
 OF_ROWS = "rows-"
 """Beginning of a digest of codes by their content; those of before it was taken are of names and sizes, and bare."""
