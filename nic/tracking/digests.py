@@ -143,7 +143,7 @@ def file_sha256(path: Path) -> str:
 
 
 def manifest(files: Iterable[Path]) -> list[dict[str, str | int]]:
-    """Name, size and sha256 of each file that is there: what the digest of its folder leaves out."""
+    """Name, size and sha256 of each file that is there: by which anybody can tell whether a file is the one."""
     there = (file for file in files if file.is_file())
     return [{"file": f.name, "bytes": f.stat().st_size, "sha256": file_sha256(f)} for f in there]
 
