@@ -42,7 +42,7 @@ def inputs(config: Config) -> dict[str, str]:
     entry = study.endpoint(config.endpoint)
     read = entry.read_from(study.cohorts[entry.cohort].read(), [*entry.covariates, *columns_of(config)])
     model, codes = find_version(config.model).uri, codes_digest(config.codes)
-    truth = file_sha256(study.truth) if study.truth else ""
+    truth = file_sha256(study.truth) if study.truth and study.truth.is_file() else ""
     return {**read, "codes": codes, "model": model, "truth": truth, "synthetic": str(study.phantom)}
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from entrypoints.cli import launch
 from nic.tracking import promotion
-from nic.tracking.digests import file_sha256
+from nic.tracking.digests import digest, file_sha256
 from nic.tracking.gates import read_gates
 from nic.tracking.registry import find_version
 from nic.tracking.runs import stage_run
@@ -25,8 +25,12 @@ class Config:
 
 
 def inputs(config: Config) -> dict[str, str]:
-    rival = promotion.rival(find_version(config.model))
-    return {"gates": file_sha256(config.gates), "rival": rival.version if rival else "none"}
+    version = find_version(config.model)
+    rival = promotion.rival(version)
+    judged = {v.full_name: v.tags for v in (version, rival) if v}
+    figures = {name: {k: v for k, v in tags.items() if k.startswith("figure.")} for name, tags in judged.items()}
+    gates = file_sha256(config.gates)
+    return {"gates": gates, "rival": rival.version if rival else "none", "figures": digest(figures)}
 
 
 def run(config: Config) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from nic.errors import CodesError
 ROWS, VARIANTS, CONTENT = "rows_sha256", "variants_sha256", "content_sha256"
 """Attributes: digest of `features`, `row` and `col`; of `features_d4`; of all other attributes. Not in older files."""
 
+PART_ROWS = 8192
+"""Codes that are digested at a time."""
+
 
 def rows_sha256(codes: NDArray[np.float16], row: NDArray[np.int32], col: NDArray[np.int32]) -> str:
     """Digest of codes [N, D] and of the places of their tiles, row and col [N]."""
@@ -23,7 +27,7 @@ def rows_sha256(codes: NDArray[np.float16], row: NDArray[np.int32], col: NDArray
 
 
 def variants_sha256(variants: Iterable[NDArray[np.float16]]) -> str:
-    """Digest of the codes in eight turns, [8, N, D]."""
+    """Digest of the codes in eight turns, [8, N, D], or of any parts of them in that order."""
     return _sha256(turn.astype("<f2", copy=False) for turn in variants)
 
 
@@ -72,15 +76,26 @@ def _head_sha256(file: h5py.File) -> str:
     """Of all attributes; the digests of rows and variants are taken where they are not among them."""
     head = {name: np.asarray(value).tolist() for name, value in file.attrs.items()}
     if ROWS not in head:
-        head[ROWS] = rows_sha256(file["features"][:], file["row"][:], file["col"][:])
+        head[ROWS] = _sha256(chain(_parts_of(file["features"]), _ints(file["row"]), _ints(file["col"])))
     if "features_d4" in file and VARIANTS not in head:
         head[VARIANTS] = variants_sha256(turns_of(file["features_d4"]))
     return hashlib.sha256(json.dumps(head, sort_keys=True).encode()).hexdigest()
 
 
-def turns_of(variants: h5py.Dataset) -> Iterable[NDArray[np.float16]]:
-    """A dataset [8, N, D] turn by turn, so that one at a time is in memory."""
-    return (variants[turn] for turn in range(len(variants)))
+def turns_of(variants: h5py.Dataset) -> Iterator[NDArray[np.float16]]:
+    """A dataset [8, N, D] turn by turn, in parts of some rows [n, D], so that memory does not grow with the slide."""
+    for turn in range(len(variants)):
+        for start in range(0, variants.shape[1], PART_ROWS):
+            yield variants[turn, start : start + PART_ROWS]
+
+
+def _parts_of(codes: h5py.Dataset) -> Iterator[NDArray[Any]]:
+    for start in range(0, len(codes), PART_ROWS):
+        yield codes[start : start + PART_ROWS].astype("<f2", copy=False)
+
+
+def _ints(places: h5py.Dataset) -> list[NDArray[Any]]:
+    return [places[:].astype("<i4", copy=False)]
 
 
 def _sha256(arrays: Iterable[NDArray[Any]]) -> str:

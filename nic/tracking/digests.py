@@ -17,7 +17,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 PINS = PROJECT / "requirements.txt"
 ASKED_AT_ONCE = 32
 """Files that are looked at at a time: on a share, and still more elsewhere, each look is a wait."""
-EDGE_BYTES = 1 << 16
+EDGE_BYTES = 1 << 13
 """What is read of either end of a slide: its directories and some of its tiles."""
 OF_ROWS = "rows-"
 """Beginning of a digest of codes by their content; those of before it was taken are of names and sizes, and bare."""
@@ -143,7 +143,7 @@ def file_sha256(path: Path) -> str:
 
 
 def manifest(files: Iterable[Path]) -> list[dict[str, str | int]]:
-    """Name, size and sha256 of each file that is there: what the digest of its folder leaves out."""
+    """Name, size and sha256 of each file that is there: by which anybody can tell whether a file is the one."""
     there = (file for file in files if file.is_file())
     return [{"file": f.name, "bytes": f.stat().st_size, "sha256": file_sha256(f)} for f in there]
 

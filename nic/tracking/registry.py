@@ -85,6 +85,12 @@ class RegisteredVersion:
         return f"{self.name}/{self.version}"
 
 
+def same_networks(version: RegisteredVersion, other: RegisteredVersion) -> bool:
+    """Whether the versions were registered with the same graphs, by their digests, which lineage holds to the files."""
+    graphs, others = ({k: v for k, v in each.tags.items() if k.startswith(GRAPH)} for each in (version, other))
+    return bool(graphs) and graphs == others
+
+
 def register_encoder(graph: Path, lineage: Mapping[str, str]) -> RegisteredVersion:
     """Log the encoder's graph with the file that serves it and register it as a version of nic-encoder."""
     signature = ModelSignature(

@@ -123,7 +123,7 @@ def _log_dataset(name: str, digest: str, config: "DataclassInstance") -> None:
     """The digest and the place of what a stage reads; the place is what its config says, or the study file."""
     place = str(getattr(config, name.partition(".")[0], None) or getattr(config, "study", ""))
     source = CodeDatasetSource({"place": place})
-    mlflow.log_input(MetaDataset(source, name, digest=digest[:16]), context=name)  # type: ignore[abstract]
+    mlflow.log_input(MetaDataset(source, name, digest=digest[:24]), context=name)  # type: ignore[abstract]
 
 
 def stage_key(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from nic.compression import content
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.content import content_digest
 from nic.encoder.spec import EncoderSpec
@@ -57,7 +58,8 @@ def test_the_digest_of_the_rows_is_of_their_bytes(tmp_path: Path) -> None:
         assert file.attrs["rows_sha256"] == expected
 
 
-def test_one_content_has_one_digest_in_an_older_file_too(tmp_path: Path) -> None:
+def test_one_content_has_one_digest_in_an_older_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "PART_ROWS", 4)  # of 6 rows
     for name in ("a", "b"):
         drawn(variants=True).save(tmp_path / f"{name}.h5")
     made_older(tmp_path / "b.h5")

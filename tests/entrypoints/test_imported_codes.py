@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import tissue_image, write_slide
+from mlflow.tracking import MlflowClient
 
 from entrypoints import compare_networks, draw_maps, evaluate, import_features, monitor, predict, train_patients
 from nic.errors import ForeignCodes, LeakFound, RequestRefused
-from nic.tracking.registry import load_served
+from nic.tracking.registry import find_version, load_served, same_networks
+from nic.tracking.trace import trace, unaccounted
 
 SIDE_PX, CODE_SIZE = 512, 24
 pytestmark = pytest.mark.slow
@@ -61,16 +63,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     mlflow.set_tracking_uri(before)
 
 
-@pytest.fixture(scope="module")
-def model(folder: Path) -> str:
-    config = train_patients.Config(
+def training(folder: Path) -> train_patients.Config:
+    return train_patients.Config(
         folder / "study.yaml", "score", folder / "codes", encoder="imported", folds=2, epochs=12
     )
-    return str(train_patients.run(config)["version"])
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> str:
+    return str(train_patients.run(training(folder))["version"])
 
 
 def test_patient_models_train_on_imported_codes(folder: Path, model: str) -> None:
-    """And are evaluated on them, without a slide at hand."""
+    """And are evaluated on them, without a slide at hand. Nothing is written where another training would find it."""
+    assert not (folder / "nic-score").exists()
     result = evaluate.run(evaluate.Config(folder / "study.yaml", "score", folder / "codes", model))
     assert result["n"] == 10
     assert float(result["external"].split()[0]) > 0.8
@@ -78,6 +84,18 @@ def test_patient_models_train_on_imported_codes(folder: Path, model: str) -> Non
     report = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/report.html")
     assert report.count("data:image/png;base64,") == 2 + 1 + 6  # result and calibration, sites, best and worst patients
     assert "site: site3" in report
+
+
+def test_other_code_of_serving_registers_the_same_networks_without_training(folder: Path, model: str) -> None:
+    """The finished run is made one of other code of serving: its key is another, that of its training is not."""
+    version = find_version(model)
+    MlflowClient().set_tag(version.tags["nic.run"], "nic.key", "of other code of serving")
+    again = find_version(str(train_patients.run(training(folder))["version"]))
+    assert again.tags["nic.networks_of"] == version.full_name
+    assert same_networks(again, version)
+    assert unaccounted(trace(again), foreign_encoder=True) == []
+    row = pd.DataFrame({"slide": [str(folder / "codes" / "s7.h5")]})
+    assert load_served(again.uri)(row)["prediction"][0] == load_served(model)(row)["prediction"][0]
 
 
 def test_maps_of_imported_codes_are_drawn_without_their_slides(folder: Path, model: str) -> None:

@@ -14,7 +14,16 @@ import pytest
 import yaml
 from mlflow.tracking import MlflowClient
 
-from entrypoints import compare, compare_networks, compress, draw_maps, evaluate, import_features, train_patients
+from entrypoints import (
+    compare,
+    compare_networks,
+    compress,
+    draw_maps,
+    evaluate,
+    import_features,
+    promote,
+    train_patients,
+)
 from nic.compression.compressed_slide import CompressedSlide
 from nic.encoder.spec import EncoderSpec
 from nic.slides.tiling import TileGrid
@@ -227,3 +236,16 @@ def test_maps_are_drawn_anew_on_other_codes(folder: Path) -> None:
     before = key(draw_maps, config)
     write_codes(config.codes, seed=1)
     assert key(draw_maps, config) != before
+
+
+@pytest.mark.parametrize("number", ["1", "2"])
+def test_a_version_that_was_measured_anew_is_judged_anew(number: str, tmp_path: Path) -> None:
+    """It, or the champion it is held against."""
+    (tmp_path / "gates.yaml").write_text("nic-dead: {figure: external.c_index, at_least: 0.5}\n")
+    client, config = MlflowClient(), promote.Config("models:/nic-dead/2", tmp_path / "gates.yaml")
+    client.set_registered_model_alias("nic-dead", "champion", "1")
+    before = key(promote, config)
+    client.set_model_version_tag("nic-dead", number, "promotion.verdict", "refused")
+    assert key(promote, config) == before
+    client.set_model_version_tag("nic-dead", number, "figure.external.c_index", "{}")
+    assert key(promote, config) != before

@@ -1,5 +1,6 @@
 """A finished stage is used again exactly when its parameters, inputs, code and outputs are the same."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from nic.tracking.digests import code_digest, code_files, folder_digest
-from nic.tracking.runs import artifact_place, find_finished, stage_key, stage_run
+from nic.tracking.digests import PROJECT, bytes_digest, code_digest, code_files, folder_digest
+from nic.tracking.registry import ENCODER_MODEL, PATIENT_MODEL, serving_digest
+from nic.tracking.runs import SERVING, artifact_place, find_finished, stage_key, stage_run
+from nic.tracking.source import kept_digest
 
 STAGE = "promote"  # any entry point: only its code digest is used here
 
@@ -77,9 +80,93 @@ def test_a_failed_stage_is_not_finished() -> None:
     assert find_finished(stage_key(STAGE, Config(), inputs)) is None
 
 
-def test_the_code_digest_follows_the_imports() -> None:
-    assert code_digest("promote") != code_digest("compress")
-    assert code_digest("promote") == code_digest("promote")
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A stage that imports one module directly, one through it and one as a name of a package; two it does not."""
+    for file, text in {
+        "entrypoints/stage.py": "import numpy\nfrom nic.one import x\nfrom nic.room import three\n",
+        "entrypoints/another.py": "x = 1\n",
+        "nic/one.py": "def x() -> None:\n    import nic.two\n",
+        "nic/two.py": "x = 1\n",
+        "nic/room/three.py": "from nic.one import x\n",
+        "nic/four.py": "x = 1\n",
+        "requirements.txt": "numpy==1\n",
+    }.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "file", ["entrypoints/stage.py", "nic/one.py", "nic/two.py", "nic/room/three.py", "requirements.txt"]
+)
+def test_the_code_digest_changes_with_what_is_imported(file: str, checkout: Path) -> None:
+    before = code_digest("stage", checkout)
+    (checkout / file).write_text((checkout / file).read_text() + "y = 2\n")
+    assert code_digest("stage", checkout) != before
+
+
+@pytest.mark.parametrize("file", ["entrypoints/another.py", "nic/four.py"])
+def test_the_code_digest_stays_when_other_code_changes(file: str, checkout: Path) -> None:
+    before = code_digest("stage", checkout)
+    (checkout / file).write_text("y = 2\n")
+    assert code_digest("stage", checkout) == before
+
+
+def test_the_code_digest_follows_an_import_that_is_new(checkout: Path) -> None:
+    (checkout / "nic/two.py").write_text("import nic.four\n")
+    before = code_digest("stage", checkout)
+    (checkout / "nic/four.py").write_text("y = 2\n")
+    assert code_digest("stage", checkout) != before
+
+
+def test_the_same_code_elsewhere_has_the_same_digest(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    elsewhere = shutil.copytree(checkout, tmp_path_factory.mktemp("elsewhere") / "checkout")
+    assert code_digest("stage", elsewhere) == code_digest("stage", checkout)
+
+
+@pytest.mark.parametrize(
+    ("file", "of_patients", "of_encoders"),
+    [
+        ("nic/serving/limits.py", True, False),
+        ("nic/serving/reader.py", True, False),  # a process of its own, which nothing imports
+        ("registry/server.py", True, False),
+        ("registry/encoder_model.py", False, True),
+        ("nic/onnx/runtime.py", True, True),
+        ("nic/patients/training.py", False, False),
+        ("entrypoints/train_patients.py", False, False),
+    ],
+)
+def test_the_digest_of_serving_is_of_what_is_served(
+    file: str, of_patients: bool, of_encoders: bool, tmp_path: Path
+) -> None:
+    for folder in ("nic", "registry", "entrypoints"):
+        shutil.copytree(PROJECT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    before = [serving_digest(model, tmp_path) for model in (PATIENT_MODEL, ENCODER_MODEL)]
+    assert before == [serving_digest(model) for model in (PATIENT_MODEL, ENCODER_MODEL)]
+    (tmp_path / file).write_text((tmp_path / file).read_text() + "\n# mended\n")
+    after = [serving_digest(model, tmp_path) for model in (PATIENT_MODEL, ENCODER_MODEL)]
+    assert [a != b for a, b in zip(after, before, strict=True)] == [of_patients, of_encoders]
+
+
+def test_the_pins_of_a_served_model_are_in_its_digest() -> None:
+    assert serving_digest(PATIENT_MODEL, pins=["numpy==1"]) != serving_digest(PATIENT_MODEL, pins=["numpy==2"])
+
+
+def test_code_of_serving_changes_the_key_and_not_that_of_the_training() -> None:
+    runs = []
+    for serving in ("then", "now"):
+        with stage_run(STAGE, Config(), {"cohort": "6", SERVING: serving}) as stage:
+            runs.append(stage)
+    then, now = runs
+    assert then.key != now.key
+    assert then.training_key == now.training_key
+
+
+def test_the_source_of_a_stage_is_kept_with_its_run() -> None:
+    with stage_run(STAGE, Config(), {"cohort": "7"}) as stage:
+        pass
+    assert kept_digest(stage.run_id) == code_digest(STAGE)
 
 
 def test_a_report_is_written_anew_when_its_template_changes() -> None:
@@ -87,8 +174,18 @@ def test_a_report_is_written_anew_when_its_template_changes() -> None:
     assert "report.html" not in [file.name for file in code_files("compress")]
 
 
-def test_a_folder_digest_sees_names_and_sizes(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("1")
+@pytest.mark.parametrize("changes", [{"b": b""}, {"a": b"12"}, {"folder/a": b"1"}])
+def test_an_output_that_gained_or_lost_something_does_not_stand(changes: dict[str, bytes], tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
     before = folder_digest(tmp_path)
-    (tmp_path / "b").write_text("")
+    for name, content in changes.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
     assert folder_digest(tmp_path) != before
+
+
+def test_what_a_later_stage_reads_is_digested_by_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    before = bytes_digest(tmp_path)
+    (tmp_path / "a").write_bytes(b"2")
+    assert bytes_digest(tmp_path) != before

@@ -1,0 +1,102 @@
+"""What is shown of a study in the end is what is served at that moment, whatever was decided before."""
+
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.tracking import MlflowClient
+from rich.console import Console
+
+from entrypoints.steps import Steps
+from entrypoints.train_encoder import one_alone
+from nic.tracking.registry import CHAMPION, PREVIOUS
+from nic.tracking.runs import Finished
+from nic.tracking.succession import roll_back
+
+NAME = "nic-score"
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[MlflowClient]:
+    """Versions 1 and 2, of which 2 is champion."""
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    client = MlflowClient()
+    client.create_registered_model(NAME)
+    for _ in range(2):
+        client.create_model_version(NAME, "file:///nowhere")
+    client.set_registered_model_alias(NAME, PREVIOUS, "1")
+    client.set_registered_model_alias(NAME, CHAMPION, "2")
+    yield client
+    mlflow.set_tracking_uri(before)
+
+
+def shown(promoted: bool, reasons: list[str]) -> str:
+    """As shown after a verdict on version 2, reused from an earlier call."""
+    verdict = {"name": NAME, "version": "2", "promoted": promoted, "reasons": reasons}
+    text = StringIO()
+    Steps({"promote score": Finished("", verdict, True, 0.0)}, Console(file=text, width=200)).show([])
+    return text.getvalue()
+
+
+def test_the_champion_of_a_verdict_that_stands_is_shown(client: MlflowClient) -> None:
+    text = shown(True, [])
+    assert "yes" in text
+    assert "models:/nic-score@champion" in text
+    assert "# version 2" in text
+
+
+def test_after_a_rollback_the_version_that_is_served_is_shown(client: MlflowClient) -> None:
+    roll_back(NAME, "blue stain")
+    text = shown(True, [])
+    assert "no more: rolled back: blue stain" in text
+    assert "version 1" in text
+    assert "# version 1" in text
+    assert "yes" not in text
+
+
+def test_after_another_promotion_the_version_that_is_served_is_shown(client: MlflowClient) -> None:
+    client.set_registered_model_alias(NAME, CHAMPION, "1")
+    text = shown(True, [])
+    assert "no more: another one was promoted since" in text
+    assert "# version 1" in text
+
+
+def test_a_refused_version_leaves_the_old_champion_served(client: MlflowClient) -> None:
+    client.set_registered_model_alias(NAME, CHAMPION, "1")
+    text = shown(False, ["external.auc: 0.4"])
+    assert "refused: external.auc: 0.4" in text
+    assert "# version 1" in text
+
+
+def test_where_nobody_is_champion_nothing_is_served(client: MlflowClient) -> None:
+    client.delete_registered_model_alias(NAME, CHAMPION)
+    assert "Serve:" not in shown(False, ["external.auc: 0.4"])
+
+
+def test_a_version_that_was_rolled_back_is_not_promoted_again(client: MlflowClient) -> None:
+    roll_back(NAME, "blue stain")
+    steps = Steps(console=Console(file=StringIO()))
+    result = steps.promote("promote score", f"models:/{NAME}/2")
+    assert result["promoted"] is False
+    assert result["reasons"] == ["rolled back: blue stain; promote it by hand to serve it again"]
+    assert client.get_model_version_by_alias(NAME, CHAMPION).version in ("1", 1)
+
+
+def test_two_trainings_of_one_encoder_at_once_share_no_folder(tmp_path: Path) -> None:
+    with one_alone(tmp_path / "key") as first, one_alone(tmp_path / "key") as second:
+        assert first != second
+        first.mkdir()
+        (first / "a.ckpt").write_text("first")
+        assert list(second.iterdir()) == []
+    assert not first.exists()
+    assert not second.exists()
+
+
+def test_a_training_goes_on_with_what_a_killed_one_left(tmp_path: Path) -> None:
+    (tmp_path / "key").mkdir()
+    (tmp_path / "key" / "a.ckpt").write_text("half")
+    with one_alone(tmp_path / "key") as folder:
+        assert (folder / "a.ckpt").read_text() == "half"
