@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.compression.cutting import Cutting
+from nic.compression.cutting import AS_USUAL, Cutting
 from nic.compression.setting import MadeOf
 from nic.compression.tissue_rule import GIVEN
 from nic.encoder.spec import EncoderSpec
@@ -52,7 +52,7 @@ class CompressedSlide:
     reader: str = "openslide"
     size_l0px: tuple[int, int] | None = None
     variants: NDArray[np.float16] | None = None
-    exclude: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = AS_USUAL.exclude
     tissue_rule: str = "otsu"
     runtime: str = "onnx"
     excluded: NDArray[np.uint8] | None = None
