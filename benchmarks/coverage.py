@@ -21,7 +21,7 @@ from tqdm import tqdm
 from nic.evaluation.bootstrap import Interval, bca, percentile
 from nic.evaluation.comparison import paired_difference
 from nic.evaluation.metrics import METRICS, Estimate, Metric, estimate
-from nic.patients.calibration_fit import conformal
+from nic.patients.calibration_fit import residual_interval
 
 COHORTS, RESAMPLES, SIZES = 500, 1000, (60, 150)
 PAIRS = 4_000_000
@@ -133,7 +133,7 @@ def conformal_coverage(n: int, folds: int = 5) -> float:
         for model, (_, left) in zip(models, splits, strict=True):
             out_of_fold[left] = model.predict(codes[left])
         answer = np.mean([model.predict(codes[new]) for model in models], axis=0)
-        held.append((np.abs(label[new] - answer) <= conformal(label[train], out_of_fold).half_width).mean())
+        held.append((np.abs(label[new] - answer) <= residual_interval(label[train], out_of_fold).half_width).mean())
     return float(np.mean(held))
 
 

@@ -20,7 +20,7 @@ from nic.evaluation.measures import (
     survival_measures,
 )
 from nic.evaluation.metrics import Estimate, estimate
-from nic.patients.calibration import ConformalInterval, IsotonicProbability, PlattProbability, Prognosis
+from nic.patients.calibration import IsotonicProbability, PlattProbability, Prognosis, ResidualInterval
 from nic.patients.cohort import Labelled
 from nic.patients.covariates import covariates_of
 from nic.patients.predictor import PatientPrediction
@@ -69,7 +69,7 @@ def measures_of(targets: Targets, answers: Sequence[PatientPrediction], spec: Pa
     match targets, spec.kind, spec.calibration:
         case Values(value), "regression", None:
             return regression_measures(value, scores, spec.guess)
-        case Values(value), "regression", ConformalInterval(level):
+        case Values(value), "regression", ResidualInterval(level):
             intervals = interval_measures(value, promised["low"], promised["high"], level)
             return [*regression_measures(value, scores, spec.guess), *intervals]
         case Classes(positive, _), "classification", None:

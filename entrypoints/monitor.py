@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from entrypoints.cli import launch
 from nic.errors import RequestRefused
@@ -37,14 +39,14 @@ def inputs(config: Config) -> dict[str, str]:
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Compare the answers of a model with its out-of-fold answers in training."""
+    """Compare the answers of a model with what it would answer patients like those of its training."""
     with stage_run("monitor", config, inputs(config)) as stage:
         version = find_version(config.model)
         answers, training = of_version(table(config.answers), version).tail(config.last), out_of_fold_answers(version)
         if answers.empty:
             raise RequestRefused(f"{config.answers}: no answer of {version.uri}")
-        reference = training["prediction"].to_numpy(float)
-        found, figure = checks(answers, reference), drawn(answers, reference)
+        served, expected = comparable(answers, training)
+        found, figure = checks(answers, served, expected), drawn(answers, served, expected)
         made = (
             f"{version.uri}; {len(answers)} patients against {len(training)} of training; {datetime.now(UTC):%Y-%m-%d}"
         )
@@ -76,6 +78,17 @@ def table(file: Path) -> pd.DataFrame:
             return pd.read_csv(file, dtype={"model_version": str})
     lines = file.read_text().splitlines(keepends=True)
     return pd.DataFrame([json.loads(line) for line in lines if line.endswith("\n")])
+
+
+def comparable(answers: pd.DataFrame, training: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What was served and what training leads one to expect, on one scale.
+
+    Scores, those of training with the ensemble's spread. Logs and tables from before there were such hold predictions,
+    those of training by one network each; they vary a little more.
+    """
+    scores = "score" in answers and "score_as_ensemble" in training
+    served, expected = ("score", "score_as_ensemble") if scores else ("prediction", "prediction")
+    return answers[served].dropna().to_numpy(float), training[expected].to_numpy(float)
 
 
 def of_version(answers: pd.DataFrame, version: RegisteredVersion) -> pd.DataFrame:

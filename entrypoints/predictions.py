@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from nic.evaluation import figures
 from nic.evaluation.metrics import Estimate
 from nic.patients.cohort import Labelled
+from nic.patients.out_of_fold import OutOfFold
+from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values
 
 Floats = NDArray[np.float64]
@@ -26,6 +28,17 @@ def table_of(labelled: Labelled, score: Floats, prediction: Floats) -> pd.DataFr
             labels = {"time_months": time_months, "event": event.astype(int)}
     patients = {"patient": [p.patient_id for p in labelled.patients], "site": [p.site for p in labelled.patients]}
     return pd.DataFrame({**patients, **labels, "score": score, "prediction": prediction})
+
+
+def cross_validated_table(labelled: Labelled, out_of_fold: OutOfFold, spec: PatientModelSpec) -> pd.DataFrame:
+    """One row a training patient: as `table_of`, of networks that never saw him, and `score_as_ensemble`.
+
+    A class has the probability of the score that the ensemble is expected to give, for which the probability is
+    calibrated. score_as_ensemble: with the spread that the ensemble's scores have, to be compared with those.
+    """
+    scores = out_of_fold.mean_score
+    predictions = spec.predictions(out_of_fold.expected) if spec.kind == "classification" else scores
+    return table_of(labelled, scores, predictions).assign(score_as_ensemble=out_of_fold.as_ensemble)
 
 
 def figure_of(targets: Targets, score: Floats, estimate: Estimate, title: str, median: float | None = None) -> Figure:

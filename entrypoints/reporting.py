@@ -18,7 +18,7 @@ from nic.evaluation.figures import forest
 from nic.evaluation.map_picture import png
 from nic.evaluation.report import Picture, Report
 from nic.evaluation.subgroups import Subgroup, subgroups_of
-from nic.patients.calibration import ConformalInterval, Prognosis
+from nic.patients.calibration import Prognosis, ResidualInterval
 from nic.patients.cohort import MISSING, Patient
 from nic.patients.targets import Classes, Survival, Values
 
@@ -77,7 +77,7 @@ def calibration_picture(done: Evaluation) -> Picture | None:
     """What was promised and what came true; None where the model promises nothing."""
     wide = False
     match done.labelled.targets, done.spec.calibration:
-        case Values(value), ConformalInterval(level, half_width):
+        case Values(value), ResidualInterval(level, half_width):
             figure = calibration_figures.values_promised(value, done.scores, half_width, level)
             words = (
                 "Points are groups of patients with like answers. The band is what an answer states about its label."

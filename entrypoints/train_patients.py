@@ -9,7 +9,7 @@ import pandas as pd
 
 from entrypoints.cli import launch
 from entrypoints.companions import write_companions
-from entrypoints.predictions import figure_of, table_of
+from entrypoints.predictions import cross_validated_table, figure_of
 from entrypoints.splitting import audit, fold_columns, folds_of, log_split, origins_of_tiles
 from nic.encoder.spec import IMPORTED
 from nic.evaluation.metrics import METRICS, estimate_repeats
@@ -145,8 +145,8 @@ def trained_anew(config: Config, stage: StageRun, folder: Path) -> dict[str, Any
     stage.log("parity", difference)
     stage.log_table(pd.DataFrame(manifest(files)), "codes.csv")
     stage.log(f"cross_validated.{found.name}", found.value)
-    predictions = PatientModel(graph).spec.predictions(scores)
-    stage.log_table(table_of(labelled, scores, predictions).assign(**fold_columns(folds)), "cross_validated.csv")
+    table = cross_validated_table(labelled, ensemble.comparable, PatientModel(graph).spec)
+    stage.log_table(table.assign(**fold_columns(folds)), "cross_validated.csv")
     stage.log_figure(figure_of(labelled.targets, scores, found, f"{entry.name}, cross-validated"), "result.png")
     print(f"{version.uri}: cross-validated {found.name} {found}; slides without codes: {len(gathered.missing)}")
     return {"version": version.uri, "metric": found.name, "cross_validated": str(found)}

@@ -21,7 +21,7 @@ from nic.compression.content import (
     variants_fault,
     variants_sha256,
 )
-from nic.compression.cutting import Cutting
+from nic.compression.cutting import AS_USUAL, Cutting
 from nic.compression.setting import MadeOf
 from nic.compression.tissue_rule import GIVEN
 from nic.encoder.spec import EncoderSpec
@@ -62,7 +62,7 @@ class CompressedSlide:
     reader: str = "openslide"
     size_l0px: tuple[int, int] | None = None
     variants: NDArray[np.float16] | None = None
-    exclude: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = AS_USUAL.exclude
     tissue_rule: str = "otsu"
     runtime: str = "onnx"
     excluded: NDArray[np.uint8] | None = None

@@ -1,7 +1,7 @@
 """Which tiles of a slide have a code. A patient model carries it, so that slides are cut for it as in training."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 
@@ -20,9 +20,19 @@ class Cutting:
     tissue: str = "otsu"
 
     @classmethod
-    def of(cls, fields: Mapping[str, Any]) -> "Cutting":
+    def of(cls, values: Mapping[str, Any]) -> "Cutting":
         """From JSON. Raises TypeError or KeyError when a field is missing or unknown."""
-        return cls(**{**fields, "exclude": tuple(fields["exclude"])})
+        return cls(**{**values, "exclude": tuple(values["exclude"])})
+
+    def unlike(self, other: "Cutting") -> tuple[str, ...]:
+        """Names of the settings in which two differ."""
+        return tuple(f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name))
+
+    def words(self, names: Sequence[str]) -> str:
+        """Some of the settings, as `compress` takes them: overlap_px=32, exclude=dark,pen."""
+        values = {name: getattr(self, name) for name in names}
+        said = {name: ",".join(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return ", ".join(f"{name}={value if value != '' else 'nothing'}" for name, value in said.items())
 
     def __str__(self) -> str:
         tests = ", ".join(self.exclude) or "nothing"

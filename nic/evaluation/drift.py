@@ -38,10 +38,12 @@ class Check:
     alarm: bool
 
 
-def checks(answers: pd.DataFrame, training: Floats) -> list[Check]:
-    """answers: rows of a served model. training: predictions out of fold."""
+def checks(answers: pd.DataFrame, served: Floats, training: Floats) -> list[Check]:
+    """answers: rows of a served model. served: what the patients who could be answered were answered. training: what
+    the same networks together would answer patients like those of the training, on the same scale.
+    """
     return [
-        _predictions(answers["prediction"].dropna().to_numpy(float), training),
+        _predictions(served, training),
         _strangers(answers["ood"].dropna().astype(bool).to_numpy()),
         _unanswered(answers["status"]),
         _failed_tiles(float(answers["tiles"].sum()), float(answers["failed_tiles"].sum())),
@@ -80,17 +82,17 @@ def _failed_tiles(tiles: float, failed: float) -> Check:
     return Check("tiles that could not be decoded", text, f"at most {MOST_FAILED:.0%}", share > MOST_FAILED)
 
 
-def drawn(answers: pd.DataFrame, training: Floats) -> Figure:
-    """Left both distribution functions of the predictions; right the out-of-distribution scores in their order."""
+def drawn(answers: pd.DataFrame, served: Floats, training: Floats) -> Figure:
+    """Left both distribution functions of the answers; right the out-of-distribution scores in their order."""
     figure = Figure(figsize=(9.6, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for values, colour, label in (
-        (training, GREY, f"training, out of fold ({len(training)})"),
-        (answers["prediction"].dropna().to_numpy(float), LOW, f"served ({len(answers)})"),
+        (training, GREY, f"expected from training ({len(training)})"),
+        (served, LOW, f"served ({len(served)})"),
     ):
         if len(values):
             left.ecdf(values, color=colour, linewidth=2, label=label)
-    left.set(xlabel="prediction", ylabel="share of patients below")
+    left.set(xlabel="score", ylabel="share of patients below")
     left.legend(frameon=False, fontsize=9)
     scores = answers["ood_score"].astype(float).to_numpy()
     order = np.arange(1, len(scores) + 1)

@@ -16,15 +16,18 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class ConformalInterval:
-    """A value's interval, as wide to both sides: it holds the label of `level` of the patients, or more.
+class ResidualInterval:
+    """A value's interval, as wide to both sides: the pooled residuals of a cross-validation around the ensemble.
 
-    half_width: in the endpoint's unit. The promise is for patients like those of the training.
+    level: share of the training patients' labels that it held. In simulations it holds as many of new patients like
+    them (docs/results/calibration.md). That is no guarantee: one is proven for split conformal intervals, where the
+    model that answers is the one whose residuals were taken, and of CV+ only for 2 level - 1 (Barber et al. 2021).
+    half_width: in the endpoint's unit. method: "conformal" in models from before it was called what it is.
     """
 
     level: float
     half_width: float
-    method: Literal["conformal"] = "conformal"
+    method: Literal["residuals", "conformal"] = "residuals"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -79,8 +82,9 @@ class Prognosis:
     """Survival probabilities, exp(-H(t) exp(slope * log hazard)), and the place among the training patients.
 
     slope: below 1 where the networks' log hazards are too far apart. months, cumulative_hazard: H, a step function
-    (Breslow). stated_months: at which an answer gives the probability. deviation, quantiles: of the training patients'
-    log hazards; the quantiles from the lowest to the highest in equal steps.
+    (Breslow). stated_months: at which an answer gives the probability. deviation, quantiles: of log
+    hazards as the ensemble gives them to patients like those of the training; the quantiles from the lowest to the
+    highest in equal steps.
     """
 
     slope: float
@@ -109,9 +113,10 @@ class Prognosis:
         return alive
 
 
-Calibration = ConformalInterval | PlattProbability | IsotonicProbability | Prognosis
+Calibration = ResidualInterval | PlattProbability | IsotonicProbability | Prognosis
 METHODS: Mapping[str, Callable[..., Calibration]] = {
-    "conformal": ConformalInterval,
+    "residuals": ResidualInterval,
+    "conformal": ResidualInterval,  # as it was called before
     "platt": PlattProbability,
     "isotonic": IsotonicProbability,
     "breslow": Prognosis,

@@ -1,7 +1,8 @@
-"""Calibrations from the out-of-fold answers of the training patients: by networks that never saw them.
+"""Calibrations from the out-of-fold scores of the training patients: by networks that never saw them.
 
-The ensemble that is served averages the folds' networks and errs less than each of them, so that its intervals are, if
-anything, too wide.
+Slopes are fitted on what the ensemble is expected to score (nic.patients.out_of_fold). An interval is as wide as the
+residuals of single networks; the ensemble errs less than each of them, so that it is, if anything, too wide. What both
+come to on new patients is simulated in docs/results/calibration.md.
 """
 
 import math
@@ -16,16 +17,17 @@ from sksurv.util import Surv
 
 from nic.patients.calibration import (
     Calibration,
-    ConformalInterval,
     IsotonicProbability,
     PlattProbability,
     Prognosis,
+    ResidualInterval,
 )
+from nic.patients.out_of_fold import OutOfFold
 from nic.patients.targets import Classes, Survival, Targets, Values
 
 Floats = NDArray[np.float64]
 LEVEL = 0.9
-"""What an interval promises to hold."""
+"""Share of labels that an interval is to hold."""
 ISOTONIC_PATIENTS = 1000
 """From as many on, the probabilities' shape is learned too; with fewer, isotonic regression follows noise."""
 STATED_MONTHS = (12.0, 24.0, 36.0, 60.0, 120.0)
@@ -36,30 +38,28 @@ PRIOR = 0.1
 PERCENTS = 101
 
 
-def fit_calibration(targets: Targets, out_of_fold: Floats) -> Calibration:
-    """The calibration of an endpoint's kind.
-
-    out_of_fold: [N], each training patient's score by a network that never saw him.
-    """
+def fit_calibration(targets: Targets, out_of_fold: OutOfFold) -> Calibration:
+    """The calibration of an endpoint's kind, for the scores of the networks together."""
     match targets:
         case Values(value):
-            return conformal(value, out_of_fold)
+            return residual_interval(value, out_of_fold.mean_score)
         case Classes(positive, _):
             fit = isotonic if len(positive) >= ISOTONIC_PATIENTS else platt
-            return fit(positive, out_of_fold)
+            return fit(positive, out_of_fold.expected)
         case Survival(time_months, event):
-            return prognosis(time_months, event, out_of_fold)
+            return prognosis(time_months, event, out_of_fold.expected, out_of_fold.as_ensemble)
 
 
-def conformal(value: Floats, prediction: Floats, level: float = LEVEL) -> ConformalInterval:
+def residual_interval(value: Floats, prediction: Floats, level: float = LEVEL) -> ResidualInterval:
     """The interval that held the residuals of all but a share of the patients, counted with the one to come.
 
-    With fewer than level / (1 - level) patients no finite interval can promise `level`: what the largest residual
-    promises is stated in its place. Source: Lei et al. 2018, split conformal.
+    prediction: [N], out of fold. With fewer than level / (1 - level) patients the largest residual is taken, and the
+    level stated is n / (n + 1). The rank is that of split conformal intervals (Lei et al. 2018); their guarantee does
+    not hold here, see ResidualInterval.
     """
     residuals, n = np.sort(np.abs(value - prediction)), len(value)
     rank = min(math.ceil((n + 1) * level), n)
-    return ConformalInterval(min(level, n / (n + 1)), float(residuals[rank - 1]))
+    return ResidualInterval(min(level, n / (n + 1)), float(residuals[rank - 1]))
 
 
 def platt(positive: NDArray[np.bool_], logit: Floats) -> PlattProbability:
@@ -92,12 +92,16 @@ def best_threshold(positive: NDArray[np.bool_], score: Floats) -> float:
     return float(thresholds[1:][(true_positive - false_positive)[1:].argmax()])
 
 
-def prognosis(time_months: Floats, event: NDArray[np.bool_], log_hazard: Floats) -> Prognosis:
+def prognosis(
+    time_months: Floats, event: NDArray[np.bool_], log_hazard: Floats, population: Floats | None = None
+) -> Prognosis:
     """Cox regression on the log hazard and Breslow's baseline.
 
+    population: log hazards among which a patient has his percentile; None for the same.
     A slope below 0 becomes 0: a score that did not order the training patients says nothing, and all are given the
     cohort's survival.
     """
+    population = log_hazard if population is None else population
     deviation = float(log_hazard.std()) or 1.0
     outcome = Surv.from_arrays(event, time_months)
     standard = (log_hazard / deviation)[:, None]
@@ -111,6 +115,6 @@ def prognosis(time_months: Floats, event: NDArray[np.bool_], log_hazard: Floats)
         months=tuple(baseline.x[deaths].tolist()),
         cumulative_hazard=tuple(baseline.y[deaths].tolist()),
         stated_months=tuple(month for month in STATED_MONTHS if (time_months > month).sum() >= LEAST_AT_RISK),
-        deviation=deviation,
-        quantiles=tuple(np.quantile(log_hazard, np.linspace(0, 1, PERCENTS)).tolist()),
+        deviation=float(population.std()) or 1.0,
+        quantiles=tuple(np.quantile(population, np.linspace(0, 1, PERCENTS)).tolist()),
     )

@@ -60,18 +60,24 @@ class PatientModel:
         return PatientPrediction(score, prediction, deviation, shown, tiles, calibrated)
 
     def check(self, slide: CompressedSlide) -> None:
-        """Raises ForeignCodes when another encoder made the slide's codes than those the model was trained on, or its
-        tiles overlap otherwise: what lies beside a cell is then another distance away.
+        """Raises ForeignCodes when the slide's codes are not of the kind that the model was trained on.
+
+        Another encoder made them, or the slide was cut otherwise: the score is a mean over other tiles then, and where
+        tiles overlap otherwise, what lies beside a cell is another distance away. Training refuses such a mix as well.
         """
         if slide.encoder.sha256 != self.spec.encoder_sha256:
             raise ForeignCodes(
                 f"{slide.slide_id}: codes of encoder {slide.encoder.sha256[:12]}, the model takes those of "
                 f"{self.spec.encoder_version} ({self.spec.encoder_sha256[:12]}); compress the slide with that one"
             )
-        if slide.cutting.overlap_px != self.spec.cutting.overlap_px:
+        wanted = self.spec.cutting
+        names = slide.cutting.unlike(wanted)
+        if not self.spec.cutting_recorded:  # before there was a record, tiles did not overlap
+            names = tuple(name for name in names if name == "overlap_px")
+        if names:
             raise ForeignCodes(
-                f"{slide.slide_id}: tiles overlap by {slide.cutting.overlap_px} px, those the model was trained on by "
-                f"{self.spec.cutting.overlap_px}; compress the slide with overlap_px={self.spec.cutting.overlap_px}"
+                f"{slide.slide_id}: compressed with {slide.cutting.words(names)}; the model was trained on slides "
+                f"compressed with {wanted.words(names)}; compress this slide so, or ask a model for such slides"
             )
 
     def _score_maps(self, slide: CompressedSlide) -> NDArray[np.float32]:

@@ -35,9 +35,11 @@ def together(ensembles: Sequence[Ensemble]) -> Ensemble:
 
     Its folds are the first partition's: figures are taken of each partition by itself.
     """
+    if len(ensembles) == 1:
+        return ensembles[0]
     networks = tuple(network for ensemble in ensembles for network in ensemble.networks)
     mean = np.mean([e.out_of_fold for e in ensembles], axis=0)
-    return Ensemble(networks, mean, ensembles[0].fold, tuple(ensembles))
+    return Ensemble(networks, mean, ensembles[0].fold, repeats=tuple(ensembles))
 
 
 def _under(log: Callable[[str, float, int], None], number: int) -> Callable[[str, float, int], None]:

@@ -26,11 +26,12 @@ class PatientModelSpec:
     endpoint, kind, unit: what is answered. classes: (negative, positive) of a classification, else empty.
     encoder_sha256, encoder_version: whose codes it takes. tile_um: side of a tile. cutting: which tiles of the training
     slides had a code; a slide is compressed so before it is answered for. folds: score maps in the graph.
-    cohort: digest of the training cohort. patients: how many it was trained on. median: of their out-of-fold scores,
+    cohort: digest of the training cohort. patients: how many it was trained on. median: of their scores out of fold,
     where risk groups are split. calibration: what a score means; None in models that were registered before there was
-    one, whose cutting is the usual one. definition: of the endpoint, see Endpoint.definition; empty in models that
-    were registered before it was kept. guess: what is said of everybody without a model: the median of the training
-    patients' values, or the share of positives among them; None of survival, and in models from before it was kept.
+    one. definition: of the endpoint, see Endpoint.definition; empty in models that were registered before it was kept.
+    guess: what is said of everybody without a model: the median of the training patients' values, or the share of
+    positives among them; None of survival, and in models from before it was kept. cutting_recorded: False in models
+    from before it was; theirs is the usual one, as far as is known.
     """
 
     endpoint: str
@@ -48,6 +49,7 @@ class PatientModelSpec:
     cutting: Cutting = AS_USUAL
     definition: str = ""
     guess: float | None = None
+    cutting_recorded: bool = True
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -77,6 +79,6 @@ class PatientModelSpec:
             calibration = calibration_from(fields["calibration"]) if fields.get("calibration") else None
             cutting = Cutting.of(fields["cutting"]) if "cutting" in fields else AS_USUAL
             known = {"classes": tuple(fields["classes"]), "calibration": calibration, "cutting": cutting}
-            return cls(**{**fields, **known})
+            return cls(**{"cutting_recorded": "cutting" in fields, **fields, **known})
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise CodesError(f"patient model's spec is not readable: {error}; found {text[:120]!r}") from error

@@ -20,6 +20,7 @@ from nic.patients.crops import Batch, PatientCells, make_batch, runs_of, some_co
 from nic.patients.grid_cnn import GridCNN
 from nic.patients.losses import TIES, Ties, balanced_cross_entropy, squared_error
 from nic.patients.networks import PatientNetwork, patient_scores
+from nic.patients.out_of_fold import OutOfFold
 from nic.patients.pooled_linear import PooledLinear, fit_pooled_linear
 from nic.patients.splits import Folds, stratified_folds
 from nic.patients.targets import Classes, Survival, Targets, Values, check_teachable
@@ -40,18 +41,26 @@ class Ensemble:
     """One network a fold; their scores are in the endpoint's unit, logits, or log hazards (mean 0 in training).
 
     out_of_fold: [N] float64, each patient's score by the network that never saw him. fold: [N], which network that was;
-    metrics are taken by fold. repeats: the ensembles that this one joins, one a partition; empty of one partition.
+    metrics are taken by fold. scores: [K, N], of all training patients by each network, also of those it saw; None
+    where it is not kept. repeats: the ensembles that this one joins, one a partition; empty of one partition.
     """
 
     networks: tuple[PatientNetwork, ...]
     out_of_fold: NDArray[np.float64]
     fold: NDArray[np.intp]
+    scores: NDArray[np.float64] | None = None
     repeats: tuple["Ensemble", ...] = ()
 
     @property
     def partitions(self) -> tuple["Ensemble", ...]:
         """One ensemble a partition of the patients into folds."""
         return self.repeats or (self,)
+
+    @property
+    def comparable(self) -> OutOfFold:
+        """The scores out of fold of every partition, as calibrations are fitted on them."""
+        score, fold = (np.stack([getattr(p, name) for p in self.partitions]) for name in ("out_of_fold", "fold"))
+        return OutOfFold(score, fold, tuple(p.scores for p in self.partitions if p.scores is not None))
 
 
 def fit_folds(
@@ -75,8 +84,7 @@ def fit_folds(
     """
     check_teachable(targets, "training patients")
     fold = stratified_folds(targets, folds, seed) if fold is None else fold
-    out_of_fold = np.empty(len(cells))
-    networks = []
+    scores, networks = [], []
     with tqdm(total=(int(fold.max()) + 1) * epochs, desc=network, unit="epoch") as bar:
         for number in range(int(fold.max()) + 1):
 
@@ -85,12 +93,13 @@ def fit_folds(
                 if log:
                     log(name, loss, epoch)
 
-            train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+            train = np.flatnonzero(fold != number)
             seen = _take(cells, train), targets.take(train)
             fitted = fit_network(*seen, network, epochs, learning_rate, seed + number, on_epoch, ties)
             networks.append(fitted)
-            out_of_fold[test] = scores_of(fitted, _take(cells, test))
-    return Ensemble(tuple(networks), out_of_fold, fold)
+            scores.append(scores_of(fitted, cells))
+    of_each = np.stack(scores)  # [K, N]
+    return Ensemble(tuple(networks), of_each[fold, np.arange(len(cells))], fold, of_each)
 
 
 def fit_network(

@@ -128,7 +128,7 @@ def test_a_cohort_is_predicted_and_watched(folder: Path, model: str) -> None:
     assert len(list((folder / "drawn").iterdir())) == 30
     assert monitor.run(monitor.Config(model, out, folder / "monitor.html"))["alarms"] == []
     strangers = folder / "strangers.csv"
-    table.tail(12).assign(prediction=9.0, ood=True, ood_score=3.0).to_csv(strangers, index=False)
+    table.tail(12).assign(score=9.0, prediction=9.0, ood=True, ood_score=3.0).to_csv(strangers, index=False)
     with pytest.raises(SystemExit):
         monitor.run(monitor.Config(model, strangers, folder / "monitor.html", strict=True))
     assert "To be looked at: predictions, unlike training." in (folder / "monitor.html").read_text()

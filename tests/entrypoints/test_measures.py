@@ -11,6 +11,7 @@ from nic.errors import EndpointError, UnknownColumn
 from nic.patients.calibration import PlattProbability, Prognosis
 from nic.patients.calibration_fit import fit_calibration
 from nic.patients.cohort import Labelled, Patient, Row
+from nic.patients.out_of_fold import OutOfFold
 from nic.patients.predictor import PatientPrediction
 from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values, guess_of
@@ -35,7 +36,7 @@ def study(kind: str, seed: int, signal: float = 1.0) -> tuple[Targets, np.ndarra
 
 def model(kind: str, calibrated: bool = True) -> PatientModelSpec:
     train, score = study(kind, seed=0)
-    calibration = fit_calibration(train, score) if calibrated else None
+    calibration = fit_calibration(train, OutOfFold(score[None], np.zeros((1, N), int))) if calibrated else None
     median = float(np.median(score))
     classes = train.names if isinstance(train, Classes) else ()
     return PatientModelSpec(

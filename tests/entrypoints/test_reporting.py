@@ -13,14 +13,14 @@ from entrypoints.report_words import case_words, misuses, question
 from entrypoints.reporting import calibration_picture, goodness, lineage, subgroups
 from nic.compression.codes_folder import CodesFolder, Quarantined
 from nic.errors import UnknownColumn
-from nic.patients.calibration import ConformalInterval
+from nic.patients.calibration import ResidualInterval
 from nic.patients.cohort import Endpoint, read_cohort
 from nic.patients.predictor import PatientPrediction
 from nic.patients.spec import PatientModelSpec
 from nic.tracking.registry import RegisteredVersion
 
 ENDPOINT = Endpoint("score", "regression", ("score",), "points")
-PROMISE = ConformalInterval(0.9, 2.0)
+PROMISE = ResidualInterval(0.9, 2.0)
 SPEC = PatientModelSpec(
     "score", "regression", "points", (), "a" * 64, "nic-encoder/3", 64.0, 5, "c0ffee", 80, 0.0, PROMISE
 )

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from nic.evaluation.drift import checks, drawn, page, verdict
+from nic.patients.out_of_fold import OutOfFold
 
 NAMES = ["predictions", "unlike training", "without a full answer", "tiles that could not be decoded"]
 
@@ -23,8 +24,12 @@ def answers(count: int, seed: int, shift: float = 0.0) -> pd.DataFrame:
     )
 
 
+def served(table: pd.DataFrame) -> np.ndarray:
+    return table["prediction"].dropna().to_numpy(float)
+
+
 def alarms(table: pd.DataFrame, training: np.ndarray) -> list[str]:
-    found = checks(table, training)
+    found = checks(table, served(table), training)
     assert [check.name for check in found] == NAMES
     return [check.name for check in found if check.alarm]
 
@@ -37,6 +42,24 @@ def training() -> np.ndarray:
 def test_it_is_silent_on_the_same_patients(training: np.ndarray) -> None:
     cries = sum(bool(alarms(answers(150, seed), training)) for seed in range(1, 201))
     assert cries <= 6  # 1 of 100, and by chance a few more of 200
+
+
+def test_the_mean_of_networks_is_no_alarm_by_itself() -> None:
+    """Served is the mean of five networks, which disagree; training has the score of one network a patient.
+
+    Against those scores as they are, patients like those of training would be called unlike them.
+    """
+    cries = {"as they are": 0, "as the ensemble's": 0}
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        levels = 1.5 * rng.normal(size=(5, 1))
+        train, new = (rng.normal(size=n) + levels + 1.5 * rng.normal(size=(5, n)) for n in (200, 150))
+        fold = rng.permutation(200) % 5
+        of = OutOfFold(train[fold, np.arange(200)][None], fold[None], (train,))
+        table = answers(150, seed).assign(prediction=new.mean(0))
+        cries["as they are"] += bool(alarms(table, of.mean_score))
+        cries["as the ensemble's"] += bool(alarms(table, of.as_ensemble))
+    assert cries["as the ensemble's"] <= 4 < 20 < cries["as they are"]
 
 
 def test_another_distribution_of_answers_is_found(training: np.ndarray) -> None:
@@ -58,13 +81,15 @@ def test_strangers_refusals_and_broken_tiles_are_found(training: np.ndarray) -> 
 def test_nobody_answered_is_an_alarm(training: np.ndarray) -> None:
     table = answers(20, 3).assign(status="refused", prediction=None, ood=None, ood_score=None, tiles=0)
     assert alarms(table, training) == ["predictions", "without a full answer"]
-    assert "no patient was answered" in page("t", "m", checks(table, training), drawn(table, training))
+    assert "no patient was answered" in page(
+        "t", "m", checks(table, served(table), training), drawn(table, served(table), training)
+    )
 
 
 def test_the_page_says_what_to_look_at_and_escapes(training: np.ndarray) -> None:
     table = answers(150, 1, shift=0.8)
-    found = checks(table, training)
-    text = page("<nic-score>", "now", found, drawn(table, training))
+    found = checks(table, served(table), training)
+    text = page("<nic-score>", "now", found, drawn(table, served(table), training))
     assert verdict(found) == "To be looked at: predictions."
     assert verdict(found) in text
     assert "&lt;nic-score&gt;" in text

@@ -9,8 +9,9 @@ from sklearn.calibration import _SigmoidCalibration
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.util import Surv
 
-from nic.patients.calibration import Calibration, ConformalInterval, PlattProbability, Prognosis, calibration_from
-from nic.patients.calibration_fit import best_threshold, conformal, fit_calibration, isotonic, platt, prognosis
+from nic.patients.calibration import Calibration, PlattProbability, Prognosis, ResidualInterval, calibration_from
+from nic.patients.calibration_fit import best_threshold, fit_calibration, isotonic, platt, prognosis, residual_interval
+from nic.patients.out_of_fold import OutOfFold
 from nic.patients.targets import Classes, Survival, Values
 
 
@@ -33,7 +34,7 @@ def deaths(seed: int, n: int, effect: float = 0.5) -> tuple[np.ndarray, np.ndarr
 
 
 FITTED: dict[str, Calibration] = {
-    "conformal": conformal(np.arange(30.0), np.arange(30.0)[::-1]),
+    "residuals": residual_interval(np.arange(30.0), np.arange(30.0)[::-1]),
     "platt": platt(*classes(0, 80)),
     "isotonic": isotonic(*classes(0, 80)),
     "breslow": prognosis(*deaths(0, 80)),
@@ -52,14 +53,14 @@ def test_a_calibration_survives_json(method: str) -> None:
 
 def test_the_half_width_is_the_residual_that_counts_the_patient_to_come() -> None:
     """Of 9 residuals and one to come, the ninth holds 9 of 10."""
-    fitted = conformal(np.arange(1.0, 10), np.zeros(9))
+    fitted = residual_interval(np.arange(1.0, 10), np.zeros(9))
     assert (fitted.level, fitted.half_width) == (0.9, 9.0)
-    assert conformal(np.arange(1.0, 20), np.zeros(19)).half_width == 18.0
+    assert residual_interval(np.arange(1.0, 20), np.zeros(19)).half_width == 18.0
     assert fitted.of(5.0) == {"low": -4.0, "high": 14.0}
 
 
 def test_too_few_patients_promise_less() -> None:
-    fitted = conformal(np.arange(1.0, 5), np.zeros(4))
+    fitted = residual_interval(np.arange(1.0, 5), np.zeros(4))
     assert fitted.level == pytest.approx(0.8)
     assert fitted.half_width == 4.0
 
@@ -67,7 +68,9 @@ def test_too_few_patients_promise_less() -> None:
 def test_an_interval_holds_what_it_promises() -> None:
     rng = np.random.default_rng(0)
     held = [
-        np.mean(np.abs(rng.exponential(size=100)) <= conformal(rng.exponential(size=39), np.zeros(39)).half_width)
+        np.mean(
+            np.abs(rng.exponential(size=100)) <= residual_interval(rng.exponential(size=39), np.zeros(39)).half_width
+        )
         for _ in range(300)
     ]
     assert np.mean(held) == pytest.approx(0.9, abs=0.01)
@@ -149,22 +152,32 @@ def test_a_log_hazard_that_orders_nobody_gives_all_the_cohorts_survival() -> Non
     assert fitted.of(-2.0)["survival_12m"] == fitted.of(2.0)["survival_12m"]
 
 
+def of_one(score: np.ndarray) -> OutOfFold:
+    """Scores of one network."""
+    return OutOfFold(score[None], np.zeros((1, len(score)), int))
+
+
+def test_an_interval_of_an_older_model_is_read() -> None:
+    fields = {"level": 0.9, "half_width": 2.0, "method": "conformal"}
+    assert calibration_from(fields).of(1.0) == {"low": -1.0, "high": 3.0}
+
+
 def test_each_kind_of_endpoint_has_its_calibration() -> None:
     rng = np.random.default_rng(0)
-    assert isinstance(fit_calibration(Values(rng.normal(size=20)), rng.normal(size=20)), ConformalInterval)
+    assert isinstance(fit_calibration(Values(rng.normal(size=20)), of_one(rng.normal(size=20))), ResidualInterval)
     positive, logit = classes(0, 80)
-    assert fit_calibration(Classes(positive, ("a", "b")), logit).method == "platt"
+    assert fit_calibration(Classes(positive, ("a", "b")), of_one(logit)).method == "platt"
     many, logits = classes(0, 1200)
-    assert fit_calibration(Classes(many, ("a", "b")), logits).method == "isotonic"
+    assert fit_calibration(Classes(many, ("a", "b")), of_one(logits)).method == "isotonic"
     time, event, log_hazard = deaths(0, 80)
-    assert isinstance(fit_calibration(Survival(time, event), log_hazard), Prognosis)
+    assert isinstance(fit_calibration(Survival(time, event), of_one(log_hazard)), Prognosis)
 
 
 @pytest.mark.parametrize("log_odds", [-300.0, 300.0])
 def test_an_answer_of_certainty_is_no_crash(log_odds: float) -> None:
     """Networks may saturate."""
     positive = np.arange(20) % 2 == 0
-    fitted = fit_calibration(Classes(positive, ("a", "b")), np.where(positive, log_odds, 0.0))
+    fitted = fit_calibration(Classes(positive, ("a", "b")), of_one(np.where(positive, log_odds, 0.0)))
     assert isinstance(fitted, PlattProbability)
     with np.errstate(over="raise"):
         assert np.isfinite(fitted.probability(np.array([-1e6, 40.0, 1e6]))).all()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from nic.compression.cutting import Cutting
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError, EncoderError, ForeignCodes, NoTissue
 from nic.patients.calibration import PlattProbability
-from nic.patients.calibration_fit import fit_calibration
+from nic.patients.calibration_fit import fit_calibration, platt
 from nic.patients.cohort import Endpoint, Kind, read_cohort
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.export import export_ensemble
@@ -121,7 +122,7 @@ def test_the_model_says_what_it_is(models, trained) -> None:
     assert (spec.endpoint, spec.kind, spec.classes) == ("pattern", "classification", ("a", "b"))
     assert (spec.encoder_version, spec.encoder_sha256) == ("nic-encoder/3", "a" * 64)
     assert (spec.folds, spec.patients, spec.cohort, spec.tile_um) == (2, 12, "c0ffee", 64.0)
-    assert spec.median == np.median(trained["classification"][0].out_of_fold)
+    assert spec.median == np.median(trained["classification"][0].comparable.as_ensemble)
     assert PatientModelSpec.from_json(spec.to_json()) == spec
     guesses = [models[kind].spec.guess for kind in KINDS]
     assert guesses == [np.median(trained["regression"][1].value), 0.5, None]
@@ -135,7 +136,7 @@ def test_an_answer_says_what_it_means(models, trained, slides) -> None:
     assert 0 <= said["survival"].calibrated["percentile"] <= 100
     for kind, model in models.items():
         assert tuple(said[kind].calibrated) == model.spec.answers
-        assert model.spec.calibration == fit_calibration(trained[kind][1], trained[kind][0].out_of_fold)
+        assert model.spec.calibration == fit_calibration(trained[kind][1], trained[kind][0].comparable)
 
 
 def test_the_prediction_of_a_rare_class_is_its_share_and_not_a_half() -> None:
@@ -143,7 +144,7 @@ def test_the_prediction_of_a_rare_class_is_its_share_and_not_a_half() -> None:
     rng = np.random.default_rng(0)
     positive = rng.random(2000) < 0.05
     log_odds = rng.normal(1.0 * positive, 1)
-    spec = replace(rare_class(), calibration=fit_calibration(Classes(positive, ("a", "b")), log_odds))
+    spec = replace(rare_class(), calibration=platt(positive, log_odds))
     assert float(spec.predictions(np.array(0.5))) == pytest.approx(0.05, abs=0.02)
     assert rare_class().predictions(np.array([-800.0, 0.0, 800.0])).tolist() == [0, 0.5, 1]
 
@@ -161,6 +162,8 @@ def test_a_model_from_before_calibration_is_read() -> None:
     assert spec.calibration is None
     assert spec.answers == ()
     assert spec.cutting == Cutting()
+    assert not spec.cutting_recorded
+    assert PatientModelSpec.from_json(spec.to_json()) == spec
 
 
 def test_codes_of_another_encoder_are_refused(models, slide_of) -> None:
@@ -170,10 +173,48 @@ def test_codes_of_another_encoder_are_refused(models, slide_of) -> None:
         models["regression"].predict([slide])
 
 
-def test_tiles_that_overlap_otherwise_are_refused(models, slide_of) -> None:
-    slide = slide_of(np.ones((2, 2), int), np.random.default_rng(0), "dense")
-    with pytest.raises(ForeignCodes, match=r"dense: tiles overlap by 16 px, .* by 0; compress .* overlap_px=0"):
-        models["regression"].predict([replace(slide, grid=replace(slide.grid, overlap_px=16))])
+@pytest.mark.parametrize(
+    ("changed", "theirs", "ours"),
+    [
+        ({"overlap_px": 16}, "overlap_px=16", "overlap_px=0"),
+        ({"min_tissue": 0.5}, "min_tissue=0.5", "min_tissue=0.6"),
+        ({"exclude": ()}, "exclude=nothing", "exclude=blurred,dark,pen"),
+        ({"tissue_rule": "given 0123abcd"}, "tissue=given", "tissue=otsu"),
+        ({"min_tissue": 0.0, "tissue_rule": "all"}, "min_tissue=0.0, tissue=all", "min_tissue=0.6, tissue=otsu"),
+    ],
+)
+def test_slides_that_were_cut_otherwise_are_refused(
+    models, slide_of, changed: dict[str, object], theirs: str, ours: str
+) -> None:
+    """The score is a mean over other tiles; a training on a mix of both is refused too."""
+    usual = slide_of(np.ones((2, 2), int), np.random.default_rng(0), "usual")
+    slide = replace(usual, slide_id="other", **{k: v for k, v in changed.items() if k != "overlap_px"})
+    if "overlap_px" in changed:
+        slide = replace(slide, grid=replace(slide.grid, overlap_px=changed["overlap_px"]))
+    with pytest.raises(ForeignCodes, match=f"other: compressed with {theirs}; .* compressed with {ours}; compress"):
+        models["regression"].predict([usual, slide])
+
+
+def test_masks_of_each_slide_are_one_way_of_cutting(models, slide_of) -> None:
+    slide = slide_of(np.ones((2, 2), int), np.random.default_rng(0), "masked")
+    model = models["regression"]
+    model = replace_spec(model, replace(model.spec, cutting=Cutting(tissue="given")))
+    for mask in ("given 01234567", "given 89abcdef"):
+        assert model.predict([replace(slide, tissue_rule=mask)]).tiles == 4
+
+
+def test_a_model_from_before_its_cutting_was_recorded_takes_what_it_took(models, slide_of) -> None:
+    slide = slide_of(np.ones((2, 2), int), np.random.default_rng(0), "old")
+    model = replace_spec(models["regression"], replace(models["regression"].spec, cutting_recorded=False))
+    assert model.predict([replace(slide, exclude=())]).tiles == 4
+    with pytest.raises(ForeignCodes, match="overlap_px=16"):
+        model.predict([replace(slide, grid=replace(slide.grid, overlap_px=16))])
+
+
+def replace_spec(model: PatientModel, spec: PatientModelSpec) -> PatientModel:
+    other = copy(model)
+    other.spec = spec
+    return other
 
 
 def test_nothing_to_see_is_refused(models, slide_of) -> None:

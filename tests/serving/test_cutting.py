@@ -57,13 +57,14 @@ def test_models_that_share_a_cache_do_not_share_what_they_cut_otherwise(folder: 
     assert len(list(tmp_path.glob("*.h5"))) == 2
 
 
-def test_codes_whose_tiles_overlap_otherwise_are_refused(folder: Path, tmp_path: Path) -> None:
+def test_codes_that_were_cut_otherwise_are_refused(folder: Path, tmp_path: Path) -> None:
     codes = compress_slide(SlideSource("a", folder / "a.tif"), OnnxEncoder(folder / "usual" / "encoder.onnx"))
     codes.save(folder / "a.h5")
     rows = pd.DataFrame({"features": [str(folder / "a.h5")]})
     [answer] = served(folder, "overlapping", tmp_path).answer(rows, Wishes()).to_dict("records")
     assert answer["status"] == "refused"
-    assert "tiles overlap by 0 px, those the model was trained on by 32" in answer["reason"]
+    assert "compressed with overlap_px=0, min_tissue=0.6, exclude=blurred,dark,pen, tissue=otsu" in answer["reason"]
+    assert "compressed with overlap_px=32, min_tissue=0.3, exclude=blurred, tissue=saturation" in answer["reason"]
 
 
 def test_who_learned_from_masks_wants_codes(folder: Path, tmp_path: Path) -> None:

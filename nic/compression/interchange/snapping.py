@@ -131,6 +131,7 @@ def _slide(
         encoder=tiles.encoder,
         fingerprint=tiles.fingerprint,
         min_tissue=0.0,
+        exclude=(),
         reader=f"imported from {tiles.tool}",
         tissue_rule=f"{GIVEN} by {tiles.tool}",
         size_l0px=tiles.size_l0px,
