@@ -19,7 +19,8 @@ def plain_rgb(image: Image.Image, content: bytes) -> NDArray[np.uint8]:
     Raises ValueError naming the kind of pixels where their white is not known: floats, 32 bits, CMYK, LAB, and 16 bits
     that are perhaps 12. What Pillow raises for a damaged file passes through.
     """
-    if ";16" in str(image.tile[0][3] if image.tile else image.mode) or image.mode.startswith("I;16"):
+    stored = getattr(image, "tile", ())  # how the file holds its pixels, which the mode does not always say
+    if image.mode.startswith("I;16") or (stored and ";16" in str(stored[0][3])):
         image.load()  # a file cut short is found out here
         return _of_sixteen_bits(content)
     if image.mode not in (*PLAIN, *WITH_ALPHA):
