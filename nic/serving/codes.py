@@ -24,6 +24,7 @@ from nic.serving.elsewhere import Elsewhere
 from nic.serving.limits import Limits
 from nic.serving.reading import Effort, Reading
 from nic.serving.requests import Source
+from nic.slides.plain_rgb import plain_rgb
 from nic.slides.slide import SlideSource, is_address
 
 REGION_FORMATS = ("PNG", "JPEG")
@@ -119,14 +120,18 @@ class Codes:
 
 
 def decoded(text: str, most_px: int) -> NDArray[np.uint8]:
-    """Base64 of a PNG or JPEG to pixels [h, w, 3]. Raises OverLimit before decoding, UnreadableSlide."""
+    """Base64 of a PNG or JPEG to pixels [h, w, 3], white where it is transparent.
+
+    Raises OverLimit before decoding, UnreadableSlide.
+    """
     if len(text) > 8 * most_px:
         raise OverLimit(f"base64 of {len(text)} characters, wanted at most {8 * most_px}")
     try:
-        with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=REGION_FORMATS) as image:
+        content = base64.b64decode(text, validate=True)
+        with Image.open(io.BytesIO(content), formats=REGION_FORMATS) as image:
             if image.width * image.height > most_px:
                 raise OverLimit(f"image of {image.width} x {image.height} px, wanted at most {most_px} in all")
-            return np.asarray(image.convert("RGB"))
+            return plain_rgb(image, content)
     except (binascii.Error, UnidentifiedImageError) as error:
         raise UnreadableSlide(f"no base64 of a {' or '.join(REGION_FORMATS)}") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

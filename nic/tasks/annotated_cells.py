@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.slides.tiling import TileGrid
-from nic.tasks.annotations import Area
+from nic.tasks.areas import Area
 from nic.tasks.labelling import IGNORED
 
 SUB = 16

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,11 +13,13 @@ from tqdm import tqdm
 
 from nic.errors import TaskError, UnreadableTile
 from nic.slides.reader import TileReader
+from nic.slides.slide import SUFFIXES as SLIDES
 from nic.slides.slide import Slide, SlideSource, find_slides
 from nic.slides.tiling import TileGrid
 from nic.slides.tissue import overview_px, tissue_fraction, tissue_mask
 from nic.tasks.annotated_cells import annotated_cells
-from nic.tasks.annotations import SUFFIXES, Area, read_annotations
+from nic.tasks.annotations import FOREIGN, REMEDY, SUFFIXES, read_annotations
+from nic.tasks.areas import Area
 from nic.tasks.entries import SlidesEntry
 from nic.tasks.labelling import class_map, pattern_groups
 from nic.tasks.source import PART_TILES, Cut, Field, Part
@@ -58,6 +60,8 @@ class AnnotatedSlides:
         for slide in self.slides:
             total.update(f"{slide.source.slide_id} {slide.mpp} {slide.fingerprint} {slide.group}".encode())
             total.update(slide.annotation)
+        if not entry.bounds:
+            total.update(b"GeoJSON counts from the slide's corner")
         return total.hexdigest()
 
     @property
@@ -104,8 +108,8 @@ def read_annotated_slides(entry: SlidesEntry) -> TileTask:
 
     Raises TaskError naming the annotation at fault, or SlideError naming the slide.
     """
-    files = {path.stem: path for suffix in SUFFIXES for path in sorted(entry.annotations.glob(f"*{suffix}"))}
     found = find_slides(entry.path)
+    files = _outlines(entry, {source.slide_id for source in found})
     sources = [source for source in found if source.slide_id in files]
     if not sources:
         raise TaskError(
@@ -128,13 +132,37 @@ def read_annotated_slides(entry: SlidesEntry) -> TileTask:
     return TileTask(entry.name, names, max(slide.mpp for slide in slides), source)
 
 
+def _outlines(entry: SlidesEntry, slide_ids: Set[str]) -> dict[str, Path]:
+    """The file of outlines by slide, `s.geojson` or `s.svs.geojson`; those of no slide under their own name.
+
+    Raises TaskError for two files of one slide, and for one that is not read.
+    """
+    if not entry.annotations.is_dir():
+        raise TaskError(f"{entry.name}: {entry.annotations}: no such folder of annotations")
+    files: dict[str, Path] = {}
+    for path in sorted(entry.annotations.glob("[!.]*")):
+        stem = Path(path.stem)
+        slide_id = stem.stem if str(stem) not in slide_ids and stem.suffix.lower() in SLIDES else str(stem)
+        if slide_id in slide_ids and path.suffix.lower() in FOREIGN:
+            raise TaskError(f"{entry.name}: {path.name}: {FOREIGN[path.suffix.lower()]}, not read; {REMEDY}")
+        if path.suffix.lower() not in SUFFIXES:
+            continue
+        if slide_id in files and slide_id in slide_ids:
+            raise TaskError(
+                f"{entry.name}: slide {slide_id} has two files of annotations, {files[slide_id].name} and {path.name}; "
+                "wanted one: merge them, or take one out of the folder"
+            )
+        files[slide_id] = path
+    return files
+
+
 def _annotated_slide(source: SlideSource, annotations: Path, entry: SlidesEntry) -> AnnotatedSlide:
     source = SlideSource(source.slide_id, source.path, entry.mpp)
     group = source.slide_id
     if entry.group_pattern is not None:
         group = str(pattern_groups(entry.name, [source.slide_id], entry.group_pattern)[0])
     with Slide.open(source) as slide:
-        areas = read_annotations(annotations, slide.bounds_l0px)
+        areas = read_annotations(annotations, slide.bounds_l0px if entry.bounds else (0, 0, *slide.size_l0px))
         return AnnotatedSlide(source, slide.mpp, slide.fingerprint, annotations.read_bytes(), areas, group)
 
 

@@ -1,101 +1,53 @@
-"""Outlines drawn on slides: ASAP's XML (CAMELYON) and QuPath's GeoJSON."""
+"""Outlines drawn on slides: ASAP's (CAMELYON) and ImageScope's XML, and GeoJSON as QuPath writes it."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nic.errors import TaskError
+from nic.tasks.areas import Area
+from nic.tasks.asap import asap_areas
+from nic.tasks.geojson import geojson_areas
+from nic.tasks.imagescope import imagescope_areas
 
 SUFFIXES = (".xml", ".geojson", ".json")
-UNLABELLED = "None"
-"""What ASAP calls an annotation of no group; so do we for both."""
-
-
-@dataclass(frozen=True, eq=False)
-class Area:
-    """label: the annotation's group or class. rings: float [n, 2] (x, y) l0px, its outline and then its holes."""
-
-    label: str
-    rings: tuple[NDArray[np.float64], ...]
+FOREIGN = {".ndpa": "Hamamatsu's NDPA", ".annotations": "HALO's annotations", ".qpdata": "QuPath's own data"}
+"""Files of outlines that are not read, by their suffix."""
+REMEDY = "open the slide in QuPath and export its annotations as GeoJSON"
 
 
 def read_annotations(path: Path, bounds_l0px: tuple[int, int, int, int]) -> tuple[Area, ...]:
-    """The areas of a file; marks without an area (points, lines) are passed over.
+    """The areas of a file; marks without an area (points, lines) and empty ones are passed over.
 
-    bounds_l0px: of the slide. QuPath counts from their corner, ASAP from the slide's.
-    Raises TaskError naming the file and the annotation.
+    bounds_l0px: of the slide, or where GeoJSON counts from: QuPath does from the corner of the bounds, ASAP and
+    ImageScope from the slide's. Raises TaskError naming the file and the annotation.
     """
-    if path.suffix == ".xml":
-        return tuple(_asap(path))
-    return tuple(_geojson(path, np.array(bounds_l0px[:2], float)))
-
-
-def _asap(path: Path) -> Iterator[Area]:
+    content = path.read_bytes()
+    if path.suffix.lower() == ".xml" or content.lstrip()[:1] == b"<":
+        return tuple(_of_xml(path.name, content))
     try:
-        root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
-        raise TaskError(f"{path.name}: not XML: {error}") from error
-    if root.tag != "ASAP_Annotations":
-        raise TaskError(f"{path.name}: a {root.tag!r}, wanted ASAP_Annotations")
-    for annotation in root.iterfind("Annotations/Annotation"):
-        if annotation.get("Type") in ("Polygon", "Rectangle", "Spline"):
-            corners = sorted(annotation.iterfind("Coordinates/Coordinate"), key=lambda c: int(c.get("Order", 0)))
-            points = [(corner.get("X"), corner.get("Y")) for corner in corners]
-            name = f"{path.name}: annotation {annotation.get('Name')!r}"
-            yield Area(annotation.get("PartOfGroup") or UNLABELLED, (_ring(points, name),))
+        parsed = json.loads(content)
+    except ValueError as error:
+        raise TaskError(f"{path.name}: not GeoJSON: {error}") from error
+    origin, areas = np.array(bounds_l0px[:2], float), geojson_areas(parsed, path.name)
+    return tuple(Area(area.label, tuple(ring + origin for ring in area.rings)) for area in areas)
 
 
-def _geojson(path: Path, origin_l0px: NDArray[np.float64]) -> Iterator[Area]:
+def _of_xml(file: str, content: bytes) -> list[Area]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        features = found if isinstance(found, list) else found.get("features", [found])
-        for number, feature in enumerate(_with_children(features)):
-            name = f"{path.name}: feature {number}"
-            for polygon in _polygons(feature["geometry"]):
-                rings = tuple(_ring(ring, name) + origin_l0px for ring in polygon)
-                yield Area(_label(feature.get("properties") or {}), rings)
-    except TaskError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise TaskError(f"{path.name}: not GeoJSON as QuPath writes it: {error!r}") from error
-
-
-def _with_children(features: list[Any]) -> Iterator[Any]:
-    """QuPath can write a hierarchy: annotations inside annotations."""
-    for feature in features:
-        yield feature
-        yield from _with_children((feature.get("properties") or {}).get("childObjects", []))
-
-
-def _polygons(geometry: dict[str, Any]) -> list[Any]:
-    match geometry["type"]:
-        case "Polygon":
-            return [geometry["coordinates"]]
-        case "MultiPolygon":
-            return list(geometry["coordinates"])
-        case _:
-            return []
-
-
-def _label(properties: dict[str, Any]) -> str:
-    """QuPath writes a class as {name, color}, a derived one as {names, color}; some write text."""
-    found = properties.get("classification") or UNLABELLED
-    if not isinstance(found, dict):
-        return str(found)
-    return str(found["name"]) if "name" in found else ": ".join(found["names"])
-
-
-def _ring(points: Any, name: str) -> NDArray[np.float64]:
-    try:
-        ring = np.array(points, np.float64)
-    except (ValueError, TypeError) as error:
-        raise TaskError(f"{name}: a corner is no pair of numbers: {error}") from error
-    if ring.ndim != 2 or ring.shape[1] != 2 or len(ring) < 3 or not np.isfinite(ring).all():
-        raise TaskError(f"{name}: corners {list(ring.shape)}, wanted three or more pairs of finite numbers")
-    return ring
+        root = ElementTree.fromstring(content)
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        raise TaskError(f"{file}: not XML: {error}") from error
+    match root.tag:
+        case "ASAP_Annotations":
+            return list(asap_areas(root, file))
+        case "Annotations" if root.find("Annotation/Regions/Region/Vertices/V") is not None:
+            raise TaskError(f"{file}: HALO's annotations, which are not read; {REMEDY}")
+        case "Annotations":
+            return list(imagescope_areas(root, file))
+        case "annotations":
+            raise TaskError(f"{file}: Hamamatsu's NDPA, which is not read; {REMEDY}")
+        case tag:
+            raise TaskError(f"{file}: a {tag!r}, wanted ASAP_Annotations, or ImageScope's Annotations; {REMEDY}")

@@ -122,6 +122,7 @@ class BoxesEntry(PlacesEntry):
 class SlidesEntry(_Entry):
     """Annotated slides: a file, a folder or a glob. annotations: the folder of <slide>.xml or <slide>.geojson.
 
+    bounds: whether GeoJSON counts from the corner of the slide's bounds, as QuPath does, or from the slide's own.
     background: name of the class of tissue in no annotation; none when left out. exclude: annotations whose inside
     is of no class. least_share: of a tile's area, that lies in its class. most: tiles of a class a slide, drawn by
     seed. group_pattern: regular expression on a slide's name for its patient.
@@ -129,6 +130,7 @@ class SlidesEntry(_Entry):
 
     layout: Literal["slides"]
     annotations: Path
+    bounds: bool = True
     background: str | None = None
     exclude: Words = ("_2", "Exclusion", "Ignore*")
     least_share: float = Field(default=0.5, gt=0, le=1)

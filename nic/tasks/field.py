@@ -1,13 +1,16 @@
 """The field of a tile, cut from an image at exact um/px and averaged by area."""
 
+import io
 import math
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+from tifffile import TiffFile, TiffFileError
 
 from nic.errors import TaskError, UnreadableTile
+from nic.slides.plain_rgb import plain_rgb
 from nic.slides.reader import cut_tiles
 from nic.tasks.source import Field, Pixels
 
@@ -19,13 +22,33 @@ ROUNDING_PX = 0.5
 
 
 def read_image(path: Path) -> Pixels:
-    """An image file as [h, w, 3] RGB. Raises UnreadableTile; a file cut short is unreadable, not half grey."""
+    """An image file as [h, w, 3] RGB, white where it is transparent.
+
+    Raises UnreadableTile; a file cut short is unreadable, not half grey, and so are pixels whose white is not known.
+    """
     try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
+            return plain_rgb(image, content)
+    except UnidentifiedImageError as error:
+        raise UnreadableTile(f"{_named(path)}: cannot be read as an image: {_pixels_of(content)}") from error
     except (OSError, SyntaxError, ValueError) as error:
         reason = str(error).replace(str(path), path.name)
-        raise UnreadableTile(f"{path.parent.name}/{path.name}: cannot be read as an image: {reason}") from error
+        raise UnreadableTile(f"{_named(path)}: cannot be read as an image: {reason}") from error
+
+
+def _named(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _pixels_of(content: bytes) -> str:
+    """What a TIFF that Pillow does not know holds."""
+    try:
+        with TiffFile(io.BytesIO(content)) as file:
+            page = file.pages.first
+            return f"pixels are {page.dtype} {list(page.shape)}, wanted 8-bit RGB; save it as that"
+    except (TiffFileError, IndexError):
+        return "not an image that Pillow knows"
 
 
 def cut_field(

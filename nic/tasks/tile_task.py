@@ -15,6 +15,8 @@ from nic.errors import TaskError
 from nic.tasks.source import Field, TileSource
 from nic.tasks.tile_cache import cached_tiles
 
+PIXELS = "glass"
+"""How pixels are decoded. Caches without it may hold black where an image is transparent."""
 COARSER = 1.05
 """Images may be this much coarser than the tile, for scanners' odd um/px; beyond it detail would be invented."""
 
@@ -57,7 +59,7 @@ def load_tiles(task: TileTask, tile_px: int, tile_mpp: float, cache: Path) -> Ti
     """
     if task.mpp > tile_mpp * COARSER:
         raise TaskError(f"{task.name}: images at {task.mpp:g} um/px, wanted {tile_mpp:g} or finer")
-    folder = cache / f"{task.name}-{task.digest}-{tile_px}px-{tile_mpp:g}mpp"
+    folder = cache / f"{task.name}-{task.digest}-{tile_px}px-{tile_mpp:g}mpp-{PIXELS}"
     cached = cached_tiles(task.name, task.classes, task.source, Field(tile_px, tile_mpp), folder)
     return TileSet(task, cached.tiles, cached.labels, cached.groups)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import tissue_image, write_slide
+from leica import OFFSET_PX, write_scn
 
 from nic.errors import MissingResolution, TaskError, UnreadableSlide
 from nic.tasks.annotated_slides import read_annotated_slides
@@ -172,3 +173,42 @@ def test_tiles_of_a_slide_wider_than_a_band_keep_their_labels(tmp_path: Path) ->
         window = image[row * 128 : (row + 1) * 128, col * 128 : (col + 1) * 128]
         assert isinstance(tile, np.ndarray)
         assert np.abs(window.reshape(64, 2, 64, 2, 3).mean((1, 3)) - tile).max() <= 0.5
+
+
+@pytest.mark.parametrize("second", [".json", ".GeoJSON", ".tif.geojson"])
+def test_two_files_of_one_slide_are_refused(slides: Path, second: str) -> None:
+    (slides / "outlines" / f"patient_0_node_0{second}").write_text(json.dumps({"features": []}))
+    with pytest.raises(TaskError, match=r"slide patient_0_node_0 has two files of annotations, .*_0\..* and .*_0\."):
+        read(slides)
+
+
+@pytest.mark.parametrize("name", ["patient_1_node_0.ndpa", "patient_1_node_0.tif.ndpa", "patient_1_node_0.annotations"])
+def test_outlines_that_are_not_read_are_refused_by_name(slides: Path, name: str) -> None:
+    (slides / "outlines" / name).write_text("<annotations/>")
+    with pytest.raises(TaskError, match=rf"m: {name}: .*, not read; open the slide in QuPath"):
+        read(slides)
+
+
+def test_outlines_are_named_as_their_slide_with_or_without_its_suffix(slides: Path) -> None:
+    expected = cells(read(slides))
+    (slides / "outlines" / "._patient_0_node_0.xml").write_bytes(b"\0")
+    (slides / "outlines" / "patient_0_node_1.geojson").rename(slides / "outlines" / "patient_0_node_1.tif.GeoJSON")
+    assert cells(read(slides)) == expected
+
+
+def test_a_study_says_whether_geojson_counts_from_the_bounds(slides: Path) -> None:
+    (slides / "scanned").mkdir()
+    write_scn(slides / "scanned" / "patient_0_node_1.scn", tissue_image(SIZE, SIZE))
+    tasks = {bounds: read(slides, path=slides / "scanned", bounds=bounds) for bounds in (True, False)}
+    corners = {
+        bounds: task.source.slides[0].areas[0].rings[0][0].tolist()  # type: ignore[attr-defined]
+        for bounds, task in tasks.items()
+    }
+    assert corners[True] == pytest.approx([384 + OFFSET_PX[0], 384 + OFFSET_PX[1]], abs=1)  # the file counts in nm
+    assert corners[False] == [384, 384]
+    assert tasks[True].digest != tasks[False].digest
+
+
+def test_a_missing_folder_of_outlines_is_named(slides: Path) -> None:
+    with pytest.raises(TaskError, match="no such folder of annotations"):
+        read(slides, annotations=slides / "gone")

@@ -11,7 +11,8 @@ from matplotlib.path import Path as Outline
 from nic.errors import TaskError
 from nic.slides.tiling import TileGrid
 from nic.tasks.annotated_cells import annotated_cells
-from nic.tasks.annotations import Area, read_annotations
+from nic.tasks.annotations import read_annotations
+from nic.tasks.areas import Area
 
 BOUNDS = (100, 50, 2000, 2000)
 TRIANGLE = ((10.5, 20.0), (110.0, 20.0), (10.5, 220.25))
@@ -78,7 +79,7 @@ def test_qupath_derives_classes_and_nests_annotations(tmp_path: Path) -> None:
         ("a.xml", "<ASAP", r"a\.xml: not XML"),
         ("a.xml", "<Regions/>", r"a\.xml: a 'Regions', wanted ASAP_Annotations"),
         ("a.geojson", "{", r"a\.geojson: not GeoJSON"),
-        ("a.geojson", '{"features": [{}]}', r"a\.geojson: not GeoJSON as QuPath writes it: KeyError\('geometry'\)"),
+        ("a.geojson", '{"features": [{}]}', r"a\.geojson: feature 0: not GeoJSON: None without a geometry"),
         ("a.geojson", "3", r"a\.geojson: not GeoJSON"),
         (
             "a.geojson",
@@ -94,6 +95,168 @@ def test_qupath_derives_classes_and_nests_annotations(tmp_path: Path) -> None:
     ],
 )
 def test_faults_are_named(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(TaskError, match=message):
+        read_annotations(tmp_path / name, BOUNDS)
+
+
+SQUARE = [[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]]
+MIXED = {
+    "type": "GeometryCollection",
+    "geometries": [
+        {"type": "Polygon", "coordinates": [SQUARE]},
+        {"type": "LineString", "coordinates": [[1, 1], [9, 9]]},
+        {"type": "GeometryCollection", "geometries": [{"type": "MultiPolygon", "coordinates": [[SQUARE], [SQUARE]]}]},
+    ],
+}
+
+
+def labels_of(folder: Path, content: object) -> list[str]:
+    (folder / "a.geojson").write_text(json.dumps(content))
+    return [area.label for area in read_annotations(folder / "a.geojson", BOUNDS)]
+
+
+@pytest.mark.parametrize(
+    ("content", "labels"),
+    [
+        ([feature("Polygon", [SQUARE], "T") | {"geometry": MIXED}], ["T"] * 3),
+        (MIXED, ["None"] * 3),
+        ({"type": "Polygon", "coordinates": [SQUARE]}, ["None"]),
+        ([{"type": "MultiPolygon", "coordinates": [[SQUARE], [SQUARE]]}], ["None"] * 2),
+        ({"type": "FeatureCollection", "features": []}, []),
+        ([feature("Polygon", [SQUARE], "T") | {"geometry": None}], []),
+        ([feature("Polygon", [], "T"), feature("Polygon", [[]], "T"), feature("MultiPolygon", [], "T")], []),
+        ([feature("Polygon", [SQUARE, []], "T"), feature("MultiPolygon", [[SQUARE], []], "T")], ["T", "T"]),
+        ([{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [SQUARE]}, "properties": None}], ["None"]),
+        ([feature("Polygon", [SQUARE], {"name": None, "color": [1, 2, 3]})], ["None"]),
+        ([feature(kind, [[1, 2], [3, 4]]) for kind in ("MultiPoint", "LineString")], []),
+    ],
+)
+def test_areas_come_out_of_whatever_they_are_wrapped_in(tmp_path: Path, content: object, labels: list[str]) -> None:
+    assert labels_of(tmp_path, content) == labels
+
+
+def test_a_name_stands_for_the_class_that_is_lacking_and_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    named, classed, bare = (feature("Polygon", [SQUARE]) for _ in range(3))
+    named["properties"] = {"name": "Stroma"}
+    classed["properties"] = {"name": "Region 1", "classification": {"name": "Tumor"}}
+    assert labels_of(tmp_path, [named, classed, bare]) == ["Stroma", "Tumor", "None"]
+    assert "a.geojson: 1 annotations have no class, their names are taken: Stroma" in caplog.text
+
+
+def test_heights_and_byte_order_marks_do_no_harm(tmp_path: Path) -> None:
+    high = [[x, y, 0.5] for x, y in SQUARE]
+    (tmp_path / "a.json").write_text(json.dumps(feature("Polygon", [high], "T")), encoding="utf-8-sig")
+    (area,) = read_annotations(tmp_path / "a.json", BOUNDS)
+    assert area.rings[0].tolist() == [[x + 100, y + 50] for x, y in SQUARE]
+
+
+def imagescope(path: Path, regions: str, layer: str = 'Name="Tumor"', within: str = "") -> Path:
+    path.write_text(
+        f'<Annotations MicronsPerPixel="0.25"><Annotation Id="1" {layer}>{within}<Regions>{regions}</Regions>'
+        "</Annotation></Annotations>"
+    )
+    return path
+
+
+def region(corners: Sequence[tuple[float, float]], **attributes: str) -> str:
+    own = " ".join(f'{key}="{value}"' for key, value in attributes.items())
+    vertices = "".join(f'<Vertex X="{x}" Y="{y}" Z="0"/>' for x, y in corners)
+    return f'<Region Id="7" {own}><Vertices>{vertices}</Vertices></Region>'
+
+
+BOX = ((0, 0), (100, 0), (100, 100), (0, 100))
+HOLE = ((20, 20), (40, 20), (40, 40), (20, 40))
+FAR = ((500, 500), (600, 500), (600, 600))
+
+
+def test_imagescope_counts_from_the_slide_and_its_negative_regions_are_holes(tmp_path: Path) -> None:
+    regions = region(BOX, Type="0", NegativeROA="0") + region(HOLE, Type="0", NegativeROA="1")
+    regions += region(FAR, Type="0") + region(BOX[:2], Type="3") + region(BOX[:2], Type="4") + region((), Type="0")
+    box, far = read_annotations(imagescope(tmp_path / "a.xml", regions), BOUNDS)
+    assert [ring.tolist() for ring in box.rings] == [[list(c) for c in BOX], [list(c) for c in HOLE]]
+    assert [ring.tolist() for ring in far.rings] == [[list(c) for c in FAR]]
+    labels, free = annotated_cells([box], [0], [], TileGrid(10, 1.0, 1.0, (0, 0), 12, 12), 0.9)
+    assert (labels[1, 1], labels[2, 3], labels[11, 11]) == (0, -1, -1)
+    assert free[11, 11]
+
+
+def area_of(ring: np.ndarray) -> float:
+    x, y = ring.T
+    return float(abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2)
+
+
+def test_imagescope_draws_rectangles_and_ellipses_by_their_corners(tmp_path: Path) -> None:
+    regions = region(((0, 0), (100, 50)), Type="1") + region(((0, 0), (100, 50)), Type="2")
+    rectangle, ellipse = read_annotations(imagescope(tmp_path / "a.xml", regions), BOUNDS)
+    assert area_of(rectangle.rings[0]) == 5000
+    assert area_of(ellipse.rings[0]) == pytest.approx(np.pi * 50 * 25, rel=2e-3)
+    assert (ellipse.rings[0][:, 0].min(), ellipse.rings[0][:, 0].max()) == (0, 100)
+
+
+@pytest.mark.parametrize(
+    ("layer", "within", "attributes", "label"),
+    [
+        ('Name="Tumor"', "", {"Text": "first"}, "Tumor"),
+        ('Name=""', "", {"Text": "Stroma"}, "Stroma"),
+        ("", '<Attributes><Attribute Name="Description" Value="Necrosis"/></Attributes>', {"Text": ""}, "Necrosis"),
+        ("", "", {}, "None"),
+    ],
+)
+def test_imagescope_labels(tmp_path: Path, layer: str, within: str, attributes: dict[str, str], label: str) -> None:
+    (area,) = read_annotations(imagescope(tmp_path / "a.xml", region(BOX, **attributes), layer, within), BOUNDS)
+    assert area.label == label
+
+
+def layers(*regions: str) -> str:
+    return f"<Annotations><Annotation><Regions>{''.join(regions)}</Regions></Annotation></Annotations>"
+
+
+def one_asap(annotation: str) -> str:
+    return f"<ASAP_Annotations><Annotations>{annotation}</Annotations></ASAP_Annotations>"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.geojson", json.dumps([feature("polygon", [SQUARE])]), "feature 0: geometry of type 'polygon', which"),
+        ("a.geojson", json.dumps([feature("Curve", [SQUARE])]), "feature 0: geometry of type 'Curve'"),
+        ("a.geojson", json.dumps([feature("Polygon", None)]), "feature 0: not GeoJSON as QuPath"),
+        ("a.geojson", json.dumps(["x"]), "feature 0: not GeoJSON as QuPath"),
+        ("a.json", json.dumps({"type": "GeometryCollection"}), "feature 0: not GeoJSON as QuPath"),
+        (
+            "a.json",
+            json.dumps({"annotations": [], "version": 2}),
+            r"a\.json: not GeoJSON but keys annotations, version",
+        ),
+        ("a.json", json.dumps({"type": "Topology"}), "feature 0: not GeoJSON: 'Topology' without a geometry"),
+        ("a.xml", "<annotations><ndpviewstate/></annotations>", "Hamamatsu's NDPA, which is not read; open the slide"),
+        (
+            "a.xml",
+            layers("<Region><Vertices><V X='1' Y='2'/></Vertices></Region>"),
+            "HALO's annotations, which are",
+        ),
+        ("a.xml", layers(region(BOX, Type="9")), r"a\.xml: region '7': of type '9'"),
+        ("a.xml", layers(region(BOX), region(FAR[:2])), r"a\.xml: region '7': corners \[2, 2\]"),
+        (
+            "a.xml",
+            layers(region(BOX), region(((50, 50), (150, 50), (60, 60)), NegativeROA="1")),
+            r"a\.xml: region '7': a negative region crosses the outline",
+        ),
+        ("a.xml", one_asap("<Annotation Name='x' Type='Blob'/>"), "annotation 'x': of type 'Blob'"),
+        (
+            "a.xml",
+            one_asap(
+                "<Annotation Name='x' Type='Polygon'><Coordinates><Coordinate Order='a' X='1' Y='1'/></Coordinates>"
+                "</Annotation>"
+            ),
+            "annotation 'x': a corner of order 'a'",
+        ),
+    ],
+)
+def test_what_is_not_read_is_refused_by_name(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(TaskError, match=message):
         read_annotations(tmp_path / name, BOUNDS)

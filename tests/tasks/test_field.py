@@ -5,7 +5,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
+from PIL import Image
 
 from nic.errors import TaskError, UnreadableTile
 from nic.tasks.field import cut_field, read_image
@@ -93,10 +95,20 @@ def test_what_is_no_image_is_unreadable(tmp_path: Path, content: bytes) -> None:
         read_image(tmp_path / "tile.png")
 
 
-def test_grey_palette_and_transparent_images_come_as_rgb(tmp_path: Path) -> None:
-    for name, image in (
-        ("grey", noise(9, 9)[..., 0]),
-        ("rgba", np.dstack([noise(9, 9), np.full((9, 9), 7, np.uint8)])),
-    ):
-        cv2.imwrite(str(tmp_path / f"{name}.png"), image)
-        assert read_image(tmp_path / f"{name}.png").shape == (9, 9, 3)
+def test_transparent_pixels_are_glass(tmp_path: Path) -> None:
+    rgba = np.dstack([noise(9, 9), np.full((9, 9), 255, np.uint8)])
+    rgba[:, 4:] = 0
+    Image.fromarray(rgba, "RGBA").save(tmp_path / "tile.png")
+    pixels = read_image(tmp_path / "tile.png")
+    np.testing.assert_array_equal(pixels[:, :4], rgba[:, :4, :3])
+    assert (pixels[:, 4:] == 255).all()
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.int32, np.uint32])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_whose_white_is_not_known_are_refused_by_name(tmp_path: Path, kind: type, channels: int) -> None:
+    values = noise(9, 9).astype(kind)
+    photometric = "rgb" if channels == 3 else "minisblack"
+    tifffile.imwrite(tmp_path / "t.tif", values if channels == 3 else values[..., 0], photometric=photometric)
+    with pytest.raises(UnreadableTile, match=r"/t\.tif: cannot be read as an image: pixels are .*wanted 8-bit RGB"):
+        read_image(tmp_path / "t.tif")
