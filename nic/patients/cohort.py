@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -66,6 +66,11 @@ class Columns:
     @property
     def required(self) -> tuple[str, ...]:
         return tuple(name for name in (self.patient, self.slide, self.split) if name is not None)
+
+    @property
+    def without_split(self) -> "Columns":
+        """For patients who are only compressed or scored: nobody asks which part they are in, and no column is read."""
+        return replace(self, split=None)
 
     @classmethod
     def named(cls, text: str) -> "Columns":
