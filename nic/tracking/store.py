@@ -222,8 +222,8 @@ def _of_server(error: BaseException) -> str | None:
 
 def _of_status(status: int, words: str) -> str:
     html = words.lstrip().startswith("<")
-    said = f": {_line(words)}" if words and not html else ""
-    return f"{_store()}: answers {status}{said}; {SERVER_REMEDIES.get(status, LOOK_INTO_LOG)}"
+    reason = f": {_line(words)}" if words and not html else ""
+    return f"{_store()}: answers {status}{reason}; {SERVER_REMEDIES.get(status, LOOK_INTO_LOG)}"
 
 
 def _of_bucket(error: BaseException) -> str | None:
