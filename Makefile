@@ -17,7 +17,7 @@ demo: .venv/installed  ## the whole study on the embedded phantom; a second call
 	mlflow run . --env-manager local --experiment-name nic -P seed=$(SEED)
 
 test: .venv/installed  ## the fast suite, on all cores
-	pytest --numprocesses auto --dist loadgroup
+	pytest --numprocesses auto
 
 lint: .venv/installed  ## style, types and the layers of the design
 	ruff check .
