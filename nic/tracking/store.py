@@ -1,5 +1,6 @@
 """The tracking store seen from outside: whether it answers, and its failures in one sentence."""
 
+import errno
 import logging
 import os
 import re
@@ -26,6 +27,8 @@ LONGEST_REASON = 300
 BUCKETS = ("botocore", "boto3", "s3transfer", "azure", "google")
 """Packages whose errors come from a store of artifacts."""
 
+GONE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+"""MLflow's error codes for what is not there."""
 OF_THE_STORE = {
     "UNAUTHENTICATED": 401,
     "CUSTOMER_UNAUTHORIZED": 401,
@@ -141,6 +144,16 @@ def unreached(error: BaseException) -> StoreUnreached | None:
             if text := sentence(link):
                 return StoreUnreached(text)
     return None
+
+
+def leaves_open(error: Exception) -> bool:
+    """Whether the error says nothing of what was looked for: the store or the disk failed, and it may well be there."""
+    if isinstance(error, MlflowException) and error.error_code in GONE:
+        return False
+    if isinstance(error, requests.HTTPError) and error.response is not None and error.response.status_code == 404:
+        return False
+    of_disk = isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.ENOTDIR)
+    return of_disk or unreached(error) is not None
 
 
 @contextmanager
