@@ -16,8 +16,8 @@ export OMP_WAIT_POLICY := PASSIVE
 demo: .venv/installed  ## the whole study on the embedded phantom; a second call reuses what is finished
 	mlflow run . --env-manager local --experiment-name nic -P seed=$(SEED)
 
-test: .venv/installed  ## the fast suite
-	pytest
+test: .venv/installed  ## the fast suite, on all cores
+	pytest --numprocesses auto
 
 lint: .venv/installed  ## style, types and the layers of the design
 	ruff check .
@@ -29,7 +29,12 @@ image: .venv/installed  ## deploy/served: Dockerfile and context of a registered
 	rm -rf deploy/served
 	mlflow models generate-dockerfile --model-uri $(MODEL) --output-directory deploy/served --env-manager local
 
-.venv/installed: requirements.txt requirements-dev.txt requirements-oracles.txt
+conda.yaml: requirements.txt  ## the same pins for `mlflow run` with conda, which names its environment by this file alone
+	{ printf '# Made of requirements.txt by make; a changed pin is then another environment.\n'; \
+	  printf 'name: nic\nchannels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n'; \
+	  sed -n "/^[^#]/s/.*/      - '&'/p" requirements.txt; } > $@
+
+.venv/installed: requirements.txt requirements-dev.txt requirements-oracles.txt conda.yaml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	pip install --quiet --requirement requirements-dev.txt
 	pip install --quiet --no-deps --requirement requirements-oracles.txt

@@ -4,15 +4,20 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from entrypoints.clone import check_paths, is_temporary
 from nic.errors import NicError, StoreUnreached
 from nic.system_errors import sentence_of
 
-C = TypeVar("C")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+C = TypeVar("C", bound="DataclassInstance")
+PROJECT = Path(__file__).resolve().parents[1]
 
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 """How people write a boolean, in any case of letters."""
@@ -57,6 +62,8 @@ def launch(run: Callable[[C], Any], config_type: type[C], needs_store: bool = Tr
     config = parsed(config_type, description=run.__doc__)
     _stages_take_this_python()
     try:
+        if is_temporary(PROJECT):
+            check_paths(config, PROJECT)
         if needs_store:
             _ask_store()
         run(config)

@@ -54,7 +54,7 @@ class Config:
     accept: str = ""
     """Slides to compress however many of their tiles cannot be decoded: ids separated by commas."""
     columns: str = ""
-    """What the cohort's table calls its columns, as patient=case_id,slide=file,split=part; empty where as we do."""
+    """What the cohort's table calls its columns, as patient=case_id,slide=file; empty where as we do."""
     engine: Literal["local", "ray"] = "local"
     """local takes the cores of this machine; ray those of a cluster, with `out` and the slides on a shared folder."""
     address: str = "auto"
@@ -76,7 +76,7 @@ class Config:
 
 def sources(config: Config) -> list[SlideSource]:
     if is_table(config.slides):
-        cohort = read_cohort(Path(config.slides), columns=Columns.named(config.columns))
+        cohort = read_cohort(Path(config.slides), columns=Columns.named(config.columns).without_split)
         return [slide for patient in cohort.patients for slide in patient.slides]
     return find_sources(config.slides)
 

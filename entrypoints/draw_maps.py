@@ -1,6 +1,5 @@
 """Where a registered model's answers come from: score maps of slides as pictures, for QuPath, and as rasters."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,13 @@ from tqdm import tqdm
 
 from entrypoints.cli import launch
 from entrypoints.mapping import compressed, thumbnail_and_origin
-from nic.errors import CodesError, NicError
+from nic.errors import CodesError, NicError, RequestRefused
 from nic.evaluation.map_picture import picture, png
 from nic.evaluation.maps import geojson, write_raster
-from nic.patients.cohort import Patient, Row, read_cohort
+from nic.patients.cohort import Columns, Patient, Row, read_cohort
 from nic.patients.predictor import PatientModel
 from nic.patients.spec import PatientModelSpec
+from nic.serving.map_files import file_names
 from nic.serving.maps import score_maps
 from nic.slides.slide import SlideSource
 from nic.slides.staging import find_sources
@@ -38,6 +38,8 @@ class Config:
     all files of `codes`, and draws on the small pictures in them."""
     out: Path = Path("maps")
     """Folder that receives <patient>.png, <slide>.geojson, <slide>.tif and maps.csv."""
+    columns: str = ""
+    """What the cohort's table calls its columns, as patient=case_id,slide=file; empty where as we do."""
 
 
 def inputs(config: Config) -> dict[str, str]:
@@ -54,13 +56,17 @@ def slides_read(slides: str) -> str:
 
 def run(config: Config) -> dict[str, Any]:
     """Draw the additive maps, whose mean is the score; a patient who cannot be answered is a row with the reason."""
+    patients = patients_of(config.slides, config.codes, config.columns)
+    if not patients:
+        raise RequestRefused(f"{config.codes}: no compressed slides to draw maps of; compress the slides first")
+    pictures = file_names((patient.patient_id,) for patient in patients)
     with stage_run("draw_maps", config, inputs(config)) as stage:
         model = PatientModel(graph_file(config.model, "patient"))
         config.out.mkdir(parents=True, exist_ok=True)
         rows: list[dict[str, Any]] = []
-        for patient in tqdm(patients_of(config.slides, config.codes), desc="maps", unit="patient"):
+        for patient in tqdm(patients, desc="maps", unit="patient"):
             try:
-                rows += draw(patient, model, config.codes, config.out)
+                rows += draw(patient, model, config.codes, config.out / f"{pictures[patient.patient_id,]}.png")
             except NicError as error:
                 rows.append({"patient": patient.patient_id, "status": f"{type(error).__name__}: {error}"})
         table = pd.DataFrame(rows)
@@ -72,16 +78,19 @@ def run(config: Config) -> dict[str, Any]:
     return stage.result
 
 
-def patients_of(slides: str, codes: Path) -> tuple[Patient, ...]:
-    """A cohort's patients, or each slide as its own."""
+def patients_of(slides: str, codes: Path, columns: str = "") -> tuple[Patient, ...]:
+    """A cohort's patients, whatever part they are in, or each slide as its own. columns: see `Columns.named`."""
     if is_table(slides):
-        return read_cohort(Path(slides)).patients
+        return read_cohort(Path(slides), columns=Columns.named(columns).without_split).patients
     kept = (SlideSource(file.stem, Path(file.stem)) for file in sorted(codes.glob("*.h5")))
     return tuple(Patient(s.slide_id, "external", (Row(0, s, {}),)) for s in (find_sources(slides) if slides else kept))
 
 
-def draw(patient: Patient, model: PatientModel, codes: Path, out: Path) -> Iterator[dict[str, Any]]:
-    """Write the maps of one patient; a row a slide, with the mean of its map. Raises NicError."""
+def draw(patient: Patient, model: PatientModel, codes: Path, drawn: Path) -> Iterator[dict[str, Any]]:
+    """Write the maps of one patient: the picture `drawn`, and the files of each slide beside it.
+
+    A row a slide, with the mean of its map. Raises NicError.
+    """
     slides = compressed(patient, codes)
     if not slides:
         raise CodesError(f"{patient.patient_id}: no codes in {codes}; compress the slides first")
@@ -89,8 +98,8 @@ def draw(patient: Patient, model: PatientModel, codes: Path, out: Path) -> Itera
     maps = score_maps(answer, list(slides.values()), model.spec)
     found = [thumbnail_and_origin(source, slide) for source, slide in slides.items()]
     title = f"{patient.patient_id}: {in_words(answer.prediction, model.spec)}"
-    name = re.sub(r"[^\w.-]", "_", patient.patient_id)
-    (out / f"{name}.png").write_bytes(png(picture(maps, [thumbnail for thumbnail, _ in found], title)))
+    out = drawn.parent
+    drawn.write_bytes(png(picture(maps, [thumbnail for thumbnail, _ in found], title)))
     for score_map, (_, bounds) in zip(maps, found, strict=True):
         (out / f"{score_map.slide_id}.geojson").write_text(geojson(score_map))
         if bounds != (0, 0):  # QuPath counts from there

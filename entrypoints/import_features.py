@@ -36,12 +36,15 @@ class Config:
     """Side of a tile in um, where the files do not say it (nic-npy: 64); 0 leaves it to them."""
     most_collisions: float = 0
     """Largest share of a slide's tiles that may be left out because another tile holds their cell (CLAM's contours)."""
+    columns: str = ""
+    """What the cohort's table calls its columns, as patient=case_id,slide=file; empty where as we do."""
     strict: bool = False
     """Exit with code 1 when a slide is in quarantine."""
 
 
 def sources(config: Config) -> dict[str, SlideSource]:
-    found = compress.sources(compress.Config(slides=config.slides)) if config.slides else []
+    asked = compress.Config(slides=config.slides, columns=config.columns)
+    found = compress.sources(asked) if config.slides else []
     return {source.slide_id: source for source in found}
 
 

@@ -38,7 +38,7 @@ class Config:
     """Table that receives one row a patient, .csv or .parquet. Beside it lies a journal: a run that died goes on, and
     what is answered is not asked again."""
     maps: str = ""
-    """Folder that receives the score maps, <patient>.<slide's number>.geojson; empty for none."""
+    """Folder that receives the score maps, <patient>.<slide>.geojson, which the table lists; empty for none."""
     map: Literal["geojson", "png"] = "geojson"
     """geojson for QuPath, png to look at."""
     workers: int = 0
@@ -48,6 +48,8 @@ class Config:
     `codes`, a folder that its nodes share."""
     address: str = "auto"
     """Of the Ray cluster: host:port, auto for the one this machine belongs to, or empty to start one here."""
+    columns: str = ""
+    """What the cohort's table calls its columns, as patient=case_id,slide=file; empty where as we do."""
     strict: bool = False
     """Exit with code 1 when a patient was not answered, or not from all slides."""
 
@@ -66,7 +68,7 @@ def run(config: Config) -> dict[str, Any]:
     if config.engine == "ray" and not config.codes:
         raise RequestRefused("engine=ray wants codes=, a folder that all nodes share")
     with stage_run("predict", config, inputs(config)) as stage:
-        patients = patients_of(config.slides, Path(config.codes))
+        patients = patients_of(config.slides, Path(config.codes), config.columns)
         if not patients:
             raise RequestRefused("nothing to answer for: wanted slides=, or codes= with compressed slides in it")
         workers = min(config.workers or cores(), len(patients))

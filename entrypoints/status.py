@@ -17,11 +17,13 @@ class Config:
     """A slide, a folder, a glob in quotes, or a cohort's CSV, as given to `compress`."""
     out: Path = Path("work/codes")
     """The folder that `compress` fills."""
+    columns: str = ""
+    """What the cohort's table calls its columns, as patient=case_id,slide=file; empty where as we do."""
 
 
 def run(config: Config) -> None:
     """Show how far a compression is, also one that runs elsewhere; it is only looked at."""
-    slides = [source.slide_id for source in compress.sources(compress.Config(config.slides))]
+    slides = [source.slide_id for source in compress.sources(compress.Config(config.slides, columns=config.columns))]
     status = CodesFolder(config.out).status(slides)
     console = Console()
     for running in status.running:

@@ -10,8 +10,14 @@ import tifffile
 from numpy.typing import NDArray
 
 from nic.encoder.spec import EncoderSpec
+from nic.threads import cores
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """As many as this process may use: xdist counts those of the machine, or half of them."""
+    return cores()
 
 
 @pytest.fixture(scope="session")

@@ -80,6 +80,11 @@ class Columns:
     def required(self) -> tuple[str, ...]:
         return tuple(name for name in (self.patient, self.slide, self.split) if name is not None)
 
+    @property
+    def without_split(self) -> "Columns":
+        """For patients who are only compressed or scored: nobody asks which part they are in, and no column is read."""
+        return replace(self, split=None)
+
     @classmethod
     def named(cls, text: str) -> "Columns":
         """From "patient=case_id,slide=file,split=": what is not named keeps our name, an empty split means none.

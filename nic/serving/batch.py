@@ -2,8 +2,8 @@
 
 import base64
 import json
-import re
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
@@ -16,11 +16,16 @@ from tqdm import tqdm
 from nic.errors import NotStaged
 from nic.patients.cohort import Patient
 from nic.serving.journal import Journal
+from nic.serving.map_files import ROW, file_names, mapped_slides, of_slide
 from nic.slides.slide import SlideSource, is_address
 from nic.slides.staging import version_of
 
 Ask = Callable[[pd.DataFrame, dict[str, Any]], pd.DataFrame]
 """Rows and parameters of a request to one answer a patient."""
+Names = Mapping[tuple[str, ...], str]
+"""A file's name, without its suffix, by patient and slide."""
+BETWEEN = ";"
+"""Between the paths of a patient's maps in the table."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +47,14 @@ class Batch:
         """In the order of the patients. What the journal answers in full is not asked again, unless it has changed."""
         known = Journal(journal)
         keys = [self._key(patient) for patient in patients]
-        done = {key for key, answer in known.answers.items() if answer["status"] == "ok"}
+        names = file_names((p.patient_id, slide.slide_id) for p in patients for slide in p.slides)
+        done = {key for key, answer in known.answers.items() if answer["status"] == "ok" and _maps_stand(answer)}
         left = [(key, patient) for key, patient in zip(keys, patients, strict=True) if key not in done]
         bar = tqdm(total=len(patients), initial=len(patients) - len(left), desc="predict", unit="patient")
 
         def answer(asked: tuple[str, Patient]) -> None:
             key, patient = asked
-            known.keep(key, self._answered(patient))
+            known.keep(key, self._answered(patient, names))
             bar.update()
 
         pool = ThreadPoolExecutor(self.workers)
@@ -60,13 +66,16 @@ class Batch:
             known.close()
         return [known.answers[key] for key in keys]
 
-    def _answered(self, patient: Patient) -> dict[str, Any]:
+    def _answered(self, patient: Patient, names: Names) -> dict[str, Any]:
+        """The model's answer, in which slides have their names again, and the paths of the maps."""
         rows = pd.DataFrame([self._row(patient, source) for source in patient.slides])
         [answer] = self.ask(rows, {"map": self.kind if self.maps else "none"}).to_dict("records")
         drawn = answer.pop("map", [])
+        named = {str(name): value for name, value in answer.items()}
+        named["reason"] = ROW.sub(lambda match: patient.slides[int(match[1]) - 1].slide_id, str(answer["reason"]))
         if self.maps:
-            self._write_maps(self.maps, patient.patient_id, drawn)
-        return {str(name): value for name, value in answer.items()}
+            named["maps"] = BETWEEN.join(self._written(self.maps, patient, drawn, names))
+        return named
 
     def _row(self, patient: Patient, source: SlideSource) -> dict[str, Any]:
         mpp = float("nan") if source.mpp is None else source.mpp
@@ -85,12 +94,22 @@ class Batch:
         wanted = [str(self.maps), self.kind] if self.maps else []
         return sha256(json.dumps([*asked, *wanted]).encode()).hexdigest()[:20]
 
-    def _write_maps(self, folder: Path, patient: str, drawn: Sequence[str]) -> None:
+    def _written(self, folder: Path, patient: Patient, drawn: Sequence[str], names: Names) -> Iterator[str]:
+        """Write the maps; the path of each."""
         folder.mkdir(parents=True, exist_ok=True)
-        name = re.sub(r"[^\w.-]", "_", patient)
-        for number, content in enumerate(drawn, start=1):
-            file = folder / f"{name}.{number}.{self.kind}"
-            file.write_bytes(base64.b64decode(content) if self.kind == "png" else content.encode())
+        slides = [source.slide_id for source in patient.slides]
+        maps = [base64.b64decode(content) if self.kind == "png" else content.encode() for content in drawn]
+        for slide, content in zip(mapped_slides(maps, slides, self.kind), maps, strict=True):
+            key = patient.patient_id, slide
+            file = folder / f"{names.get(key) or file_names([key])[key]}.{self.kind}"
+            draft = file.with_name(f".{file.name}.{os.getpid()}")
+            draft.write_bytes(of_slide(content, slide, self.kind))
+            draft.replace(file)
+            yield str(file)
+
+
+def _maps_stand(answer: Mapping[str, Any]) -> bool:
+    return all(Path(file).is_file() for file in str(answer.get("maps", "")).split(BETWEEN) if file)
 
 
 def _state(place: str) -> tuple[str, ...]:

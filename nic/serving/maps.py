@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Callable, Mapping, Sequence
 
-import cv2
+from PIL import Image
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.evaluation.heatmap import overlay
@@ -11,6 +11,7 @@ from nic.evaluation.map_picture import overview
 from nic.evaluation.maps import ScoreMap, geojson
 from nic.patients.predictor import PatientPrediction
 from nic.patients.spec import PatientModelSpec
+from nic.serving.map_files import png_of
 
 
 def score_maps(answer: PatientPrediction, slides: Sequence[CompressedSlide], spec: PatientModelSpec) -> list[ScoreMap]:
@@ -36,7 +37,7 @@ def as_png(slide: CompressedSlide, score_map: ScoreMap) -> str:
     """The slide's overview tinted by the scores, blue below their mean and red above, as base64 of a PNG."""
     thumbnail = overview(slide.overview, score_map.size_l0px)
     picture = overlay(score_map.scores, score_map.grid, thumbnail, score_map.size_l0px)
-    return base64.b64encode(cv2.imencode(".png", picture[..., ::-1])[1].tobytes()).decode()
+    return base64.b64encode(png_of(Image.fromarray(picture), score_map.slide_id)).decode()
 
 
 MAPS: Mapping[str, Callable[[CompressedSlide, ScoreMap], str]] = {"geojson": as_geojson, "png": as_png}

@@ -17,6 +17,7 @@ from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.spec import IMPORTED, EncoderSpec
 from nic.errors import ForeignCodes, UnknownModel
 from nic.tracking.digests import PROJECT, digest, file_sha256, imported_files, source_digest
+from nic.tracking.store import leaves_open
 
 ENCODER_NAME = "nic-encoder"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
@@ -196,6 +197,8 @@ def find_version(uri: str) -> RegisteredVersion:
             client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, version)
         )
     except MlflowException as error:
+        if leaves_open(error):
+            raise
         raise UnknownModel(f"{uri}: {_what_there_is(name)}") from error
     return RegisteredVersion(name, str(found.version), dict(found.tags))
 
@@ -235,6 +238,8 @@ def model_folder(version: RegisteredVersion) -> Path:
     try:
         return Path(mlflow.artifacts.download_artifacts(version.uri))
     except (MlflowException, OSError) as error:
+        if leaves_open(error):
+            raise
         raise UnknownModel(f"{version.uri}: its files are gone from the store") from error
 
 

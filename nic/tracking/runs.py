@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from nic.errors import StageFailed
 from nic.tracking.digests import PROJECT, code_digest, digest, output_digest
 from nic.tracking.source import keep_source
-from nic.tracking.store import kept_on_disk
+from nic.tracking.store import kept_on_disk, leaves_open
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -185,10 +185,12 @@ def artifact_place(run_id: str, file: str) -> str:
 
 
 def find_run(run_id: str | None) -> Run | None:
-    """None when it was never noted, is deleted, or is gone."""
+    """None when it was never noted, is deleted, or is gone. What the store raises when it cannot say passes through."""
     try:
         run = MlflowClient().get_run(run_id) if run_id else None
-    except MlflowException:
+    except MlflowException as error:
+        if leaves_open(error):
+            raise
         return None
     return run if run and run.info.lifecycle_stage == "active" else None
 

@@ -1,5 +1,6 @@
 """The tracking store seen from outside: whether it answers, and its failures in one sentence."""
 
+import errno
 import logging
 import os
 import re
@@ -26,6 +27,8 @@ LONGEST_REASON = 300
 BUCKETS = ("botocore", "boto3", "s3transfer", "azure", "google")
 """Packages whose errors come from a store of artifacts."""
 
+GONE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
+"""MLflow's error codes for what is not there."""
 OF_THE_STORE = {
     "UNAUTHENTICATED": 401,
     "CUSTOMER_UNAUTHORIZED": 401,
@@ -143,6 +146,16 @@ def unreached(error: BaseException) -> StoreUnreached | None:
     return None
 
 
+def leaves_open(error: Exception) -> bool:
+    """Whether the error says nothing of what was looked for: the store or the disk failed, and it may well be there."""
+    if isinstance(error, MlflowException) and error.error_code in GONE:
+        return False
+    if isinstance(error, requests.HTTPError) and error.response is not None and error.response.status_code == 404:
+        return False
+    of_disk = isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.ENOTDIR)
+    return of_disk or unreached(error) is not None
+
+
 @contextmanager
 def kept_on_disk(stage: str, outputs: Iterable[str]) -> Iterator[None]:
     """Around the last entries of a run: raises StoreUnreached that says what is kept when the store fails now."""
@@ -222,8 +235,8 @@ def _of_server(error: BaseException) -> str | None:
 
 def _of_status(status: int, words: str) -> str:
     html = words.lstrip().startswith("<")
-    said = f": {_line(words)}" if words and not html else ""
-    return f"{_store()}: answers {status}{said}; {SERVER_REMEDIES.get(status, LOOK_INTO_LOG)}"
+    reason = f": {_line(words)}" if words and not html else ""
+    return f"{_store()}: answers {status}{reason}; {SERVER_REMEDIES.get(status, LOOK_INTO_LOG)}"
 
 
 def _of_bucket(error: BaseException) -> str | None:

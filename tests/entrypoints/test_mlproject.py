@@ -1,40 +1,36 @@
 """MLproject says of every entry point what its Config says: names, defaults, and how they reach the command line."""
 
+import ast
 import dataclasses
 import importlib
 import re
+import shlex
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from entrypoints.cli import parsed
+
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 ENTRY_POINTS = sorted(PROJECT["entry_points"])
-SHARED = {
-    "cli",
-    "measures",
-    "network_comparison",
-    "objectives",
-    "predictions",
-    "cohort_flow",
-    "companions",
-    "evaluation",
-    "mapping",
-    "registration",
-    "report_words",
-    "reporting",
-    "splitting",
-    "steps",
-}
 
 
-def test_every_file_is_an_entry_point() -> None:
-    files = {path.stem for path in (ROOT / "entrypoints").glob("*.py")} - {"__init__"} - SHARED
-    assert set(ENTRY_POINTS) == files
+def is_entry_point(path: Path) -> bool:
+    """A module with a Config and a run; the others of the folder are what several entry points share."""
+    names = {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    return {"Config", "run"} <= names
+
+
+def test_every_entry_point_is_in_the_project_and_no_other() -> None:
+    assert sorted(path.stem for path in (ROOT / "entrypoints").glob("*.py") if is_entry_point(path)) == ENTRY_POINTS
 
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)
@@ -74,8 +70,45 @@ def test_what_nic_refuses_ends_in_one_sentence(tmp_path: Path) -> None:
 
 
 def test_the_environment_is_one_list_of_pins() -> None:
+    """MLflow takes two environments for one when their conda.yaml is the same: the pins have to stand in it."""
     conda = yaml.safe_load((ROOT / "conda.yaml").read_text())
-    assert conda["dependencies"][-1] == {"pip": ["-r requirements.txt"]}
     lines = [line for line in (ROOT / "requirements.txt").read_text().splitlines() if line and line[0] != "#"]
+    assert conda["dependencies"][-1] == {"pip": lines}, "make conda.yaml"
     assert all("==" in line for line in lines)
     assert "torch==2.13.0" in lines
+
+
+def test_make_writes_the_environment_from_the_pins(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements.txt").write_text('# Pins.\nmlflow==1.0\nx==2; sys_platform == "linux" # why\n')
+    subprocess.run(["make", "conda.yaml"], cwd=tmp_path, check=True, capture_output=True)
+    conda = yaml.safe_load((tmp_path / "conda.yaml").read_text())
+    assert conda["dependencies"][-1] == {"pip": ["mlflow==1.0", 'x==2; sys_platform == "linux" # why']}
+    whole = yaml.safe_load((ROOT / "conda.yaml").read_text())
+    assert conda["dependencies"][:-1] == whole["dependencies"][:-1]
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The `mlflow run` commands of a document, as words."""
+    for line in re.findall(r"^ *(?:entrypoint: )?mlflow run .*$", text.replace("\\\n", " "), re.MULTILINE):
+        words = shlex.split(line, comments=True)
+        yield words[words.index("run") :]
+
+
+DOCUMENTED = [
+    pytest.param(words, id=f"{file.name} {' '.join(words)}")
+    for file in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    for words in commands(file.read_text())
+]
+
+
+@pytest.mark.parametrize("words", DOCUMENTED)
+def test_documented_commands_are_understood(words: list[str]) -> None:
+    name = words[words.index("-e") + 1] if "-e" in words else "main"
+    parameters = [word.partition("=")[::2] for flag, word in pairwise(words) if flag == "-P"]
+    options = [part for key, value in parameters for part in (f"--{key.replace('_', '-')}", value)]
+    parsed(importlib.import_module(f"entrypoints.{name}").Config, options)
+
+
+def test_documents_show_commands() -> None:
+    assert len(DOCUMENTED) > 10

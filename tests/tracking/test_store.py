@@ -1,5 +1,6 @@
 """A store that cannot be had is said in one sentence: where it is, what is wrong, what to do; never with a password."""
 
+import errno
 import re
 import sqlite3
 from collections.abc import Iterator
@@ -11,14 +12,16 @@ from threading import Thread
 
 import mlflow
 import pytest
+import requests
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import ErrorCode
 from stores import free_port
 
 from nic.errors import StoreUnreached
 from nic.tracking import store
-from nic.tracking.runs import stage_run
-from nic.tracking.store import ask_store, unreached
+from nic.tracking.registry import find_version
+from nic.tracking.runs import find_run, stage_run
+from nic.tracking.store import ask_store, leaves_open, unreached
 
 
 @pytest.fixture(autouse=True)
@@ -181,3 +184,33 @@ def test_a_store_that_dies_after_the_work_says_what_is_kept(tmp_path: Path) -> N
         behind.append(behind[-1].__context__)
     [sentence] = [str(error) for error in behind if isinstance(error, StoreUnreached)]
     assert re.search(f"not a database.*promote ended well and {tmp_path}/codes is kept", sentence)
+
+
+@pytest.mark.parametrize("status", [401, 403, 500, 503])
+def test_what_a_failing_server_was_asked_for_is_not_called_gone(status: int) -> None:
+    with answering(status, "busy") as uri:
+        mlflow.set_tracking_uri(uri)
+        for look in (lambda: find_run("abc"), lambda: find_version("models:/nic-score/1")):
+            with pytest.raises(MlflowException) as failed:
+                look()
+            assert unreached(failed.value) is not None
+
+
+def test_what_is_not_there_is_gone() -> None:
+    with answering(404, '{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no run"}') as uri:
+        mlflow.set_tracking_uri(uri)
+        assert find_run("abc") is None
+
+
+@pytest.mark.parametrize(
+    ("error", "is_open"),
+    [
+        (OSError("No such file or directory: runs/1"), False),  # as MLflow raises it of artifacts
+        (FileNotFoundError(errno.ENOENT, "no", "runs/1"), False),
+        (PermissionError(errno.EACCES, "no", "runs/1"), True),
+        (OSError(errno.ENOSPC, "full", "copy"), True),
+        (requests.ConnectionError("Connection refused"), True),
+    ],
+)
+def test_files_that_cannot_be_read_now_are_not_gone(error: OSError, is_open: bool) -> None:
+    assert leaves_open(error) is is_open
