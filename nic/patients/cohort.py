@@ -20,7 +20,8 @@ from nic.errors import (
     UnknownColumn,
 )
 from nic.patients.targets import Classes, Index, Survival, Targets, Values, check_teachable
-from nic.slides.slide import SlideSource, is_address
+from nic.slides.finding import in_table
+from nic.slides.slide import SlideSource
 
 Kind = Literal["regression", "classification", "survival"]
 Split = Literal["train", "external"]
@@ -285,10 +286,7 @@ def _row(path: Path, number: int, cells: dict[str, str]) -> Row:
         mpp = None if text.lower() in MISSING else _positive(text)
     except ValueError as error:
         raise _bad_cell(path.name, number, "mpp", text, "um/px > 0, or nothing") from error
-    if is_address(cells["slide"]):
-        return Row(number, SlideSource.elsewhere(cells["slide"], mpp), cells)
-    slide = path.parent / cells["slide"]
-    return Row(number, SlideSource(slide.name if slide.is_dir() else slide.stem, slide, mpp), cells)
+    return Row(number, in_table(cells["slide"], path.parent, mpp), cells)
 
 
 def _patient(file: str, patient_id: str, rows: list[Row]) -> Patient:

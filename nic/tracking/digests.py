@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from nic.errors import NotStaged
+from nic.errors import UnreachedSlide
+from nic.slides.finding import file_of
 from nic.slides.slide import SlideSource
 from nic.slides.staging import version_of
 
@@ -61,8 +62,8 @@ def slides_digest(sources: Sequence[SlideSource]) -> str:
 def slide_content(source: SlideSource) -> str:
     """Of one that cannot be reached the reason: it goes into quarantine when its turn comes."""
     try:
-        return version_of(source) or output_digest(source.path)
-    except NotStaged as error:
+        return version_of(source) or output_digest(file_of(source))
+    except UnreachedSlide as error:
         return str(error)
 
 
