@@ -1,12 +1,13 @@
 """Step 2: compress slides with a registered encoder into one .h5 each."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from entrypoints.cli import launch
+from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.engines import CompressionReport, compress_cohort
 from nic.compression.on_ray import Cluster, compress_on_ray
 from nic.compression.pictures import contact_sheets
@@ -18,6 +19,7 @@ from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.spec import Encoder
 from nic.patients.cohort import Columns, read_cohort
 from nic.slides.quality import reasons_named
+from nic.slides.reader import PIXEL_VERSION
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging, find_sources
 from nic.tables.table import is_table
@@ -112,12 +114,23 @@ def compressed(config: Config, slides: list[SlideSource], log: Callable[[str, fl
     return report
 
 
+def made_by_older_pixels(codes: Path, slides: Sequence[str]) -> int:
+    """How many slides' files were made by an earlier PIXEL_VERSION than this one."""
+    versions = [CompressedSlide.pixel_version_of(codes / f"{slide}.h5") for slide in slides]
+    return sum(version < PIXEL_VERSION for version in versions)
+
+
 def run(config: Config) -> dict[str, Any]:
     """Compress every slide; a bad one is recorded with its reason and does not stop the others."""
     with stage_run("compress", config, inputs(config)) as stage:
         report = compressed(config, sources(config), stage.log)
         done, reused, quarantined = len(report.done), len(report.reused), len(report.quarantined)
         print(f"{config.out}: {done} compressed, {reused} reused, {quarantined} in quarantine")
+        if older := made_by_older_pixels(config.out, report.reused):
+            print(
+                f"  {older} of the reused were made by an older arithmetic of pixels, which differs by rounding; "
+                "to have all alike, compress into another folder"
+            )
         if report.readers:
             print(f"  read by {', '.join(f'{way} ({count})' for way, count in report.readers.most_common())}")
         for refusal in report.quarantined:

@@ -36,8 +36,8 @@ class Config:
     """For .onnx: side of a tile as the network takes it."""
     tile_mpp: float = 0.5
     """For .onnx: um/px of a tile."""
-    read_mpp: float = 0.5
-    """For .onnx: um/px that slides are read at before averaging by area to tile_mpp."""
+    read_mpp: float = 0.0
+    """For .onnx: um/px that slides are read at before averaging by area to tile_mpp, no coarser; tile_mpp when 0."""
     mean: str = "0.485,0.456,0.406"
     """For .onnx: of each channel, on a scale of 0 to 1; ImageNet's, which most networks took over."""
     std: str = "0.229,0.224,0.225"
@@ -92,7 +92,7 @@ def imported(config: Config, graph: Path) -> tuple[EncoderSpec, tuple[float, int
                 name=name,
                 tile_px=config.tile_px,
                 tile_mpp=config.tile_mpp,
-                read_mpp=config.read_mpp,
+                read_mpp=config.read_mpp or config.tile_mpp,
                 scaling=Scaling(numbers("mean", config.mean), numbers("std", config.std), config.channel_order),
                 output=config.output,
             )

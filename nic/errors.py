@@ -2,7 +2,8 @@
 
     NicError
     ├── SlideError            a slide cannot be used
-    │   ├── UnreadableSlide       missing, empty, truncated, or not an image (OSError)
+    │   ├── UnreadableSlide       empty, truncated, damaged, or not an image (OSError)
+    │   │   └── UnsupportedSlide      whole, but of a kind that nic does not read
     │   ├── MissingResolution     no um/px in the file and none given (ValueError)
     │   ├── ImplausibleResolution um/px outside what microscopes make (ValueError)
     │   ├── ResolutionTooLow      the finest level is coarser than the encoder reads (ValueError)
@@ -62,9 +63,18 @@ class SlideError(NicError):
 
 
 class UnreadableSlide(SlideError, OSError):
-    """The file is missing, empty, truncated, or not an image."""
+    """The file is empty, truncated, damaged, or not an image."""
 
-    release = "copy the file from its source again"
+    release = "copy the file, with all that belongs to it, from its source again"
+
+
+class UnsupportedSlide(UnreadableSlide):
+    """The file is whole, but of a kind that nic does not read: strips, a codec, floats, a picture, fluorescence."""
+
+    release = (
+        "convert it to tiles of 8-bit RGB in JPEG, by `vips tiffsave IN OUT.tif --tile --pyramid --compression jpeg` "
+        "or by Bio-Formats' bfconvert"
+    )
 
 
 class MissingResolution(SlideError, ValueError):

@@ -40,10 +40,11 @@ def compress_slide(
     against speed; the codes are the same but for rounding. threads: that read, and as many that encode; fewer
     where batches are large; the codes are the same.
     Raises SlideError: unreadable, no or wrong resolution, no tissue, nothing in focus, too much undecodable, a given
-    mask that does not fit. Raises EncoderError when the encoder's tiles cannot overlap as the setting says.
+    mask that does not fit. Raises EncoderError when the encoder runs by something else than the setting says,
+    or its tiles cannot overlap so.
     """
     spec = encoder.spec
-    setting.check(spec)
+    setting.check(encoder)
     threads = max(1, min(threads, MOST_TILES // batch_tiles))
     with Slide.open(source) as slide:
         grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, spec.tile_px, spec.tile_mpp, setting.overlap_px)

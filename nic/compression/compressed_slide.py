@@ -27,6 +27,7 @@ from nic.compression.tissue_rule import GIVEN
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError
 from nic.slides.quality import REASONS
+from nic.slides.reader import PIXEL_VERSION
 from nic.slides.resolution import UM_TIMES_MAGNIFICATION
 from nic.slides.tiling import TileGrid
 from nic.slides.turns import TURNS
@@ -44,7 +45,8 @@ class CompressedSlide:
     tissue in a cell with a code. reader: how pixels were read. size_l0px: (width, height), where it is known.
     exclude, tissue_rule, runtime: how it was compressed, see nic.compression.setting. excluded: uint8 [rows, cols],
     which of nic.slides.quality.REASONS keeps a cell without a code though it may be tissue. overview: uint8, the
-    bytes of a JPEG of the whole slide, for pictures.
+    bytes of a JPEG of the whole slide, for pictures. pixel_version: of the arithmetic that made tiles of pixels, see
+    nic.slides.reader; it says nothing of codes of another tool.
     variants: float16 [8, N, D], codes of the tiles in their eight turns (see nic.slides.turns), the first of them
     `codes`; None where they were not asked for, and after `load`, because they are eight times as large.
     """
@@ -67,6 +69,7 @@ class CompressedSlide:
     runtime: str = "onnx"
     excluded: NDArray[np.uint8] | None = None
     overview: NDArray[np.uint8] | None = None
+    pixel_version: int = PIXEL_VERSION
 
     @property
     def cutting(self) -> Cutting:
@@ -154,6 +157,7 @@ class CompressedSlide:
             tissue_rule=self.tissue_rule,
             runtime=self.runtime,
             reader=self.reader,
+            pixel_version=self.pixel_version,
             coordinate_frame="level 0, x right, y down, top-left of the tile",
         )
         seal(file)
@@ -219,8 +223,17 @@ class CompressedSlide:
                     tissue=_tissue_rule(a),
                     runtime=_runtime(a),
                 )
-        except (OSError, RuntimeError, KeyError, ValueError):
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError):
             return None
+
+    @staticmethod
+    def pixel_version_of(path: Path) -> int:
+        """PIXEL_VERSION of nic.slides.reader when a file was made. Raises CodesError."""
+        try:
+            with h5py.File(path) as file:
+                return _pixel_version(file.attrs)
+        except (OSError, RuntimeError, ValueError, TypeError) as error:
+            raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
 
     @staticmethod
     def identity(path: Path) -> tuple[str, NDArray[np.uint8] | None]:
@@ -276,6 +289,7 @@ class CompressedSlide:
             tissue_rule=_tissue_rule(a),
             runtime=_runtime(a),
             reader=str(a["reader"]),
+            pixel_version=_pixel_version(a),
             size_l0px=(int(size["level0_width"]), int(size["level0_height"])) if "level0_width" in size else None,
         )
 
@@ -326,3 +340,8 @@ def _tissue_rule(attributes: Mapping[str, object]) -> str:
 def _runtime(attributes: Mapping[str, object]) -> str:
     """Files of before there was another one do not say it."""
     return str(attributes.get("runtime", "onnx"))
+
+
+def _pixel_version(attributes: Mapping[str, object]) -> int:
+    """Files of the first version do not say it."""
+    return int(str(attributes.get("pixel_version", 1)))

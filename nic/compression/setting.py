@@ -5,7 +5,7 @@ from typing import Literal
 
 from nic.compression.cutting import Cutting
 from nic.compression.tissue_rule import Otsu, TissueRule, rule_said
-from nic.encoder.spec import EncoderSpec
+from nic.encoder.spec import Encoder, runtime_of
 from nic.errors import EncoderError
 from nic.slides.quality import REASONS
 
@@ -36,7 +36,7 @@ class Setting:
     that the next one shows again: half of its side makes four times as many tiles. variants: 8 encodes every tile in
     its eight turns too, read once: an encoder knows up from down, so that the codes of a turned slide are not those of
     the slide, turned. exclude: which of nic.slides.quality.REASONS keep a tile out. tissue: what counts as such.
-    runtime: what runs the encoder's graph; it is noted in the file, the encoder that is given must be of it.
+    runtime: what runs the encoder's graph; it stands in the file, and `check` refuses an encoder of another.
     """
 
     min_tissue: float = 0.6
@@ -56,8 +56,11 @@ class Setting:
             tissue=rule_said(cutting.tissue),
         )
 
-    def check(self, spec: EncoderSpec) -> None:
-        """Raises EncoderError when the encoder's tiles cannot overlap so."""
+    def check(self, encoder: Encoder) -> None:
+        """Raises EncoderError when the encoder runs by something else, or its tiles cannot overlap so."""
+        spec, runtime = encoder.spec, runtime_of(encoder)
+        if runtime != self.runtime:
+            raise EncoderError(f"runtime={self.runtime}: the encoder runs by {runtime}; wanted one and the same")
         if not 0 <= self.overlap_px < spec.tile_px:
             raise EncoderError(
                 f"overlap_px={self.overlap_px}: the encoder's tiles are {spec.tile_px} px wide, wanted 0 to "

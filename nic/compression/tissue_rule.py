@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.errors import MaskError, TaskError
+from nic.errors import MaskError, NoTissue, TaskError
 from nic.slides.slide import Slide
-from nic.slides.tissue import stained, tissue_mask
+from nic.slides.tissue import is_grey, stained, tissue_mask
 from nic.tasks.annotations import read_annotations
 
 IMAGES, OUTLINES = (".png", ".tif", ".tiff", ".jpg"), (".geojson", ".json", ".xml")
@@ -29,7 +29,7 @@ class TissueRule(Protocol):
         ...
 
     def mask(self, slide: Slide, thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Tissue on a thumbnail [h, w, 3] RGB of the whole slide, bool [h, w]. Raises MaskError."""
+        """Tissue on a thumbnail [h, w, 3] RGB of the whole slide, bool [h, w]. Raises MaskError, NoTissue."""
         ...
 
 
@@ -41,7 +41,7 @@ class Otsu:
         return "otsu"
 
     def mask(self, slide: Slide, thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        return tissue_mask(thumbnail)
+        return _coloured(slide, thumbnail, tissue_mask(thumbnail))
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Saturated:
         return f"{SATURATION}{self.above:g}"
 
     def mask(self, slide: Slide, thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        return stained(thumbnail, self.above)
+        return _coloured(slide, thumbnail, stained(thumbnail, self.above))
 
 
 @dataclass(frozen=True)
@@ -93,26 +93,44 @@ class Given:
         return there[0]
 
 
+WORDS: dict[str, TissueRule] = {"otsu": Otsu(), "all": Everything()}
+
+
 def rule_named(text: str) -> TissueRule:
     """otsu, all, a number (the saturation of 255 that is passed), or a folder of masks. Raises MaskError."""
-    if text in ("otsu", "all"):
-        return Otsu() if text == "otsu" else Everything()
-    if Path(text).is_dir():
+    if text not in WORDS and Path(text).is_dir():
         return Given(Path(text).absolute())
+    return _measured(text, f"tissue={text}: wanted otsu, all, a saturation from 0 to 255, or a folder of masks")
+
+
+def rule_said(text: str) -> TissueRule:
+    """The rule that a file of codes names; no folder is looked for. Raises MaskError, for masks too: it has none."""
+    if text.startswith(GIVEN):
+        raise MaskError("each slide had a mask of its own; compress the slide with one, and give the file of its codes")
+    return _measured(text.removeprefix(SATURATION), f"the codes' rule of tissue is {text!r}, which nic does not know")
+
+
+def _measured(text: str, otherwise: str) -> TissueRule:
+    """The rule of a word or a number, the saturation of 255 that is passed. Raises MaskError with `otherwise`."""
+    if text in WORDS:
+        return WORDS[text]
     try:
         above = float(text)
     except ValueError:
         above = -1.0
     if not 0 <= above < 255:
-        raise MaskError(f"tissue={text}: wanted otsu, all, a saturation from 0 to 255, or a folder of masks")
+        raise MaskError(otherwise)
     return Saturated(above)
 
 
-def rule_said(text: str) -> TissueRule:
-    """The rule that a file of codes names. Raises MaskError for masks, which it does not hold."""
-    if text.startswith(GIVEN):
-        raise MaskError("each slide had a mask of its own; compress the slide with one, and give the file of its codes")
-    return rule_named(text.removeprefix(SATURATION))
+def _coloured(slide: Slide, thumbnail: NDArray[np.uint8], tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The tissue. Raises NoTissue where there is none because the slide has no colour by which to find it."""
+    if not tissue.any() and is_grey(thumbnail):
+        raise NoTissue(
+            f"{slide.slide_id}: its picture has no colour, so that no stain can be found: glass alone, or grey as "
+            "fluorescence is; if grey, pass tissue=all, or tissue=FOLDER of masks"
+        )
+    return tissue
 
 
 def _image(file: Path, slide: Slide, thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.encoder.spec import EncoderSpec
+from nic.encoder.spec import EXACT, EncoderSpec
 from nic.errors import EncoderError
 from nic.onnx.runtime import OnnxGraph
 
@@ -17,6 +17,8 @@ class OnnxEncoder:
 
     Raises EncoderError when the file is missing, is no ONNX graph, or does not say how its tiles are cut.
     """
+
+    runtime = EXACT
 
     def __init__(self, path: Path, threads: int | None = 1) -> None:
         self._graph = OnnxGraph(path, threads)

@@ -1,6 +1,7 @@
 """What an encoder says of itself, and the protocol by which other rooms take one. Needs numpy alone."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
@@ -12,6 +13,9 @@ from nic.errors import EncoderError
 IMPORTED = "imported"
 """Objective of an encoder that nic has no graph of: its codes came from another tool."""
 
+EXACT = "onnx"
+"""Runtime of codes in f32."""
+
 
 @dataclass(frozen=True)
 class EncoderSpec:
@@ -22,6 +26,7 @@ class EncoderSpec:
     averaged, and codes would differ by the pyramid. objective: what the encoder was trained for. tasks: tile tasks
     it saw. sha256: of the ONNX file; empty until the file exists. The codes of another tool have objective IMPORTED,
     tasks (encoder, tool), and the digest of what is known of that encoder.
+    Raises EncoderError when read_mpp is coarser than tile_mpp: tiles would be blown up from fewer pixels.
     """
 
     code_size: int
@@ -31,6 +36,17 @@ class EncoderSpec:
     objective: str
     tasks: tuple[str, ...]
     sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if not (self.code_size > 0 and self.tile_px > 0):
+            raise EncoderError(
+                f"{self.objective}: codes of {self.code_size} from {self.tile_px} px, wanted more than 0"
+            )
+        if not 0 < self.read_mpp <= self.tile_mpp < math.inf:
+            raise EncoderError(
+                f"{self.objective}: slides are read at read_mpp={self.read_mpp:g} um/px for tiles of "
+                f"tile_mpp={self.tile_mpp:g}; wanted read_mpp above 0 and no coarser than tile_mpp"
+            )
 
     @property
     def tile_um(self) -> float:
@@ -42,10 +58,14 @@ class EncoderSpec:
 
     @classmethod
     def from_json(cls, text: str) -> "EncoderSpec":
-        """Raises EncoderError when a field is missing or unknown."""
+        """Raises EncoderError when a field is missing, unknown or impossible.
+
+        Specs were once stored with a read_mpp coarser than tile_mpp; such an encoder reads at tile_mpp from now on.
+        """
         try:
             fields = json.loads(text)
-            return cls(**{**fields, "tasks": tuple(fields["tasks"])})
+            read_mpp = min(fields["read_mpp"], fields["tile_mpp"])
+            return cls(**{**fields, "read_mpp": read_mpp, "tasks": tuple(fields["tasks"])})
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise EncoderError(f"encoder spec is not readable: {error}; found {text[:120]!r}") from error
 
@@ -54,7 +74,8 @@ class EncoderSpec:
 
 
 class Encoder(Protocol):
-    """Anything that turns tiles into codes."""
+    """Anything that turns tiles into codes. One whose codes are not exactly those in f32 has a `runtime` too: see
+    runtime_of."""
 
     @property
     def spec(self) -> EncoderSpec: ...
@@ -62,3 +83,8 @@ class Encoder(Protocol):
     def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Tiles uint8 [N, tile_px, tile_px, 3] RGB to codes float32 [N, D]; called from several threads."""
         ...
+
+
+def runtime_of(encoder: Encoder) -> str:
+    """What computes an encoder's codes, as it stands in their file: its `runtime`, EXACT where it names none."""
+    return str(getattr(encoder, "runtime", EXACT))

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -26,7 +26,8 @@ from nic.errors import (
     UnknownColumn,
 )
 from nic.patients.targets import Classes, Index, Survival, Targets, Values, check_teachable
-from nic.slides.slide import SlideSource, is_address
+from nic.slides.finding import in_table
+from nic.slides.slide import SlideSource
 from nic.tables.cells import MISSING as MISSING
 from nic.tables.cells import SPREADSHEET_ERROR, is_missing, number
 from nic.tables.table import Table, read_table, those_there_are
@@ -333,12 +334,7 @@ def _row(path: Path, number: int, cells: dict[str, str]) -> Row:
         mpp = None if is_missing(text) else _positive(text)
     except ValueError as error:
         raise _bad_cell(path.name, number, "mpp", text, "um/px > 0, or nothing") from error
-    if is_address(cells["slide"]):
-        return Row(number, SlideSource.elsewhere(cells["slide"], mpp), cells)
-    slide = path.parent / cells["slide"]
-    if "\\" in cells["slide"] and not slide.exists():
-        slide = path.parent / PureWindowsPath(cells["slide"]).as_posix()
-    return Row(number, SlideSource(slide.name if slide.is_dir() else slide.stem, slide, mpp), cells)
+    return Row(number, in_table(cells["slide"], path.parent, mpp), cells)
 
 
 def _check_patients(file: str, first_rows: Mapping[str, int]) -> None:

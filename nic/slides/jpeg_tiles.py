@@ -13,10 +13,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from nic.errors import UnreadableSlide
-
-END_OF_IMAGE = b"\xff\xd9"
-HOLE = bytes(48)
-"""What a failed disk or a broken copy leaves inside a file."""
+from nic.slides.opening import reaching
+from nic.slides.tiff import FAULTS, is_complete, is_damaged
 
 
 class JpegTiles:
@@ -33,7 +31,8 @@ class JpegTiles:
         self._page = _jpeg_page(path, size_px)
         self._columns = math.ceil(self._page.imagewidth / self._page.tilewidth)
         self.count = len(self._page.databytecounts)
-        self._file = path.open("rb")
+        with reaching(path.name):
+            self._file = path.open("rb")
         self._lock = threading.Lock()
         self._cache: OrderedDict[int, Future[NDArray[np.uint8]]] = OrderedDict()
         across = min(self._columns, math.ceil(window_px[0] / self._page.tilewidth) + 1)
@@ -88,22 +87,17 @@ class JpegTiles:
     def decode(self, index: int) -> NDArray[np.uint8]:
         """One tile, counted row by row: [h, w, 3]. Raises UnreadableSlide when it is missing, damaged or may be."""
         page = self._page
-        encoded = os.pread(self._file.fileno(), page.databytecounts[index], page.dataoffsets[index])
-        # The decoder fills what is cut off or overwritten with grey and does not say so.
-        if END_OF_IMAGE not in encoded[-4:] or HOLE in encoded:
-            raise UnreadableSlide(f"{self.path.name}: JPEG tile {index} is missing or may be damaged")
         try:
+            encoded = os.pread(self._file.fileno(), page.databytecounts[index], page.dataoffsets[index])
+            if is_damaged(encoded, page.compression):
+                raise UnreadableSlide(f"{self.path.name}: JPEG tile {index} is missing or may be damaged")
             segment = page.decode(encoded, index, jpegtables=page.jpegtables)[0]
-        except (ValueError, RuntimeError, TypeError) as error:
+        except UnreadableSlide:
+            raise
+        except (OSError, *FAULTS) as error:
             raise UnreadableSlide(f"{self.path.name}: JPEG tile {index} cannot be decoded: {error}") from error
         assert segment is not None  # only for an empty tile
         return np.asarray(segment[0])
-
-
-def _is_complete(page: tifffile.TiffPage) -> bool:
-    """Whether the page lists as many tiles as its size asks for; a damaged one may not."""
-    wanted = math.ceil(page.imagelength / page.tilelength) * math.ceil(page.imagewidth / page.tilewidth)
-    return bool(len(page.dataoffsets) == len(page.databytecounts) == wanted)
 
 
 def _jpeg_page(path: Path, size_px: tuple[int, int]) -> tifffile.TiffPage:
@@ -116,10 +110,10 @@ def _jpeg_page(path: Path, size_px: tuple[int, int]) -> tifffile.TiffPage:
                     and page.is_tiled
                     and page.compression == tifffile.COMPRESSION.JPEG
                     and page.samplesperpixel == 3
-                    and _is_complete(page)
+                    and is_complete(page)
                 ):
                     _ = page.decode, page.jpegtables  # cached by the page; they need the file open
                     return page
-    except (tifffile.TiffFileError, TypeError, ValueError) as error:  # a damaged tag may be of any type
+    except (OSError, *FAULTS) as error:
         raise UnreadableSlide(f"{path.name}: no TIFF, or a damaged one: {error}") from error
     raise UnreadableSlide(f"{path.name}: no level of {size_px[0]} x {size_px[1]} px in JPEG tiles")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nic.errors import ResolutionTooLow, UnreadableSlide
 from nic.slides.jpeg_tiles import JpegTiles
+from nic.slides.names import suffix
 from nic.slides.slide import Slide
 from nic.slides.tiling import TileGrid
 from nic.threads import done_ahead
@@ -27,8 +28,15 @@ WIDEST_GAP = 3
 TOGETHER = 8
 """Means taken in one product: of fewer, calls are what takes time; of more, products with nothing."""
 
-RAW, OPENSLIDE, DIFFERENT = "jpeg tiles", "openslide", "openslide, for raw tiles differ from it"
-"""How pixels are read."""
+PIXEL_VERSION = 2
+"""Of the arithmetic by which tiles are cut and averaged, from `TileReader._strip` on; it stands in each file of codes.
+Codes of another version differ by rounding, at most one grey value of a pixel: they are used, and counted.
+1: a strip with a gap between its cells was averaged in floats, rounded half to even; one without in whole numbers,
+rounded half up. 2: whole cells are averaged in whole numbers whatever lies beside them."""
+
+RAW_SUFFIXES = (".svs", ".tif", ".tiff", ".ptif", ".ptiff", ".btf", ".tf2", ".tf8", ".qptiff")
+RAW, DIFFERENT = "jpeg tiles", "openslide, for raw tiles differ from it"
+"""How pixels are read, beside `openslide` and `tifffile`."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +70,14 @@ class TileReader:
 
     read_mpp: um/px to read at, the same for all slides: a stored coarser level is not the finer one averaged. A level
     may be a tenth coarser than that, because nominal resolutions are. threads: that read ahead of the caller.
-    way: how pixels are read, one of RAW, OPENSLIDE and DIFFERENT; they are the same.
-    Raises ResolutionTooLow when the finest level is coarser still.
+    way: how pixels are read: RAW, DIFFERENT, `openslide` or `tifffile`; they are the same.
+    A tile's pixels depend on its place alone, not on the other cells that are asked for.
+    Raises ResolutionTooLow when the finest level is coarser still, or coarser than the tiles.
     """
 
     def __init__(self, slide: Slide, grid: TileGrid, read_mpp: float, threads: int = 1) -> None:
         self.slide, self.grid, self.threads = slide, grid, threads
+        read_mpp = min(read_mpp, grid.tile_mpp)  # what is coarser than a tile would be blown up
         fit = [i for i, d in enumerate(slide.level_downsamples) if slide.mpp * d <= read_mpp * TOLERANCE]
         if not fit:
             raise ResolutionTooLow(
@@ -76,6 +86,8 @@ class TileReader:
         self.level = fit[-1]
         self.downsample = slide.level_downsamples[self.level]
         window_px = BAND_CELLS * grid.stride_l0px / self.downsample, threads * grid.side_l0px / self.downsample
+        # OpenSlide is asked in whole level-0 px; where a level lies between them, it shifts each region by itself.
+        self._shifts = self.downsample != round(self.downsample)
         self._jpeg, self.way = _verified_jpeg(slide, self.level, window_px)
 
     def __enter__(self) -> "TileReader":
@@ -104,13 +116,19 @@ class TileReader:
             yield TileBatch.joined(pending)
 
     def _strip(self, row: int, cols: NDArray[np.intp]) -> TileBatch:
-        """Tiles of one stretch of a row; when the stretch cannot be decoded, each cell is tried by itself."""
+        """Tiles of one stretch of a row; when the stretch cannot be decoded, each cell is tried by itself.
+
+        Each is read by itself, too, where OpenSlide would shift it by what the stretch begins with.
+        """
+        if len(cols) > 1 and self._shifts and not self._jpeg:
+            return TileBatch.joined([self._strip(row, cols[i : i + 1]) for i in range(len(cols))])
         side = self.grid.side_l0px / self.downsample
         x = np.array([self.grid.tile_origin_l0px(row, int(col))[0] for col in cols]) / self.downsample
         y = self.grid.tile_origin_l0px(row, 0)[1] / self.downsample
         x_px, y_px = math.floor(x[0]), math.floor(y)
         try:
-            strip = self._region(x_px, y_px, math.ceil(x[-1] + side) - x_px, math.ceil(y + side) - y_px)
+            size_px = math.ceil(x[-1] + side) - x_px, math.ceil(y + side) - y_px
+            strip = self._region(x_px, y_px, *size_px, alone=len(cols) == 1)
         except UnreadableSlide:
             if len(cols) > 1:
                 return TileBatch.joined([self._strip(row, cols[i : i + 1]) for i in range(len(cols))])
@@ -119,13 +137,17 @@ class TileReader:
         tiles = cut_tiles(strip, x - x_px, y - y_px, side, self.grid.tile_px)
         return TileBatch(tiles, np.full(len(cols), row), cols, np.zeros(len(cols), bool))
 
-    def _region(self, x_px: int, y_px: int, width_px: int, height_px: int) -> NDArray[np.uint8]:
-        """Pixels at (x_px, y_px) of the level read from; what raw tiles cannot vouch for is asked of OpenSlide."""
+    def _region(self, x_px: int, y_px: int, width_px: int, height_px: int, *, alone: bool = True) -> NDArray[np.uint8]:
+        """Pixels at (x_px, y_px) of the level read from; what raw tiles cannot vouch for is asked of OpenSlide.
+
+        alone: whether it is the region of one cell. Raises UnreadableSlide.
+        """
         if self._jpeg:
             try:
                 return self._jpeg.read(x_px, y_px, width_px, height_px)
             except UnreadableSlide:
-                pass
+                if self._shifts and not alone:
+                    raise
         return _openslide_region(self.slide, self.level, x_px, y_px, width_px, height_px)
 
 
@@ -153,19 +175,28 @@ def cut_tiles(
 
     x: [n] left edges; y: their top; side_px: of a square; all in the strip's pixels, fractions allowed.
     """
-    if y == 0 and side_px % tile_px == 0 and (x == np.floor(x)).all() and (np.diff(x) == side_px).all():
-        size = (len(x) * tile_px, tile_px)
-        row = cv2.resize(strip, size, interpolation=cv2.INTER_AREA).reshape(tile_px, len(x), tile_px, 3)
-        return np.ascontiguousarray(row.transpose(1, 0, 2, 3))
     tiles = np.empty((len(x), tile_px, tile_px, 3), np.uint8)
-    for tile, left in zip(tiles, x, strict=True):  # each by itself: its pixels must not depend on its neighbours
-        start, stop = math.floor(left), math.ceil(left + side_px)
-        lines = strip[:, start:stop].astype(np.float32)
+    if y == 0 and side_px % tile_px == 0 and (x == np.floor(x)).all():
+        for run in np.split(np.arange(len(x)), np.flatnonzero(np.diff(x) != side_px) + 1):
+            left, right = int(x[run[0]]), int(x[run[-1]] + side_px)
+            tiles[run] = _whole_cells(strip[: int(side_px), left:right], len(run), tile_px)
+        return tiles
+    for tile, left in zip(tiles, x, strict=True):
+        start = math.floor(left)
+        offset = round(left - start, 6)
+        # As many columns as the tile needs: what follows from its place among others must not reach the arithmetic.
+        lines = strip[:, start : start + math.ceil(round(offset + side_px, 6))].astype(np.float32)
         rows = _averaged(lines.reshape(len(lines), -1), y, side_px, tile_px)
         columns = cv2.transpose(rows.reshape(tile_px, -1, 3)).reshape(-1, tile_px * 3)
-        across = _averaged(columns, round(left - start, 6), side_px, tile_px)
+        across = _averaged(columns, offset, side_px, tile_px)
         cv2.transpose(np.rint(across).astype(np.uint8).reshape(tile_px, tile_px, 3), tile)
     return tiles
+
+
+def _whole_cells(run: NDArray[np.uint8], count: int, tile_px: int) -> NDArray[np.uint8]:
+    """Cells side by side [side, count * side, 3], of a whole number of px to each of a tile's: [count, px, px, 3]."""
+    row = cv2.resize(run, (count * tile_px, tile_px), interpolation=cv2.INTER_AREA)
+    return np.asarray(row.reshape(tile_px, count, tile_px, 3).transpose(1, 0, 2, 3))
 
 
 def _averaged(lines: NDArray[np.float32], start_px: float, side_px: float, tile_px: int) -> NDArray[np.float32]:
@@ -202,18 +233,18 @@ def area_weights(tile_px: int, side_px: float, start_px: float, source_px: int) 
 
 
 def _verified_jpeg(slide: Slide, level: int, window_px: tuple[float, float]) -> tuple[JpegTiles | None, str]:
-    """The level's raw JPEG tiles, if it has them and they give OpenSlide's pixels where most is to be seen; the way."""
-    if slide.path.suffix.lower() not in (".svs", ".tif", ".tiff"):
-        return None, OPENSLIDE
+    """The level's raw JPEG tiles, if they give the slide's own pixels where most is to be seen; and the way."""
+    if suffix(slide.path.name) not in RAW_SUFFIXES:
+        return None, slide.opened_by
     try:
         jpeg = JpegTiles(slide.path, slide.level_sizes_px[level], window_px)
     except UnreadableSlide:
-        return None, OPENSLIDE
+        return None, slide.opened_by
     same = [_same_pixels(slide, level, jpeg, x, y) for x, y in jpeg.fullest(4)]
     if True in same and False not in same:
         return jpeg, RAW
     jpeg.close()
-    return None, DIFFERENT if False in same else OPENSLIDE
+    return None, DIFFERENT if False in same else slide.opened_by
 
 
 def _same_pixels(slide: Slide, level: int, jpeg: JpegTiles, x: int, y: int, side_px: int = 64) -> bool | None:

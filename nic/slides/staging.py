@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from aiohttp import ClientTimeout
 from filelock import FileLock, Timeout
@@ -18,6 +17,7 @@ from fsspec.core import url_to_fs
 from fsspec.exceptions import FSTimeoutError
 
 from nic.errors import MissingExtra, NotStaged, UnreadableSlide
+from nic.slides.names import file_name, is_hidden, suffix
 from nic.slides.slide import SUFFIXES, SlideSource, find_slides, is_address
 
 SEVERAL_FILES = (".mrxs", ".vms", ".vmu", ".dcm")
@@ -38,12 +38,12 @@ def find_sources(where: str) -> list[SlideSource]:
     """As find_slides, also of an address: a slide's, a folder's, or a glob. Raises UnreadableSlide, NotStaged."""
     if not is_address(where):
         return find_slides(where)
-    if Path(urlsplit(where).path).suffix.lower() in SUFFIXES and "*" not in where:
+    if suffix(file_name(where)) in SUFFIXES and "*" not in where:
         return [SlideSource.elsewhere(where)]
     system, path = opened(where)
     system.invalidate_cache()  # of what this process was told before
     names = _told(where, lambda: system.glob(path) if "*" in path else system.find(path, maxdepth=1))
-    slides = sorted(name for name in names if Path(name).suffix.lower() in SUFFIXES)
+    slides = sorted(name for name in names if suffix(name) in SUFFIXES and not is_hidden(PurePosixPath(name).name))
     if not slides:
         raise UnreadableSlide(f"{where}: no slides there; wanted the address of a slide, a folder or a glob")
     return [SlideSource.elsewhere(system.unstrip_protocol(name)) for name in slides]

@@ -16,6 +16,9 @@ SATURATIONS = (12.0, 30.0)
 """Of 255: where Otsu's threshold may lie. On glass alone it would split noise, on tissue alone pink from blue."""
 LEAST_VALUE = 40
 """Of 255. Darker is a scanner's border or ink, whatever its saturation."""
+MOST_SPREAD, GREY_BUT_FOR = 8, 1e-3
+"""Between the brightest and the darkest channel of a grey pixel, of 255, JPEG's errors included; and the share of other
+pixels in a grey slide."""
 SPECK_PX = 60
 """Smaller stained spots, of about 60 um across, are dust."""
 HOLE_PX = 160
@@ -38,6 +41,12 @@ def stained(thumbnail: NDArray[np.uint8], saturation_above: float) -> NDArray[np
     """As tissue_mask, with a threshold of one's own, of 255."""
     saturation, lit = _saturation(thumbnail)
     return _whole(saturation > saturation_above, lit)
+
+
+def is_grey(thumbnail: NDArray[np.uint8]) -> bool:
+    """Whether a thumbnail [h, w, 3] RGB shows hardly any colour, whatever its brightness."""
+    spread = thumbnail.max(axis=2) - thumbnail.min(axis=2)
+    return bool((spread > MOST_SPREAD).mean() < GREY_BUT_FOR)
 
 
 def _saturation(thumbnail: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

@@ -9,7 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from nic.compression.content import content_digest
-from nic.errors import CodesError, NotStaged
+from nic.errors import CodesError, UnreachedSlide
+from nic.slides.finding import file_of
 from nic.slides.slide import SlideSource
 from nic.slides.staging import version_of
 
@@ -119,8 +120,8 @@ def slides_digest(sources: Sequence[SlideSource]) -> str:
 def slide_content(source: SlideSource) -> str:
     """Of one that cannot be reached the reason: it goes into quarantine when its turn comes."""
     try:
-        return version_of(source) or _ends(source.path)
-    except (NotStaged, OSError) as error:
+        return version_of(source) or _ends(file_of(source))
+    except (UnreachedSlide, OSError) as error:
         return f"{type(error).__name__}: {error}"
 
 

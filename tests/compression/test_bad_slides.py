@@ -21,7 +21,7 @@ REASONS = {
     "glass": "NoTissue",
     "mpp_tenfold": "ResolutionTooLow",
     "mpp_tenth": "ImplausibleResolution",
-    "no_such_file": "UnreadableSlide",
+    "no_such_file": "UnreachedSlide",
     "no_mpp": "MissingResolution",
     "spoilt": "TooManyFailedCells",
     "text": "UnreadableSlide",

@@ -10,14 +10,16 @@ import pytest
 from conftest import PixelEncoder, spoil_tile, tissue_image, write_slide
 from numpy.typing import NDArray
 
+from entrypoints.compress import made_by_older_pixels
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.engines import compress_cohort
 from nic.compression.setting import Setting
 from nic.compression.work import How
 from nic.encoder.spec import EncoderSpec
-from nic.errors import CodesError, NoTissue, TooManyFailedCells
+from nic.errors import CodesError, EncoderError, NoTissue, ResolutionTooLow, TooManyFailedCells
 from nic.patients.crops import SlideCells
+from nic.slides.reader import PIXEL_VERSION
 from nic.slides.slide import SlideSource, find_slides
 from nic.slides.turns import TURNS, turned
 
@@ -109,6 +111,64 @@ def test_glass_alone_is_no_tissue(tmp_path: Path, pixel_encoder: PixelEncoder) -
     path = write_slide(tmp_path / "glass.tif", np.full((600, 600, 3), 242, np.uint8))
     with pytest.raises(NoTissue, match="glass"):
         compress_slide(source(path), pixel_encoder)
+
+
+def test_tiles_of_224_px_are_cut_and_averaged_as_the_encoder_takes_them(tmp_path: Path) -> None:
+    """As foundation models do: 224 px at 0.5 um/px, read at 0.5, of a slide of 0.25."""
+
+    class Means:
+        spec = EncoderSpec(3, 224, 0.5, 0.5, "means", (), "2" * 64)
+
+        def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+            return tiles.mean((1, 2)).astype(np.float32)
+
+    image = tissue_image(2400, 2000)
+    path = write_slide(tmp_path / "a.tif", image, 0.25, downsamples=(1,), compression="deflate")
+    slide = compress_slide(source(path), Means(), Setting(exclude=()))
+    assert (slide.grid.tile_px, slide.grid.side_l0px) == (224, 448)
+    assert len(slide.codes) >= 6
+    for code, row, col in zip(slide.codes, slide.row, slide.col, strict=True):
+        y, x = row * 448, col * 448
+        if y + 448 <= 2000 and x + 448 <= 2400:
+            assert np.abs(image[y : y + 448, x : x + 448].mean((0, 1)) - code).max() < 0.3
+    coarse = write_slide(tmp_path / "b.tif", image, 0.6, downsamples=(1,), compression="deflate")
+    with pytest.raises(ResolutionTooLow, match=r"wanted 0\.5 um/px"):
+        compress_slide(source(coarse), Means())
+
+
+def test_the_runtime_in_the_file_is_the_encoders(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
+    class Faster(PixelEncoder):
+        runtime = "openvino"
+
+    path = write_slide(tmp_path / "a.tif", tissue_image(700, 600))
+    with pytest.raises(EncoderError, match=r"runtime=openvino: the encoder runs by onnx"):
+        compress_slide(source(path), pixel_encoder, Setting(runtime="openvino"))
+    with pytest.raises(EncoderError, match=r"runtime=onnx: the encoder runs by openvino"):
+        compress_slide(source(path), Faster())
+    out = tmp_path / "codes"
+    assert compress_cohort([source(path)], pixel_encoder, out).done == ["a"]
+    assert compress_cohort([source(path)], Faster(), out, How(Setting(runtime="openvino"))).done == ["a"]
+    assert CompressedSlide.load(out / "a.h5").runtime == "openvino"  # a file of another runtime is made anew
+
+
+def test_codes_say_by_which_arithmetic_their_tiles_were_averaged(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
+    path, out = write_slide(tmp_path / "a.tif", tissue_image(700, 600)), tmp_path / "codes"
+    compress_cohort([source(path)], pixel_encoder, out)
+    assert CompressedSlide.load(out / "a.h5").pixel_version == PIXEL_VERSION
+    assert CompressedSlide.pixel_version_of(out / "a.h5") == PIXEL_VERSION
+    with h5py.File(out / "a.h5", "r+") as file:
+        del file.attrs["pixel_version"]  # as files were before they said it
+    assert CompressedSlide.load(out / "a.h5").pixel_version == CompressedSlide.pixel_version_of(out / "a.h5") == 1
+    assert compress_cohort([source(path)], pixel_encoder, out).reused == ["a"]
+    assert made_by_older_pixels(out, ["a"]) == 1
+
+
+def test_an_odd_attribute_is_a_damaged_file_and_ends_nothing(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
+    path, out = write_slide(tmp_path / "a.tif", tissue_image(700, 600)), tmp_path / "codes"
+    compress_cohort([source(path)], pixel_encoder, out)
+    with h5py.File(out / "a.h5", "r+") as file:
+        file.attrs["min_tissue"] = [0.6, 0.7]
+    assert compress_cohort([source(path)], pixel_encoder, out).done == ["a"]
 
 
 def test_a_bad_slide_is_recorded_and_the_others_are_done(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:

@@ -54,6 +54,20 @@ def test_a_round_trip_keeps_coordinates_codes_and_encoder(
     assert (back.grid, back.encoder) == (slide.grid, slide.encoder)
 
 
+def test_features_have_the_ids_of_their_slides(tmp_path: Path) -> None:
+    """A tool that names its file by the whole name of the slide, and one that leaves the slide's suffix out."""
+    slide = compressed(tmp_path, 0.5)
+    for number, name in enumerate(("TCGA-01.B34C", "b.svs", "c.d.tif")):
+        export = tmp_path / f"out {number}"
+        LAYOUTS["stamp"].write(replace(slide, slide_id=name), export)
+        (export / f"{name}.h5").rename((tmp_path / "out 0") / f"{name}.h5")
+    report = import_folder(tmp_path / "out 0", "stamp", tmp_path / "back", Given(), {})
+    assert not report.quarantined
+    ids = ["TCGA-01.B34C", "b", "c.d"]
+    assert sorted(file.name for file in (tmp_path / "back").glob("*.h5")) == [f"{name}.h5" for name in ids]
+    assert [CompressedSlide.load(tmp_path / "back" / f"{name}.h5").slide_id for name in ids] == ids
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_slide_itself_gives_size_and_fingerprint(tmp_path: Path, layout: str) -> None:
     slide = compressed(tmp_path, 0.499)

@@ -12,7 +12,7 @@ from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.engines import compress_cohort
 from nic.compression.setting import Setting
-from nic.compression.tissue_rule import Everything, Given, Otsu, Saturated, rule_named
+from nic.compression.tissue_rule import Everything, Given, Otsu, Saturated, rule_named, rule_said
 from nic.compression.work import How
 from nic.errors import MaskError
 from nic.slides.slide import SlideSource
@@ -43,6 +43,19 @@ def test_a_word_a_number_or_a_folder_names_a_rule(tmp_path: Path) -> None:
     for wrong in ("otso", "-1", "255", "nan"):
         with pytest.raises(MaskError, match=f"tissue={wrong}: wanted otsu, all"):
             rule_named(wrong)
+
+
+def test_the_rule_that_a_file_names_is_never_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("30", "saturation above 30"):
+        (tmp_path / name).mkdir()
+    assert rule_said("saturation above 30") == Saturated(30)
+    assert [rule_said(rule.said("s")) for rule in (Otsu(), Everything(), Saturated(12.5))] == [
+        *(Otsu(), Everything(), Saturated(12.5))
+    ]
+    for unknown in ("masks", "saturation above glass", "given 0123456789abcdef"):
+        with pytest.raises(MaskError):
+            rule_said(unknown)
 
 
 def test_everything_is_every_cell(slide: SlideSource) -> None:
@@ -112,5 +125,3 @@ def test_another_rule_or_another_mask_compresses_anew(slide: SlideSource, tmp_pa
     assert report(given) == ([], [])
     (refusal,) = compress_cohort([slide], PixelEncoder(), out, given).quarantined
     assert (refusal.reason, refusal.slide) == ("MaskError", "s")
-    assert report(How(Setting(runtime="openvino"))) == (["s"], [])  # noted; a file of another runtime is made anew
-    assert report(How()) == (["s"], [])

@@ -1,6 +1,8 @@
 """The same codes by OpenVINO or in half precision, or none."""
 
+import gc
 import importlib.util
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +12,6 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from nic.encoder import faster
 from nic.encoder.export import export_encoder
 from nic.encoder.faster import FasterEncoder, by_openvino, in_half
 from nic.encoder.network import TileEncoder
@@ -55,13 +56,37 @@ def test_codes_are_those_of_f32_to_the_precision_of_the_other(
     assert 0.999 < encoder.agreement <= 1.000001
 
 
-@every_runtime
-def test_codes_that_do_not_agree_are_refused(
-    graph: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[[Path], FasterEncoder]
-) -> None:
-    monkeypatch.setattr(faster, "LEAST_AGREEMENT", 1.1)
+def test_codes_of_another_direction_or_another_length_are_refused(graph: Path) -> None:
+    exact = OnnxEncoder(graph)
+
+    def encoder(run: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> FasterEncoder:
+        return FasterEncoder(exact, run, "the other", "onnx-f16")
+
+    longer = encoder(lambda batch: exact.encode(batch) * np.float32(1.05))
+    with pytest.raises(EncoderError, match=r"the other agree to a cosine of 1\.0000.* lengths differ by 5\.0%"):
+        longer.encode(tiles(3, 0))
+    reversed_ = encoder(lambda batch: exact.encode(batch)[:, ::-1])
     with pytest.raises(EncoderError, match=r"agree to a cosine of .* use runtime=onnx"):
-        load(graph).encode(tiles(3, 0))
+        reversed_.encode(tiles(3, 0))
+    with pytest.raises(EncoderError):  # and not trusted at the second batch
+        reversed_.encode(tiles(3, 1))
+
+
+@every_runtime
+def test_the_exact_graph_is_let_go_of_once_it_was_compared(graph: Path, load: Callable[[Path], FasterEncoder]) -> None:
+    encoder = load(graph)
+    exact = weakref.ref(encoder._exact)
+    assert encoder.encode(tiles(0, 0)).shape == (0, encoder.spec.code_size)
+    assert exact() is not None
+    encoder.encode(tiles(3, 0))
+    gc.collect()
+    assert exact() is None
+
+
+def test_what_the_converter_cannot_do_is_an_error_of_the_encoder(tmp_path: Path) -> None:
+    (tmp_path / "encoder.onnx").write_bytes(b"no graph")
+    with pytest.raises(EncoderError, match=r"encoder\.onnx: cannot be converted to half precision .* use runtime=onnx"):
+        write_half(tmp_path / "encoder.onnx", tmp_path / "half.onnx")
 
 
 @every_runtime

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from entrypoints import import_encoder
 from nic.encoder.foreign import import_onnx
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import EncoderError
@@ -44,6 +45,22 @@ def source(network: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def imported(source: Path, path: Path, tile_px: int = 32, scaling: Scaling = IMAGENET, output: str = "") -> OnnxEncoder:
     import_onnx(source, path, name="small", tile_px=tile_px, tile_mpp=0.5, read_mpp=0.5, scaling=scaling, output=output)
     return OnnxEncoder(path)
+
+
+@pytest.mark.parametrize(("given", "wanted"), [({}, 0.25), ({"read_mpp": 0.125}, 0.125)])
+def test_slides_are_read_at_the_resolution_of_tiles_unless_it_is_said_otherwise(
+    source: Path, tmp_path: Path, given: dict[str, float], wanted: float
+) -> None:
+    config = import_encoder.Config(source, tile_px=32, tile_mpp=0.25, **given)
+    spec, _ = import_encoder.imported(config, tmp_path / "e.onnx")
+    assert (spec.tile_mpp, spec.read_mpp) == (0.25, wanted)
+
+
+def test_an_encoder_that_would_read_coarser_than_its_tiles_is_refused(source: Path, tmp_path: Path) -> None:
+    config = import_encoder.Config(source, tile_px=32, tile_mpp=0.25, read_mpp=0.5)
+    with pytest.raises(EncoderError, match=r"read_mpp=0\.5 um/px for tiles of tile_mpp=0\.25"):
+        import_encoder.imported(config, tmp_path / "e.onnx")
+    assert not (tmp_path / "e.onnx").exists()
 
 
 @pytest.mark.parametrize("channel_order", ["rgb", "bgr"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import spoil_tile, tissue_image, write_slide
 
-from nic.errors import ImplausibleResolution, MissingResolution, UnreadableSlide
+from nic.errors import ImplausibleResolution, MissingResolution, UnreachedSlide, UnreadableSlide
 from nic.slides.resolution import resolution
 from nic.slides.slide import Slide, SlideSource, find_slides
 
@@ -60,6 +60,36 @@ def test_figures_that_contradict_one_another_are_said_unless_the_true_one_is_giv
     assert resolution("odd.svs", 0.25, odd) == 0.25
 
 
+@pytest.mark.parametrize(
+    ("mpp", "power", "true"),
+    [
+        (0.2341, 20, True),  # a Pannoramic's 20x objective with a 1.6x adapter
+        (0.1625, 20, True),
+        (0.121, 40, True),
+        (0.504, 40, True),  # made half as large after scanning, the objective left as it was
+        (0.05, 20, False),  # a tenth of the truth
+        (0.02341, 20, False),
+        (5.0, 20, False),  # ten times the truth
+        (2.341, 20, False),
+        (2.5, 40, False),
+    ],
+)
+def test_an_adapter_is_plausible_and_a_factor_of_ten_is_not(mpp: float, power: int, true: bool) -> None:
+    stated = {"openslide.mpp-x": f"{mpp}", "openslide.mpp-y": f"{mpp}", "openslide.objective-power": f"{power}"}
+    if true:
+        assert resolution("a.svs", None, stated) == mpp
+    else:
+        with pytest.raises(ImplausibleResolution, match=r"a\.svs"):
+            resolution("a.svs", None, stated)
+
+
+def test_properties_that_are_no_numbers_say_nothing() -> None:
+    stated = {"openslide.mpp-x": "0.25", "openslide.mpp-y": "0.25", "openslide.objective-power": "40x"}
+    assert resolution("a.svs", None, stated) == 0.25
+    with pytest.raises(MissingResolution):
+        resolution("a.svs", None, {**stated, "openslide.mpp-x": "unknown"})
+
+
 @pytest.mark.parametrize("given", [0.0, -0.5, 250.0, float("nan")])
 def test_a_given_resolution_must_be_a_microscopes(given: float) -> None:
     with pytest.raises(ImplausibleResolution, match="was given"):
@@ -75,12 +105,12 @@ def test_what_is_no_slide_is_named(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableSlide, match=r"gone\.svs: no such file"):
+    with pytest.raises(UnreachedSlide, match=r"gone\.svs: no such file"):
         opened(tmp_path / "gone.svs")
 
 
 def test_errors_do_not_tell_where_the_slides_lie(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableSlide) as caught:
+    with pytest.raises(UnreachedSlide) as caught:
         opened(tmp_path / "gone.svs")
     assert str(tmp_path) not in str(caught.value)
 

@@ -15,9 +15,10 @@ from nic.compression.interchange.hdf5 import codes_in, coords_in, number, readin
 from nic.compression.interchange.note import Note, encoder_note, grid_note
 from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
 from nic.errors import InterchangeError
+from nic.slides.names import slide_id
 
 TOOL = "CLAM"
-COARSEST_UM_PX = 0.25
+FINEST_UM_PX = 0.25
 """um/px of 40x, from which its users count magnifications in halves."""
 
 
@@ -25,7 +26,7 @@ def find(folder: Path) -> dict[str, Path]:
     """Feature files by slide id: h5_files where there are, for they have coordinates, else pt_files."""
     for below, suffix in (("h5_files", ".h5"), ("pt_files", ".pt"), ("", ".h5"), ("", ".pt")):
         if found := sorted((folder / below).glob(f"*{suffix}")):
-            return {path.stem: path for path in found}
+            return {slide_id(path): path for path in found}
     return {}
 
 
@@ -48,11 +49,11 @@ def read(path: Path, given: Given) -> TileCodes:
             codes = codes_in(file, "features", path)
             coords, fields = whole_pixels(coords_in(file, path), path), {**fields, **file.attrs}
     if note := Note.found(fields, path.name):
-        return note.tiles(path.stem, codes, coords, TOOL, given)
+        return note.tiles(slide_id(path), codes, coords, TOOL, given)
     name, slide_mpp = given.encoder_name(path.name, None), given.slide_mpp(path.name)
     tile_mpp = slide_mpp * side_l0px / tile_px
     return TileCodes(
-        slide_id=path.stem,
+        slide_id=slide_id(path),
         codes=codes,
         corner_l0px=coords,
         tile_px=int(tile_px),
@@ -67,7 +68,7 @@ def read(path: Path, given: Given) -> TileCodes:
 
 def nominal_mpp(tile_mpp: float) -> float:
     """um/px of the nearest of 40x, 20x, 10x ..., so that slides of 0.2425 and 0.2527 um/px are of one encoder."""
-    return float(COARSEST_UM_PX * 2 ** round(math.log2(tile_mpp / COARSEST_UM_PX)))
+    return float(FINEST_UM_PX * 2 ** round(math.log2(tile_mpp / FINEST_UM_PX)))
 
 
 def write(slide: CompressedSlide, folder: Path) -> None:

@@ -16,6 +16,7 @@ from nic.compression.interchange.hdf5 import drafted
 from nic.compression.interchange.note import Note, encoder_note, grid_note
 from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
 from nic.errors import InterchangeError
+from nic.slides.names import slide_id
 
 TOOL, FEATURES, NOTE = "NIC", "_features.npy", "_nic.json"
 TILE_PX = 64
@@ -24,20 +25,20 @@ TILE_PX = 64
 
 def find(folder: Path) -> dict[str, Path]:
     """Feature files by slide id."""
-    return {path.name.removesuffix(FEATURES): path for path in sorted(folder.glob(f"*{FEATURES}"))}
+    return {slide_id(path.name.removesuffix(FEATURES)): path for path in sorted(folder.glob(f"*{FEATURES}"))}
 
 
 def read(path: Path, given: Given) -> TileCodes:
     """Raises InterchangeError, MissingResolution, ImplausibleResolution."""
-    slide_id = path.name.removesuffix(FEATURES)
+    name_of_files = path.name.removesuffix(FEATURES)
     dense = _array(path)
     if dense.ndim != 3 or dense.dtype.kind != "f":
         raise InterchangeError(f"{path.name}: {dense.dtype} {list(dense.shape)}, wanted floats [D, rows, cols]")
-    row, col = _cells(path.parent, slide_id, dense)
+    row, col = _cells(path.parent, name_of_files, dense)
     codes = dense[:, row, col].T
-    if note := _note(path.with_name(f"{slide_id}{NOTE}")):
+    if note := _note(path.with_name(f"{name_of_files}{NOTE}")):
         corner = np.rint(np.stack([col, row], axis=1) * note.grid.stride_l0px) + note.grid.origin_l0px
-        return note.tiles(slide_id, codes, corner, TOOL, given)
+        return note.tiles(slide_id(name_of_files), codes, corner, TOOL, given)
     name, slide_mpp = given.encoder_name(path.name, None), given.slide_mpp(path.name)
     if given.tile_um is None:
         raise InterchangeError(
@@ -45,7 +46,7 @@ def read(path: Path, given: Given) -> TileCodes:
         )
     tile_mpp = given.tile_um / TILE_PX
     return TileCodes(
-        slide_id=slide_id,
+        slide_id=slide_id(name_of_files),
         codes=codes,
         corner_l0px=np.rint(np.stack([col, row], axis=1) * given.tile_um / slide_mpp),
         tile_px=TILE_PX,
@@ -67,16 +68,16 @@ def _note(path: Path) -> Note | None:
         raise InterchangeError(f"{path.name}: no JSON: {error}; export the slide again") from error
 
 
-def _cells(folder: Path, slide_id: str, dense: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _cells(folder: Path, name: str, dense: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """row, col [N] of the cells that have a code. Raises InterchangeError."""
-    row_file, col_file = folder / f"{slide_id}_y_idx.npy", folder / f"{slide_id}_x_idx.npy"
+    row_file, col_file = folder / f"{name}_y_idx.npy", folder / f"{name}_x_idx.npy"
     if not (row_file.is_file() and col_file.is_file()):
         row, col = np.nonzero((dense != 0).any(axis=0))
         return row, col
     row, col = _array(row_file).astype(np.intp), _array(col_file).astype(np.intp)
     shape = dense.shape[1:]
     if row.shape != col.shape or row.ndim != 1 or ((row < 0) | (row >= shape[0]) | (col < 0) | (col >= shape[1])).any():
-        raise InterchangeError(f"{slide_id}: its x_idx and y_idx do not fit features of {shape[0]} x {shape[1]} cells")
+        raise InterchangeError(f"{name}: its x_idx and y_idx do not fit features of {shape[0]} x {shape[1]} cells")
     return row, col
 
 

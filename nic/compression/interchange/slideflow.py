@@ -17,6 +17,7 @@ from nic.compression.interchange.hdf5 import drafted, whole_pixels
 from nic.compression.interchange.note import Note, encoder_note, grid_note
 from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
 from nic.errors import InterchangeError
+from nic.slides.names import slide_id
 
 TOOL = "slideflow"
 CONFIG = "bags_config.json"
@@ -24,7 +25,7 @@ CONFIG = "bags_config.json"
 
 def find(folder: Path) -> dict[str, Path]:
     """Bags by slide id."""
-    return {path.stem: path for path in sorted(folder.glob("*.pt"))}
+    return {slide_id(path): path for path in sorted(folder.glob("*.pt"))}
 
 
 def read(path: Path, given: Given) -> TileCodes:
@@ -34,12 +35,12 @@ def read(path: Path, given: Given) -> TileCodes:
         raise InterchangeError(f"{path.stem}.index: locations are {list(index['arr_0'].shape)}, wanted [tiles, 2]")
     centre = whole_pixels(index["arr_0"].astype(np.float64), path)
     if note := Note.found(index, path.name):
-        return note.tiles(path.stem, codes, centre - int(note.grid.side_l0px) // 2, TOOL, given)
+        return note.tiles(slide_id(path), codes, centre - int(note.grid.side_l0px) // 2, TOOL, given)
     tile_px, tile_um, extractor = _config(path.parent / CONFIG, given)
     name, slide_mpp = given.encoder_name(path.name, extractor), given.slide_mpp(path.name)
     side_l0px = int(tile_um / slide_mpp)
     return TileCodes(
-        slide_id=path.stem,
+        slide_id=slide_id(path),
         codes=codes,
         corner_l0px=centre - side_l0px // 2,
         tile_px=tile_px,

@@ -16,6 +16,7 @@ from nic.compression.interchange.hdf5 import codes_in, coords_in, number, readin
 from nic.compression.interchange.note import Note, encoder_note, grid_note
 from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
 from nic.errors import InterchangeError
+from nic.slides.names import slide_id
 
 TOOL, NEWEST_MAJOR, WRITTEN_AS = "STAMP", 2, "2.1.0"
 HISTORIC_PX, HISTORIC_UM = 224, 256.0
@@ -23,7 +24,7 @@ HISTORIC_PX, HISTORIC_UM = 224, 256.0
 
 def find(folder: Path) -> dict[str, Path]:
     """Feature files by slide id."""
-    return {path.stem: path for path in sorted(folder.glob("*.h5"))}
+    return {slide_id(path): path for path in sorted(folder.glob("*.h5"))}
 
 
 def read(path: Path, given: Given) -> TileCodes:
@@ -37,13 +38,13 @@ def read(path: Path, given: Given) -> TileCodes:
         extractor = file.attrs.get("extractor")
     if note:
         corner = np.rint(coords_um / note.grid.slide_mpp)
-        return note.tiles(path.stem, codes, corner, TOOL, given)
+        return note.tiles(slide_id(path), codes, corner, TOOL, given)
     name = given.encoder_name(path.name, str(extractor) if extractor else None)
     slide_mpp = given.slide_mpp(path.name)
     corner = np.rint(coords_um / slide_mpp)
     side_l0px = _side_l0px(corner, tile_um / slide_mpp)
     return TileCodes(
-        slide_id=path.stem,
+        slide_id=slide_id(path),
         codes=codes,
         corner_l0px=corner,
         tile_px=tile_px,

@@ -16,6 +16,7 @@ from nic.compression.interchange.hdf5 import codes_in, coords_in, number, readin
 from nic.compression.interchange.note import Note, encoder_note, grid_note
 from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
 from nic.encoder.spec import IMPORTED
+from nic.slides.names import slide_id
 from nic.slides.resolution import UM_TIMES_MAGNIFICATION
 
 TOOL = "TRIDENT"
@@ -24,7 +25,7 @@ FEATURES, PATCHES = "features_", "_patches.h5"
 
 def find(folder: Path) -> dict[str, Path]:
     """Feature files by slide id."""
-    return {path.stem: path for path in sorted(folder.glob("*.h5"))}
+    return {slide_id(path): path for path in sorted(folder.glob("*.h5"))}
 
 
 def read(path: Path, given: Given) -> TileCodes:
@@ -35,14 +36,14 @@ def read(path: Path, given: Given) -> TileCodes:
         at, folder = file["coords"], path.parent.name
         found_name = folder.removeprefix(FEATURES) if folder.startswith(FEATURES) else None
         if note := Note.found({**at.attrs, **file.attrs}, path.name):
-            return note.tiles(path.stem, codes, coords, TOOL, given, found_name)
+            return note.tiles(slide_id(path), codes, coords, TOOL, given, found_name)
         tile_px, side_l0px = number(at, "patch_size", path), number(at, "patch_size_level0", path)
         nominal_mpp = UM_TIMES_MAGNIFICATION / number(at, "target_magnification", path)
         overlap_l0px = round(float(at.attrs.get("overlap", 0)) * side_l0px / tile_px)  # whole pixels, as its steps are
         stated = [int(at.attrs[f"level0_{side}"]) for side in ("width", "height") if f"level0_{side}" in at.attrs]
     name, slide_mpp = given.encoder_name(path.name, found_name), given.slide_mpp(path.name)
     return TileCodes(
-        slide_id=path.stem,
+        slide_id=slide_id(path),
         codes=codes,
         corner_l0px=coords,
         tile_px=int(tile_px),
