@@ -11,21 +11,26 @@ import numpy as np
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.bags import read_bag, write_bag
-from nic.compression.interchange.hdf5 import codes_in, coords_in, number, reading, whole_pixels, writing
+from nic.compression.interchange.hdf5 import by_slide, codes_in, coords_in, number, reading, whole_pixels, writing
 from nic.compression.interchange.note import Note, encoder_note, grid_note
 from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
 from nic.errors import InterchangeError
 
 TOOL = "CLAM"
+BESIDE = ("patches", "masks", "stitches")
+"""Folders of other things, where features lie in CLAM's own folder."""
 COARSEST_UM_PX = 0.25
 """um/px of 40x, from which its users count magnifications in halves."""
 
 
 def find(folder: Path) -> dict[str, Path]:
-    """Feature files by slide id: h5_files where there are, for they have coordinates, else pt_files."""
+    """Feature files by slide id: h5_files where there are, for they have coordinates, else pt_files.
+
+    Else those of the folder itself and of folders below it. Raises as by_slide.
+    """
     for below, suffix in (("h5_files", ".h5"), ("pt_files", ".pt"), ("", ".h5"), ("", ".pt")):
-        if found := sorted((folder / below).glob(f"*{suffix}")):
-            return {path.stem: path for path in found}
+        if (folder / below).is_dir() and (found := by_slide(folder / below, suffix, skip=BESIDE)):
+            return found
     return {}
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.interchange.hdf5 import codes_in, coords_in, number, reading, writing
+from nic.compression.interchange.hdf5 import by_slide, codes_in, coords_in, number, reading, writing
 from nic.compression.interchange.note import Note, encoder_note, grid_note
 from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
 from nic.errors import InterchangeError
@@ -22,8 +22,8 @@ HISTORIC_PX, HISTORIC_UM = 224, 256.0
 
 
 def find(folder: Path) -> dict[str, Path]:
-    """Feature files by slide id."""
-    return {path.stem: path for path in sorted(folder.glob("*.h5"))}
+    """Feature files by slide id, also in folders below: STAMP keeps those of the slides. Raises as by_slide."""
+    return by_slide(folder, ".h5")
 
 
 def read(path: Path, given: Given) -> TileCodes:
