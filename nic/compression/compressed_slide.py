@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.compression.cutting import Cutting
+from nic.compression.hdf5_file import written
 from nic.compression.setting import MadeOf
 from nic.compression.tissue_rule import GIVEN
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError, UnreachedCodes
-from nic.files import cannot_be_read, drafted, reason
+from nic.files import cannot_be_read, reason
 from nic.slides.quality import REASONS
 from nic.slides.resolution import UM_TIMES_MAGNIFICATION
 from nic.slides.tiling import TileGrid
@@ -89,7 +90,7 @@ class CompressedSlide:
         """
         if fault := self._fault():
             raise CodesError(f"{self.slide_id}: {fault}; nothing was written")
-        with drafted(path) as draft, h5py.File(draft, "w", locking=False) as file:
+        with written(path) as file:
             self._write(file)
 
     def _write(self, file: h5py.File) -> None:

@@ -244,7 +244,8 @@ class _Handle:
 def check_reach(path: Path) -> None:
     """Raises UnreachedSlide when the file, or a file of a slide's folder, is not there or cannot be read now."""
     try:
-        for file in sorted(path.glob("*.dcm")) if stat.S_ISDIR(path.stat().st_mode) else [path]:
+        series = stat.S_ISDIR(path.stat().st_mode)
+        for file in [f for f in path.iterdir() if f.suffix == ".dcm"] if series else [path]:
             if not stat.S_ISREG((status := file.stat()).st_mode):  # a pipe would wait for ever
                 continue
             with file.open("rb") as content:
@@ -252,7 +253,7 @@ def check_reach(path: Path) -> None:
                 content.seek(max(0, status.st_size - 1))
                 content.read(1)
     except FileNotFoundError as error:
-        raise UnreachedSlide(f"{path.name}: no such file, or its folder is away") from error
+        raise UnreachedSlide(f"{path.name}: no such file") from error
     except OSError as error:
         raise UnreachedSlide(f"{path.name}: cannot be read now: {reason(error)}") from error
 

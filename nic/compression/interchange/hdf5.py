@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import InterchangeError, UnreachedCodes
-from nic.files import cannot_be_read, drafted, reason
+from nic.files import cannot_be_read, reason
 
 
 def unusable(path: Path, error: BaseException, wrong: str) -> InterchangeError | UnreachedCodes:
@@ -30,13 +30,6 @@ def reading(path: Path) -> Iterator[h5py.File]:
     except OSError as error:
         said = str(error).replace(f"{path.parent}/", "")
         raise unusable(path, error, f"cannot be read, perhaps truncated: {said}; copy it again") from error
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file that gets its name when it is whole."""
-    with drafted(path) as draft, h5py.File(draft, "w", locking=False) as file:
-        yield file
 
 
 def by_slide(folder: Path, ending: str, skip: Collection[str] = ()) -> dict[str, Path]:
@@ -62,7 +55,7 @@ def by_slide(folder: Path, ending: str, skip: Collection[str] = ()) -> dict[str,
                     "give the folder of one of them"
                 )
             by_id[slide_id] = path
-    return by_id
+    return dict(sorted(by_id.items()))
 
 
 def codes_in(file: h5py.File, name: str, path: Path) -> NDArray[Any]:

@@ -103,13 +103,15 @@ def _taken_in(
 def export_folder(codes: Path, layout: str, out: Path) -> list[str]:
     """Every compressed slide of a folder to the files of a layout below `out`; the slides' ids.
 
-    Raises CodesError when the folder holds none, or one is damaged.
+    Raises CodesError when the folder holds none, or one is damaged, UnwritableFolder.
     """
-    chosen, files = _layout(layout), sorted(codes.glob("*.h5"))
+    chosen, files = _layout(layout), sorted(codes.glob("[!.]*.h5"))
     if not files:
         raise CodesError(f"{codes.name}: no compressed slide; run `compress` first")
     for file in tqdm(files, desc="export", unit="slide"):
-        chosen.write(CompressedSlide.load(file), out)
+        slide = CompressedSlide.load(file)
+        with CodesFolder(out).writing():
+            chosen.write(slide, out)
     return [file.stem for file in files]
 
 

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.hdf5_file import written
 from nic.compression.interchange.hdf5 import (
     by_slide,
     codes_in,
@@ -23,7 +24,6 @@ from nic.compression.interchange.hdf5 import (
     number,
     reading,
     whole_pixels,
-    writing,
 )
 from nic.compression.interchange.note import Note, encoder_note, grid_note
 from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
@@ -105,9 +105,9 @@ def write(slide: CompressedSlide, folder: Path) -> None:
     if slide.size_l0px:
         attributes |= dict(zip(("level0_width", "level0_height"), slide.size_l0px, strict=True))
     job = folder / f"{attributes['target_magnification']}x_{grid.tile_px}px_{attributes['overlap']}px_overlap"
-    with writing(job / "patches" / f"{slide.slide_id}{PATCHES}") as file:
+    with written(job / "patches" / f"{slide.slide_id}{PATCHES}") as file:
         file.create_dataset("coords", data=coords).attrs.update(attributes)
-    with writing(job / f"{FEATURES}{encoder_label(slide)}" / f"{slide.slide_id}.h5") as file:
+    with written(job / f"{FEATURES}{encoder_label(slide)}" / f"{slide.slide_id}.h5") as file:
         file["features"] = slide.codes.astype(np.float32)
         file.create_dataset("coords", data=coords).attrs.update(attributes)
         file.attrs.update(encoder_note(slide))
