@@ -1,7 +1,7 @@
 """The cores that one may use, and work that is done on them ahead of whoever takes it."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -16,17 +16,22 @@ def cores() -> int:
     return int(joblib.cpu_count())
 
 
-def done_ahead(function: Callable[[A], B], items: Iterable[A], threads: int | None = None) -> Iterator[B]:
+def done_ahead(function: Callable[[A], B], items: Iterable[A], threads: int | None = None) -> Generator[B, None, None]:
     """The function of each item, in order; no more than a few wait, so that memory does not grow with the items.
 
     threads: as many as there are cores, unless said otherwise.
+    Whoever may leave before the last item closes it (contextlib.closing): what waits is not begun then, and what runs
+    has ended when `close` returns. What the function reads may be closed after that, not before.
     """
     threads = threads or cores()
     waiting: deque[Future[B]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         for item in items:
             waiting.append(pool.submit(function, item))
             if len(waiting) > 2 * threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,5 +1,7 @@
 """A slide to its compressed slide."""
 
+from contextlib import closing
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -147,10 +149,14 @@ def _encoded(
         turns = range(setting.variants if len(tiles) else 0)
         return batch, sharp, [encoder.encode(np.ascontiguousarray(turned(tiles, turn))) for turn in turns]
 
-    for batch, sharp, turns in done_ahead(encoded, reader.batches(rows, cols, batch_tiles), reader.threads):
-        failed[batch.row, batch.col] = batch.failed
-        excluded[batch.row, batch.col] = np.where(sharp | batch.failed, 0, REASONS.index("blurred"))
-        for turn, found in enumerate(turns):
-            codes[turn, place[batch.row, batch.col][sharp]] = found
+    with (
+        closing(reader.batches(rows, cols, batch_tiles)) as batches,
+        closing(done_ahead(encoded, batches, reader.threads)) as encodings,
+    ):
+        for batch, sharp, turns in encodings:
+            failed[batch.row, batch.col] = batch.failed
+            excluded[batch.row, batch.col] = np.where(sharp | batch.failed, 0, REASONS.index("blurred"))
+            for turn, found in enumerate(turns):
+                codes[turn, place[batch.row, batch.col][sharp]] = found
     row, col = np.nonzero(tissue & ~failed & (excluded == 0))
     return codes[:, place[row, col]], row.astype(np.int32), col.astype(np.int32), failed

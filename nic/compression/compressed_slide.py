@@ -1,7 +1,6 @@
 """A compressed slide and its file: sparse codes of tissue tiles, readable by the field's tools."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,10 +21,12 @@ from nic.compression.content import (
     variants_sha256,
 )
 from nic.compression.cutting import AS_USUAL, Cutting
+from nic.compression.hdf5_file import written
 from nic.compression.setting import MadeOf
 from nic.compression.tissue_rule import GIVEN
 from nic.encoder.spec import EncoderSpec
-from nic.errors import CodesError
+from nic.errors import CodesError, UnreachedCodes
+from nic.files import cannot_be_read, reason
 from nic.slides.quality import REASONS
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.resolution import UM_TIMES_MAGNIFICATION
@@ -98,18 +99,12 @@ class CompressedSlide:
     def save(self, path: Path) -> None:
         """Write the file under a temporary name and rename it: a half-written file never has the final name.
 
-        Raises CodesError when the codes do not fit the grid or are not finite.
+        Raises CodesError when the codes do not fit the grid or are not finite, OSError when they cannot be written.
         """
         if fault := self._fault():
             raise CodesError(f"{self.slide_id}: {fault}; nothing was written")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with h5py.File(draft, "w") as file:
-                self._write(file)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        with written(path) as file:
+            self._write(file)
 
     def _write(self, file: h5py.File) -> None:
         """TRIDENT's names for what TRIDENT's readers need, ours for the rest; never an absolute path."""
@@ -164,16 +159,13 @@ class CompressedSlide:
 
     @classmethod
     def load(cls, path: Path) -> "CompressedSlide":
-        """Raises CodesError naming the file when it is missing, cut short, damaged or not of nic."""
+        """Raises CodesError naming the file when it is missing, cut short, damaged or not of nic, UnreachedCodes."""
         try:
-            with h5py.File(path) as file:
+            with h5py.File(path, locking=False) as file:
                 slide = cls._read(file)
                 fault = slide._fault() or rows_fault(file, slide.codes, slide.row, slide.col)
         except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-            reason = str(error).replace(f"{path.parent}/", "")
-            raise CodesError(
-                f"{path.name}: not a compressed slide of nic: {reason}; compress the slide again"
-            ) from error
+            raise _unusable(path, error) from error
         if fault:
             raise CodesError(f"{path.name}: {fault}; compress the slide again")
         return slide
@@ -182,11 +174,11 @@ class CompressedSlide:
     def load_variants(path: Path) -> NDArray[np.float16] | None:
         """Codes of the tiles in their eight turns, [8, N, D]; None where the file has none. Raises CodesError."""
         try:
-            with h5py.File(path) as file:
+            with h5py.File(path, locking=False) as file:
                 variants = file["features_d4"][:] if "features_d4" in file else None
                 fault = variants_fault(file, variants) if variants is not None else None
         except (OSError, RuntimeError) as error:
-            raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
+            raise _unusable(path, error) from error
         if fault:
             raise CodesError(f"{path.name}: {fault}; compress the slide again")
         return variants
@@ -195,22 +187,23 @@ class CompressedSlide:
     def check_variants(path: Path) -> None:
         """Read the codes in their eight turns, one turn at a time. Raises CodesError when they are damaged."""
         try:
-            with h5py.File(path) as file:
+            with h5py.File(path, locking=False) as file:
                 known = "features_d4" in file
                 fault = variants_fault(file, turns_of(file["features_d4"])) if known else None
         except (OSError, RuntimeError) as error:
-            raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
+            raise _unusable(path, error) from error
         if fault:
             raise CodesError(f"{path.name}: {fault}; compress the slide again")
 
     @staticmethod
     def made_of(path: Path) -> MadeOf | None:
-        """What the file is made of; None where it is cut, or there is none.
+        """What the file is made of; None where it is damaged, or there is none.
 
-        Reads the head alone, so that a cohort of terabytes is taken up again in minutes.
+        Reads the head alone, so that a cohort of terabytes is taken up again in minutes. Raises UnreachedCodes when the
+        file cannot be read now, which is neither.
         """
         try:
-            with h5py.File(path) as file:
+            with h5py.File(path, locking=False) as file:
                 a = file.attrs
                 return MadeOf(
                     encoder_sha256=str(a["encoder_sha256"]),
@@ -223,17 +216,19 @@ class CompressedSlide:
                     tissue=_tissue_rule(a),
                     runtime=_runtime(a),
                 )
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError):
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+            if cannot_be_read(error):
+                raise _unusable(path, error) from error
             return None
 
     @staticmethod
     def pixel_version_of(path: Path) -> int:
         """PIXEL_VERSION of nic.slides.reader when a file was made. Raises CodesError."""
         try:
-            with h5py.File(path) as file:
+            with h5py.File(path, locking=False) as file:
                 return _pixel_version(file.attrs)
         except (OSError, RuntimeError, ValueError, TypeError) as error:
-            raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
+            raise _unusable(path, error) from error
 
     @staticmethod
     def identity(path: Path) -> tuple[str, NDArray[np.uint8] | None]:
@@ -242,21 +237,21 @@ class CompressedSlide:
         Imported codes that came without their slide have no fingerprint; a digest of some codes takes its place.
         """
         try:
-            with h5py.File(path) as file:
+            with h5py.File(path, locking=False) as file:
                 overview = file["overview"][:] if "overview" in file else None
                 some_codes = hashlib.sha256(file["features"][:IDENTIFYING_CODES].tobytes()).hexdigest()
                 return str(file.attrs["fingerprint"]) or some_codes, overview
         except (OSError, RuntimeError, KeyError) as error:
-            raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
+            raise _unusable(path, error) from error
 
     @staticmethod
     def count(path: Path) -> int:
         """How many codes a file holds. Raises CodesError."""
         try:
-            with h5py.File(path) as file:
+            with h5py.File(path, locking=False) as file:
                 return len(file["features"])
         except (OSError, RuntimeError, KeyError) as error:
-            raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
+            raise _unusable(path, error) from error
 
     @classmethod
     def _read(cls, file: h5py.File) -> "CompressedSlide":
@@ -321,6 +316,14 @@ def _finite(codes: NDArray[np.float16]) -> bool:
     """
     positive, every = codes.view(np.int16), codes.view(np.uint16)
     return bool(positive.max(initial=0) < 0x7C00 and every.max(initial=0) < 0xFC00)
+
+
+def _unusable(path: Path, error: Exception) -> CodesError:
+    """The error for a file of codes that could not be read, by whether the system or the content is the cause."""
+    if cannot_be_read(error):
+        return UnreachedCodes(f"{path.name}: cannot be read now: {reason(error)}; {UnreachedCodes.release}")
+    said = str(error).replace(f"{path.parent}/", "")
+    return CodesError(f"{path.name}: not a compressed slide of nic: {said}; compress the slide again")
 
 
 def _names(attributes: Mapping[str, object]) -> tuple[str, ...]:

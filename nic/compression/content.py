@@ -68,7 +68,7 @@ def content_digest(path: Path) -> str:
 @lru_cache(maxsize=100_000)
 def _content(path: Path, inode: int, size_bytes: int, changed_ns: int) -> str:
     """inode, size_bytes, changed_ns: of the file, so that another one under its name is read anew."""
-    with h5py.File(path) as file:
+    with h5py.File(path, locking=False) as file:
         return str(file.attrs[CONTENT] if CONTENT in file.attrs else _head_sha256(file))[:16]
 
 

@@ -1,7 +1,8 @@
 """A slide as batches of tiles at the encoder's resolution, cut at the exact um/px whatever its levels."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
@@ -99,21 +100,27 @@ class TileReader:
         if self._jpeg:
             self._jpeg.close()
 
-    def batches(self, rows: NDArray[np.intp], cols: NDArray[np.intp], batch_size: int = 64) -> Iterator[TileBatch]:
-        """The tiles of the cells asked for, band by band; few wait: memory stays flat when the caller is slow."""
+    def batches(
+        self, rows: NDArray[np.intp], cols: NDArray[np.intp], batch_size: int = 64
+    ) -> Generator[TileBatch, None, None]:
+        """The tiles of the cells asked for, band by band; few wait: memory stays flat when the caller is slow.
+
+        Whoever leaves before the last batch closes it (contextlib.closing) before the reader: no read runs after that.
+        """
         pending: list[TileBatch] = []
-        for strip in done_ahead(lambda cells: self._strip(*cells), _strips(rows, cols), self.threads):
-            if len(strip) == batch_size and not pending:
-                yield strip
-                continue
-            pending.append(strip)
-            if sum(map(len, pending)) >= batch_size:
-                joined = TileBatch.joined(pending)
-                whole = len(joined) // batch_size * batch_size
-                yield from (joined.part(i, i + batch_size) for i in range(0, whole, batch_size))
-                pending = [joined.part(whole, len(joined))] if whole < len(joined) else []
-        if pending:
-            yield TileBatch.joined(pending)
+        with closing(done_ahead(lambda cells: self._strip(*cells), _strips(rows, cols), self.threads)) as strips:
+            for strip in strips:
+                if len(strip) == batch_size and not pending:
+                    yield strip
+                    continue
+                pending.append(strip)
+                if sum(map(len, pending)) >= batch_size:
+                    joined = TileBatch.joined(pending)
+                    whole = len(joined) // batch_size * batch_size
+                    yield from (joined.part(i, i + batch_size) for i in range(0, whole, batch_size))
+                    pending = [joined.part(whole, len(joined))] if whole < len(joined) else []
+            if pending:
+                yield TileBatch.joined(pending)
 
     def _strip(self, row: int, cols: NDArray[np.intp]) -> TileBatch:
         """Tiles of one stretch of a row; when the stretch cannot be decoded, each cell is tried by itself.

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -178,8 +179,12 @@ def _cut(
 ) -> Iterator[Cut]:
     """Tiles in the order of their cells, read at half the tile's um/px where the slide has it, as slides are."""
     tiles: dict[tuple[int, int], Cut] = {}
-    with Slide.open(source) as slide, TileReader(slide, grid, max(grid.tile_mpp / 2, slide.mpp)) as reader:
-        for batch in reader.batches(rows, cols):
+    with (
+        Slide.open(source) as slide,
+        TileReader(slide, grid, max(grid.tile_mpp / 2, slide.mpp)) as reader,
+        closing(reader.batches(rows, cols)) as batches,
+    ):
+        for batch in batches:
             for tile, row, col, failed in zip(batch.tiles, batch.row, batch.col, batch.failed, strict=True):
                 tiles[int(row), int(col)] = None if failed else tile
     for row, col, name in zip(rows, cols, names, strict=True):

@@ -118,7 +118,7 @@ def slides_digest(sources: Sequence[SlideSource]) -> str:
 
 
 def slide_content(source: SlideSource) -> str:
-    """Of one that cannot be reached the reason: it goes into quarantine when its turn comes."""
+    """Of one that cannot be reached the reason: it is noted as unreached when its turn comes."""
     try:
         return version_of(source) or _ends(file_of(source))
     except (UnreachedSlide, OSError) as error:

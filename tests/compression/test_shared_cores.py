@@ -3,7 +3,8 @@
 import time
 from dataclasses import fields
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Lock
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +16,9 @@ from nic.compression.compress import MOST_TILES, compress_slide, threads_for
 from nic.compression.engines import compress_cohort
 from nic.compression.setting import Setting
 from nic.encoder.spec import EncoderSpec
-from nic.slides.slide import SlideSource
+from nic.errors import EncoderError
+from nic.slides.reader import TileBatch, TileReader
+from nic.slides.slide import Slide, SlideSource
 from nic.threads import cores
 
 
@@ -65,10 +68,14 @@ def test_one_slide_is_given_all_cores(tmp_path: Path) -> None:
     assert compress_cohort([slide], Meeting(2), tmp_path / "codes").done == ["a"]
 
 
-def test_cores_are_shared_between_slides() -> None:
-    assert threads_for(1) == cores()
-    assert threads_for(10_000) == 1
-    assert threads_for(0) == cores()
+@pytest.mark.parametrize(
+    ("machine", "slides", "threads"), [(16, 1, 16), (16, 5, 3), (16, 16, 1), (16, 10_000, 1), (16, 0, 16), (1, 3, 1)]
+)
+def test_cores_are_shared_between_slides(
+    monkeypatch: pytest.MonkeyPatch, machine: int, slides: int, threads: int
+) -> None:
+    monkeypatch.setattr("joblib.cpu_count", lambda: machine)
+    assert threads_for(slides) == threads
 
 
 class Counting:
@@ -78,12 +85,15 @@ class Counting:
 
     def __init__(self) -> None:
         self.at_once = self.most = 0
+        self.lock = Lock()
 
     def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
-        self.at_once += 1
-        self.most = max(self.most, self.at_once)
+        with self.lock:
+            self.at_once += 1
+            self.most = max(self.most, self.at_once)
         time.sleep(0.2)
-        self.at_once -= 1
+        with self.lock:
+            self.at_once -= 1
         return np.zeros((len(tiles), 1), np.float32)
 
 
@@ -94,3 +104,44 @@ def test_large_batches_leave_fewer_threads(tmp_path: Path, tiles: int, most: int
     slide = SlideSource("a", write_slide(tmp_path / "a.tif", tissue_image(1800, 1600)))
     assert len(compress_slide(slide, encoder, setting, batch_tiles=tiles, threads=6).codes) > MOST_TILES
     assert 1 <= encoder.most <= most
+
+
+class Failing(PixelEncoder):
+    """Answers once, then raises."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.calls += 1
+        if self.calls > 1:
+            raise EncoderError("out of memory")
+        return super().encode(tiles)
+
+
+@pytest.mark.parametrize("compression", ["jpeg", "deflate"])
+def test_no_read_runs_after_the_slide_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    """Else pixels are read out of memory that OpenSlide has given back."""
+    events: list[str] = []
+    read, close = TileReader._strip, Slide.__exit__
+
+    def slow(self: TileReader, row: int, cols: NDArray[np.intp]) -> TileBatch:
+        time.sleep(0.02)
+        strip = read(self, row, cols)
+        events.append("read")
+        return strip
+
+    def closed(self: Slide, *error: Any) -> None:
+        events.append("closed")
+        close(self, *error)
+
+    monkeypatch.setattr(TileReader, "_strip", slow)
+    monkeypatch.setattr(Slide, "__exit__", closed)
+    path = write_slide(tmp_path / "a.tif", tissue_image(2400, 2000), 0.5, compression=compression)
+    with pytest.raises(EncoderError):
+        compress_slide(SlideSource("a", path), Failing(), batch_tiles=8, threads=4)
+    time.sleep(0.3)
+    assert events[-1] == "closed"
+    assert events.count("read") > 1
