@@ -44,10 +44,11 @@ def check_codes(path: Path, effort: Effort) -> None:
 def _check_declared(file: h5py.File, effort: Effort) -> None:
     """Links, kinds and sizes, of which nothing has to be read."""
     _check_attributes(file)
-    datasets = [_dataset(file, name, kinds) for name, kinds in ARRAYS.items() if name in _links(file)]
-    if missing := set(ARRAYS) - set(OPTIONAL) - _links(file):
+    names = set(file)  # links are listed, and none is followed
+    datasets = [_dataset(file, name, kinds) for name, kinds in ARRAYS.items() if name in names]
+    if missing := set(ARRAYS) - set(OPTIONAL) - names:
         raise CodesError(f"no {', '.join(sorted(missing))} in the file; compress the slide again")
-    if "coords" in _links(file):
+    if "coords" in names:
         _check_attributes(_dataset(file, "coords", "iu"))
     if (codes := len(file["features"])) > effort.tiles:
         raise OverLimit(f"{codes} codes, wanted at most {effort.tiles}")
@@ -55,11 +56,6 @@ def _check_declared(file: h5py.File, effort: Effort) -> None:
         raise OverLimit(f"more than {effort.tiles} places, wanted one a code")
     if (size := sum(map(_declared_bytes, datasets))) > effort.features_bytes:
         raise OverLimit(f"arrays of {size} bytes, wanted at most {effort.features_bytes}")
-
-
-def _links(file: h5py.File) -> set[str]:
-    """Names in the file's root, none followed."""
-    return {name.decode(errors="replace") for name in file.id.links}
 
 
 def _dataset(file: h5py.File, name: str, kinds: str) -> h5py.Dataset:
