@@ -1,5 +1,6 @@
 """What a row may have opened: files and folders under the roots, and nothing that such a file names outside of them."""
 
+import errno
 import os
 import re
 import stat
@@ -63,6 +64,10 @@ def _regular(path: Path) -> None:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
         return
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise OutsideRoots(_OUTSIDE) from None
+        raise
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise UnreadableSlide(f"{path.name}: a pipe, a socket or a device; wanted a file")
 

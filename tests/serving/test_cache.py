@@ -1,5 +1,9 @@
 """A slide is compressed once for all who ask, the folder stays small, and what was cut short is not read."""
 
+import errno
+import fcntl
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +19,7 @@ from conftest import PixelEncoder, tissue_image, write_slide
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import OverLimit
-from nic.serving.cache import CodesCache
+from nic.serving.cache import STALE_S, CodesCache
 from nic.slides.slide import SlideSource
 
 KEY = "ab12"
@@ -79,3 +83,81 @@ def test_a_killed_process_holds_nobody_up_who_came_after(slide: CompressedSlide,
         process.send_signal(signal.SIGKILL)
     kept = CodesCache(tmp_path, 1 << 30).take(KEY, slide.save, CompressedSlide.load, patience_s=5)
     assert np.array_equal(kept.codes, slide.codes)
+
+
+FILL = """
+import random, sys, pathlib
+from concurrent.futures import ThreadPoolExecutor
+from nic.compression.compressed_slide import CompressedSlide
+from nic.serving.cache import STALE_S, CodesCache
+folder, one, size = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
+cache, slide, draw = CodesCache(folder, 3 * size), CompressedSlide.load(one), random.Random(int(sys.argv[4]))
+keys = [f"{n:02x}" for n in range(12)]
+def ask(key):
+    return len(cache.take(key, slide.save, CompressedSlide.load, 120).codes)
+with ThreadPoolExecutor(4) as threads:
+    print(set(threads.map(ask, draw.choices(keys, k=150))))
+"""
+
+
+def test_threads_and_processes_that_fill_it_forget_without_a_fault(slide: CompressedSlide, tmp_path: Path) -> None:
+    slide.save(tmp_path / "one.h5")
+    size = (tmp_path / "one.h5").stat().st_size
+    command = [sys.executable, "-c", FILL, str(tmp_path / "cache"), str(tmp_path / "one.h5"), str(size)]
+    fillers = [
+        subprocess.Popen([*command, str(seed)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for seed in range(3)
+    ]
+    for filler in fillers:
+        out, fault = filler.communicate(timeout=300)
+        assert out == f"{{{len(slide.codes)}}}\n", fault
+        assert not fault
+    held = list((tmp_path / "cache").glob("*.h5"))
+    assert 1 <= len(held) <= 3 + 3 * 4  # what others were writing while the last one counted
+    for file in held:
+        CompressedSlide.load(file)
+    assert not list((tmp_path / "cache").glob(".*.h5.*"))
+
+
+def test_a_full_disk_costs_the_cache_a_file_and_nobody_an_answer(
+    slide: CompressedSlide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/slides/Jane_Roe.h5")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    cache = CodesCache(tmp_path, 1 << 30)
+    for _ in range(2):
+        codes = cache.take(KEY, slide.save, CompressedSlide.load, patience_s=60).codes
+        assert np.array_equal(codes, slide.codes)
+    assert not list(tmp_path.glob("*.h5"))
+    assert f"OSError {errno.ENOSPC} at" in caplog.text
+    assert "Jane_Roe" not in caplog.text
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOSPC])
+def test_a_disk_without_locks_keeps_codes_all_the_same(
+    slide: CompressedSlide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    cache, made = CodesCache(tmp_path, 1 << 30), []
+
+    def make(into: Path) -> None:
+        made.append(1)
+        slide.save(into)
+
+    for _ in range(2):
+        cache.take(KEY, make, CompressedSlide.load, patience_s=5)
+    assert made == [1]
+
+
+def test_a_draft_of_a_process_that_was_killed_is_cleared_away(slide: CompressedSlide, tmp_path: Path) -> None:
+    cache = CodesCache(tmp_path, 1 << 30)
+    for name, age_s in ((".aa.h5.1.2", 2 * STALE_S), (".bb.h5.1.2", 0.0)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    cache.take(KEY, slide.save, CompressedSlide.load, patience_s=5)
+    assert [file.name for file in tmp_path.glob(".*.h5.*")] == [".bb.h5.1.2"]
