@@ -74,7 +74,8 @@ class CodesCache:
 
     def _among_processes(self, turn: str, patience_s: float) -> FileLock | None:
         """None where the disk has no locks (NFS without its daemon) or no room for one."""
-        lock = FileLock(self.folder / f"{turn}.lock")
+        # A soft lock in their place would outlive a process that was killed.
+        lock = FileLock(self.folder / f"{turn}.lock", fallback_to_soft=False)
         try:
             lock.acquire(timeout=patience_s)
         except Timeout:

@@ -4,8 +4,8 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -108,14 +108,8 @@ def test_a_fault_in_the_process_is_no_fault_of_the_slide() -> None:
 
 
 def test_a_process_that_is_slow_to_start_is_left_to_start() -> None:
-    reader = Reader(
-        [
-            sys.executable,
-            "-c",
-            "import time\ntime.sleep(1)\n" + SAYS + "for line in sys.stdin: print('{}', flush=True)",
-        ],
-        Stuck(),
-    )
+    script = f"import time\ntime.sleep(1)\n{SAYS}for line in sys.stdin: print('{{}}', flush=True)"
+    reader = Reader([sys.executable, "-c", script], Stuck())
     with pytest.raises(OverLimit, match="still starting"):
         reader.ask({}, soon(0.1))
     first = reader.process
@@ -125,12 +119,13 @@ def test_a_process_that_is_slow_to_start_is_left_to_start() -> None:
 
 def test_who_finds_all_processes_busy_is_told_so() -> None:
     readers = Readers([sys.executable, "-c", SAYS + "for line in sys.stdin: input()"], 1, Stuck())
-    first = threading.Thread(target=lambda: pytest.raises(UnreachedSlide, readers.ask, {}, soon(3)))
-    first.start()
-    time.sleep(0.3)
-    with pytest.raises(OverLimit, match="busy with other slides"):
-        readers.ask({}, soon(0.1))
-    first.join()
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(readers.ask, {}, soon(3))
+        time.sleep(0.3)
+        with pytest.raises(OverLimit, match="busy with other slides"):
+            readers.ask({}, soon(0.1))
+        with pytest.raises((UnreachedSlide, UnreadableSlide)):
+            first.result()
 
 
 def test_processes_that_cannot_be_ended_are_counted_and_no_more_are_started() -> None:

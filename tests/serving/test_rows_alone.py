@@ -58,11 +58,8 @@ def test_slides_of_a_patient_are_added_up_one_after_another(model: ServedModel, 
     assert answer["prediction"] == pytest.approx(1.5 * np.mean([0, 1, 2, 0]))
     assert answer["tiles"] == 4
     assert answer["tissue_mm2"] == pytest.approx(4 * 0.064**2)
-    scores = [
-        square["properties"]["measurements"]["score"]
-        for drawn in answer["map"]
-        for square in json.loads(drawn)["features"]
-    ]
+    squares = [square for drawn in answer["map"] for square in json.loads(drawn)["features"]]
+    scores = [square["properties"]["measurements"]["score"] for square in squares]
     assert scores == pytest.approx([0, 1.5, 3, 0])
 
 
