@@ -46,6 +46,8 @@ def _check_declared(file: h5py.File, effort: Effort) -> None:
     _check_attributes(file)
     names = set(file)  # links are listed, and none is followed
     datasets = [_dataset(file, name, kinds) for name, kinds in ARRAYS.items() if name in names]
+    if (size := sum(map(_declared_bytes, datasets))) > effort.features_bytes:
+        raise OverLimit(f"arrays of {size} bytes, wanted at most {effort.features_bytes}")
     if missing := set(ARRAYS) - set(OPTIONAL) - names:
         raise CodesError(f"no {', '.join(sorted(missing))} in the file; compress the slide again")
     if "coords" in names:
@@ -54,8 +56,6 @@ def _check_declared(file: h5py.File, effort: Effort) -> None:
         raise OverLimit(f"{codes} codes, wanted at most {effort.tiles}")
     if max(len(file["row"]), len(file["col"])) > effort.tiles:
         raise OverLimit(f"more than {effort.tiles} places, wanted one a code")
-    if (size := sum(map(_declared_bytes, datasets))) > effort.features_bytes:
-        raise OverLimit(f"arrays of {size} bytes, wanted at most {effort.features_bytes}")
 
 
 def _dataset(file: h5py.File, name: str, kinds: str) -> h5py.Dataset:
