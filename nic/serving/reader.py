@@ -38,6 +38,8 @@ def answer(here: Here, question: dict[str, Any]) -> dict[str, Any]:
     except MemoryError:
         return {"error": OverLimit.__name__, "message": "it wants more memory than the server allows"}
     except NicError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in OURS:
+            return {"fault": place_of(error.__cause__)}
         return {"error": type(error).__name__, "message": str(error)}
     except OSError as error:
         if error.errno is None or error.errno in OURS:
