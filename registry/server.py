@@ -27,6 +27,7 @@ from prometheus_client import CollectorRegistry, make_asgi_app, multiprocess
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nic.errors import SettingError, SmokeFailed
+from nic.serving.answers_log import AnswersLog
 from nic.serving.faults import OURS, log_fault
 from nic.serving.limits import number
 from nic.serving.metrics import count_answers, count_request, status_to_count
@@ -60,7 +61,9 @@ def app() -> FastAPI:
     served: FastAPI = scoring_server.init(model)
     served.mount("/metrics", _metrics())
     most_bytes = number(os.environ, "NIC_MAX_MB", int, 64) << 20
-    served.add_middleware(Guard, most_bytes=most_bytes, **guard)
+    # A model from before models kept it themselves has no `log`.
+    log = None if hasattr(model.unwrap_python_model(), "log") else AnswersLog.from_environment()
+    served.add_middleware(Guard, most_bytes=most_bytes, log=log, **guard)
     return served
 
 
@@ -95,6 +98,7 @@ class Guard:
     most_bytes: int
     token: str
     anybody: bool = False
+    log: AnswersLog | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -125,6 +129,8 @@ class Guard:
             answers = json.loads(answer)["predictions"] if status == 200 else []
             count_answers(answers)
             counted = status_to_count(status, answers)
+            if self.log:
+                self.log.keep(answers)
         except Exception as error:
             log_fault("a request failed", error)
             status = counted = 500
