@@ -33,6 +33,7 @@ from nic.serving.requests import PatientRequest, by_patient
 
 UM2_PER_MM2 = 1e6
 MOST_BATCH_TILES = 1024
+NOT_KNOWN: Mapping[str, Any] = {"ood_score": None, "ood": None}
 
 
 @dataclass(frozen=True)
@@ -108,9 +109,9 @@ class ServedModel:
         for number, source in enumerate(request.sources, start=1):
             with _refused(refusals), self.codes.of(source, f"slide {number}", effort) as slide:
                 self._add(slide, evidence, wishes.map, room, effort)
-        prediction = None
+        prediction, strangeness = None, NOT_KNOWN
         with _refused(refusals):
-            prediction = self._joined(evidence)
+            prediction, strangeness = self._joined(evidence), self._strangeness(evidence)
         if prediction is None:
             evidence = Evidence()
         spec = self.patient_model.spec
@@ -123,7 +124,7 @@ class ServedModel:
             "tiles": prediction.tiles if prediction else 0,
             "failed_tiles": evidence.failed_tiles,
             "tissue_mm2": evidence.tissue_um2 / UM2_PER_MM2,
-            **self._strangeness(evidence),
+            **strangeness,
             # A patient of whom one slide is bad is answered from the others, and the answer says so.
             "status": "ok" if not refusals else "partial" if prediction else "refused",
             "reason": "; ".join(refusals),
@@ -155,9 +156,11 @@ class ServedModel:
             raise CodesError("the model's answer is no number; these codes are like none that it learned from")
         return prediction
 
-    def _strangeness(self, evidence: "Evidence") -> dict[str, Any]:
-        score = self.familiarity.distance(evidence.mean_code) if self.familiarity and evidence.scores else None
-        return {"ood_score": score, "ood": None if score is None else score > 1}
+    def _strangeness(self, evidence: "Evidence") -> Mapping[str, Any]:
+        if self.familiarity is None or not evidence.scores:
+            return NOT_KNOWN
+        score = self.familiarity.distance(evidence.mean_code)
+        return {"ood_score": score, "ood": score > 1}
 
 
 @dataclass

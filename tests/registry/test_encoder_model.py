@@ -35,6 +35,6 @@ def test_a_tile_is_answered_with_its_code(model: EncoderModel) -> None:
 
 @pytest.mark.parametrize("image", ["jane", png(32, 64, 0), png(128, 128, 0), png(64, 65, 0)])
 def test_what_is_no_tile_is_the_clients_fault_and_named_by_its_row(model: EncoderModel, image: str) -> None:
-    with pytest.raises(MlflowException, match="row 1: .*wanted a PNG or JPEG of 64 px at 1.0 um/px") as refused:
+    with pytest.raises(MlflowException, match=r"row 1: .*wanted a PNG or JPEG of 64 px at 1\.0 um/px") as refused:
         model.predict(None, pd.DataFrame({"image": [png(64, 64, 51), image]}))
     assert refused.value.get_http_status_code() == 400
