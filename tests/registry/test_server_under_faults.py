@@ -148,6 +148,8 @@ def test_a_stopped_reader_costs_a_row_and_the_next_is_answered(served: Served) -
     while served.ask(row)[0]["status"] != "ok" and time.monotonic() < until:  # one that looks after the other
         pass
     assert served.ask(row)[0]["status"] == "ok"
+    for reader in served.readers():  # those that nobody asked meanwhile
+        os.kill(reader.pid, signal.SIGCONT)
 
 
 def test_256_rows_of_codes_past_the_deadline_end_there(served: Served) -> None:
