@@ -25,10 +25,9 @@ from numpy.typing import NDArray
 from nic.compression.cutting import Cutting
 from nic.encoder.export import export_encoder
 from nic.encoder.network import TileEncoder
-from nic.encoder.onnx import OnnxEncoder
 from nic.errors import NicError
 from nic.serving.apart import Apart
-from nic.serving.reading import Effort
+from nic.serving.effort import Effort
 from nic.slides.slide import SlideSource
 
 APERIO = "Aperio Image Library v10.0.51\r\n512x512 [0,0 512x512] (128x128) JPEG/RGB Q=70|AppMag = 20|MPP = 0.5"
@@ -100,9 +99,10 @@ def outcome(reading: Apart, path: Path, seconds: float) -> str:
     deadline_s = time.monotonic() + seconds
     source = SlideSource("slide", path)
     try:
-        if reading.look(source, deadline_s).px > LARGEST_PX:
+        if reading.look(source, (path.parent,), deadline_s).px > LARGEST_PX:
             return "OverLimit"
-        reading.compress(source, Effort(10_000, deadline_s))
+        reading.compress(source, (path.parent,), Effort(10_000, deadline_s), path.with_suffix(".h5"))
+        path.with_suffix(".h5").unlink()
     except NicError as error:
         died = "ended the process" in str(error)
         return f"died: {str(error).split('(')[1].split(')')[0]}" if died else type(error).__name__
@@ -117,10 +117,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+        folder = Path(name).resolve()
         torch.manual_seed(0)
         export_encoder(TileEncoder(), "random", [], folder / "encoder.onnx", np.zeros((2, 64, 64, 3), np.uint8))
-        reading = Apart(folder / "encoder.onnx", OnnxEncoder(folder / "encoder.onnx").spec, Cutting(), 1, 4096)
+        reading = Apart(folder / "encoder.onnx", Cutting(), 1, 4096)
         whole = [(path.suffix, path.read_bytes(), entries_of(path)) for path in whole_files(folder)]
         rng = random.Random(asked.seed)
         counts: Counter[str] = Counter()

@@ -1,12 +1,9 @@
 """The registered encoder: rows with `image` (a tile, PNG or JPEG, base64) to `code` (JSON list of D numbers)."""
 
-import base64
-import binascii
 import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import mlflow
 import numpy as np
 import pandas as pd
@@ -14,6 +11,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
 from nic.encoder.onnx import OnnxEncoder
+from nic.errors import NicError
+from nic.serving.codes import decoded
 
 
 class EncoderModel(mlflow.pyfunc.PythonModel):
@@ -29,13 +28,13 @@ class EncoderModel(mlflow.pyfunc.PythonModel):
     def _tile(self, row: int, text: str) -> np.ndarray:
         spec = self.encoder.spec
         try:
-            image = cv2.imdecode(np.frombuffer(base64.b64decode(text, validate=True), np.uint8), cv2.IMREAD_COLOR_RGB)
-        except (binascii.Error, cv2.error):
-            image = None
-        if image is None or image.shape != (spec.tile_px, spec.tile_px, 3):
-            found = "no image" if image is None else f"{image.shape[1]} x {image.shape[0]} px"
+            image = decoded(text, spec.tile_px**2)
+            fault = "" if image.shape[:2] == (spec.tile_px,) * 2 else f"{image.shape[1]} x {image.shape[0]} px"
+        except NicError as error:
+            fault = str(error)
+        if fault:
             raise MlflowException(
-                f"row {row}: {found}; wanted a PNG or JPEG of {spec.tile_px} px at {spec.tile_mpp} um/px in base64",
+                f"row {row}: {fault}; wanted a PNG or JPEG of {spec.tile_px} px at {spec.tile_mpp} um/px in base64",
                 error_code=INVALID_PARAMETER_VALUE,
             )
         return image

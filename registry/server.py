@@ -8,13 +8,15 @@ A worker that dies is started again; one that does not answer its reference neve
 
 import argparse
 import hmac
+import ipaddress
 import json
 import logging
 import os
+import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -24,35 +26,53 @@ from mlflow.pyfunc import scoring_server
 from prometheus_client import CollectorRegistry, make_asgi_app, multiprocess
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nic.errors import SmokeFailed
+from nic.errors import SettingError, SmokeFailed
 from nic.serving.answers_log import AnswersLog
-from nic.serving.metrics import count_answers, count_request
+from nic.serving.faults import OURS, log_fault
+from nic.serving.limits import number
+from nic.serving.metrics import count_answers, count_request, status_to_count
+from nic.serving.requests import no_column
 
 SHARED_COUNTS = "PROMETHEUS_MULTIPROC_DIR"
 """Folder in which workers leave their counts for whichever of them is asked; prometheus_client reads it at import."""
+LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 OPEN_PATHS = ("/health", "/ping", "/version")
 REASONS = {
     400: "the request cannot be read; wanted JSON with dataframe_records, as docs/serving.md shows",
     401: "wanted Authorization: Bearer <token>",
+    403: "this server has no NIC_API_TOKEN, and answers its own machine alone",
     413: "the request is too large; ask in parts",
     504: "not answered in time; compress the slide, and give the file of its codes",
 }
 """What a client is told in place of MLflow's own words, which repeat its rows and may hold a stack trace."""
+THEIRS = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What MLflow raises of a body that it cannot read; the model itself raises nothing but MlflowException."""
 
 
 def app() -> FastAPI:
     """Comes up only when the model has given its smoke answer. Raises SmokeFailed."""
+    guard = admission(os.environ)
     model = mlflow.pyfunc.load_model(os.environ["NIC_MODEL"])
     if not model.unwrap_python_model().proven:
         raise SmokeFailed("the model was registered without a reference; train and register it again")
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # its warnings repeat rows
     logging.getLogger("uvicorn.error").addFilter(_without_stack)
+    logging.getLogger("uvicorn.access").disabled = True  # however uvicorn was started: it would keep who asked when
     served: FastAPI = scoring_server.init(model)
     served.mount("/metrics", _metrics())
-    log = AnswersLog(Path(os.environ["NIC_ANSWERS_LOG"])) if "NIC_ANSWERS_LOG" in os.environ else None
-    most_bytes = int(os.environ.get("NIC_MAX_MB", 64)) << 20
-    served.add_middleware(Guard, token=os.environ.get("NIC_API_TOKEN", ""), most_bytes=most_bytes, log=log)
+    most_bytes = number(os.environ, "NIC_MAX_MB", int, 64) << 20
+    # A model from before models kept it themselves has no `log`.
+    log = None if hasattr(model.unwrap_python_model(), "log") else AnswersLog.from_environment()
+    served.add_middleware(Guard, most_bytes=most_bytes, log=log, **guard)
     return served
+
+
+def admission(environ: Mapping[str, str]) -> dict[str, Any]:
+    """`token` and `anybody` of a Guard. Raises SettingError."""
+    token, anybody = environ.get("NIC_API_TOKEN", "").strip(), environ.get("NIC_OPEN", "").lower()
+    if anybody not in ("", "true", "false"):
+        raise SettingError("NIC_OPEN: wanted true or false")
+    return {"token": token, "anybody": anybody == "true"}
 
 
 def _without_stack(record: logging.LogRecord) -> bool:
@@ -71,51 +91,63 @@ def _metrics() -> Any:
 
 @dataclass(frozen=True)
 class Guard:
-    """ASGI middleware. token: demanded of all but OPEN_PATHS, unless empty. most_bytes: of a request's body."""
+    """ASGI middleware. most_bytes: of a request's body. token: demanded of all but OPEN_PATHS. Where it is empty, only
+    connections to an address of this machine's own (127.0.0.1, ::1, a socket file) are let in, unless `anybody` is."""
 
     app: ASGIApp
-    token: str
     most_bytes: int
+    token: str
+    anybody: bool = False
     log: AnswersLog | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
-        elif not self._admits(scope):
-            await _refuse(send, 401)
+        elif refusal := self._refusal(scope):
+            await _refuse(send, refusal)
         elif scope["path"] != "/invocations":
             await self.app(scope, receive, send)
         else:
             await self._answer(scope, receive, send)
 
-    def _admits(self, scope: Scope) -> bool:
+    def _refusal(self, scope: Scope) -> int:
+        """401 or 403; 0 for who is let in."""
+        if scope["path"] in OPEN_PATHS:
+            return 0
+        if not self.token:
+            return 0 if self.anybody or _is_local(scope) else 403
         given = dict(scope["headers"]).get(b"authorization", b"")
-        wanted = f"Bearer {self.token}".encode()
-        return not self.token or scope["path"] in OPEN_PATHS or hmac.compare_digest(given, wanted)
+        return 0 if hmac.compare_digest(given, f"Bearer {self.token}".encode()) else 401
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The whole answer is held back, so that what went wrong can be said in words of our own."""
-        start, status = time.monotonic(), 500
+        start, status, counted = time.monotonic(), 500, 500
+        answer, reason = b"", ""
+        headers: list[tuple[bytes, bytes]] = []
         try:
-            status, headers, answer = await self._asked(scope, receive)
+            status, headers, answer, reason = await self._asked(scope, receive)
+            answers = json.loads(answer)["predictions"] if status == 200 else []
+            count_answers(answers)
+            counted = status_to_count(status, answers)
+            if self.log:
+                self.log.keep(answers)
+        except Exception as error:
+            log_fault("a request failed", error)
+            status = counted = 500
         finally:
-            count_request(status, time.monotonic() - start)
-        if status != 200:
-            await _refuse(send, status)
-            return
-        answers = json.loads(answer)["predictions"]
-        count_answers(answers)
-        if self.log:
-            self.log.keep(answers)
-        await _send(send, 200, headers, answer)
+            count_request(counted, time.monotonic() - start)
+        if status == 200:
+            await _send(send, 200, headers, answer)
+        else:
+            await _refuse(send, status, reason)
 
-    async def _asked(self, scope: Scope, receive: Receive) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-        """Status, headers and body of what MLflow would send."""
+    async def _asked(self, scope: Scope, receive: Receive) -> tuple[int, list[tuple[bytes, bytes]], bytes, str]:
+        """Status, headers and body of what MLflow would send; and why a request was refused, where that is ours."""
         body = await _body(receive, self.most_bytes)
         if body is None:
-            return 413, [], b""
+            return 413, [], b"", ""
         if b"content-type" not in dict(scope["headers"]):  # MLflow would fail
-            return 400, [], b""
+            return 400, [], b"", ""
         status, headers, answer = 500, [], bytearray()
 
         async def given() -> Message:
@@ -128,8 +160,50 @@ class Guard:
             else:
                 answer.extend(message.get("body", b""))
 
-        await self.app(scope, given, held_back)
-        return status, headers, bytes(answer)
+        try:
+            await self.app(scope, given, held_back)
+        except THEIRS:
+            return 400, [], b"", ""
+        return status, headers, bytes(answer), _own_reason(bytes(answer), body) if status == 400 else ""
+
+
+def _is_local(scope: Scope) -> bool:
+    """Whether a connection came to an address that no other machine can reach.
+
+    Asked of the socket's own end: the other one may be a proxy's word.
+    """
+    here, port = scope.get("server") or ("", 0)
+    try:
+        return port is None or ipaddress.ip_address(here).is_loopback
+    except ValueError:
+        return False
+
+
+def _own_reason(answer: bytes, body: bytes) -> str:
+    """What the model said, out of MLflow's words around it; with the names of the columns where none could be read."""
+    try:
+        message = str(json.loads(answer)["message"])
+    except (ValueError, LookupError, TypeError):
+        return ""
+    _, _, reason = message.rpartition("\nError: ")
+    if not reason.startswith(OURS):
+        return ""
+    reason = reason.removeprefix(OURS)
+    return no_column(_columns(body)) if reason == no_column([]) else reason
+
+
+def _columns(body: bytes) -> list[object]:
+    """Names of the columns of a request, as far as they can be had: MLflow drops those that no model knows."""
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        return []
+    rows = asked.get("dataframe_records") if isinstance(asked, dict) else None
+    if isinstance(rows, list):
+        return list(dict.fromkeys(name for row in rows[:256] if isinstance(row, dict) for name in row))
+    split = asked.get("dataframe_split") if isinstance(asked, dict) else None
+    columns = split.get("columns") if isinstance(split, dict) else None
+    return list(columns) if isinstance(columns, list) else []
 
 
 async def _body(receive: Receive, most_bytes: int) -> bytes | None:
@@ -144,8 +218,9 @@ async def _body(receive: Receive, most_bytes: int) -> bytes | None:
             return bytes(body)
 
 
-async def _refuse(send: Send, status: int) -> None:
-    content = json.dumps({"error": REASONS.get(status, REASONS[400] if status < 500 else "the server failed")}).encode()
+async def _refuse(send: Send, status: int, reason: str = "") -> None:
+    usual = REASONS.get(status, REASONS[400] if status < 500 else "the server failed")
+    content = json.dumps({"error": reason or usual}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
     await _send(send, status, headers, content)
 
@@ -155,13 +230,27 @@ async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], con
     await send({"type": "http.response.body", "body": content})
 
 
+def refuse_unguarded(host: str) -> None:
+    """End at once, with a sentence, where a server without a token would answer nobody who can reach it."""
+    guard = admission(os.environ)
+    if not (guard["token"] or guard["anybody"] or host in LOCAL_HOSTS):
+        sys.exit(
+            f"--host {host}: without NIC_API_TOKEN only this machine is answered; set a token "
+            "(openssl rand -hex 24), or say --open where anybody who can reach the port may ask"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model", help="models:/nic-<endpoint>@champion")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=5999)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--open", action="store_true", help="answer anybody who can reach the port, without a token")
     asked = parser.parse_args()
+    if asked.open:
+        os.environ["NIC_OPEN"] = "true"
+    refuse_unguarded(asked.host)
     with tempfile.TemporaryDirectory(prefix="nic-counts-") as counts:
         os.environ.update({"NIC_MODEL": asked.model, SHARED_COUNTS: counts})
         uvicorn.run(

@@ -6,6 +6,7 @@ Prints JSON: `answers`, `load_s`, and `answer_s` of the second time it is asked.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from time import perf_counter
@@ -29,4 +30,5 @@ def answer(uri: str, folder: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    os.environ.pop("NIC_ANSWERS_LOG", None)  # what is asked here is no patient's
     print(json.dumps(answer(sys.argv[1], Path(sys.argv[2]))))

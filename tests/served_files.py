@@ -1,18 +1,26 @@
 """Two small real graphs, as training leaves them, for tests of what is served."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
+from onnx import GraphProto, TensorProto, helper, numpy_helper
 
+from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import AS_USUAL, Cutting
 from nic.encoder.export import export_encoder
 from nic.encoder.network import TileEncoder
+from nic.encoder.onnx import METADATA_KEY, OnnxEncoder
+from nic.encoder.spec import EncoderSpec
 from nic.patients.cohort import Endpoint
 from nic.patients.export import export_ensemble
 from nic.patients.grid_cnn import GridCNN
+from nic.patients.spec import METADATA, PatientModelSpec
 from nic.patients.targets import Values
 from nic.patients.training import Ensemble
+from nic.slides.tiling import TileGrid
 
 
 def write_graphs(folder: Path, cutting: Cutting = AS_USUAL) -> None:
@@ -32,3 +40,76 @@ def write_graphs(folder: Path, cutting: Cutting = AS_USUAL) -> None:
         path=folder / "patient.onnx",
         cutting=cutting,
     )
+
+
+def write_plain_graphs(folder: Path, code_size: int = 4) -> EncoderSpec:
+    """encoder.onnx and patient.onnx that can be checked by hand, written without torch in milliseconds.
+
+    A code is the mean of a tile's pixels, of 1, `code_size` times. The two networks score a cell by the mean of its
+    code and by twice that: a patient's score is 1.5 times the mean of all codes.
+    """
+    spec = EncoderSpec(code_size, 64, 1.0, 0.5, "plain", ())
+    number, axes = TensorProto.FLOAT, numpy_helper.from_array(np.array([1, 2, 3], np.int64), "axes")
+    encoder = helper.make_graph(
+        [
+            helper.make_node("Cast", ["tiles"], ["floats"], to=number),
+            helper.make_node("ReduceMean", ["floats", "axes"], ["means"], keepdims=0),
+            helper.make_node("Unsqueeze", ["means", "last"], ["column"]),
+            helper.make_node("Mul", ["column", "scale"], ["codes"]),
+        ],
+        "encoder",
+        [helper.make_tensor_value_info("tiles", TensorProto.UINT8, ["batch", 64, 64, 3])],
+        [helper.make_tensor_value_info("codes", number, ["batch", code_size])],
+        [
+            axes,
+            numpy_helper.from_array(np.array([1], np.int64), "last"),
+            numpy_helper.from_array(np.full((1, code_size), 1 / 255, np.float32), "scale"),
+        ],
+    )
+    patient = helper.make_graph(
+        [
+            helper.make_node("ReduceMean", ["codes", "channel"], ["means"], keepdims=1),
+            helper.make_node("Mul", ["means", "valid"], ["scores"]),
+            helper.make_node("Mul", ["scores", "factors"], ["both"]),
+            helper.make_node("Squeeze", ["both", "first"], ["score_maps"]),
+        ],
+        "patient",
+        [
+            helper.make_tensor_value_info("codes", number, [1, code_size, "rows", "cols"]),
+            helper.make_tensor_value_info("valid", number, [1, 1, "rows", "cols"]),
+        ],
+        [helper.make_tensor_value_info("score_maps", number, [2, "rows", "cols"])],
+        [
+            numpy_helper.from_array(np.array([1], np.int64), "channel"),
+            numpy_helper.from_array(np.array([0], np.int64), "first"),
+            numpy_helper.from_array(np.array([1, 2], np.float32).reshape(1, 2, 1, 1), "factors"),
+        ],
+    )
+    folder.mkdir(exist_ok=True)
+    _write_graph(encoder, {METADATA_KEY: spec.to_json()}, folder / "encoder.onnx")
+    made = OnnxEncoder(folder / "encoder.onnx").spec
+    about = PatientModelSpec(
+        "score", "regression", "points", (), made.sha256, "nic-encoder/1", 64.0, 2, "0123456789abcdef", 4, 0.5
+    )
+    _write_graph(patient, {METADATA: about.to_json()}, folder / "patient.onnx")
+    return made
+
+
+def _write_graph(graph: GraphProto, about: dict[str, str], path: Path) -> None:
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    helper.set_model_props(model, about)
+    onnx.save(model, path)
+
+
+def codes_file(
+    path: Path, spec: EncoderSpec, cells: Sequence[tuple[int, int]], grid: tuple[int, int]
+) -> CompressedSlide:
+    """A file of codes at some cells of a grid; the code of the n-th is n, in each number."""
+    row, col = (np.array(axis, np.int32) for axis in zip(*cells, strict=True))
+    codes = np.repeat(np.arange(len(cells), dtype=np.float16)[:, None], spec.code_size, axis=1)
+    tissue = np.zeros(grid, bool)
+    tissue[row, col] = True
+    tiles = TileGrid(spec.tile_px, spec.tile_mpp, 0.5, (0, 0), *grid)
+    slide = CompressedSlide(path.stem, codes, row, col, tiles, tissue, np.zeros(grid, bool), spec, "0" * 64)
+    slide.save(path)
+    return slide

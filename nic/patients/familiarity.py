@@ -26,8 +26,12 @@ class Familiarity:
         """Distance of the mean of all tiles' codes, in thresholds: above 1 the patient is unlike those of training."""
         tiles = sum(len(slide.codes) for slide in slides)
         total = sum(slide.codes.sum(0, dtype=np.float64) for slide in slides)
-        away = total / tiles - self.mean
-        return float(np.sqrt(max(0.0, away @ self.precision @ away)) / self.threshold)
+        return self.distance(total / tiles)
+
+    def distance(self, mean: NDArray[np.float64]) -> float:
+        """As `score`, of the mean of all tiles' codes, [D]."""
+        away = mean - self.mean
+        return float(np.sqrt(max(0.0, float(away @ self.precision @ away))) / self.threshold)
 
     def save(self, path: Path) -> None:
         np.savez(path, mean=self.mean, precision=self.precision, threshold=self.threshold)

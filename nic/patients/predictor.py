@@ -34,6 +34,15 @@ class PatientPrediction:
     calibrated: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class SlideScores:
+    """What a slide adds to its patient's answer. sums: of each network's scores over the cells, [K]. cells: the mean of
+    the networks' scores at each code, [N]."""
+
+    sums: NDArray[np.float64]
+    cells: NDArray[np.float32]
+
+
 class PatientModel:
     """An ensemble in one graph; threads may share it. Raises CodesError when the file is no patient model."""
 
@@ -47,17 +56,24 @@ class PatientModel:
         """The answer from all slides of one patient. Raises ForeignCodes, or NoTissue when no cell has a code."""
         for slide in slides:
             self.check(slide)
-        tiles = sum(len(slide.codes) for slide in slides)
-        if not tiles:
+        if not any(len(slide.codes) for slide in slides):
             raise NoTissue(f"{', '.join(slide.slide_id for slide in slides) or 'no slide given'}: no cell has a code")
-        maps = [self._score_maps(slide) for slide in slides]  # [K, rows, cols] each
-        scores = sum(m.sum((1, 2), dtype=np.float64) for m in maps) / tiles  # [K]
+        scored = [self.scored(slide) for slide in slides]
+        return self.joined(scored, tuple(map(score_map, slides, scored)))
+
+    def joined(
+        self, slides: Sequence[SlideScores], score_maps: tuple[NDArray[np.float32], ...] = ()
+    ) -> PatientPrediction:
+        """The answer from the scores of all slides of one patient. Raises NoTissue when no cell has a code."""
+        tiles = sum(len(slide.cells) for slide in slides)
+        if not tiles:
+            raise NoTissue("no cell has a code")
+        scores = np.sum([slide.sums for slide in slides], 0) / tiles  # [K]
         score = float(scores.mean())
         prediction = float(self.spec.predictions(np.array(score)))
         deviation = float(self.spec.predictions(scores).std())
         calibrated = self.spec.calibration.of(score) if self.spec.calibration else {}
-        shown = tuple(np.where(s.valid, m.mean(0), np.nan) for s, m in zip(slides, maps, strict=True))
-        return PatientPrediction(score, prediction, deviation, shown, tiles, calibrated)
+        return PatientPrediction(score, prediction, deviation, score_maps, tiles, calibrated)
 
     def check(self, slide: CompressedSlide) -> None:
         """Raises ForeignCodes when the slide's codes are not of the kind that the model was trained on.
@@ -80,18 +96,24 @@ class PatientModel:
                 f"compressed with {wanted.words(names)}; compress this slide so, or ask a model for such slides"
             )
 
-    def _score_maps(self, slide: CompressedSlide) -> NDArray[np.float32]:
-        """One map a network, [K, rows, cols]; glass around the tissue is cut away, as in training."""
-        maps = np.zeros((self.spec.folds, *slide.valid.shape), np.float32)
-        if len(slide.codes):
-            tissue = _extent(slide.row), _extent(slide.col)
-            codes, valid = slide.dense()[:, *tissue], slide.valid[tissue].astype(np.float32)
-            maps[:, *tissue] = self._graph.run(codes=codes[None], valid=valid[None, None])[0]
-        return maps
+    def scored(self, slide: CompressedSlide) -> SlideScores:
+        """Of a slide that `check` passed. Glass around the tissue is cut away, as in training, and never made dense: a
+        grid may be far larger."""
+        if not len(slide.codes):
+            return SlideScores(np.zeros(self.spec.folds), np.zeros(0, np.float32))
+        row, col = slide.row - slide.row.min(), slide.col - slide.col.min()
+        shape = int(row.max()) + 1, int(col.max()) + 1
+        codes, valid = np.zeros((slide.codes.shape[1], *shape), np.float32), np.zeros(shape, np.float32)
+        codes[:, row, col], valid[row, col] = slide.codes.T, 1
+        maps = self._graph.run(codes=codes[None], valid=valid[None, None])[0]  # [K, *shape]
+        return SlideScores(maps.sum((1, 2), dtype=np.float64), maps[:, row, col].mean(0))
 
 
-def _extent(place: NDArray[np.int32]) -> slice:
-    return slice(int(place.min()), int(place.max()) + 1)
+def score_map(slide: CompressedSlide, scores: SlideScores) -> NDArray[np.float32]:
+    """The scores on the slide's grid, [rows, cols], NaN where there is no code."""
+    shown = np.full((slide.grid.rows, slide.grid.cols), np.nan, np.float32)
+    shown[slide.row, slide.col] = scores.cells
+    return shown
 
 
 def predict_cohort(model: PatientModel, patients: Sequence[Patient], codes: Path) -> list[PatientPrediction | None]:

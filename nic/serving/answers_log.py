@@ -6,17 +6,36 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nic.errors import SettingError
+from nic.serving.faults import log_fault
+
+LOG = "NIC_ANSWERS_LOG"
 KEPT = ("score", "prediction", "ood_score", "ood", "tiles", "failed_tiles", "status", "model", "model_version")
+"""Those of an answer that are kept, as far as it has them."""
 
 
 class AnswersLog:
-    """A file of JSON lines; processes may share it, a line is written at once or not at all."""
+    """A file of JSON lines; processes may share it. Raises SettingError when it cannot be written."""
 
     def __init__(self, file: Path) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        except OSError as error:
+            raise SettingError(f"{LOG}={file}: cannot be written ({type(error).__name__})") from error
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "AnswersLog | None":
+        """The file that NIC_ANSWERS_LOG names, if it does. Raises SettingError."""
+        return cls(Path(environ[LOG])) if environ.get(LOG) else None
 
     def keep(self, answers: Sequence[Mapping[str, Any]]) -> None:
-        for answer in answers:
-            row = {name: answer[name] for name in KEPT if name in answer}  # an older model gives no score
-            os.write(self._file, (json.dumps(row) + "\n").encode())
+        """All or none of them, in one write. A full disk costs the log some lines, and nobody an answer."""
+        rows = [{name: answer[name] for name in KEPT if name in answer} for answer in answers]
+        lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+        try:
+            written = os.write(self._file, lines)
+            if written < len(lines):
+                os.write(self._file, b"\n")  # ends the line that was cut; whoever reads passes it over
+        except OSError as error:
+            log_fault("answers are not logged", error)

@@ -1,54 +1,119 @@
 """Codes of slides that were asked for before: each slide is compressed once, whoever asks for it at the same time."""
 
 import os
-from collections.abc import Callable
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError, OverLimit
+from nic.serving.faults import log_fault
+
+T = TypeVar("T")
+STALE_S = 3600.0
+"""A draft as old as this is of a process that was killed."""
+TURNS = 256
 
 
 class CodesCache:
-    """Compressed slides in a folder, by what they were made of; threads and processes may share it.
+    """Files of compressed slides in a folder, by what they were made of; threads and processes may share it.
 
     The least recently used go when the files take more than `most_bytes`. Locks are the system's, so that those of a
-    process that was killed are let go of; files are renamed into place, so that it leaves no half one.
+    process that was killed are let go of; where the folder's disk has none, processes may make one slide twice. Files
+    are renamed into place, so that there is no half one. A folder that cannot be written costs time, no answer.
     """
 
     def __init__(self, folder: Path, most_bytes: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.most_bytes = folder, most_bytes
+        self._turns = [threading.Lock() for _ in range(TURNS)]
 
-    def take(self, key: str, make: Callable[[], CompressedSlide], patience_s: float) -> CompressedSlide:
-        """The slide of a key (hex digits), made if it is not here. Raises OverLimit when another takes too long."""
+    def take(self, key: str, make: Callable[[Path], None], read: Callable[[Path], T], patience_s: float) -> T:
+        """What `read` makes of the file of a key (hex digits), which `make` leaves at a path if it is not here.
+
+        read: raises CodesError of a file that is not there or damaged. Raises OverLimit when another takes too long.
+        """
         file = self.folder / f"{key}.h5"
+        with self._alone(key[:2], patience_s):
+            try:
+                kept = read(file)
+            except CodesError:  # not here, forgotten in this moment, or damaged by another hand
+                pass
+            else:
+                with suppress(OSError):
+                    os.utime(file)
+                return kept
+            with tempfile.TemporaryDirectory(prefix="nic-codes-") as made:
+                fresh = Path(made) / file.name
+                make(fresh)
+                self._keep(fresh, file)
+                return read(fresh)
+
+    @contextmanager
+    def _alone(self, turn: str, patience_s: float) -> Iterator[None]:
+        """256 locks, not one a slide: they are never deleted, because that would race. First among threads, which need
+        no disk for it."""
+        until_s, lock = time.monotonic() + min(patience_s, 1e6), self._turns[int(turn, 16)]
+        if not lock.acquire(timeout=min(patience_s, 1e6)):
+            raise OverLimit(f"another request is still at it after {patience_s:.0f} s; ask again")
         try:
-            # 256 locks, not one a slide: they are never deleted, because that would race.
-            with FileLock(self.folder / f"{key[:2]}.lock", timeout=min(patience_s, 1e6)):
-                slide = _held(file)
-                if slide is None:
-                    slide = make()
-                    slide.save(file)
-                    self._forget(file)
-                return slide
-        except Timeout as error:
-            raise OverLimit(f"another request is still at it after {patience_s:.0f} s; ask again") from error
+            held = self._among_processes(turn, max(0.0, until_s - time.monotonic()))
+            try:
+                yield
+            finally:
+                if held:
+                    held.release()
+        finally:
+            lock.release()
+
+    def _among_processes(self, turn: str, patience_s: float) -> FileLock | None:
+        """None where the disk has no locks (NFS without its daemon) or no room for one."""
+        # A soft lock in their place would outlive a process that was killed.
+        lock = FileLock(self.folder / f"{turn}.lock", fallback_to_soft=False)
+        try:
+            lock.acquire(timeout=patience_s)
+        except Timeout:
+            raise OverLimit(f"another request is still at it after {patience_s:.0f} s; ask again") from None
+        except (OSError, NotImplementedError):
+            return None
+        return lock
+
+    def _keep(self, fresh: Path, file: Path) -> None:
+        """A copy in the folder, and no more files than it may hold."""
+        draft = file.with_name(f".{file.name}.{os.getpid()}.{threading.get_ident()}")
+        try:
+            try:
+                shutil.copyfile(fresh, draft)
+                draft.replace(file)
+            finally:
+                draft.unlink(missing_ok=True)
+            self._forget(file)
+        except OSError as error:  # a full disk: the answer is given, and the slide compressed again next time
+            log_fault("codes are not kept in the cache", error)
 
     def _forget(self, newest: Path) -> None:
-        files = sorted(((f.stat(), f) for f in self.folder.glob("*.h5")), key=lambda item: item[0].st_mtime)
+        files = sorted(self._held(), key=lambda item: item[0].st_mtime)
         surplus = sum(stat.st_size for stat, _ in files) - self.most_bytes
         for stat, file in files:
             if surplus > 0 and file != newest:
                 file.unlink(missing_ok=True)
                 surplus -= stat.st_size
+        for stat, draft in self._stated(".*.h5.*"):
+            if stat.st_mtime < time.time() - STALE_S:
+                draft.unlink(missing_ok=True)
 
+    def _held(self) -> Iterator[tuple[os.stat_result, Path]]:
+        return self._stated("[!.]*.h5")
 
-def _held(file: Path) -> CompressedSlide | None:
-    try:
-        slide = CompressedSlide.load(file)
-        os.utime(file)
-    except (CodesError, FileNotFoundError):  # not here, forgotten in this moment, or damaged by another hand
-        return None
-    return slide
+    def _stated(self, pattern: str) -> Iterator[tuple[os.stat_result, Path]]:
+        for file in self.folder.glob(pattern):
+            try:
+                yield file.stat(), file
+            except FileNotFoundError:  # another thread or process let go of it in this moment
+                continue

@@ -13,6 +13,7 @@ from fsspec.core import url_to_fs
 
 from nic.errors import MissingExtra, NotStaged, OutsideRoots, RequestRefused, SettingError
 from nic.serving.addresses import DEFAULT_PORTS, Address
+from nic.serving.limits import number
 from nic.slides.slide import SUFFIXES, SlideSource
 from nic.slides.staging import SEVERAL_FILES, Staging, Told
 
@@ -35,7 +36,7 @@ class Elsewhere:
     @classmethod
     def anywhere(cls, folder: Path) -> "Elsewhere":
         """Whatever fsspec reads, for one's own slides in one's own process."""
-        return cls(None, Staging(folder, int(os.environ.get("NIC_STAGED_MB", 20_480)) * MB))
+        return cls(None, Staging(folder, number(os.environ, "NIC_STAGED_MB", int, 20_480) * MB))
 
     @classmethod
     def from_environment(cls, folder: Path, environ: Mapping[str, str] = os.environ) -> "Elsewhere | None":
@@ -49,7 +50,7 @@ class Elsewhere:
             return None
         staged = Path(environ.get("NIC_STAGED_DIR") or folder)
         staged.mkdir(parents=True, exist_ok=True)
-        return cls(prefixes, Staging(staged, int(environ.get("NIC_STAGED_MB", 20_480)) * MB, opened_strictly))
+        return cls(prefixes, Staging(staged, number(environ, "NIC_STAGED_MB", int, 20_480) * MB, opened_strictly))
 
     def source(self, place: str, label: str, mpp: float | None) -> SlideSource:
         """The slide at an address, staged under a name that tells nothing. Raises RequestRefused, asks nobody."""

@@ -1,33 +1,43 @@
-"""What a served model opens and how much it does for one request. Needs neither numpy nor a slide."""
+"""How much a served model does for one request, and from which folders. Needs neither numpy nor a slide."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from nic.errors import OutsideRoots
+from nic.errors import SettingError
 
-ROOTS, REMOTE = "NIC_SLIDE_ROOTS", "://"
+Number = TypeVar("Number", int, float)
+ROOTS = "NIC_SLIDE_ROOTS"
 NO_LIMIT = 1 << 62
+MB = 1 << 20
 
 
 @dataclass(frozen=True)
 class Limits:
     """Folders that slides may lie in, and the most of everything.
 
-    roots: resolved. rows: of one request. seconds: of one request, looked at before each batch of tiles. tiles: of one
-    slide. slide_px: width times height at level 0. region_px: of an image in a row. features_bytes: what the arrays of
-    a file of codes take in memory. at_once: slides compressed at a time, by one server process; they share its cores.
-    apart: whether slides are read in processes of their own, which their decoders may crash; reader_mb: memory of each.
+    roots: resolved. rows: of one request. seconds: of one request, looked at before each slide, each batch of tiles and
+    each map. look_seconds: to open a slide, or to read a file of codes; a share that is silent longer is given up.
+    tiles: of one slide. slide_px: width times height at level 0. region_px: of an image in a row. features_bytes: what
+    the arrays of a file of codes take in memory. memory_bytes: what codes, their dense grids and the networks'
+    activations may take in one server process, of all its requests together. maps_bytes: of all maps of one request;
+    an answer is held some four times on its way out. at_once: slides compressed at a time, by one server process; they
+    share its cores. apart: whether slides are read in processes of their own, which their decoders may crash;
+    reader_mb: memory of each.
     """
 
     roots: tuple[Path, ...]
     rows: int = 256
     seconds: float = 55.0
+    look_seconds: float = 20.0
     tiles: int = 100_000
     slide_px: int = 40_000_000_000
     region_px: int = 16_777_216
     features_bytes: int = 1 << 30
+    memory_bytes: int = 4096 * MB
+    maps_bytes: int = 64 * MB
     at_once: int = 2
     apart: bool = True
     reader_mb: int = 8192
@@ -35,28 +45,39 @@ class Limits:
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Limits":
         """NIC_SLIDE_ROOTS, folders separated by the system's path separator, else the one the server was started in;
-        NIC_MAX_ROWS, NIC_MAX_SECONDS, NIC_MAX_TILES, NIC_AT_ONCE and NIC_READER_MB where they are set."""
+        NIC_MAX_ROWS, NIC_MAX_SECONDS, NIC_LOOK_SECONDS, NIC_MAX_TILES, NIC_MEMORY_MB, NIC_MAX_MAPS_MB, NIC_AT_ONCE and
+        NIC_READER_MB where they are set. Raises SettingError."""
         roots = environ.get(ROOTS) or str(Path.cwd())
         return cls(
             tuple(Path(root).resolve() for root in roots.split(os.pathsep) if root),
-            rows=int(environ.get("NIC_MAX_ROWS", cls.rows)),
-            seconds=float(environ.get("NIC_MAX_SECONDS", cls.seconds)),
-            tiles=int(environ.get("NIC_MAX_TILES", cls.tiles)),
-            at_once=int(environ.get("NIC_AT_ONCE", cls.at_once)),
-            reader_mb=int(environ.get("NIC_READER_MB", cls.reader_mb)),
+            rows=number(environ, "NIC_MAX_ROWS", int, cls.rows),
+            seconds=number(environ, "NIC_MAX_SECONDS", float, cls.seconds),
+            look_seconds=number(environ, "NIC_LOOK_SECONDS", float, cls.look_seconds),
+            tiles=number(environ, "NIC_MAX_TILES", int, cls.tiles),
+            memory_bytes=number(environ, "NIC_MEMORY_MB", int, cls.memory_bytes // MB) * MB,
+            maps_bytes=number(environ, "NIC_MAX_MAPS_MB", int, cls.maps_bytes // MB) * MB,
+            at_once=number(environ, "NIC_AT_ONCE", int, cls.at_once),
+            reader_mb=number(environ, "NIC_READER_MB", int, cls.reader_mb),
         )
 
     @classmethod
     def none(cls, at_once: int = 1) -> "Limits":
         """For one's own slides in one's own process. at_once: how many share its cores."""
-        roots = (Path("/"),)
-        return cls(roots, NO_LIMIT, float("inf"), NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT, at_once, apart=False)
+        return cls(
+            (Path("/"),), NO_LIMIT, float("inf"), float("inf"), NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT,
+            NO_LIMIT, at_once, apart=False,
+        )  # fmt: skip
 
-    def opened(self, place: str) -> Path:
-        """The path, symlinks resolved. Raises OutsideRoots, which does not say whether there is such a file."""
-        if REMOTE in place or "\0" in place:
-            raise OutsideRoots("names no file of this server; wanted a path, addresses are not opened")
-        path = Path(place).resolve()
-        if not any(path.is_relative_to(root) for root in self.roots):
-            raise OutsideRoots(f"lies outside the folders that are served; the operator names them in {ROOTS}")
-        return path
+
+def number(environ: Mapping[str, str], name: str, kind: Callable[[str], Number], usual: Number) -> Number:
+    """A number above 0 from the environment; `usual` where the variable is not set. Raises SettingError."""
+    text = environ.get(name, "")
+    if not text:
+        return usual
+    try:
+        value = kind(text)
+    except ValueError:
+        raise SettingError(f"{name}={text}: wanted a number") from None
+    if not value > 0:
+        raise SettingError(f"{name}={text}: wanted a number above 0")
+    return value

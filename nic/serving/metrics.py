@@ -5,11 +5,18 @@ from typing import Any
 
 from prometheus_client import Counter, Histogram
 
-REQUESTS = Counter("nic_requests", "Requests by the answer's HTTP status", ["status"])
+from nic.serving.faults import INTERNAL
+
+REQUESTS = Counter(
+    "nic_requests",
+    "Requests by the answer's HTTP status; 500 also where some rows met a fault of the server's own",
+    ["status"],
+)
 SECONDS = Histogram("nic_request_seconds", "Time to answer", buckets=(0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60))
 PATIENTS = Counter("nic_patients", "Patients by status: ok, partial, refused", ["status"])
 TILES = Counter("nic_tiles", "Tiles behind the answers")
 FAILED_TILES = Counter("nic_failed_tiles", "Tiles that could not be decoded")
+FAULTS = Counter("nic_row_faults", "Patients refused, in part or whole, by a fault of the server's own")
 STRANGE = Counter("nic_out_of_distribution", "Patients unlike those of training")
 
 
@@ -25,3 +32,9 @@ def count_answers(answers: Sequence[Mapping[str, Any]]) -> None:
         TILES.inc(answer["tiles"])
         FAILED_TILES.inc(answer["failed_tiles"])
         STRANGE.inc(bool(answer["ood"]))
+        FAULTS.inc(INTERNAL in answer["reason"])
+
+
+def status_to_count(status: int, answers: Sequence[Mapping[str, Any]]) -> int:
+    """500 in place of 200 where the server failed on a row: who watches for faults of a server watches for 5xx."""
+    return 500 if any(INTERNAL in answer["reason"] for answer in answers) else status

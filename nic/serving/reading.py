@@ -1,18 +1,23 @@
 """A slide to its codes, in this process. Slides of strangers are read by `nic.serving.apart`, which asks this there."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.compression.compress import BATCH_TILES, compress_slide
-from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.compress import compress_slide
 from nic.compression.cutting import AS_USUAL, Cutting
 from nic.compression.setting import Setting
 from nic.encoder.spec import Encoder, EncoderSpec
-from nic.errors import OverLimit
+from nic.errors import ForeignCodes, NicError, OverLimit
+from nic.serving.codes_file import check_codes
+from nic.serving.confined import Roots, opened
+from nic.serving.effort import Effort
 from nic.slides.slide import Slide, SlideSource
 
 
@@ -24,22 +29,11 @@ class Look:
     px: int
 
 
-@dataclass(frozen=True)
-class Effort:
-    """What a slide may cost one request.
-
-    tiles: of tissue, at most. batch_tiles: encoded at a time. deadline_s: of the monotonic clock.
-    """
-
-    tiles: int
-    deadline_s: float
-    batch_tiles: int = BATCH_TILES
-
-
 class Reading(Protocol):
-    """Opens slides. deadline_s: of the monotonic clock. Each method raises SlideError, or OverLimit when it is late.
+    """Opens slides and files of codes. deadline_s: of the monotonic clock. roots: folders that a path may lead to.
 
-    cutting: which tiles of them get a code.
+    cutting: which tiles of them get a code. Each method raises SlideError, CodesError, RequestRefused (OutsideRoots;
+    OverLimit when it is late or large); `spec` and `compress` raise ForeignCodes where the encoder is of another tool.
     """
 
     @property
@@ -48,35 +42,66 @@ class Reading(Protocol):
     @property
     def cutting(self) -> Cutting: ...
 
-    def look(self, source: SlideSource, deadline_s: float) -> Look: ...
+    def look(self, source: SlideSource, roots: Roots, deadline_s: float) -> Look: ...
 
-    def compress(self, source: SlideSource, effort: Effort) -> CompressedSlide: ...
+    def compress(self, source: SlideSource, roots: Roots, effort: Effort, into: Path) -> None:
+        """Leaves the codes in the file `into`."""
+
+    def features(self, source: SlideSource, roots: Roots, effort: Effort, into: Path) -> Path:
+        """A file of codes that may be loaded: `into`, or the row's own where nobody is a stranger."""
 
 
 @dataclass(frozen=True)
 class Here:
     """In this process: one's own slides, or a process that may die of them. The deadline is looked at at each batch.
 
-    threads: of a slide.
+    encoder: None where the codes are of another tool. threads: of a slide.
     """
 
-    encoder: Encoder
+    encoder: Encoder | None
     cutting: Cutting = AS_USUAL
     threads: int = 1
 
     @property
     def spec(self) -> EncoderSpec:
-        return self.encoder.spec
+        return self._encoder.spec
 
-    def look(self, source: SlideSource, deadline_s: float) -> Look:
-        with Slide.open(source) as slide:
+    @property
+    def _encoder(self) -> Encoder:
+        if self.encoder is None:
+            raise no_encoder()
+        return self.encoder
+
+    def look(self, source: SlideSource, roots: Roots, deadline_s: float) -> Look:
+        with _confined(source, roots) as there, Slide.open(there) as slide:
             width, height = slide.size_l0px
             return Look(f"{slide.fingerprint} {slide.mpp}", width * height)
 
-    def compress(self, source: SlideSource, effort: Effort) -> CompressedSlide:
-        bounded = Bounded(self.encoder, effort.tiles, effort.deadline_s, [])
+    def compress(self, source: SlideSource, roots: Roots, effort: Effort, into: Path) -> None:
+        bounded = Bounded(self._encoder, effort.tiles, effort.deadline_s, [])
         setting = Setting.like(self.cutting)
-        return compress_slide(source, bounded, setting, batch_tiles=effort.batch_tiles, threads=self.threads)
+        with _confined(source, roots) as there:
+            slide = compress_slide(there, bounded, setting, batch_tiles=effort.batch_tiles, threads=self.threads)
+        slide.save(into)
+
+    def features(self, source: SlideSource, roots: Roots, effort: Effort, into: Path) -> Path:
+        with _confined(source, roots) as there:
+            check_codes(there.path, effort)
+            return there.path
+
+
+@contextmanager
+def _confined(source: SlideSource, roots: Roots) -> Iterator[SlideSource]:
+    """The slide by its resolved path; messages name it as the row does, not by the name that a symlink leads to."""
+    path = opened(source.path, roots)
+    try:
+        yield replace(source, path=path)
+    except NicError as error:
+        raise type(error)(str(error).replace(path.name, source.slide_id)) from error
+
+
+def no_encoder() -> ForeignCodes:
+    return ForeignCodes("pixels, and the encoder is of another tool; give a file of its codes as features")
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,20 @@
 """Rows of a request to patients and where their slides are."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any, Literal
 
 import pandas as pd
+from pandas import isna
+from pandas.api.types import is_scalar
 
 from nic.errors import RequestRefused
 
 Kind = Literal["slide", "features", "image"]
 KINDS: tuple[Kind, ...] = ("slide", "features", "image")
 WANTED = {"slide": "a slide's path", "features": "a path to a file of codes", "image": "base64 of a PNG or JPEG"}
+SHOWN_COLUMNS, SHOWN_CHARACTERS = 5, 40
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,12 @@ class PatientRequest:
 def by_patient(rows: pd.DataFrame, most_rows: int) -> list[PatientRequest]:
     """In the order of each patient's first row; a row without a patient is its own, named by its file.
 
-    Raises RequestRefused when there are more rows than `most_rows`.
+    Raises RequestRefused when there are no rows or more than `most_rows`, or when no column is one that can be read.
     """
+    if not set(KINDS) & set(rows.columns):
+        raise RequestRefused(no_column(list(rows.columns)))
+    if not len(rows):
+        raise RequestRefused("no rows; wanted one a slide")
     if len(rows) > most_rows:
         raise RequestRefused(f"{len(rows)} rows, wanted at most {most_rows}; ask in parts")
     patients: dict[str | int, list[Source]] = {}
@@ -48,6 +55,12 @@ def by_patient(rows: pd.DataFrame, most_rows: int) -> list[PatientRequest]:
         names[key] = _name(source, number) if _missing(patient) else str(patient)
         patients.setdefault(key, []).append(source)
     return [PatientRequest(names[key], tuple(sources)) for key, sources in patients.items()]
+
+
+def no_column(columns: Sequence[object]) -> str:
+    """Why rows without a column of KINDS cannot be read. columns: names that a client gave; few are repeated."""
+    shown = [str(name)[:SHOWN_CHARACTERS] for name in columns if str(name).isprintable()][:SHOWN_COLUMNS]
+    return f"no column {', '.join(KINDS[:-1])} or {KINDS[-1]}" + (f"; there is {', '.join(shown)}" if shown else "")
 
 
 def _source(row: Mapping[Any, Any]) -> Source:
@@ -62,7 +75,10 @@ def _source(row: Mapping[Any, Any]) -> Source:
         kind = "features"
     if kind == "image" and _missing(mpp):
         return Source(kind, "", fault="an image without mpp; wanted its um/px")
-    return Source(kind, content, None if _missing(mpp) else float(str(mpp)))
+    try:
+        return Source(kind, content, None if _missing(mpp) else float(str(mpp)))
+    except ValueError:
+        return Source(kind, "", fault="mpp is no number; wanted um/px")
 
 
 def _name(source: Source, number: int) -> str:
@@ -70,4 +86,4 @@ def _name(source: Source, number: int) -> str:
 
 
 def _missing(value: object) -> bool:
-    return value is None or value != value or value == ""  # NaN is no equal of itself
+    return bool(is_scalar(value) and isna(value)) or (isinstance(value, str) and not value)  # type: ignore[call-overload]

@@ -1,31 +1,39 @@
 """Requests to answers: one row a patient, whatever is wrong with the others."""
 
+import math
+import os
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from nic.compression.compress import BATCH_TILES, threads_for
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import Cutting
 from nic.encoder.onnx import OnnxEncoder
-from nic.errors import NicError, RequestRefused
+from nic.errors import CodesError, NicError, RequestRefused, SettingError
 from nic.patients.familiarity import Familiarity
-from nic.patients.predictor import PatientModel, PatientPrediction
+from nic.patients.predictor import PatientModel, PatientPrediction, SlideScores, score_map
 from nic.serving.apart import Apart
 from nic.serving.cache import CodesCache
 from nic.serving.codes import Codes
+from nic.serving.effort import Effort
 from nic.serving.elsewhere import Elsewhere
+from nic.serving.faults import INTERNAL, log_fault
 from nic.serving.limits import Limits
-from nic.serving.maps import MAPS, score_maps
-from nic.serving.reading import Effort, Here, Reading
+from nic.serving.maps import MAPS, MapRoom, score_map_of
+from nic.serving.reading import Here, Reading
 from nic.serving.requests import PatientRequest, by_patient
 
 UM2_PER_MM2 = 1e6
 MOST_BATCH_TILES = 1024
+NOT_KNOWN: Mapping[str, Any] = {"ood_score": None, "ood": None}
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,9 @@ class ServedModel:
         """files: `patient`, and where there are such `encoder` and `familiarity`. elsewhere: None: no addresses."""
         patient_model = PatientModel(files["patient"])
         cutting = patient_model.spec.cutting
-        reading = _reading(files["encoder"], cutting, limits) if "encoder" in files else None
+        reading = _reading(files.get("encoder"), cutting, limits)
+        if "encoder" in files:
+            reading.spec  # noqa: B018 - a graph that cannot be read keeps the server from starting
         return cls(
             patient_model,
             Codes(reading, cache, limits, elsewhere),
@@ -81,21 +91,29 @@ class ServedModel:
         )
 
     def answer(self, rows: pd.DataFrame, wishes: Wishes) -> pd.DataFrame:
-        """One row a patient, in the order of their first rows. Raises RequestRefused when there are too many."""
+        """One row a patient, in the order of their first rows. Raises RequestRefused when nothing can be read of them,
+        or when there are too many."""
         limits = self.codes.limits
-        deadline_s = time.monotonic() + limits.seconds
-        requests = by_patient(rows, limits.rows)
-        answers = [self._answer(request, wishes, deadline_s) for request in requests]
+        tiles = min(wishes.max_tiles or limits.tiles, limits.tiles)
+        effort = Effort(
+            tiles, time.monotonic() + limits.seconds, wishes.batch_tiles or BATCH_TILES, limits.features_bytes,
+            limits.memory_bytes,
+        )  # fmt: skip
+        room = MapRoom(limits.maps_bytes)
+        answers = [self._answer(request, wishes, effort, room) for request in by_patient(rows, limits.rows)]
         return pd.DataFrame(answers, dtype=object)  # else None becomes NaN, which is no JSON
 
-    def _answer(self, request: PatientRequest, wishes: Wishes, deadline_s: float) -> dict[str, Any]:
-        slides, refusals = self._slides(request, wishes, deadline_s)
-        prediction = None
-        if slides:
-            try:
-                prediction = self.patient_model.predict(slides)
-            except NicError as error:
-                slides, refusals = [], [*refusals, f"{type(error).__name__}: {error}"]
+    def _answer(self, request: PatientRequest, wishes: Wishes, effort: Effort, room: MapRoom) -> dict[str, Any]:
+        evidence = Evidence()
+        refusals: list[str] = []
+        for number, source in enumerate(request.sources, start=1):
+            with _refused(refusals), self.codes.of(source, f"slide {number}", effort) as slide:
+                self._add(slide, evidence, wishes.map, room, effort)
+        prediction, strangeness = None, NOT_KNOWN
+        with _refused(refusals):
+            prediction, strangeness = self._joined(evidence), self._strangeness(evidence)
+        if prediction is None:
+            evidence = Evidence()
         spec = self.patient_model.spec
         return {
             "patient": request.patient,
@@ -105,47 +123,87 @@ class ServedModel:
             **{name: prediction.calibrated[name] if prediction else None for name in spec.answers},
             "unit": spec.unit,
             "tiles": prediction.tiles if prediction else 0,
-            "failed_tiles": sum(int(slide.failed.sum()) for slide in slides),
-            "tissue_mm2": sum(int(slide.tissue.sum()) * slide.grid.stride_um**2 for slide in slides) / UM2_PER_MM2,
-            **self._strangeness(slides),
+            "failed_tiles": evidence.failed_tiles,
+            "tissue_mm2": evidence.tissue_um2 / UM2_PER_MM2,
+            **strangeness,
             # A patient of whom one slide is bad is answered from the others, and the answer says so.
-            "status": "ok" if not refusals else "partial" if slides else "refused",
+            "status": "ok" if not refusals else "partial" if prediction else "refused",
             "reason": "; ".join(refusals),
             "model": self.name,
             "model_version": self.version,
             "encoder_version": spec.encoder_version,
-            **({"map": self._maps(slides, prediction, wishes.map)} if wishes.map != "none" else {}),
+            **({"map": evidence.maps} if wishes.map != "none" else {}),
         }
 
-    def _slides(
-        self, request: PatientRequest, wishes: Wishes, deadline_s: float
-    ) -> tuple[list[CompressedSlide], list[str]]:
-        """The slides that can be used, and why the others cannot."""
-        slides: list[CompressedSlide] = []
-        refusals: list[str] = []
-        tiles = min(wishes.max_tiles or self.codes.limits.tiles, self.codes.limits.tiles)
-        effort = Effort(tiles, deadline_s, wishes.batch_tiles or BATCH_TILES)
-        for number, source in enumerate(request.sources, start=1):
-            try:
-                slide = self.codes.of(source, f"slide {number}", effort)
-                self.patient_model.check(slide)
-                slides.append(slide)
-            except NicError as error:
-                refusals.append(f"{type(error).__name__}: {error}")
-        return slides, refusals
+    def _add(self, slide: CompressedSlide, evidence: "Evidence", kind: str, room: MapRoom, effort: Effort) -> None:
+        """What is counted of a slide, before it is let go of. kind: of the map that is wanted, or none."""
+        self.patient_model.check(slide)
+        effort.check_time()
+        scores = self.patient_model.scored(slide)
+        drawn = []
+        if kind != "none":
+            effort.check_time()
+            shown = score_map_of(slide, score_map(slide, scores), self.patient_model.spec)
+            drawn.append(room.take(MAPS[kind](slide, shown)))
+        evidence.add(slide, scores, drawn)
 
-    def _strangeness(self, slides: Sequence[CompressedSlide]) -> dict[str, Any]:
-        score = self.familiarity.score(slides) if self.familiarity and slides else None
-        return {"ood_score": score, "ood": None if score is None else score > 1}
+    def _joined(self, evidence: "Evidence") -> PatientPrediction | None:
+        """None where there is nothing to answer from. Raises NoTissue, EncoderError."""
+        if not evidence.scores:
+            return None
+        prediction = self.patient_model.joined(evidence.scores)
+        numbers = (prediction.prediction, prediction.uncertainty, *prediction.calibrated.values())
+        if not all(map(math.isfinite, numbers)):
+            raise CodesError("the model's answer is no number; these codes are like none that it learned from")
+        return prediction
 
-    def _maps(self, slides: Sequence[CompressedSlide], prediction: PatientPrediction | None, kind: str) -> list[str]:
-        """One a slide that was used, in their order."""
-        drawn = score_maps(prediction, slides, self.patient_model.spec) if prediction else []
-        return [MAPS[kind](slide, score_map) for slide, score_map in zip(slides, drawn, strict=True)]
+    def _strangeness(self, evidence: "Evidence") -> Mapping[str, Any]:
+        if self.familiarity is None or not evidence.scores:
+            return NOT_KNOWN
+        score = self.familiarity.distance(evidence.mean_code)
+        return {"ood_score": score, "ood": score > 1}
 
 
-def _reading(graph: Path, cutting: Cutting, limits: Limits) -> Reading:
-    encoder = OnnxEncoder(graph)
-    if not limits.apart:
-        return Here(encoder, cutting, threads_for(limits.at_once))
-    return Apart(graph, encoder.spec, cutting, limits.at_once, limits.reader_mb)
+@dataclass
+class Evidence:
+    """What a patient's answer stands on, added up slide by slide: no two slides are held at a time.
+
+    codes: sum of all codes, [D]. maps: one a slide, in their order, where they are wanted.
+    """
+
+    scores: list[SlideScores] = field(default_factory=list)
+    codes: NDArray[np.float64] | float = 0.0
+    failed_tiles: int = 0
+    tissue_um2: float = 0.0
+    maps: list[str] = field(default_factory=list)
+
+    def add(self, slide: CompressedSlide, scores: SlideScores, drawn: Sequence[str]) -> None:
+        self.scores.append(scores)
+        self.codes = self.codes + slide.codes.sum(0, dtype=np.float64)
+        self.failed_tiles += int(slide.failed.sum())
+        self.tissue_um2 += int(slide.tissue.sum()) * slide.grid.stride_um**2
+        self.maps += drawn
+
+    @property
+    def mean_code(self) -> NDArray[np.float64]:
+        return np.asarray(self.codes / sum(len(scores.cells) for scores in self.scores))
+
+
+@contextmanager
+def _refused(refusals: list[str]) -> Iterator[None]:
+    """What goes wrong with a row is a reason among the refusals, and nobody else's fault."""
+    try:
+        yield
+    except NicError as error:
+        refusals.append(f"{type(error).__name__}: {error}")
+    except Exception as error:  # the boundary of a row: a full disk, memory, a library's own kinds
+        log_fault("a row was refused", error)
+        refusals.append(INTERNAL)
+
+
+def _reading(graph: Path | None, cutting: Cutting, limits: Limits) -> Reading:
+    if limits.apart:
+        if os.name != "posix":
+            raise SettingError("slides are read in processes that only POSIX can bound; serve on Linux or macOS")
+        return Apart(graph, cutting, limits.at_once, limits.reader_mb)
+    return Here(OnnxEncoder(graph) if graph else None, cutting, threads_for(limits.at_once))

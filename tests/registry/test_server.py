@@ -129,6 +129,12 @@ def test_answers_are_those_without_a_server(served: Served) -> None:
         ('{"dataframe_records": [{"slide": "jane"}], "params": {"max_tiles": "jane"}}', "application/json"),
         ('{"dataframe_records": [{"slide": "jane"}], "params": {"batch_tiles": 1025}}', "application/json"),
         (json.dumps({"dataframe_records": [{"slide": "jane"}] * 300}), "application/json"),
+        ('{"dataframe_records": [{"slid": "jane"}]}', "application/json"),
+        ('{"dataframe_records": []}', "application/json"),
+        ('{"dataframe_split": {"columns": ["slide"], "data": 5}}', "application/json"),
+        ('{"inputs": ["jane"]}', "application/json"),
+        ("[" * 100_000, "application/json"),
+        ('{"dataframe_records": [{"slide": "jane"}], "params": {"jane": 1}}', "application/json"),
         ("jane", "application/x-pickle"),
         ("jane", "application/json; charset=jane"),
         ("\xff", "text/csv"),
@@ -141,6 +147,14 @@ def test_a_request_that_cannot_be_read_is_told_so_and_no_more(served: Served, bo
     assert 400 <= found.status_code < 500
     for secret in ("Traceback", "File ", "jane", str(ROOT), str(served.folder), "stack_trace"):
         assert secret not in found.text
+
+
+def test_a_misspelt_column_is_named_and_a_missing_mpp_asked_for_in_the_row(served: Served) -> None:
+    found = served.ask([{"slid": "/x.tif"}])
+    assert (found.status_code, found.json()["error"]) == (400, "no column slide, features or image; there is slid")
+    write_slide(served.folder / "slides" / "none.tif", tissue_image(300, 300), mpp=None)
+    [answer] = served.ask([{"slide": str(served.folder / "slides" / "none.tif")}]).json()["predictions"]
+    assert answer["reason"] == "MissingResolution: slide 1: no resolution in the file; give its um/px as mpp in the row"
 
 
 def test_hostile_rows_are_refused_one_by_one(served: Served) -> None:

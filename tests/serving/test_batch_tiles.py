@@ -12,14 +12,16 @@ from onnx import TensorProto, helper, numpy_helper
 from served_files import write_graphs
 
 from nic.compression.compress import BATCH_TILES
+from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import Cutting
 from nic.encoder.onnx import METADATA_KEY, OnnxEncoder
 from nic.encoder.spec import EncoderSpec
 from nic.errors import RequestRefused
 from nic.serving.apart import Apart
 from nic.serving.cache import CodesCache
+from nic.serving.effort import Effort
 from nic.serving.limits import Limits
-from nic.serving.reading import Effort, Here, Reading
+from nic.serving.reading import Here, Reading
 from nic.serving.served_model import ServedModel, Wishes
 from nic.slides.slide import SlideSource
 
@@ -63,16 +65,17 @@ def here(graph: Path) -> Reading:
 
 
 def apart(graph: Path) -> Reading:
-    return Apart(graph, OnnxEncoder(graph).spec, Cutting(), 1, 4096)
+    return Apart(graph, Cutting(), 1, 4096)
 
 
 @pytest.mark.parametrize("reading", [here, apart])
 @pytest.mark.parametrize("batch_tiles", [1, 7, BATCH_TILES])
 def test_so_many_tiles_are_encoded_at_a_time(
-    folder: Path, reading: Callable[[Path], Reading], batch_tiles: int
+    folder: Path, tmp_path: Path, reading: Callable[[Path], Reading], batch_tiles: int
 ) -> None:
-    effort = Effort(1000, float("inf"), batch_tiles)
-    codes = reading(folder / "counting.onnx").compress(SlideSource("a", folder / "a.tif"), effort).codes[:, 0]
+    effort, source = Effort(1000, float("inf"), batch_tiles), SlideSource("a", folder / "a.tif")
+    reading(folder / "counting.onnx").compress(source, (folder,), effort, tmp_path / "a.h5")
+    codes = CompressedSlide.load(tmp_path / "a.h5").codes[:, 0]
     whole, rest = divmod(len(codes), batch_tiles)
     assert sorted(codes) == sorted([batch_tiles] * whole * batch_tiles + [rest] * rest)
 

@@ -1,5 +1,9 @@
 """A slide is compressed once for all who ask, the folder stays small, and what was cut short is not read."""
 
+import errno
+import fcntl
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +19,7 @@ from conftest import PixelEncoder, tissue_image, write_slide
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import OverLimit
-from nic.serving.cache import CodesCache
+from nic.serving.cache import STALE_S, CodesCache
 from nic.slides.slide import SlideSource
 
 KEY = "ab12"
@@ -30,14 +34,14 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> CompressedSlide:
 def test_sixteen_at_once_make_it_once(slide: CompressedSlide, tmp_path: Path) -> None:
     cache, made, gate = CodesCache(tmp_path, 1 << 30), [], threading.Barrier(16)
 
-    def make() -> CompressedSlide:
+    def make(into: Path) -> None:
         made.append(1)
         time.sleep(0.2)
-        return slide
+        slide.save(into)
 
     def ask(_: int) -> CompressedSlide:
         gate.wait()
-        return cache.take(KEY, make, patience_s=60)
+        return cache.take(KEY, make, CompressedSlide.load, patience_s=60)
 
     with ThreadPoolExecutor(16) as threads:
         answers = list(threads.map(ask, range(16)))
@@ -50,30 +54,110 @@ def test_the_least_recently_used_are_forgotten(slide: CompressedSlide, tmp_path:
     size = (tmp_path / "measure" / "one.h5").stat().st_size
     cache = CodesCache(tmp_path / "cache", int(2.5 * size))
     for key in ("aa", "bb", "aa", "cc"):
-        cache.take(key, lambda: slide, patience_s=60)
+        cache.take(key, slide.save, CompressedSlide.load, patience_s=60)
         time.sleep(0.02)
     assert {f.stem for f in cache.folder.glob("*.h5")} == {"aa", "cc"}
 
 
 def test_a_damaged_file_is_made_again(slide: CompressedSlide, tmp_path: Path) -> None:
     cache = CodesCache(tmp_path, 1 << 30)
-    cache.take(KEY, lambda: slide, patience_s=60)
+    cache.take(KEY, slide.save, CompressedSlide.load, patience_s=60)
     file = tmp_path / f"{KEY}.h5"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    assert np.array_equal(cache.take(KEY, lambda: slide, patience_s=60).codes, slide.codes)
+    assert np.array_equal(cache.take(KEY, slide.save, CompressedSlide.load, patience_s=60).codes, slide.codes)
     CompressedSlide.load(file)
 
 
 def test_a_killed_process_holds_nobody_up_who_came_after(slide: CompressedSlide, tmp_path: Path) -> None:
     code = (
         "import sys, time, pathlib\nfrom nic.serving.cache import CodesCache\n"
-        "def make():\n    print('made', flush=True)\n    time.sleep(60)\n"
-        f"CodesCache(pathlib.Path(sys.argv[1]), 1 << 30).take({KEY!r}, make, 60)"
+        "from nic.compression.compressed_slide import CompressedSlide\n"
+        "def make(into):\n    print('made', flush=True)\n    time.sleep(60)\n"
+        f"CodesCache(pathlib.Path(sys.argv[1]), 1 << 30).take({KEY!r}, make, CompressedSlide.load, 60)"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "made\n"
         with pytest.raises(OverLimit, match="ask again"):
-            CodesCache(tmp_path, 1 << 30).take(KEY, lambda: slide, patience_s=0.1)
+            CodesCache(tmp_path, 1 << 30).take(KEY, slide.save, CompressedSlide.load, patience_s=0.1)
         process.send_signal(signal.SIGKILL)
-    assert CodesCache(tmp_path, 1 << 30).take(KEY, lambda: slide, patience_s=5) is slide
+    kept = CodesCache(tmp_path, 1 << 30).take(KEY, slide.save, CompressedSlide.load, patience_s=5)
+    assert np.array_equal(kept.codes, slide.codes)
+
+
+FILL = """
+import random, sys, pathlib
+from concurrent.futures import ThreadPoolExecutor
+from nic.compression.compressed_slide import CompressedSlide
+from nic.serving.cache import STALE_S, CodesCache
+folder, one, size = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
+cache, slide, draw = CodesCache(folder, 3 * size), CompressedSlide.load(one), random.Random(int(sys.argv[4]))
+keys = [f"{n:02x}" for n in range(12)]
+def ask(key):
+    return len(cache.take(key, slide.save, CompressedSlide.load, 120).codes)
+with ThreadPoolExecutor(4) as threads:
+    print(set(threads.map(ask, draw.choices(keys, k=150))))
+"""
+
+
+def test_threads_and_processes_that_fill_it_forget_without_a_fault(slide: CompressedSlide, tmp_path: Path) -> None:
+    slide.save(tmp_path / "one.h5")
+    size = (tmp_path / "one.h5").stat().st_size
+    command = [sys.executable, "-c", FILL, str(tmp_path / "cache"), str(tmp_path / "one.h5"), str(size)]
+    fillers = [
+        subprocess.Popen([*command, str(seed)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for seed in range(3)
+    ]
+    for filler in fillers:
+        out, fault = filler.communicate(timeout=300)
+        assert out == f"{{{len(slide.codes)}}}\n", fault
+        assert not fault
+    held = list((tmp_path / "cache").glob("*.h5"))
+    assert 1 <= len(held) <= 3 + 3 * 4  # what others were writing while the last one counted
+    for file in held:
+        CompressedSlide.load(file)
+    assert not list((tmp_path / "cache").glob(".*.h5.*"))
+
+
+def test_a_full_disk_costs_the_cache_a_file_and_nobody_an_answer(
+    slide: CompressedSlide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/slides/Jane_Roe.h5")
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    cache = CodesCache(tmp_path, 1 << 30)
+    for _ in range(2):
+        codes = cache.take(KEY, slide.save, CompressedSlide.load, patience_s=60).codes
+        assert np.array_equal(codes, slide.codes)
+    assert not list(tmp_path.glob("*.h5"))
+    assert f"OSError {errno.ENOSPC} at" in caplog.text
+    assert "Jane_Roe" not in caplog.text
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOSPC])
+def test_a_disk_without_locks_keeps_codes_all_the_same(
+    slide: CompressedSlide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    cache, made = CodesCache(tmp_path, 1 << 30), []
+
+    def make(into: Path) -> None:
+        made.append(1)
+        slide.save(into)
+
+    for _ in range(2):
+        cache.take(KEY, make, CompressedSlide.load, patience_s=5)
+    assert made == [1]
+
+
+def test_a_draft_of_a_process_that_was_killed_is_cleared_away(slide: CompressedSlide, tmp_path: Path) -> None:
+    cache = CodesCache(tmp_path, 1 << 30)
+    for name, age_s in ((".aa.h5.1.2", 2 * STALE_S), (".bb.h5.1.2", 0.0)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    cache.take(KEY, slide.save, CompressedSlide.load, patience_s=5)
+    assert [file.name for file in tmp_path.glob(".*.h5.*")] == [".bb.h5.1.2"]

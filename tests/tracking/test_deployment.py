@@ -61,6 +61,24 @@ def test_the_tracking_server_is_the_mlflow_of_the_project() -> None:
     assert [line for line in server if line.startswith("mlflow==")] == [p for p in pins if p.startswith("mlflow==")]
 
 
+def test_what_is_served_keeps_no_list_of_who_asked_and_writes_in_one_place_alone() -> None:
+    served = services()["served"]
+    assert "--no-access-log" in served["entrypoint"]
+    assert served["read_only"]
+    writable = {volume.split(":")[-1] for volume in served["volumes"] if not volume.endswith(":ro")}
+    assert {str(Path(served["environment"]["NIC_ANSWERS_LOG"]).parent)} == writable
+
+
+def test_the_memory_of_what_is_served_adds_up() -> None:
+    served = services()["served"]
+    number = {name: int(value) for name, value in served["environment"].items() if str(value).isdigit()}
+    readers = 2 * number["NIC_AT_ONCE"] + 1  # as nic.serving.apart starts them
+    temporary = 2048
+    assert "size=2g" in served["tmpfs"][0]
+    wanted = readers * number["NIC_READER_MB"] + number["NIC_MEMORY_MB"] + temporary + 1024
+    assert wanted <= int(served["mem_limit"].removesuffix("g")) * 1024
+
+
 def settled(service: Mapping[str, Any], moved: Mapping[str, str]) -> dict[str, str]:
     """A service's environment with all that is asked for, and with what is elsewhere when no container is round it."""
     environment = {}
@@ -127,7 +145,8 @@ def _image_of_a_champion(uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 def _serve_and_ask(service: Mapping[str, Any], model: Path, folder: Path, port: str) -> None:
     (folder / "slides").mkdir()
     slide = write_slide(folder / "slides" / "a.tif", tissue_image(900, 800))
-    environment = settled(service, {"/opt/ml/model": str(model), "/slides": str(folder / "slides")})
+    places = {"/opt/ml/model": str(model), "/slides": str(folder / "slides"), "/answers": str(folder / "answers")}
+    environment = settled(service, places)
     program, *options = service["entrypoint"]
     command = [str(BINARIES / program), *(o.replace("8080", port) for o in options)]
     uri = f"http://127.0.0.1:{port}"
@@ -139,3 +158,6 @@ def _serve_and_ask(service: Mapping[str, Any], model: Path, folder: Path, port: 
         headers["Authorization"] = f"Bearer {environment['NIC_API_TOKEN']}"
         answer = json.load(urlopen(Request(f"{uri}/invocations", body, headers)))["predictions"][0]
     assert (answer["status"], answer["model"], answer["model_version"]) == ("ok", "nic-score", "1")
+    [kept] = (folder / "answers" / "answers.jsonl").read_text().splitlines()
+    assert json.loads(kept)["tiles"] == answer["tiles"]
+    assert "/invocations" not in (folder / "served.log").read_text()

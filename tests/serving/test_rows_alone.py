@@ -1,0 +1,206 @@
+"""Whatever goes wrong with a row is that row's alone, costs bounded memory and time, and is told without its text."""
+
+import errno
+import json
+import math
+import resource
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+from served_files import codes_file, write_plain_graphs
+
+from nic.errors import OverLimit, RequestRefused
+from nic.serving.cache import CodesCache
+from nic.serving.faults import INTERNAL
+from nic.serving.limits import Limits
+from nic.serving.memory import Footprint, Memory
+from nic.serving.served_model import ServedModel, Wishes
+
+STRANGER = "Jane_Roe_1931"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rows")
+    spec = write_plain_graphs(folder)
+    codes_file(folder / "a.h5", spec, [(0, 0), (0, 1), (2, 3)], (5, 6))
+    codes_file(folder / "b.h5", spec, [(1, 1)], (3, 3))
+    codes_file(folder / f"{STRANGER}.h5", spec, [(0, 0), (9_999, 9_999)], (10_000, 10_000))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> ServedModel:
+    """The processes that read are started once for all tests of this module."""
+    files = {name: folder / f"{name}.onnx" for name in ("patient", "encoder")}
+    cache = CodesCache(tmp_path_factory.mktemp("cache"), 1 << 30)
+    return ServedModel.load(files, cache, Limits((folder,)), "nic-score", "7")
+
+
+def limited(model: ServedModel, **limits: float) -> ServedModel:
+    codes = type(model.codes)(model.codes.reading, model.codes.cache, replace(model.codes.limits, **limits))
+    return replace(model, codes=codes)
+
+
+def asked(model: ServedModel, rows: Sequence[Mapping[str, object]], **wishes: Any) -> list[dict[str, Any]]:
+    return model.answer(pd.DataFrame(list(rows)), Wishes(**wishes)).to_dict("records")
+
+
+def test_slides_of_a_patient_are_added_up_one_after_another(model: ServedModel, folder: Path) -> None:
+    rows = [{"features": str(folder / name), "patient": "p"} for name in ("a.h5", "b.h5")]
+    [answer] = asked(model, rows, map="geojson")
+    assert answer["prediction"] == pytest.approx(1.5 * np.mean([0, 1, 2, 0]))
+    assert answer["tiles"] == 4
+    assert answer["tissue_mm2"] == pytest.approx(4 * 0.064**2)
+    squares = [square for drawn in answer["map"] for square in json.loads(drawn)["features"]]
+    scores = [square["properties"]["measurements"]["score"] for square in squares]
+    assert scores == pytest.approx([0, 1.5, 3, 0])
+
+
+def test_two_codes_at_the_corners_of_a_wide_grid_are_refused_before_they_are_read(
+    model: ServedModel, folder: Path
+) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    rows = [{"features": str(folder / name)} for name in ("a.h5", f"{STRANGER}.h5", "b.h5")]
+    good, wide, other = asked(model, rows)
+    more_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(f"peak memory of the server: {more_mb:.0f} MB more")
+    assert [good["status"], wide["status"], other["status"]] == ["ok", "refused", "ok"]
+    assert "OverLimit: slide 1: codes spread over 10000 x 10000 cells" in wide["reason"]
+    assert STRANGER not in wide["reason"]
+    assert more_mb < 200
+
+
+def test_rows_past_the_deadline_are_refused_and_not_read(model: ServedModel, folder: Path) -> None:
+    rows = [{"features": str(folder / "a.h5"), "patient": f"p{n}"} for n in range(256)]
+    answers = asked(limited(model, seconds=1e-6), rows, map="geojson")
+    assert {answer["status"] for answer in answers} == {"refused"}
+    assert all("not done in time" in answer["reason"] for answer in answers)
+
+
+def test_maps_of_a_request_are_bounded_together(model: ServedModel, folder: Path) -> None:
+    rows = [{"features": str(folder / "a.h5"), "patient": f"p{n}"} for n in range(4)]
+    [whole] = asked(model, rows[:1], map="geojson")[0]["map"]
+    answers = asked(limited(model, maps_bytes=2 * len(whole)), rows, map="geojson")
+    assert [answer["status"] for answer in answers] == ["ok", "ok", "refused", "refused"]
+    assert "maps of one request" in answers[3]["reason"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Jane_Roe"),
+        OSError(errno.ENOSPC, "No space left on device", f"/slides/{STRANGER}.h5"),
+        RuntimeError(f"Symlink loop from '/slides/{STRANGER}.svs'"),
+        ZeroDivisionError("Jane_Roe"),
+    ],
+)
+def test_an_error_that_nobody_foresaw_costs_its_row_and_tells_nothing(
+    model: ServedModel,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    read = model.codes.reading.features
+
+    def failing(source: Any, *how: Any) -> Path:
+        if source.path.name == "b.h5":
+            raise error
+        return read(source, *how)
+
+    monkeypatch.setattr(model.codes.reading, "features", failing)
+    good, bad = asked(model, [{"features": str(folder / "a.h5")}, {"features": str(folder / "b.h5")}])
+    assert (good["status"], bad["status"], bad["reason"]) == ("ok", "refused", INTERNAL)
+    assert f"a row was refused: {type(error).__name__}" in caplog.text
+    assert "test_rows_alone.py:" in caplog.text
+    assert "Jane_Roe" not in caplog.text
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
+def test_who_ends_the_server_is_not_held_up(
+    model: ServedModel, folder: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+) -> None:
+    def stopped(*_: object) -> Path:
+        raise stop
+
+    monkeypatch.setattr(model.codes.reading, "features", stopped)
+    with pytest.raises(stop):
+        asked(model, [{"features": str(folder / "a.h5")}])
+
+
+def test_an_answer_that_is_no_number_is_refused(
+    model: ServedModel, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = model.patient_model.scored
+    monkeypatch.setattr(
+        model.patient_model, "scored", lambda slide: replace(scored(slide), sums=np.array([math.nan, 1.0]))
+    )
+    [answer] = asked(model, [{"features": str(folder / "a.h5")}])
+    assert (answer["status"], answer["prediction"], answer["tiles"]) == ("refused", None, 0)
+    assert "no number" in answer["reason"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"slid": ["/x.tif"]}, "no column slide, features or image; there is slid"),
+        ({"mpp": [0.5], "Slide": ["a"]}, "no column slide, features or image; there is mpp, Slide"),
+        ({}, "no column slide, features or image"),
+        ({"slide": []}, "no rows"),
+        ({"x" * 100: ["a"]}, "; there is " + "x" * 40),
+    ],
+)
+def test_a_request_without_a_column_that_can_be_read_is_refused_whole(
+    model: ServedModel, columns: dict[str, list[object]], reason: str
+) -> None:
+    with pytest.raises(RequestRefused) as refused:
+        model.answer(pd.DataFrame(columns), Wishes())
+    assert reason in str(refused.value)
+    assert len(str(refused.value)) < 300
+
+
+@pytest.mark.parametrize("value", [pd.NA, None, float("nan"), ""])
+def test_whatever_stands_for_nothing_is_nothing(model: ServedModel, folder: Path, value: object) -> None:
+    rows = pd.DataFrame({"features": [str(folder / "a.h5")], "slide": [value], "mpp": [value]}, dtype=object)
+    assert model.answer(rows, Wishes())["status"][0] == "ok"
+
+
+@pytest.mark.parametrize("value", [["a"], np.array(["a", "b"]), {"a": 1}, 7, True])
+def test_what_is_no_text_costs_its_row(model: ServedModel, folder: Path, value: object) -> None:
+    rows = pd.DataFrame({"slide": [value, str(folder / "a.h5")]}, dtype=object)
+    assert list(model.answer(rows, Wishes())["status"]) == ["refused", "ok"]
+
+
+def test_an_mpp_that_is_no_number_costs_its_row(model: ServedModel, folder: Path) -> None:
+    rows = pd.DataFrame({"slide": [str(folder / "a.tif"), str(folder / "a.h5")], "mpp": ["half", None]}, dtype=object)
+    answers = model.answer(rows, Wishes())
+    assert list(answers["status"]) == ["refused", "ok"]
+    assert "mpp is no number" in answers["reason"][0]
+
+
+def test_memory_is_waited_for_and_given_back() -> None:
+    footprint = Footprint(10, 4, (5, 6), (5, 6))
+    memory = Memory(footprint.bytes * 3 // 2)
+    with memory.held(footprint, math.inf):
+        with pytest.raises(OverLimit, match="taken by other slides; ask again"), memory.held(footprint, 0.0):
+            pass
+        with memory.held(Footprint(1, 4, (1, 1), (1, 1)), 0.0):
+            pass
+    with memory.held(footprint, 0.0):
+        pass
+    with pytest.raises(OverLimit, match="NIC_MEMORY_MB"), Memory(footprint.bytes - 1).held(footprint, math.inf):
+        pass
+
+
+def test_a_footprint_is_of_the_extent_and_not_of_the_grid(folder: Path) -> None:
+    with h5py.File(folder / "a.h5") as file:
+        assert Footprint.of(file) == Footprint(3, 4, (5, 6), (3, 4))
+    narrow, wide = (Footprint(10, 128, (1000, 1000), extent).bytes for extent in ((10, 10), (1000, 1000)))
+    assert narrow < 30 << 20 < 1 << 30 < wide
