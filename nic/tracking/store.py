@@ -83,16 +83,36 @@ CAUSED_BY = re.compile(r"Caused by \w+\([\"']?(?:<[^>]*>: |\w+\([^)]*\): )?(.*?)
 
 
 def ask_store() -> None:
-    """Raises StoreUnreached when runs or registered models cannot be looked up now."""
+    """Raises StoreUnreached when runs or registered models cannot be looked up now, or a new store cannot be made."""
     logging.getLogger("mlflow.store.db.utils").addFilter(_in_one_line)
     try:
-        _try_database(mlflow.get_tracking_uri())
+        if _can_be_made(uri := mlflow.get_tracking_uri()):
+            return
+        _try_database(uri)
         with _few_retries():
             client = MlflowClient()
             client.search_experiments(max_results=1)
             client.search_registered_models(max_results=1)
+    except StoreUnreached:
+        raise
     except Exception as error:  # of the store, whatever it is: nothing else was asked
         raise unreached(error) or StoreUnreached(f"{_store()}: {_words(error)}; {_other_remedy(error)}") from error
+
+
+def _can_be_made(uri: str) -> bool:
+    """Whether this is a SQLite file that MLflow makes with the first run. Raises StoreUnreached where it cannot."""
+    file = _sqlite_file(uri)
+    if not file or Path(file).exists():
+        return False
+    folder = next(parent for parent in Path(file).absolute().parents if parent.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        remedy = DATABASE_REMEDIES["unable to open"]
+        raise StoreUnreached(f"database of {_store()}: cannot be made in {folder}; {remedy}")
+    return True
+
+
+def _sqlite_file(uri: str) -> str | None:
+    return sqlalchemy.make_url(uri).database if uri.startswith("sqlite") else None
 
 
 def _other_remedy(error: Exception) -> str:
@@ -108,16 +128,14 @@ def _in_one_line(record: logging.LogRecord) -> bool:
 
 
 def _try_database(uri: str) -> None:
-    """Connect once, and begin to write to a SQLite file that is there: MLflow tries for minutes."""
+    """Connect once, and begin to write to a SQLite file: MLflow tries for minutes."""
     if uri.partition("+")[0].partition(":")[0] not in DATABASES:
         return
-    file = sqlalchemy.make_url(uri).database if uri.startswith("sqlite") else None
-    if file and not Path(file).exists():
-        return  # MLflow makes it
-    engine = sqlalchemy.create_engine(uri, connect_args={"timeout": LOCKED_S} if file else {})
+    is_file = _sqlite_file(uri) is not None
+    engine = sqlalchemy.create_engine(uri, connect_args={"timeout": LOCKED_S} if is_file else {})
     try:
         with engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if file else "SELECT 1")
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if is_file else "SELECT 1")
     finally:
         engine.dispose()
 

@@ -140,7 +140,13 @@ def test_a_database_that_another_program_holds(tmp_path: Path, monkeypatch: pyte
 def test_a_folder_without_a_right_to_write(tmp_path: Path) -> None:
     (tmp_path / "closed").touch()  # a file where a folder would be: refused to root too
     text = refusal(f"sqlite:///{tmp_path}/closed/mlflow.db")
-    assert str(tmp_path / "closed") in text
+    assert f"cannot be made in {tmp_path}/closed; see that its folder is there" in text
+
+
+def test_a_store_that_is_not_there_yet_is_left_to_the_first_run(tmp_path: Path) -> None:
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/new/mlflow.db")
+    ask_store()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_fault_of_the_program_is_not_the_stores() -> None:
