@@ -14,7 +14,7 @@ from nic.evaluation.metrics import Estimate, figure_of
 from nic.evaluation.subgroups import Bools, groups_of
 from nic.patients.audit import same_patients
 from nic.tracking.answers import Answers, classes_of, unlike, unlike_models
-from nic.tracking.evidence import Evidence, evidence_of, spec_of, untrue_tags
+from nic.tracking.evidence import Evidence, evidence_of, graph_sha256, spec_of, untrue_tags
 from nic.tracking.figures import Figure, verified_figure
 from nic.tracking.gates import Bound, Gate, Subgroups
 from nic.tracking.registry import RegisteredVersion
@@ -145,13 +145,16 @@ def _figure_in(answers: Answers, members: Bools) -> float:
 def rival_check(version: RegisteredVersion, ours: Evidence, rival: RegisteredVersion, gate: Gate) -> Check:
     """Whether the version is no worse than the rival by more than the margin, on the same patients.
 
-    A rival of another definition of the endpoint answers another question, and is none.
+    A rival of another definition of the endpoint answers another question, and is none; nor is one of the same graph,
+    which answers alike.
     """
     name, remedy = f"against version {rival.version} of {rival.name}", f"run `evaluate` on {rival.uri} first"
     try:
         if ours.answers and (difference := unlike_models(spec_of(version), spec_of(rival))):
             shown = f"it answers another definition of the endpoint ({difference}): the gate's own bounds decide"
             return Check(name, True, shown, "a comparison with champions of the same definition alone")
+        if graph_sha256(version) == graph_sha256(rival):
+            return Check(name, True, "the same networks", "other networks to be compared")
         theirs = evidence_of(rival, gate.figure)
     except RegistryError as error:
         return Check(name, False, f"it cannot be compared: {error}", remedy)

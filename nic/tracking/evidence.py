@@ -29,6 +29,11 @@ def spec_of(version: RegisteredVersion) -> PatientModelSpec:
     return PatientModel(graph_file(version.uri, "patient")).spec
 
 
+def graph_sha256(version: RegisteredVersion) -> str:
+    """Of the graph that answers. Raises UnknownModel when it is gone."""
+    return file_sha256(graph_file(version.uri, "encoder" if version.name == ENCODER_NAME else "patient"))
+
+
 def evidence_of(version: RegisteredVersion, name: str) -> Evidence:
     """What the deciding figure rests on, its value and interval computed again.
 
@@ -68,8 +73,7 @@ def _record(version: RegisteredVersion, figure: Figure, part: str) -> Answers:
         != figure.answers,
         f"its record holds answers of {answers.model}": answers.model not in (version.full_name, version.copied_from),
         f"its record is of part {answers.part}": answers.part != part,
-        "its record holds answers of another graph than this version's": answers.graph
-        != file_sha256(graph_file(version.uri, "patient")),
+        "its record holds answers of another graph than this version's": answers.graph != graph_sha256(version),
         "its record is of other patients than the figure": answers.data != figure.data,
     }
     if wrong := [fault for fault, is_so in faults.items() if is_so]:
@@ -105,6 +109,6 @@ def untrue_tags(version: RegisteredVersion) -> list[str]:
 def _of_graph(version: RegisteredVersion) -> dict[str, str]:
     """What the tags of a version must say, by its own graph."""
     if version.name == ENCODER_NAME:
-        return {"nic.encoder_sha256": file_sha256(graph_file(version.uri, "encoder"))}
+        return {"nic.encoder_sha256": graph_sha256(version)}
     spec = asdict(spec_of(version))
     return {f"nic.{name}": spec[name] for name in ("encoder_version", "encoder_sha256", "cohort")}

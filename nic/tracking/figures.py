@@ -170,13 +170,20 @@ def _unfiled(version: RegisteredVersion, name: str, tagged: Figure) -> str:
 def _difference(name: str, tagged: Figure, filed: Figure) -> str:
     """What a tag says otherwise than the file."""
     if tagged.run != filed.run:
-        return (
-            f"{name} in its tag is of run {str(tagged.run)[:12]}; it was measured last in run {str(filed.run)[:12]}, "
-            f"which found {filed}"
-        )
+        last = f"it was measured last in run {str(filed.run)[:12]}: {filed}"
+        return f"{name} in its tag is of {_whose(tagged, part_of(name))}; {last}"
     names = [field for field, value in asdict(filed).items() if asdict(tagged)[field] != value]
     words = "; ".join(f"{field} is {getattr(tagged, field)}, measured was {getattr(filed, field)}" for field in names)
     return f"{name} in its tag is not what was measured: {words}"
+
+
+def _whose(tagged: Figure, part: str) -> str:
+    """The run that a tag names, and whose answers are in it."""
+    run = f"run {str(tagged.run)[:12]}"
+    try:
+        return f"answers of {read_answers(tagged.run, part)[0].model} in {run}"
+    except RegistryError:
+        return f"{run}, which has no record of answers"
 
 
 def artifact_text(run_id: str | None, file: str) -> str | None:

@@ -20,7 +20,7 @@ from entrypoints.splitting import UNKNOWN_TILES, audit_measured
 from nic.errors import EndpointError, LeakFound
 from nic.patients.cohort import Endpoint, read_cohort
 from nic.tracking import promotion
-from nic.tracking.evidence import spec_of
+from nic.tracking.evidence import graph_sha256, spec_of
 from nic.tracking.figures import publish_answers, read_answers
 from nic.tracking.gates import Gate
 from nic.tracking.promotion import Verdict
@@ -117,9 +117,9 @@ def test_good_versions_follow_one_another_and_one_that_learned_the_reverse_does_
     assert "this version is worse" in why
     assert holders() == ("1", None, "2")
     assert verdict(3).reasons == ()
-    assert holders() == ("3", "1", "2")
+    assert holders() == ("3", "1", None)
     rollback.run(rollback.Config(NAME, "wrong stain"))
-    assert holders() == ("1", "3", "2")
+    assert holders() == ("1", "3", None)
 
 
 def test_all_that_a_version_was_made_of_is_accounted_for(place: Place) -> None:
@@ -321,12 +321,29 @@ def test_a_column_that_is_not_in_the_table_is_named_with_those_that_are(place: P
 
 
 def test_no_significant_gain_is_shown_with_both_values_and_the_margin(place: Place) -> None:
+    """Version 2 as if it had answered as the first did, with two patients' answers exchanged."""
     assert verdict(1).promoted
-    why = refused(3, margin=0)
+    answers, _ = read_answers(tagged(1)["run"], "external")
+    score = answers.score.copy()
+    score[[0, 1]] = score[[1, 0]]
+    measured = replace(answers, score=score, model=f"{NAME}/2", graph=graph_sha256(version(2)))
+    coverage = next(figure for figure in answers.figures if figure.name == "coverage")
+    with mlflow.start_run():
+        publish_answers(version(2), replace(measured, figures=(measured.deciding("spearman"), coverage)))
+    why = refused(2, margin=0)
     assert "external.spearman 0." in why
-    assert "against its 0." in why
-    assert "equal, difference 0.000 [0.000, 0.000], not significant, n = 18" in why
+    assert f"against its {tagged(1)['value']:.3f}; this version is " in why
+    assert "not significant, n = 18" in why
     assert "without a margin a version must be significantly better" in why
+    assert verdict(2, margin=0.9).reasons == ()
+    place.evaluate(f"models:/{NAME}/2")
+
+
+def test_a_champion_of_the_same_networks_is_no_rival(place: Place) -> None:
+    assert verdict(1).promoted
+    judged = verdict(3, margin=0)
+    assert judged.promoted
+    assert "against version 1 of nic-score: the same networks" in str(judged.checks[-1])
 
 
 def test_the_figure_of_an_encoder_is_that_of_its_own_run(place: Place) -> None:
