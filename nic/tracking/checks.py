@@ -150,7 +150,7 @@ def rival_check(version: RegisteredVersion, ours: Evidence, rival: RegisteredVer
     """
     name, remedy = f"against version {rival.version} of {rival.name}", f"run `evaluate` on {rival.uri} first"
     try:
-        if ours.answers and (difference := unlike_models(spec_of(version), spec_of(rival))):
+        if ours.answers and (difference := unlike_models(spec_of(rival), spec_of(version))):
             shown = f"it answers another definition of the endpoint ({difference}): the gate's own bounds decide"
             return Check(name, True, shown, "a comparison with champions of the same definition alone")
         if graph_sha256(version) == graph_sha256(rival):

@@ -119,7 +119,7 @@ def test_a_record_is_read_as_it_was_written(labels: Targets) -> None:
 
 @pytest.mark.parametrize(("head", "rows"), [("no JSON", ""), ("{}", ""), (json.dumps({"format": 99}), "patient\n")])
 def test_what_is_no_record_is_refused(head: str, rows: str) -> None:
-    with pytest.raises(RegistryError, match="not a record of answers: .*run `evaluate` again"):
+    with pytest.raises(RegistryError, match="not a record of answers: "):
         Answers.from_texts(head, rows)
 
 

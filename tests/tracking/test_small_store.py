@@ -9,6 +9,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
 import yaml
@@ -19,6 +20,7 @@ from entrypoints import compare, rollback
 from entrypoints.splitting import UNKNOWN_TILES, audit_measured
 from nic.errors import EndpointError, LeakFound
 from nic.patients.cohort import Endpoint, read_cohort
+from nic.patients.spec import METADATA, PatientModelSpec
 from nic.tracking import promotion
 from nic.tracking.evidence import graph_sha256, spec_of
 from nic.tracking.figures import publish_answers, read_answers
@@ -31,6 +33,8 @@ from nic.tracking.registry import (
     RegisteredVersion,
     alias_version,
     find_version,
+    graph_file,
+    register_patient_model,
     tag_version,
 )
 from nic.tracking.trace import trace, unaccounted
@@ -344,6 +348,29 @@ def test_a_champion_of_the_same_networks_is_no_rival(place: Place) -> None:
     judged = verdict(3, margin=0)
     assert judged.promoted
     assert "against version 1 of nic-score: the same networks" in str(judged.checks[-1])
+
+
+def redefined(number: int, folder: Path) -> RegisteredVersion:
+    """The same networks registered for another definition of the endpoint: another column."""
+    model = onnx.load(graph_file(version(number).uri, "patient"))
+    entry = next(entry for entry in model.metadata_props if entry.key == METADATA)
+    definition = Endpoint("score", "regression", ("easy",)).definition
+    entry.value = replace(PatientModelSpec.from_json(entry.value), definition=definition).to_json()
+    onnx.save(model, folder / "patient.onnx")
+    with mlflow.start_run():
+        return register_patient_model(NAME, None, folder / "patient.onnx", {})
+
+
+def test_a_champion_of_another_definition_is_no_rival(place: Place, tmp_path: Path) -> None:
+    other = redefined(1, tmp_path)
+    MlflowClient().set_registered_model_alias(NAME, CHAMPION, other.version)
+    judged = verdict(2, **{**OPEN, "margin": 0})
+    assert judged.promoted
+    assert "it answers another definition of the endpoint (columns ['easy'] against ['score'])" in str(
+        judged.checks[-1]
+    )
+    assert holders() == ("2", other.version, None)
+    MlflowClient().delete_model_version(NAME, other.version)
 
 
 def test_the_figure_of_an_encoder_is_that_of_its_own_run(place: Place) -> None:
