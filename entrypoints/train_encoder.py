@@ -21,6 +21,7 @@ from nic.tracking.digests import digest
 from nic.tracking.registry import ENCODER_MODEL, serving_digest
 from nic.tracking.runs import SERVING, StageRun, stage_run
 from nic.tracking.trained_before import register_again, result_again, trained_before
+from nic.tracking.training_data import ORIGINS_FILE, origins_of, origins_text
 
 TILE_PX, TILE_MPP = 64, 1.0  # the published encoder's field
 
@@ -98,7 +99,9 @@ def run(config: Config) -> dict[str, Any]:
 
 def trained_anew(config: Config, read: dict[str, str], stage: StageRun, folder: Path) -> dict[str, Any]:
     """The registered version and its figures. folder: keeps what a killed training needs to go on."""
-    tile_sets = [load_tiles(task, TILE_PX, TILE_MPP, config.work / "tiles") for task in tile_tasks(config)]
+    tasks = tile_tasks(config)
+    stage.log_text(origins_text(origins_of(tasks)), ORIGINS_FILE)
+    tile_sets = [load_tiles(task, TILE_PX, TILE_MPP, config.work / "tiles") for task in tasks]
     log_augmentation(tile_sets, config.augmentation, stage, config.seed)
     trained = Training(config, tile_sets, read, stage, folder).run()
     version = register_trained(trained, tile_sets, folder / "encoder.onnx", stage, read, config.seed)

@@ -10,8 +10,7 @@ import pandas as pd
 from entrypoints.cli import launch
 from entrypoints.companions import write_companions
 from entrypoints.predictions import cross_validated_table, figure_of
-from entrypoints.splitting import audit, fold_columns, folds_of, log_split, origins_of_tiles
-from nic.encoder.spec import IMPORTED
+from entrypoints.splitting import audit, fold_columns, folds_of, log_split
 from nic.evaluation.metrics import METRICS, estimate_repeats
 from nic.patients.covariates import covariates_of
 from nic.patients.crops import gather_cells
@@ -33,6 +32,7 @@ from nic.tracking.registry import (
 )
 from nic.tracking.runs import SERVING, StageRun, lineage, stage_run
 from nic.tracking.trained_before import register_again, result_again, trained_before
+from nic.tracking.training_data import origins_behind_encoder
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def trained_anew(config: Config, stage: StageRun, folder: Path) -> dict[str, Any
     labelled = labelled.take(gathered.found)
     encoder_version, encoder_graph = encoder_of_codes(config.encoder, gathered.encoder)
     folds = folds_of(labelled, config.split_by, config.folds, config.repeats, config.seed)
-    tiles = {} if config.encoder == IMPORTED else origins_of_tiles(study)
+    tiles = origins_behind_encoder(encoder_version, gathered.encoder.sha256)
     weights = count_weights(untrained(config.network, gathered.cells))
     log_split(labelled, folds, audit(cohort, labelled, folds, config.codes, tiles, weights), stage)
     ensembles = fit_repeats(

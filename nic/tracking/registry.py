@@ -71,11 +71,16 @@ SERVED_BY = {
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """One version of a registered model, with its lineage tags."""
+    """One version of a registered model, with its lineage tags, which anybody may write who may write the registry.
+
+    run_id, source: as MLflow recorded them when the version was made; nobody can write them afterwards.
+    """
 
     name: str
     version: str
     tags: dict[str, str]
+    run_id: str | None = None
+    source: str = ""
 
     @property
     def uri(self) -> str:
@@ -85,11 +90,11 @@ class RegisteredVersion:
     def full_name(self) -> str:
         return f"{self.name}/{self.version}"
 
-
-def same_networks(version: RegisteredVersion, other: RegisteredVersion) -> bool:
-    """Whether the versions were registered with the same graphs, by their digests, which lineage holds to the files."""
-    graphs, others = ({k: v for k, v in each.tags.items() if k.startswith(GRAPH)} for each in (version, other))
-    return bool(graphs) and graphs == others
+    @property
+    def copied_from(self) -> str | None:
+        """Which version this one is a copy of, as name/version; None where it is no copy."""
+        copied = re.fullmatch(r"models:/([^/@]+/\d+)", self.source)
+        return copied[1] if copied else None
 
 
 def register_encoder(graph: Path, lineage: Mapping[str, str]) -> RegisteredVersion:
@@ -200,7 +205,7 @@ def find_version(uri: str) -> RegisteredVersion:
         if leaves_open(error):
             raise
         raise UnknownModel(f"{uri}: {_what_there_is(name)}") from error
-    return RegisteredVersion(name, str(found.version), dict(found.tags))
+    return RegisteredVersion(name, str(found.version), dict(found.tags), found.run_id, found.source or "")
 
 
 def _what_there_is(name: str) -> str:
