@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
 from entrypoints.cli import launch
-from entrypoints.evaluation import answers_record, evaluated, oracle_of
+from entrypoints.evaluation import Part, answers_record, evaluated, oracle_of
 from entrypoints.reporting import report_of
 from entrypoints.splitting import log_audit
 from nic.evaluation.report import render
@@ -29,8 +29,9 @@ class Config:
     """Folder of compressed slides, made by the model's own encoder."""
     model: str
     """Registered model: models:/nic-<endpoint>/<version> or models:/nic-<endpoint>@champion."""
-    split: Literal["train", "external"] = "external"
-    """Which part of the cohort."""
+    split: Part = "external"
+    """Which part of the cohort; cross_validated: the training patients, each answered by the networks that never saw
+    that patient."""
     seed: int = 0
     """Seed of the patient bootstrap."""
     subgroups: str = "site"
@@ -68,7 +69,7 @@ def run(config: Config) -> dict[str, Any]:
         found, missing = done.estimates[0], len(done.unanswered)
         print(f"{done.version.uri}: {config.split} {found.name} {found}, n = {found.n}; without codes: {missing}")
         oracle = oracle_of(study, done, config.seed)
-        stage.result.update(metric=found.name, external=str(found), oracle=oracle, n=found.n)
+        stage.result.update(metric=found.name, part=config.split, measured=str(found), oracle=oracle, n=found.n)
     return stage.result
 
 

@@ -9,16 +9,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from entrypoints.cross_validated import PART, cross_validated, measured_cross_validated
 from entrypoints.measures import calibrated_columns, measured
 from entrypoints.splitting import audit_measured
 from nic.evaluation.metrics import METRICS, Estimate, estimate
-from nic.patients.cohort import Cohort, Endpoint, Labelled, Patient
+from nic.patients.cohort import Cohort, Endpoint, Labelled, Patient, Split
 from nic.patients.predictor import PatientModel, PatientPrediction, predict_cohort
 from nic.patients.spec import PatientModelSpec
 from nic.study import Study
 from nic.tracking.answers import Answers, cells_of, check_endpoint, slides_of
 from nic.tracking.digests import file_sha256
 from nic.tracking.registry import RegisteredVersion, find_version, graph_file
+
+Part = Literal["train", "external", "cross_validated"]
+"""Of a cohort. cross_validated: the training patients, each answered by the networks that never saw that patient."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,11 @@ class Evaluation:
 
     labelled, answers: of the patients that were answered. unanswered: the labelled others. synthetic: whether the study
     is drawn by a program. endpoint: as the study defines it. graph: SHA-256 of the graph that answered. audit: what the
-    audit for leaks saw, in words.
+    audit for leaks saw, in words. fold: [N] where patients were answered by different networks, else None.
     """
 
     name: str
-    split: str
+    part: Part
     cohort: Cohort
     version: RegisteredVersion
     spec: PatientModelSpec
@@ -44,6 +48,12 @@ class Evaluation:
     endpoint: Endpoint
     graph: str
     audit: Sequence[str]
+    fold: NDArray[np.intp] | None = None
+
+    @property
+    def split(self) -> Split:
+        """Which patients of the cohort's table."""
+        return "external" if self.part == "external" else "train"
 
     @property
     def scores(self) -> NDArray[np.float64]:
@@ -60,10 +70,8 @@ class Evaluation:
         return calibrated_columns(self.answers)
 
 
-def evaluated(
-    study: Study, endpoint: str, codes: Path, model: str, split: Literal["train", "external"], seed: int
-) -> Evaluation:
-    """Answer for the labelled patients of a split that have codes, and measure the answers.
+def evaluated(study: Study, endpoint: str, codes: Path, model: str, part: Part, seed: int) -> Evaluation:
+    """Answer for the labelled patients of a part that have codes, and measure the answers.
 
     Raises EndpointError when the model answers another endpoint than the study's, LeakFound when a patient taught it.
     """
@@ -71,27 +79,36 @@ def evaluated(
     cohort = study.cohorts[entry.cohort].read()
     graph = graph_file(version.uri, "patient")
     patient_model = PatientModel(graph)
-    labelled = cohort.labelled(entry.endpoint, split)
+    labelled = cohort.labelled(entry.endpoint, "external" if part == "external" else "train")
     check_endpoint(patient_model.spec, entry.endpoint, labelled.targets, version.full_name)
-    audit = audit_measured(version, patient_model.spec, labelled.patients, split, codes)
-    answers = predict_cohort(patient_model, labelled.patients, codes)
-    answered = np.array([answer is not None for answer in answers])
-    measurable, given = labelled.take(answered), [answer for answer in answers if answer is not None]
+    audit = audit_measured(version, patient_model.spec, labelled.patients, part, codes)
+    spec, fold = patient_model.spec, None
+    if part == PART:
+        of_training = cross_validated(version, patient_model, labelled, codes)
+        answered, answers, fold = of_training.answered, of_training.answers, of_training.fold
+        measurable = labelled.take(answered)
+        estimates = measured_cross_validated(measurable, of_training, spec, entry.covariates, seed)
+    else:
+        each = predict_cohort(patient_model, labelled.patients, codes)
+        answered, answers = np.array([a is not None for a in each]), [a for a in each if a is not None]
+        measurable = labelled.take(answered)
+        estimates = measured(measurable, answers, spec, entry.covariates, seed)
     return Evaluation(
         name=entry.name,
-        split=split,
+        part=part,
         cohort=cohort,
         version=version,
-        spec=patient_model.spec,
+        spec=spec,
         labelled=measurable,
-        answers=given,
+        answers=answers,
         unanswered=labelled.take(~answered).patients,
-        estimates=measured(measurable, given, patient_model.spec, entry.covariates, seed),
+        estimates=estimates,
         codes=codes,
         synthetic=study.phantom,
         endpoint=entry.endpoint,
         graph=file_sha256(graph),
         audit=audit,
+        fold=fold,
     )
 
 
@@ -102,7 +119,7 @@ def answers_record(done: Evaluation, seed: int) -> Answers:
         definition=done.endpoint.definition,
         model=done.version.full_name,
         graph=done.graph,
-        part=done.split,
+        part=done.part,
         cohort=done.cohort.digest,
         seed=seed,
         patients=tuple(patient.patient_id for patient in patients),
@@ -113,6 +130,7 @@ def answers_record(done: Evaluation, seed: int) -> Answers:
         calibrated=done.promised,
         columns=cells_of(patients),
         figures=tuple(done.estimates),
+        fold=done.fold,
     )
 
 

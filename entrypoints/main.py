@@ -5,7 +5,9 @@ from pathlib import Path
 
 from entrypoints import compress, evaluate, make_phantom, train_encoder, train_patients
 from entrypoints.cli import launch
+from entrypoints.evaluation import Part
 from entrypoints.steps import Steps
+from nic.patients.cohort import Cohort
 from nic.study import read_whole_study
 from nic.tracking.runs import stage_run
 
@@ -56,11 +58,17 @@ def run(config: Config) -> None:
                 *chosen, encoder["version"], epochs=config.patient_epochs, seed=config.seed
             )
             model = steps.take(f"train {entry.name}", train_patients, train_config)
-            steps.take(f"evaluate {entry.name}", evaluate, evaluate.Config(*chosen, model["version"]))
+            part = part_to_measure(study.cohorts[entry.cohort].read())
+            steps.take(f"evaluate {entry.name}", evaluate, evaluate.Config(*chosen, model["version"], part))
             steps.promote(f"promote {entry.name}", model["version"])
         endpoints = [entry.name for entry in study.endpoints]
         stage.result.update(steps.summary(endpoints))
         steps.show(endpoints)
+
+
+def part_to_measure(cohort: Cohort) -> Part:
+    """The external patients; of a cohort without them the training patients, cross-validated."""
+    return "external" if any(patient.split == "external" for patient in cohort.patients) else "cross_validated"
 
 
 if __name__ == "__main__":

@@ -8,9 +8,17 @@ SYNTHETIC = (
     "Synthetic study. The slides and the patients are drawn by a program: the figures say that the software finds what "
     "was planted, and nothing about patients."
 )
-TRAINED_ON = (
-    "Measured on the patients that the model was trained on. The figures are too good, and say nothing of new patients."
-)
+PART_NOTICES = {
+    "train": [
+        "Measured on the patients that the model was trained on. The figures are too good, and say nothing of new "
+        "patients."
+    ],
+    "cross_validated": [
+        "Cross-validated. Each patient was answered by the networks that were trained without that patient, and "
+        "calibrated on the patients of the other folds. Patients of another hospital were not measured."
+    ],
+}
+"""By part of the cohort, what a reader must know before the figures."""
 GOODNESS = {
     "regression": "Patients are ordered by the distance of answer and label.",
     "classification": "Patients are ordered by the probability that was given to their own class.",

@@ -11,7 +11,7 @@ from entrypoints.evaluation import Evaluation
 from entrypoints.mapping import map_of
 from entrypoints.measures import measures_of
 from entrypoints.predictions import figure_of
-from entrypoints.report_words import GOODNESS, SYNTHETIC, TRAINED_ON, case_words, misuses, question, uses
+from entrypoints.report_words import GOODNESS, PART_NOTICES, SYNTHETIC, case_words, misuses, question, uses
 from nic.errors import UnknownColumn
 from nic.evaluation import calibration_figures, cases
 from nic.evaluation.figures import forest
@@ -35,7 +35,7 @@ def report_of(done: Evaluation, columns: Sequence[str], run_id: str, seed: int) 
     return Report(
         title=f"{done.name}: evaluation of {done.version.name}, version {done.version.version}",
         question=question(done.spec),
-        notice=SYNTHETIC if done.synthetic else TRAINED_ON if done.split == "train" else "",
+        notice=" ".join([*([SYNTHETIC] if done.synthetic else []), *PART_NOTICES.get(done.part, [])]),
         made=f"Measured on {datetime.now(UTC):%d %B %Y}, run {run_id}. Research software, not a medical device.",
         flow=flow(done),
         figures=done.estimates,
@@ -109,7 +109,7 @@ def subgroups(done: Evaluation, columns: Sequence[str], seed: int) -> list[Subgr
     if unknown := [column for column in columns if column not in known]:
         raise UnknownColumn(f"no column {unknown[0]!r} for subgroups; there are {', '.join(known)}")
     cells = {column: known[column] for column in columns}
-    return list(subgroups_of(first, cells, seed))
+    return list(subgroups_of(first, cells, seed, done.fold))
 
 
 def subgroup_picture(groups: Sequence[Subgroup]) -> Picture | None:
@@ -145,7 +145,7 @@ def lineage(done: Evaluation, run_id: str) -> dict[str, str]:
         "Training sites in this table": _sites(p for p in done.cohort.patients if p.split == "train"),
         "Sites measured": _sites(done.labelled.patients),
         "Measured cohort": f"{done.cohort.file}, digest {done.cohort.digest}",
-        "Measured part": f"split {done.split!r}, {len(done.answers)} patients",
+        "Measured part": f"{done.part}, {len(done.answers)} patients",
         "Codes": str(done.codes.name),
         "Evaluated by run": run_id,
     }

@@ -68,7 +68,8 @@ class Steps:
             times.add_row(title, "reused" if step.reused else f"{step.seconds:.0f} s")
         figures = Table("endpoint", "figure", "cross-validated", "external [95% interval]", "oracle", title="Figures")
         for name, figure in self.summary(endpoints).items():
-            figures.add_row(name, figure["metric"], figure["cross_validated"], figure["external"], figure["oracle"])
+            external = figure["measured"] if figure["part"] == "external" else "no external patients"
+            figures.add_row(name, figure["metric"], figure["cross_validated"], external, figure["oracle"])
         models = Table("registered model", "version", "promoted", "champion now", title="Registry")
         verdicts = [step.result for title, step in self.finished.items() if title.startswith("promote")]
         champions = {verdict["name"]: alias_version(verdict["name"], CHAMPION) for verdict in verdicts}

@@ -38,21 +38,24 @@ def groups_of(cells: Sequence[str]) -> Mapping[str, Bools]:
     return parts | ({UNKNOWN: ~known} if not known.all() else {})
 
 
-def subgroups_of(measure: Measure, columns: Mapping[str, Sequence[str]], seed: int) -> Iterator[Subgroup]:
+def subgroups_of(
+    measure: Measure, columns: Mapping[str, Sequence[str]], seed: int, fold: NDArray[np.intp] | None = None
+) -> Iterator[Subgroup]:
     """All patients, then each group of each column that parts them; NaN where a group does not define the figure.
 
-    columns: by name a cell a patient, empty where nothing is known.
+    columns: by name a cell a patient, empty where nothing is known. fold: [n], patients are compared within theirs.
     """
-    yield Subgroup("", "all", _estimate(measure, np.ones(len(measure.score), bool), seed))
+    fold = np.zeros(len(measure.score), np.intp) if fold is None else fold
+    yield Subgroup("", "all", _estimate(measure, np.ones(len(measure.score), bool), seed, fold))
     for column, cells in columns.items():
         groups = groups_of(cells)
         if len(groups) > 1:
-            yield from (Subgroup(column, name, _estimate(measure, group, seed)) for name, group in groups.items())
+            yield from (Subgroup(column, name, _estimate(measure, group, seed, fold)) for name, group in groups.items())
 
 
-def _estimate(measure: Measure, group: Bools, seed: int) -> Estimate:
+def _estimate(measure: Measure, group: Bools, seed: int, fold: NDArray[np.intp]) -> Estimate:
     labels = tuple(label[group] for label in measure.labels)
-    found = estimate_or_nan(measure.metric, labels, measure.score[group], seed=seed)
+    found = estimate_or_nan(measure.metric, labels, measure.score[group], seed=seed, fold=fold[group])
     return found if found.n >= LEAST_PATIENTS else replace(found, low=math.nan, high=math.nan)
 
 

@@ -40,14 +40,26 @@ PERCENTS = 101
 
 def fit_calibration(targets: Targets, out_of_fold: OutOfFold) -> Calibration:
     """The calibration of an endpoint's kind, for the scores of the networks together."""
+    return _fit(targets, out_of_fold.mean_score, out_of_fold.expected, out_of_fold.as_ensemble)
+
+
+def fit_by_fold(targets: Targets, out_of_fold: OutOfFold, fold: NDArray[np.intp]) -> list[Calibration]:
+    """For the patients of each fold the calibration that is fitted on all others. fold: [N], from 0 on."""
+    scores = out_of_fold.mean_score, out_of_fold.expected, out_of_fold.as_ensemble
+    others = [fold != number for number in range(int(fold.max()) + 1)]
+    return [_fit(targets.take(index), *(score[index] for score in scores)) for index in others]
+
+
+def _fit(targets: Targets, mean_score: Floats, expected: Floats, as_ensemble: Floats) -> Calibration:
+    """Scores [N] as OutOfFold has them under these names."""
     match targets:
         case Values(value):
-            return residual_interval(value, out_of_fold.mean_score)
+            return residual_interval(value, mean_score)
         case Classes(positive, _):
             fit = isotonic if len(positive) >= ISOTONIC_PATIENTS else platt
-            return fit(positive, out_of_fold.expected)
+            return fit(positive, expected)
         case Survival(time_months, event):
-            return prognosis(time_months, event, out_of_fold.expected, out_of_fold.as_ensemble)
+            return prognosis(time_months, event, expected, as_ensemble)
 
 
 def residual_interval(value: Floats, prediction: Floats, level: float = LEVEL) -> ResidualInterval:

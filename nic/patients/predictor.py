@@ -37,7 +37,7 @@ class PatientPrediction:
 @dataclass(frozen=True)
 class SlideScores:
     """What a slide adds to its patient's answer. sums: of each network's scores over the cells, [K]. cells: the mean of
-    the networks' scores at each code, [N]."""
+    the networks' scores at each code, [N]; of those that were asked to be shown."""
 
     sums: NDArray[np.float64]
     cells: NDArray[np.float32]
@@ -96,9 +96,9 @@ class PatientModel:
                 f"compressed with {wanted.words(names)}; compress this slide so, or ask a model for such slides"
             )
 
-    def scored(self, slide: CompressedSlide) -> SlideScores:
+    def scored(self, slide: CompressedSlide, shown: NDArray[np.intp] | None = None) -> SlideScores:
         """Of a slide that `check` passed. Glass around the tissue is cut away, as in training, and never made dense: a
-        grid may be far larger."""
+        grid may be far larger. shown: numbers of the networks whose scores the cells hold; None for all."""
         if not len(slide.codes):
             return SlideScores(np.zeros(self.spec.folds), np.zeros(0, np.float32))
         row, col = slide.row - slide.row.min(), slide.col - slide.col.min()
@@ -106,7 +106,8 @@ class PatientModel:
         codes, valid = np.zeros((slide.codes.shape[1], *shape), np.float32), np.zeros(shape, np.float32)
         codes[:, row, col], valid[row, col] = slide.codes.T, 1
         maps = self._graph.run(codes=codes[None], valid=valid[None, None])[0]  # [K, *shape]
-        return SlideScores(maps.sum((1, 2), dtype=np.float64), maps[:, row, col].mean(0))
+        cells = maps[:, row, col] if shown is None else maps[shown][:, row, col]
+        return SlideScores(maps.sum((1, 2), dtype=np.float64), cells.mean(0))
 
 
 def score_map(slide: CompressedSlide, scores: SlideScores) -> NDArray[np.float32]:

@@ -80,7 +80,7 @@ def test_patient_models_train_on_imported_codes(folder: Path, model: str) -> Non
     assert not (folder / "nic-score").exists()
     result = evaluate.run(evaluate.Config(folder / "study.yaml", "score", folder / "codes", model))
     assert result["n"] == 10
-    assert float(result["external"].split()[0]) > 0.8
+    assert float(result["measured"].split()[0]) > 0.8
     [run] = mlflow.search_runs(filter_string="tags.`nic.stage` = 'evaluate'", max_results=1, output_format="list")
     report = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/report.html")
     assert report.count("data:image/png;base64,") == 2 + 1 + 6  # result and calibration, sites, best and worst patients
@@ -150,7 +150,7 @@ def test_another_network_on_folds_by_site_is_registered_with_its_split(folder: P
     chosen = folder / "study.yaml", "score", folder / "codes"
     config = train_patients.Config(*chosen, encoder="imported", network="pooled-linear", folds=4, split_by="site")
     version = str(train_patients.run(config)["version"])
-    assert float(evaluate.run(evaluate.Config(*chosen, version))["external"].split()[0]) > 0.8
+    assert float(evaluate.run(evaluate.Config(*chosen, version))["measured"].split()[0]) > 0.8
     (run,) = mlflow.search_runs(filter_string="params.network = 'pooled-linear'", output_format="list")
     split = pd.read_csv(mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/split.csv"))
     assert (split.groupby("site").fold.nunique() == 1).all()

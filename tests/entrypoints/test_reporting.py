@@ -53,7 +53,7 @@ def done(tmp_path: Path) -> Evaluation:
     ]
     return Evaluation(
         name="score",
-        split="external",
+        part="external",
         cohort=cohort,
         version=RegisteredVersion("nic-score", "7", {"nic.cohort": "c0ffee"}),
         spec=SPEC,

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -382,3 +383,21 @@ def test_the_figure_of_an_encoder_is_that_of_its_own_run(place: Place) -> None:
     assert not judged.promoted
     assert "no record of how validation.auc was measured" in "; ".join(judged.reasons)
     MlflowClient().delete_model_version_tag(encoder.name, "1", "figure.validation.auc")
+
+
+def test_training_patients_are_measured_by_the_networks_that_never_saw_them(place: Place) -> None:
+    """A study without external patients is measured so; the figure is that of the training, and can decide a gate."""
+    trained = mlflow.get_run(version(1).run_id).data.metrics["cross_validated.spearman"]
+    place.evaluate(f"models:/{NAME}/1", split="cross_validated")
+    figure = tagged(1, "cross_validated.spearman")
+    assert figure["value"] == pytest.approx(trained, abs=1e-9)
+    answers, _ = read_answers(figure["run"], "cross_validated")
+    text = mlflow.artifacts.load_text(f"runs:/{version(1).run_id}/cross_validated.csv")
+    table = pd.read_csv(StringIO(text), dtype={"patient": str}).set_index("patient")
+    scores = table.loc[list(answers.patients), "score"]
+    np.testing.assert_allclose(answers.score, scores, atol=1e-4)
+    assert answers.fold is not None
+    assert answers.fold.tolist() == table.loc[list(answers.patients), "fold"].tolist()
+    coverage = next(each for each in answers.figures if each.name == "coverage")
+    assert 0.5 < coverage.value <= 1
+    assert verdict(1, figure="cross_validated.spearman", others={}).promoted
