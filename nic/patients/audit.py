@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,10 @@ from nic.patients.cohort import Patient
 from nic.slides.turns import TURNS, turned
 
 EXTERNAL = "external"
+TRAINING = "the model's training"
 PICTURE_PX = 32
+COMPARED_AT_ONCE = 128
+"""Pictures that are held against all others at a time: of 5,000 slides, 3 MB a turn."""
 SAME_PICTURE = 0.97
 """Correlation of two small pictures from which on they are held to show one slide; different phantom slides reach 0.82,
 one slide scanned or saved again 0.99."""
@@ -25,29 +28,36 @@ one slide scanned or saved again 0.99."""
 
 @dataclass(frozen=True)
 class AuditedSlide:
-    """A slide and where it stands. part: a fold's name, or EXTERNAL. picture: [32, 32] of mean 0 and deviation 1."""
+    """A slide and where it stands.
+
+    part: a fold's name, TRAINING or EXTERNAL. fingerprint: empty where the slide has no codes. picture: [32, 32] grey,
+    None where there is none, or one of a single colour.
+    """
 
     slide_id: str
     patient_id: str
     part: str
     fingerprint: str
-    picture: NDArray[np.float64] | None
+    picture: NDArray[np.uint8] | None
 
     def __str__(self) -> str:
         return f"{self.slide_id} of patient {self.patient_id} in {self.part}"
 
 
 def slides_to_audit(patients: Sequence[Patient], parts: Sequence[str], codes: Path) -> list[AuditedSlide]:
-    """All slides of the patients that have a file `codes`/<slide_id>.h5. parts: of each patient."""
+    """All slides of the patients; what is in `codes`/<slide_id>.h5 of those that have codes. parts: of each patient."""
     slides = []
     for patient, part in zip(tqdm(patients, desc="audit", leave=False, delay=2), parts, strict=True):
         for source in patient.slides:
-            path = codes / f"{source.slide_id}.h5"
-            if path.is_file():
-                fingerprint, overview = CompressedSlide.identity(path)
-                picture = None if overview is None else _small(overview)
-                slides.append(AuditedSlide(source.slide_id, patient.patient_id, part, fingerprint, picture))
+            fingerprint, picture = _identity(codes / f"{source.slide_id}.h5")
+            slides.append(AuditedSlide(source.slide_id, patient.patient_id, part, fingerprint, picture))
     return slides
+
+
+def same_patients(some: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Names among `some` that are in `others`, however they are spelt."""
+    plain = {_plain(name) for name in others}
+    return [name for name in some if _plain(name) in plain]
 
 
 def check_leaks(slides: Sequence[AuditedSlide], tile_origins: Mapping[str, frozenset[str]]) -> None:
@@ -63,7 +73,8 @@ def check_leaks(slides: Sequence[AuditedSlide], tile_origins: Mapping[str, froze
     ]
     if leaks:
         raise LeakFound(
-            f"{len(leaks)} leaks between parts: {'; '.join(leaks)}; give both to one part, or take one of them out"
+            f"{len(leaks)} leaks between parts: {'; '.join(leaks)}; give both to one part, or take one of them out "
+            "(two people of one name: give them names of their own, such as with the hospital before it)"
         )
 
 
@@ -79,17 +90,28 @@ def _shared(slides: Iterable[AuditedSlide], what: str, key: Callable[[AuditedSli
 def _pictures_in_two_parts(slides: Sequence[AuditedSlide]) -> list[str]:
     """Slides of one picture, in whatever turn, under two fingerprints."""
     shown = [slide for slide in slides if slide.picture is not None]
-    if len(shown) < 2:
-        return []
-    pictures = np.stack([slide.picture for slide in shown if slide.picture is not None])
-    flat = pictures.reshape(len(shown), -1)
-    alike = np.max([turned(pictures, turn).reshape(len(shown), -1) @ flat.T for turn in range(TURNS)], axis=0)
-    pairs = zip(*np.nonzero(np.triu(alike / flat.shape[1] > SAME_PICTURE, 1)), strict=True)
     return [
         f"one picture: {shown[i]} and {shown[j]}"
-        for i, j in pairs
+        for i, j in _alike([slide.picture for slide in shown if slide.picture is not None])
         if shown[i].part != shown[j].part and shown[i].fingerprint != shown[j].fingerprint
     ]
+
+
+def _alike(pictures: Sequence[NDArray[np.uint8]]) -> Iterator[tuple[int, int]]:
+    """Places i < j of pictures that show the same, by their correlation in the best of eight turns."""
+    if len(pictures) < 2:
+        return
+    grey = np.stack(pictures).astype(np.float32)
+    grey -= grey.mean((1, 2), keepdims=True)
+    grey /= grey.std((1, 2), keepdims=True)
+    flat = grey.reshape(len(grey), -1)
+    for start in range(0, len(grey), COMPARED_AT_ONCE):
+        some = grey[start : start + COMPARED_AT_ONCE]
+        best = np.full((len(some), len(grey) - start), -np.inf, np.float32)
+        for turn in range(TURNS):
+            np.maximum(best, turned(some, turn).reshape(len(some), -1) @ flat[start:].T, out=best)
+        for i, j in zip(*np.nonzero(np.triu(best / flat.shape[1] > SAME_PICTURE, 1)), strict=True):
+            yield start + int(i), start + int(j)
 
 
 def _seen_by_the_encoder(slides: Iterable[AuditedSlide], tile_origins: Mapping[str, frozenset[str]]) -> list[str]:
@@ -97,17 +119,26 @@ def _seen_by_the_encoder(slides: Iterable[AuditedSlide], tile_origins: Mapping[s
         f"tiles of task {task} are from {slide}"
         for slide in slides
         for task, origins in tile_origins.items()
-        if slide.part == EXTERNAL and origins & {slide.slide_id, slide.patient_id, slide.fingerprint}
+        if slide.part == EXTERNAL and origins & ({slide.slide_id, slide.patient_id, slide.fingerprint} - {""})
     ]
 
 
 def _plain(name: str) -> str:
     """A name without what people write now one way and now another: case, spaces, dashes, dots, leading zeros."""
-    return "-".join(part.lstrip("0") or "0" for part in re.findall(r"\d+|[^\W\d_]+", name.casefold()))
+    parts = re.findall(r"\d+|[^\W\d_]+", name.casefold())
+    return "-".join(part.lstrip("0") or "0" for part in parts) or name
 
 
-def _small(overview: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+def _identity(path: Path) -> tuple[str, NDArray[np.uint8] | None]:
+    """Fingerprint and small picture of the slide behind a file of codes; of a file that is not there, nothing."""
+    if not path.is_file():
+        return "", None
+    fingerprint, overview = CompressedSlide.identity(path)
+    return fingerprint, None if overview is None else _small(overview)
+
+
+def _small(overview: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     """None for a picture of one colour: all such are alike."""
     grey = cv2.imdecode(overview, cv2.IMREAD_GRAYSCALE)
-    small = cv2.resize(grey, (PICTURE_PX, PICTURE_PX), interpolation=cv2.INTER_AREA).astype(np.float64)
-    return (small - small.mean()) / small.std() if small.std() > 1 else None
+    small = cv2.resize(grey, (PICTURE_PX, PICTURE_PX), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8) if small.std() > 1 else None

@@ -1,5 +1,6 @@
 """Each leak is found and named; a sound cohort passes without a word."""
 
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from nic.errors import LeakFound
+from nic.patients import audit as audit_module
 from nic.patients.audit import EXTERNAL, AuditedSlide, check_leaks, slides_to_audit
 from nic.patients.cohort import read_cohort
 from nic.slides.turns import turned
@@ -82,6 +84,44 @@ def test_a_test_slide_that_taught_the_encoder_is_a_leak(audit: Callable[..., Non
     """By the slide's name, its patient's, or its file's fingerprint."""
     with pytest.raises(LeakFound, match="tiles of task mitosis are from s1 of patient B in external"):
         audit(("A", "fold 0", "a", None), ("B", EXTERNAL, "b", None), mitosis=frozenset({"x", origin}))
+
+
+def test_patients_without_codes_are_held_against_by_name(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("patient,slide,split\nA-1,s0.svs,train\na 01,s1.svs,external\n")
+    slides = slides_to_audit(read_cohort(tmp_path / "c.csv").patients, ["fold 0", EXTERNAL], tmp_path)
+    assert [(slide.fingerprint, slide.picture) for slide in slides] == [("", None)] * 2
+    with pytest.raises(LeakFound, match="one patient name: s0 of patient A-1 in fold 0 and s1 of patient a 01"):
+        check_leaks(slides, {})
+    with pytest.raises(LeakFound, match="tiles of task mitosis are from s1"):
+        check_leaks(slides[1:], {"mitosis": frozenset({"s1"})})
+
+
+def test_pictures_are_compared_block_by_block_as_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oracle: NumPy's correlation of every pair in every turn."""
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (32, 32), np.uint8) for _ in range(12)]
+    pictures += [turned(pictures[place][None], turn)[0] for place, turn in ((1, 3), (7, 6), (11, 0))]
+    alike = {
+        (i, j)
+        for i in range(15)
+        for j in range(i + 1, 15)
+        if max(np.corrcoef(turned(pictures[i][None], t).ravel(), pictures[j].ravel())[0, 1] for t in range(8)) > 0.97
+    }
+    assert alike == {(1, 12), (7, 13), (11, 14)}
+    for block in (1, 4, 5, 128):
+        monkeypatch.setattr(audit_module, "COMPARED_AT_ONCE", block)
+        assert set(audit_module._alike(pictures)) == alike
+
+
+def test_the_audit_of_thousands_of_slides_fits_into_memory() -> None:
+    """All pairs at once would take 8 x 2,000 x 2,000 numbers: 256 MB."""
+    rng = np.random.default_rng(0)
+    pictures = list(rng.integers(0, 256, (2000, 32, 32), np.uint8))
+    tracemalloc.start()
+    assert list(audit_module._alike(pictures)) == []
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50e6
 
 
 def test_every_leak_is_named_at_once() -> None:
