@@ -8,13 +8,13 @@ from typing import Any, Literal
 import pandas as pd
 
 from entrypoints.cli import launch
-from entrypoints.evaluation import evaluated, oracle_of
-from entrypoints.predictions import table_of
+from entrypoints.evaluation import answers_record, evaluated, oracle_of
 from entrypoints.reporting import report_of
+from entrypoints.splitting import log_audit
 from nic.evaluation.report import render
 from nic.study import read_study
 from nic.tracking.digests import folder_digest
-from nic.tracking.figures import patients_digest, record_figures
+from nic.tracking.figures import publish_answers
 from nic.tracking.registry import find_version
 from nic.tracking.runs import stage_run
 
@@ -43,7 +43,14 @@ def inputs(config: Config) -> dict[str, str]:
     cohort = study.cohorts[entry.cohort].read()
     codes = folder_digest(config.codes, "*.h5")
     model, covariates = find_version(config.model).uri, ",".join(entry.covariates)
-    return {"cohort": cohort.digest, "codes": codes, "model": model, "covariates": covariates}
+    read = cohort.digest_of([*entry.endpoint.columns, *entry.covariates, *named(config.subgroups)])
+    definition = entry.endpoint.definition
+    return {"cohort": read, "codes": codes, "model": model, "covariates": covariates, "endpoint": definition}
+
+
+def named(columns: str) -> list[str]:
+    """Names with commas between."""
+    return [column.strip() for column in columns.split(",") if column.strip()]
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -51,18 +58,16 @@ def run(config: Config) -> dict[str, Any]:
     study = read_study(config.study)
     with stage_run("evaluate", config, inputs(config)) as stage:
         done = evaluated(study, config.endpoint, config.codes, config.model, config.split, config.seed)
-        table = table_of(done.labelled, done.scores).assign(**done.promised)
-        figures = {f"{config.split}.{e.name}": e for e in done.estimates if isfinite(e.value)}
-        record_figures(done.version, figures, data=patients_digest(done.cohort.digest, list(table["patient"])))
-        for name, figure in figures.items():
-            stage.log(name, figure.value)
-        stage.log_table(table, f"{config.split}.csv")
+        log_audit(done.audit, stage)
+        for figure in done.estimates:
+            if isfinite(figure.value):
+                stage.log(f"{config.split}.{figure.name}", figure.value)
         stage.log_table(pd.DataFrame(done.estimates), "figures.csv")
-        columns = [column.strip() for column in config.subgroups.split(",") if column.strip()]
-        report = report_of(done, columns, stage.run_id, config.seed)
+        report = report_of(done, named(config.subgroups), stage.run_id, config.seed)
         for picture in report.pictures:
             stage.log_png(picture.png, picture.file)
         stage.log_text(render(report), "report.html")
+        publish_answers(done.version, answers_record(done, config.seed))  # last: what failed before leaves no figure
         found, missing = done.estimates[0], len(done.unanswered)
         print(f"{done.version.uri}: {config.split} {found.name} {found}, n = {found.n}; without codes: {missing}")
         oracle = oracle_of(study, done, config.seed)

@@ -10,12 +10,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from entrypoints.measures import calibrated_columns, measured
+from entrypoints.splitting import audit_measured
 from nic.evaluation.metrics import METRICS, Estimate, estimate
-from nic.patients.cohort import Cohort, Labelled, Patient
+from nic.patients.cohort import Cohort, Endpoint, Labelled, Patient
 from nic.patients.predictor import PatientModel, PatientPrediction, predict_cohort
 from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Targets
 from nic.study import Study
+from nic.tracking.answers import Answers, cells_of, check_endpoint, slides_of
+from nic.tracking.digests import file_sha256
 from nic.tracking.registry import RegisteredVersion, find_version, graph_file
 
 
@@ -24,7 +27,8 @@ class Evaluation:
     """What was measured.
 
     labelled, answers: of the patients that were answered. unanswered: the labelled others. train: labels of the
-    training patients. synthetic: whether the study is drawn by a program.
+    training patients. synthetic: whether the study is drawn by a program. endpoint: as the study defines it. graph:
+    SHA-256 of the graph that answered. audit: what the audit for leaks saw, in words.
     """
 
     name: str
@@ -39,6 +43,9 @@ class Evaluation:
     estimates: Sequence[Estimate]
     codes: Path
     synthetic: bool
+    endpoint: Endpoint
+    graph: str
+    audit: Sequence[str]
 
     @property
     def scores(self) -> NDArray[np.float64]:
@@ -58,11 +65,17 @@ class Evaluation:
 def evaluated(
     study: Study, endpoint: str, codes: Path, model: str, split: Literal["train", "external"], seed: int
 ) -> Evaluation:
-    """Answer for the labelled patients of a split that have codes, and measure the answers."""
-    entry = study.endpoint(endpoint)
+    """Answer for the labelled patients of a split that have codes, and measure the answers.
+
+    Raises EndpointError when the model answers another endpoint than the study's, LeakFound when a patient taught it.
+    """
+    entry, version = study.endpoint(endpoint), find_version(model)
     cohort = study.cohorts[entry.cohort].read()
-    patient_model = PatientModel(graph_file(model, "patient"))
+    graph = graph_file(version.uri, "patient")
+    patient_model = PatientModel(graph)
     labelled = cohort.labelled(entry.endpoint, split)
+    check_endpoint(patient_model.spec, entry.endpoint, labelled.targets, version.full_name)
+    audit = audit_measured(version, patient_model.spec, labelled.patients, split, codes)
     answers = predict_cohort(patient_model, labelled.patients, codes)
     answered = np.array([answer is not None for answer in answers])
     measurable, given = labelled.take(answered), [answer for answer in answers if answer is not None]
@@ -71,7 +84,7 @@ def evaluated(
         name=entry.name,
         split=split,
         cohort=cohort,
-        version=find_version(model),
+        version=version,
         spec=patient_model.spec,
         labelled=measurable,
         answers=given,
@@ -80,6 +93,30 @@ def evaluated(
         estimates=measured(measurable, given, patient_model.spec, train, entry.covariates, seed),
         codes=codes,
         synthetic=study.phantom,
+        endpoint=entry.endpoint,
+        graph=file_sha256(graph),
+        audit=audit,
+    )
+
+
+def answers_record(done: Evaluation, seed: int) -> Answers:
+    """The record by which the figures can be measured again. seed: of the bootstrap."""
+    patients = done.labelled.patients
+    return Answers(
+        definition=done.endpoint.definition,
+        model=done.version.full_name,
+        graph=done.graph,
+        part=done.split,
+        cohort=done.cohort.digest,
+        seed=seed,
+        patients=tuple(patient.patient_id for patient in patients),
+        slides=tuple(slides_of(patient) for patient in patients),
+        labels=done.labelled.targets,
+        score=np.array([answer.score for answer in done.answers]),
+        prediction=np.array([answer.prediction for answer in done.answers]),
+        calibrated=done.promised,
+        columns=cells_of(patients),
+        figures=tuple(done.estimates),
     )
 
 

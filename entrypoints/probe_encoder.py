@@ -16,6 +16,7 @@ from nic.encoder.spec import EncoderSpec
 from nic.errors import StudyError, TaskError
 from nic.study import read_study
 from nic.tasks.reading import read_task
+from nic.tasks.tile_auc import Resampled
 from nic.tasks.tile_task import TileTask
 from nic.tracking.digests import digest, file_sha256
 from nic.tracking.figures import record_figures
@@ -79,6 +80,7 @@ def probed(uri: str, tasks: Sequence[TileTask], config: Config) -> Iterator[Prob
     encoder = OnnxEncoder(encoder_file(uri), None)
     version = find_version(uri) if uri.startswith("models:/") else None
     place = f"{version.name}/{version.version}" if version else Path(uri).name
+    aucs: dict[str, Resampled] = {}
     for task in tasks:
         factor = enlargement(task, encoder.spec)
         if factor > 1 and not config.upsample:
@@ -89,9 +91,10 @@ def probed(uri: str, tasks: Sequence[TileTask], config: Config) -> Iterator[Prob
         tile_set = enlarged_tiles(task, encoder.spec, factor, config.work / "tiles")
         codes = codes_of(encoder, tile_set, config.work / "codes_of_tiles")
         found = probe(f"{place} {learned(encoder.spec)}", tile_set, codes, factor, config.seed)
-        if version:
-            record_figures(version, {f"probe.{task.name}": found.auc}, data=task.digest)
+        aucs[f"probe.{task.name}"] = found.auc
         yield found
+    if version:
+        record_figures(version, aucs, data=digest({task.name: task.digest for task in tasks}))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def run(config: Config) -> dict[str, Any]:
         publish(verdict, stage.run_id)
         version, figure = verdict.served or verdict.version, f"{verdict.gate.figure} {verdict.figure}"
         print(f"{version.name} version {version.version}: {'promoted' if verdict.promoted else 'refused'} ({figure})")
-        print("".join(f"  {'+' if c.passed else '-'} {c.name}: {c.found}\n" for c in verdict.checks), end="")
+        print("".join(f"  + {c.name}: {c.found}\n" if c.passed else f"  - {c}\n" for c in verdict.checks), end="")
         stage.result.update(
             name=version.name, version=version.version, promoted=verdict.promoted, reasons=list(verdict.reasons)
         )

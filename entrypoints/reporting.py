@@ -19,8 +19,9 @@ from nic.evaluation.map_picture import png
 from nic.evaluation.report import Picture, Report
 from nic.evaluation.subgroups import Subgroup, subgroups_of
 from nic.patients.calibration import ConformalInterval, Prognosis
-from nic.patients.cohort import MISSING, Patient
+from nic.patients.cohort import Patient
 from nic.patients.targets import Classes, Survival, Values
+from nic.tracking.answers import cells_of
 
 CASES = 3
 """Patients shown as the best, and as the worst."""
@@ -104,16 +105,11 @@ def _spread(months: tuple[float, ...]) -> list[float]:
 def subgroups(done: Evaluation, columns: Sequence[str], seed: int) -> list[Subgroup]:
     """The figure that decides, by group."""
     first = measures_of(done.labelled.targets, done.answers, done.spec, done.train)[0]
-    cells = {column: [_cell(patient, column) for patient in done.labelled.patients] for column in columns}
+    known = cells_of(done.labelled.patients)
+    if unknown := [column for column in columns if column not in known]:
+        raise UnknownColumn(f"no column {unknown[0]!r} for subgroups; there are {', '.join(known)}")
+    cells = {column: known[column] for column in columns}
     return list(subgroups_of(first, cells, seed))
-
-
-def _cell(patient: Patient, column: str) -> str:
-    """What stands in a column, "a+b" where a patient's slides differ, empty where nothing is known."""
-    if column != "site" and column not in patient.rows[0].cells:
-        raise UnknownColumn(f"no column {column!r} for subgroups; there are {', '.join(patient.rows[0].cells)}")
-    found = {row.cells.get(column, "") for row in patient.rows}
-    return "+".join(sorted(cell for cell in found if cell.lower() not in MISSING))
 
 
 def subgroup_picture(groups: Sequence[Subgroup]) -> Picture | None:

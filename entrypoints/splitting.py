@@ -1,19 +1,30 @@
-"""Before a patient model is trained: its folds, the audit of them, and both as artifacts."""
+"""Before a patient model is trained or measured: its folds, the audit of both sides, and what of them is kept."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from nic.errors import EndpointError
-from nic.patients.audit import EXTERNAL, check_leaks, slides_to_audit
-from nic.patients.cohort import Cohort, Labelled
+from nic.patients.audit import EXTERNAL, TRAINING, AuditedSlide, check_leaks, slides_to_audit
+from nic.patients.cohort import Cohort, Labelled, Patient
 from nic.patients.plausibility import warnings_of
+from nic.patients.spec import PatientModelSpec
 from nic.patients.splits import Folds, fixed_folds, site_folds, stratified_folds
-from nic.study import Study
-from nic.tasks.reading import read_task
+from nic.tracking.registry import RegisteredVersion
 from nic.tracking.runs import StageRun
+from nic.tracking.training_data import (
+    PATIENTS_FILE,
+    SLIDES_FILE,
+    TileOrigins,
+    origins_behind,
+    slides_table,
+    training_of,
+)
+
+UNKNOWN_TILES = "which tiles taught the encoder, so that no slide could be held against them"
 
 
 def folds_of(labelled: Labelled, split_by: str, folds: int, repeats: int, seed: int) -> list[Folds]:
@@ -32,25 +43,69 @@ def folds_of(labelled: Labelled, split_by: str, folds: int, repeats: int, seed: 
     return [fixed_folds(labelled, split_by)]
 
 
+@dataclass(frozen=True)
+class Audit:
+    """What an audit saw beside leaks, which it raises.
+
+    slides: of the training patients. warnings: in words. tiles_known: whether it is known which tiles taught the
+    encoder.
+    """
+
+    slides: tuple[AuditedSlide, ...]
+    warnings: list[str]
+    tiles_known: bool
+
+
 def audit(
     cohort: Cohort,
     labelled: Labelled,
     folds: Sequence[Folds],
     codes: Path,
-    tile_origins: dict[str, frozenset[str]],
+    tile_origins: TileOrigins | None,
     weights: int,
-) -> list[str]:
-    """Warnings in words. Raises LeakFound when anybody stands on both sides of a split, or taught the encoder."""
+) -> Audit:
+    """The audit of a training. tile_origins: None where it is not known which tiles taught the encoder.
+
+    Raises LeakFound when anybody stands on both sides of a split, or taught the encoder.
+    """
     external = [patient for patient in cohort.patients if patient.split == "external"]
+    everybody = [*labelled.patients, *external]
+    slides = slides_to_audit(everybody, [TRAINING] * len(labelled.patients) + [EXTERNAL] * len(external), codes)
     for fold in folds:
-        parts = [*(f"fold {number}" for number in fold), *(EXTERNAL for _ in external)]
-        check_leaks(slides_to_audit([*labelled.patients, *external], parts, codes), tile_origins)
-    return warnings_of(labelled.targets, [patient.site for patient in labelled.patients], weights)
+        parts = {p.patient_id: f"fold {number}" for p, number in zip(labelled.patients, fold, strict=True)}
+        check_leaks([replace(s, part=parts.get(s.patient_id, EXTERNAL)) for s in slides], tile_origins or {})
+    warnings = warnings_of(labelled.targets, [patient.site for patient in labelled.patients], weights)
+    of_training = tuple(slide for slide in slides if slide.part == TRAINING)
+    return Audit(of_training, warnings, tiles_known=tile_origins is not None)
 
 
-def origins_of_tiles(study: Study) -> dict[str, frozenset[str]]:
-    """Of each tile task, the slides or patients its tiles are from. Raises TaskError when a task cannot be read."""
-    return {entry.name: read_task(entry).source.origins for entry in study.tile_tasks}
+def audit_measured(
+    version: RegisteredVersion, spec: PatientModelSpec, patients: Sequence[Patient], part: str, codes: Path
+) -> list[str]:
+    """Hold patients who are measured against those who taught the model and its encoder; what was seen, in words.
+
+    patients: all of the part with a label, with codes or without. Raises LeakFound when one of them taught the model,
+    by name, slide file or picture, or one of their slides the encoder.
+    """
+    if part != EXTERNAL:
+        return [f"Part {part} holds patients that the model was trained on; no leak was looked for"]
+    training, origins = training_of(version), origins_behind(spec)
+    measured = slides_to_audit(patients, [EXTERNAL] * len(patients), codes)
+    check_leaks([*(training.known if training else ()), *measured], origins or {})
+    unknown = {
+        "who the training patients were: the run that trained the model is gone": training is None,
+        "the slides of the training: names of patients alone were compared": training and training.slides is None,
+        UNKNOWN_TILES: origins is None,
+    }
+    notes = [f"Not known: {what}" for what, is_unknown in unknown.items() if is_unknown]
+    return notes or [f"No leak found between {len(patients)} patients and those of the training"]
+
+
+def log_audit(notes: Sequence[str], stage: StageRun) -> None:
+    """audit.txt of an evaluation or a comparison, also on the console."""
+    text = "".join(f"{note}.\n" for note in notes)
+    stage.log_text(text, "audit.txt")
+    print(text, end="")
 
 
 def fold_columns(folds: Sequence[Folds]) -> dict[str, Folds]:
@@ -58,12 +113,15 @@ def fold_columns(folds: Sequence[Folds]) -> dict[str, Folds]:
     return {f"fold_{number}" if number > 1 else "fold": fold for number, fold in enumerate(folds, start=1)}
 
 
-def log_split(labelled: Labelled, folds: Sequence[Folds], warnings: list[str], stage: StageRun) -> None:
-    """split.csv: the folds of every training patient; audit.txt: what the audit warned of, also on the console."""
+def log_split(labelled: Labelled, folds: Sequence[Folds], audited: Audit, stage: StageRun) -> None:
+    """split.csv: the folds of every training patient; training_slides.csv: by what their slides can be known again;
+    audit.txt: what the audit warned of, also on the console."""
     names = [patient.patient_id for patient in labelled.patients]
     sites = [patient.site for patient in labelled.patients]
-    stage.log_table(pd.DataFrame({"patient": names, "site": sites, **fold_columns(folds)}), "split.csv")
-    sizes = ", ".join(map(str, np.bincount(folds[0])))
-    text = "\n".join([f"No leak found. Patients of the folds: {sizes}.", *(f"Warning: {w}." for w in warnings)])
+    stage.log_table(pd.DataFrame({"patient": names, "site": sites, **fold_columns(folds)}), PATIENTS_FILE)
+    stage.log_table(slides_table(audited.slides), SLIDES_FILE)
+    sizes = f"Patients of the folds: {', '.join(map(str, np.bincount(folds[0])))}."
+    first = f"No leak found. {sizes}" if audited.tiles_known else f"Not known: {UNKNOWN_TILES}. {sizes}"
+    text = "\n".join([first, *(f"Warning: {w}." for w in audited.warnings)])
     stage.log_text(text + "\n", "audit.txt")
     print(text)

@@ -14,6 +14,7 @@ from nic.tasks.reading import read_task
 from nic.tasks.tile_task import TileTask, load_tiles
 from nic.tracking.digests import digest
 from nic.tracking.runs import stage_key, stage_run
+from nic.tracking.training_data import ORIGINS_FILE, origins_of, origins_text
 
 TILE_PX, TILE_MPP = 64, 1.0  # the published encoder's field
 
@@ -77,7 +78,9 @@ def run(config: Config) -> dict[str, Any]:
     """Train an encoder on the study's labelled tiles, for the objective that is asked for, and register it."""
     found = inputs(config)
     with stage_run("train_encoder", config, found) as stage:
-        tile_sets = [load_tiles(task, TILE_PX, TILE_MPP, config.work / "tiles") for task in tile_tasks(config)]
+        tasks = tile_tasks(config)
+        stage.log_text(origins_text(origins_of(tasks)), ORIGINS_FILE)
+        tile_sets = [load_tiles(task, TILE_PX, TILE_MPP, config.work / "tiles") for task in tasks]
         log_augmentation(tile_sets, config.augmentation, stage, config.seed)
         folder = config.work / "training" / stage_key("train_encoder", config, found)
         trained = Training(config, tile_sets, found, stage, folder).run()

@@ -9,7 +9,7 @@ import pandas as pd
 from entrypoints.cli import launch
 from entrypoints.companions import write_companions
 from entrypoints.predictions import figure_of, table_of
-from entrypoints.splitting import audit, fold_columns, folds_of, log_split, origins_of_tiles
+from entrypoints.splitting import audit, fold_columns, folds_of, log_split
 from nic.encoder.spec import IMPORTED
 from nic.evaluation.metrics import METRICS, estimate_repeats
 from nic.patients.crops import gather_cells
@@ -23,6 +23,7 @@ from nic.tracking.digests import folder_digest, manifest
 from nic.tracking.figures import record_figures
 from nic.tracking.registry import encoder_of_codes, find_version, register_patient_model
 from nic.tracking.runs import lineage, stage_run
+from nic.tracking.training_data import origins_behind_encoder
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def run(config: Config) -> dict[str, Any]:
         labelled = labelled.take(gathered.found)
         encoder_version, encoder_graph = encoder_of_codes(config.encoder, gathered.encoder)
         folds = folds_of(labelled, config.split_by, config.folds, config.repeats, config.seed)
-        tiles = {} if config.encoder == IMPORTED else origins_of_tiles(study)
+        tiles = origins_behind_encoder(encoder_version, gathered.encoder.sha256)
         weights = count_weights(untrained(config.network, gathered.cells))
         log_split(labelled, folds, audit(cohort, labelled, folds, config.codes, tiles, weights), stage)
         ensembles = fit_repeats(

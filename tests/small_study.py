@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import mlflow
@@ -11,14 +13,16 @@ import pandas as pd
 import yaml
 from conftest import tissue_image, write_slide
 
+from entrypoints import compress, evaluate, promote, train_encoder, train_patients
+from nic.patients.training import NetworkName
+from nic.tracking import promotion
 from nic.tracking.gates import Gate
-from nic.tracking.promotion import promote
 
 PATIENTS, SIDE_PX = 36, 1000
 
 
 def write_study(folder: Path) -> None:
-    """study.yaml, and wrong.yaml, in which the same endpoint has labels that are noise."""
+    """study.yaml; wrong.yaml, in which the labels are turned round; another.yaml, whose endpoint has another column."""
     rng = np.random.default_rng(0)
     scores = rng.uniform(0, 1, PATIENTS)
     (folder / "slides").mkdir(parents=True)
@@ -41,21 +45,71 @@ def write_study(folder: Path) -> None:
         "split": np.where(numbers < PATIENTS // 2, "train", "external"),
         "site": np.where(numbers % 2, "elm", "oak"),
         "score": scores,
-        "noise": rng.permutation(scores),
+        "sex": np.where(numbers % 3 == 0, "", np.where(numbers % 3 == 1, "f", "m")),
+        "easy": scores.round(1),
     }
     pd.DataFrame(cohort).to_csv(folder / "cohort.csv", index=False)
-    for file, column in (("study.yaml", "score"), ("wrong.yaml", "noise")):
+    pd.DataFrame({**cohort, "score": 1 - scores}).to_csv(folder / "wrong.csv", index=False)
+    studies = {"study": ("cohort.csv", "score"), "wrong": ("wrong.csv", "score"), "another": ("cohort.csv", "easy")}
+    for file, (table, column) in studies.items():
         study = {
             "name": "small",
             "tile_tasks": [{"name": "yes-no", "path": "tiles", "mpp": 1.0}],
-            "cohorts": {"c": "cohort.csv"},
+            "cohorts": {"c": table},
             "endpoints": [{"name": "score", "cohort": "c", "kind": "regression", "column": column}],
         }
-        (folder / file).write_text(yaml.safe_dump(study))
+        (folder / f"{file}.yaml").write_text(yaml.safe_dump(study))
+
+
+@dataclass(frozen=True)
+class Place:
+    """A study, and the store that is active."""
+
+    folder: Path
+    gates: Path
+    uri: str
+
+    @property
+    def codes(self) -> Path:
+        return self.folder / "codes"
+
+    def train(self, study: str, epochs: int, register_as: str = "", network: NetworkName = "grid-cnn") -> str:
+        """A version of the endpoint's model, evaluated on the true labels."""
+        config = train_patients.Config(
+            self.folder / study,
+            "score",
+            self.codes,
+            "models:/nic-encoder/1",
+            network=network,
+            folds=2,
+            epochs=epochs,
+            register_as=register_as,
+        )
+        model = str(train_patients.run(config)["version"])
+        self.evaluate(model)
+        return model
+
+    def evaluate(self, model: str, **changes: Any) -> None:
+        config = evaluate.Config(self.folder / "study.yaml", "score", self.codes, model)
+        evaluate.run(replace(config, **changes))
+
+    def promote(self, model: str) -> dict[str, Any]:
+        return promote.run(promote.Config(model, self.gates))
+
+
+def place_in(folder: Path, uri: str, location: str | None, gates: Mapping[str, Any]) -> Place:
+    """A store with the small study in it, compressed by an encoder that is registered there."""
+    mlflow.set_tracking_uri(uri)
+    mlflow.set_experiment(experiment_id=mlflow.create_experiment("story", artifact_location=location))
+    write_study(folder)
+    (folder / "gates.yaml").write_text(yaml.safe_dump(dict(gates)))
+    train_encoder.run(train_encoder.Config(folder / "study.yaml", folder / "work", objective="mean-rgb"))
+    compress.run(compress.Config(str(folder / "cohort.csv"), "models:/nic-encoder/1", folder / "codes"))
+    return Place(folder, folder / "gates.yaml", uri)
 
 
 def promoted_at(moment: float, tracking_uri: str, model: str, gates: Mapping[str, Gate]) -> bool:
     """Promote at a moment, for a race of processes."""
     mlflow.set_tracking_uri(tracking_uri)
     time.sleep(max(0.0, moment - time.time()))
-    return promote(model, gates).promoted
+    return promotion.promote(model, gates).promoted

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from nic.errors import RegistryError
 
@@ -21,6 +21,12 @@ class Bound(_Strict):
     at_least: float | None = None
     at_most: float | None = None
 
+    @model_validator(mode="after")
+    def _has_an_end(self) -> "Bound":
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("bounds nothing, so that every version passes; add at_least: or at_most:")
+        return self
+
     def holds(self, value: float) -> bool:
         """Never of NaN."""
         above = self.at_least is None or value >= self.at_least
@@ -32,7 +38,11 @@ class Bound(_Strict):
 
 
 class Subgroups(_Strict):
-    """The deciding figure in each group of patients. fewest: patients that a group needs to be judged."""
+    """The deciding figure in each group of patients, those of no known group among them.
+
+    column: of the cohort's table; one of many numbers is parted at its median. fewest: patients that a group needs to
+    be judged.
+    """
 
     column: str = "site"
     at_least: float
@@ -52,9 +62,12 @@ class Serving(_Strict):
 
 
 class Gate(_Strict):
-    """What a version of one registered model must show; see registry/promotion.yaml."""
+    """What a version of one registered model must show; see registry/promotion.yaml.
 
-    figure: str
+    figure: which decides, as <part>.<metric>; it must have a bound.
+    """
+
+    figure: str = Field(pattern=r"^[^.]+\..+$")
     patients: str | None = None
     at_least: float | None = None
     low_above: float | None = None
@@ -64,6 +77,15 @@ class Gate(_Strict):
     subgroups: Subgroups | None = None
     serving: Serving | None = None
     foreign_encoder: bool = False
+
+    @model_validator(mode="after")
+    def _decides(self) -> "Gate":
+        if self.at_least is None and self.low_above is None:
+            raise ValueError(
+                f"{self.figure} has no bound, so that every first version passes; add a line such as at_least: 0.7 "
+                "(its value), or low_above: 0.5 (the lower end of its interval)"
+            )
+        return self
 
 
 def read_gates(path: Path) -> dict[str, Gate]:

@@ -6,19 +6,21 @@ from dataclasses import dataclass
 from nic.errors import Overtaken, RegistryError
 from nic.tracking.checks import (
     Check,
-    answers_check,
+    endpoint_check,
     figure_checks,
     lineage_check,
     other_checks,
     parity_check,
     rival_check,
     subgroup_checks,
+    tags_check,
+    training_check,
 )
-from nic.tracking.figures import Figure, figure_on
+from nic.tracking.evidence import Evidence, evidence_of, figure_as_tagged
+from nic.tracking.figures import Figure
 from nic.tracking.gates import Gate, gate_of
 from nic.tracking.registry import (
     CHAMPION,
-    ENCODER_NAME,
     PREVIOUS,
     RegisteredVersion,
     alias_version,
@@ -31,7 +33,11 @@ from nic.tracking.succession import challenge, crown, is_same, served_name
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a promotion. served: the version that is champion now, a copy where environments are separate."""
+    """What came of a promotion.
+
+    figure: the one that decides, computed again; as it was tagged where it could not be believed. served: the version
+    that is champion now, a copy where environments are separate.
+    """
 
     version: RegisteredVersion
     gate: Gate
@@ -66,49 +72,64 @@ def promote(uri: str, gates: Mapping[str, Gate]) -> Verdict:
     standing = champion if is_same(version, champion) else None
     if standing is None:
         challenge(version)
-    figure = figure_on(version, gate.figure)
-    checks = tuple(judged(version, figure, gate, None if standing else champion))
+    evidence = _evidence(version, gate)
+    checks = tuple(judged(version, evidence, gate, None if standing else champion))
     served = standing
     if standing is None and all(check.passed for check in checks):
         try:
             served = crown(version, instead_of=champion)
         except Overtaken as error:
             checks = (*checks, Check("succession", False, str(error), "the champion it was compared with"))
+    figure = evidence.figure if isinstance(evidence, Evidence) else figure_as_tagged(version, gate.figure)
     verdict = Verdict(version, gate, figure, checks, served if all(check.passed for check in checks) else None)
     tag_verdict(verdict)
     return verdict
 
 
 def judged(
-    version: RegisteredVersion, figure: Figure | None, gate: Gate, champion: RegisteredVersion | None
+    version: RegisteredVersion, evidence: Evidence | RegistryError, gate: Gate, champion: RegisteredVersion | None
 ) -> Iterator[Check]:
-    """The answers to all questions, the cheap ones first; the model is only loaded when it passed the others."""
+    """The answers to all questions, the cheap ones first; the model is only loaded when it passed the others.
+
+    evidence: what the deciding figure rests on, or why it cannot be believed.
+    """
     passed = []
-    for check in _asked(version, figure, gate, champion):
+    for check in _asked(version, evidence, gate, champion):
         passed.append(check.passed)
         yield check
     if gate.serving and all(passed):
         yield from serving_checks(version, gate.serving)
 
 
+def _evidence(version: RegisteredVersion, gate: Gate) -> Evidence | RegistryError:
+    try:
+        return evidence_of(version, gate.figure)
+    except RegistryError as error:
+        return error
+
+
 def _asked(
-    version: RegisteredVersion, figure: Figure | None, gate: Gate, champion: RegisteredVersion | None
+    version: RegisteredVersion, evidence: Evidence | RegistryError, gate: Gate, champion: RegisteredVersion | None
 ) -> Iterator[Check]:
     yield lineage_check(version, gate)
     yield parity_check(version, gate)
-    yield from figure_checks(figure, gate)
-    yield from other_checks(version, gate.others)
-    if figure is None:
+    yield tags_check(version)
+    if isinstance(evidence, RegistryError):
+        yield Check("answers", False, str(evidence), f"{gate.figure} as it was measured last, on this version")
         return
+    yield from figure_checks(evidence.figure, gate)
+    yield from other_checks(version, gate.others)
     try:
-        if version.name != ENCODER_NAME:
-            yield answers_check(figure, gate)
-        if gate.subgroups:
-            yield from subgroup_checks(figure, gate, gate.subgroups)
-        if champion:
-            yield rival_check(figure, champion, gate)
+        if answers := evidence.answers:
+            yield Check("answers", True, f"{gate.figure}, computed again, is {evidence.figure}", "the same figure")
+            yield endpoint_check(version, answers)
+            yield training_check(version, answers)
+        if answers and gate.subgroups:
+            yield from subgroup_checks(answers, gate, gate.subgroups)
     except RegistryError as error:
-        yield Check("answers", False, str(error), "the table of answers behind the figure")
+        yield Check("answers", False, str(error), "a record of answers that can be judged")
+    if champion:
+        yield rival_check(version, evidence, champion, gate)
 
 
 def rival(version: RegisteredVersion) -> RegisteredVersion | None:

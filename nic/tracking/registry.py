@@ -59,11 +59,16 @@ SERVING_CODE = [str(PROJECT / "nic"), str(PROJECT / "registry")]
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """One version of a registered model, with its lineage tags."""
+    """One version of a registered model, with its lineage tags, which anybody may write who may write the registry.
+
+    run_id, source: as MLflow recorded them when the version was made; nobody can write them afterwards.
+    """
 
     name: str
     version: str
     tags: dict[str, str]
+    run_id: str | None = None
+    source: str = ""
 
     @property
     def uri(self) -> str:
@@ -72,6 +77,12 @@ class RegisteredVersion:
     @property
     def full_name(self) -> str:
         return f"{self.name}/{self.version}"
+
+    @property
+    def copied_from(self) -> str | None:
+        """Which version this one is a copy of, as name/version; None where it is no copy."""
+        copied = re.fullmatch(r"models:/([^/@]+/\d+)", self.source)
+        return copied[1] if copied else None
 
 
 def register_encoder(graph: Path, lineage: Mapping[str, str]) -> RegisteredVersion:
@@ -169,7 +180,7 @@ def find_version(uri: str) -> RegisteredVersion:
         )
     except MlflowException as error:
         raise UnknownModel(f"{uri}: {_what_there_is(name)}") from error
-    return RegisteredVersion(name, str(found.version), dict(found.tags))
+    return RegisteredVersion(name, str(found.version), dict(found.tags), found.run_id, found.source or "")
 
 
 def _what_there_is(name: str) -> str:

@@ -38,7 +38,7 @@ def served_name(version: RegisteredVersion) -> str:
 
 def is_same(version: RegisteredVersion, other: RegisteredVersion | None) -> bool:
     """Whether `other` is this version, or the copy of it that is served."""
-    return other is not None and version.full_name in (other.full_name, other.tags.get(COPY_OF))
+    return other is not None and version.full_name in (other.full_name, other.copied_from)
 
 
 def challenge(version: RegisteredVersion) -> None:

@@ -153,7 +153,10 @@ def test_evaluation_tags_every_figure_that_is_defined(study: tuple[Path, dict[st
 
 def test_what_cannot_be_compared_is_refused(study: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     folder, models = study
-    with pytest.raises(EndpointError, match="score is of regression, the labels are Survival"):
+    with pytest.raises(
+        EndpointError,
+        match=r"nic-score/1 answers another endpoint than death of the study: .*kind 'regression' against 'survival'",
+    ):
         compare.run(configured(folder, models["good"], models["score"]))
     with pytest.raises(EmptyCohort, match="no patient of split 'external' has codes for both models"):
         compare.run(configured(folder, models["good"], models["turned"], other_codes=str(tmp_path)))

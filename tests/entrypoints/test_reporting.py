@@ -65,6 +65,9 @@ def done(tmp_path: Path) -> Evaluation:
         estimates=[],
         codes=codes.path,
         synthetic=False,
+        endpoint=ENDPOINT,
+        graph="b" * 64,
+        audit=[],
     )
 
 
@@ -93,7 +96,7 @@ def test_subgroups_are_of_any_column(done: Evaluation) -> None:
     """Slides of two sites are a group of their own; who is of no stage is not known."""
     found = [(group.column, group.name) for group in subgroups(done, ["site", "stage"], seed=0)]
     assert found == [("", "all"), ("site", "a+b"), ("site", "b"), ("stage", "1"), ("stage", "not known")]
-    with pytest.raises(UnknownColumn, match=r"no column 'age' for subgroups; there are patient, .*stage"):
+    with pytest.raises(UnknownColumn, match=r"no column 'age' for subgroups; there are site, .*stage"):
         subgroups(done, ["age"], seed=0)
 
 

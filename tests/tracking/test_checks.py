@@ -1,61 +1,50 @@
-"""Each question of a promotion, on figures and tables of answers whose truth is known."""
+"""Each question of a promotion, on figures and records of answers whose truth is known."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import replace
 
-import mlflow
 import numpy as np
-import pandas as pd
 import pytest
-from mlflow.tracking import MlflowClient
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from nic.errors import RegistryError
-from nic.evaluation.metrics import Estimate
-from nic.tracking.checks import (
-    Check,
-    answers_check,
-    figure_checks,
-    measured,
-    other_checks,
-    rival_check,
-    subgroup_checks,
+from nic.errors import EndpointError, RegistryError
+from nic.patients.cohort import Endpoint
+from nic.patients.spec import PatientModelSpec
+from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.tracking.answers import Answers, check_endpoint, digest_of, unlike_models
+from nic.tracking.checks import Check, figure_checks, subgroup_checks
+from nic.tracking.figures import Figure
+from nic.tracking.gates import Gate, Subgroups
+
+FIGURE = "external.spearman"
+GATE = Gate(figure=FIGURE, at_least=0)
+ENDPOINT = Endpoint("growth", "classification", ("pattern",), "", "yes")
+SPEC = PatientModelSpec(
+    "growth", "classification", "", ("no", "yes"), "a" * 64, "nic-encoder/3", 64.0, 5, "c0ffee", 80, 0.0
 )
-from nic.tracking.figures import Figure, answers_behind, figure_on, patients_digest, record_figures
-from nic.tracking.gates import Bound, Gate, Subgroups
-from nic.tracking.registry import RegisteredVersion, find_version
-
-NAME, FIGURE = "nic-score", "external.spearman"
-GATE = Gate(figure=FIGURE, margin=0.1)
 
 
-def answers(noise: float, seed: int = 0, n: int = 120) -> pd.DataFrame:
-    rng = np.random.default_rng(seed)
+def answers(noise: float = 0.5, seed: int = 0, n: int = 120) -> Answers:
+    """Of a regression; five patients are of no known site."""
     label = np.random.default_rng(99).normal(size=n)
-    sites = np.where(np.arange(n) < n - 5, np.where(np.arange(n) % 2, "elm", "oak"), "fir")
-    patients = [f"{number:03d}" for number in range(n)]
-    prediction = label + noise * rng.normal(size=n)
-    return pd.DataFrame({"patient": patients, "site": sites, "label": label, "prediction": prediction})
-
-
-def evaluated(client: MlflowClient, table: pd.DataFrame, cohort: str = "c0") -> RegisteredVersion:
-    """A version whose figure was measured on this table, in a run of its own."""
-    if not client.search_registered_models(f"name = '{NAME}'"):
-        client.create_registered_model(NAME)
-    made = client.create_model_version(NAME, source="file:///nowhere/model")
-    version = find_version(f"models:/{NAME}/{made.version}")
-    with mlflow.start_run(tags={"nic.input.cohort": cohort}):
-        mlflow.log_text(table.to_csv(index=False), "external.csv")
-        value = float(spearmanr(table["label"], table["prediction"]).statistic)
-        estimate = Estimate("spearman", value, value - 0.1, value + 0.1, 0.95, len(table), 0.0)
-        record_figures(version, {FIGURE: estimate}, patients_digest(cohort, list(table["patient"])))
-    return find_version(version.uri)
-
-
-def figure_of(version: RegisteredVersion) -> Figure:
-    found = figure_on(version, FIGURE)
-    assert found is not None
-    return found
+    score = label + noise * np.random.default_rng(seed).normal(size=n)
+    sites = tuple("" if place >= n - 5 else ("oak", "elm")[place % 2] for place in range(n))
+    return Answers(
+        definition=Endpoint("score", "regression", ("score",)).definition,
+        model="nic-score/1",
+        graph="a" * 64,
+        part="external",
+        cohort="c0",
+        seed=3,
+        patients=tuple(f"{number:03d}" for number in range(n)),
+        slides=tuple(f"s{number}" for number in range(n)),
+        labels=Values(label),
+        score=score,
+        prediction=np.zeros(n),  # whatever a ward reads: figures of rank are not taken from it
+        columns={"site": sites, "age": tuple(str(40 + place % 30) for place in range(n))},
+    )
 
 
 def failed(checks: Sequence[Check]) -> list[str]:
@@ -70,81 +59,141 @@ def failed(checks: Sequence[Check]) -> list[str]:
         (Figure(0.7, 60, "d0", -0.1, 0.9), ["interval of external.spearman"]),
         (Figure(float("nan"), 60, "d0", float("nan"), 0.9), ["external.spearman", "interval of external.spearman"]),
         (Figure(0.7, 60, "d1", 0.2, 0.9), ["patients"]),
-        (None, ["external.spearman"]),
     ],
 )
-def test_a_figure_must_reach_its_bounds_on_the_patients_that_decide(figure: Figure | None, refused: list[str]) -> None:
+def test_a_figure_must_reach_its_bounds_on_the_patients_that_decide(figure: Figure, refused: list[str]) -> None:
     gate = Gate(figure=FIGURE, patients="d0", at_least=0.5, low_above=0.0)
     assert failed(list(figure_checks(figure, gate))) == refused
 
 
-def test_other_figures_are_bounded_too(client: MlflowClient) -> None:
-    version = evaluated(client, answers(0.3))
-    others = {FIGURE: Bound(at_most=0.5), "external.coverage": Bound(at_least=0.8)}
-    found = list(other_checks(version, others))
-    assert failed(found) == [FIGURE, "external.coverage"]
-    assert "never measured" in str(found[1])
+def test_the_deciding_figure_agrees_with_scipy_and_scikit_learn() -> None:
+    record = answers()
+    label = record.labels.arrays[0]
+    assert record.deciding("spearman").value == pytest.approx(spearmanr(label, record.score).statistic)
+    classes = replace(record, labels=Classes(label > 0, ("no", "yes")))
+    assert classes.deciding("auc").value == pytest.approx(roc_auc_score(label > 0, record.score))
+    months = replace(record, labels=Survival(np.exp(-label), np.ones(len(label), bool)))
+    assert months.deciding("c_index").value > 0.7
+    assert record.deciding("spearman") == record.deciding("spearman")  # the seed is the record's
+    with pytest.raises(RegistryError, match="figure 'brier' cannot decide a promotion; of this endpoint spearman can"):
+        record.deciding("brier")
+    one_class = replace(classes, labels=Classes(np.ones(len(label), bool), ("no", "yes")))
+    with pytest.raises(RegistryError, match="auc of 120 patients is not defined"):
+        one_class.deciding("auc")
 
 
-def test_figures_of_a_table_agree_with_scipy_and_scikit_learn() -> None:
-    table = answers(0.5)
-    assert measured(table, "spearman") == pytest.approx(spearmanr(table["label"], table["prediction"]).statistic)
-    classes = table.assign(label=(table["label"] > 0).astype(int))
-    assert measured(classes, "auc") == pytest.approx(roc_auc_score(classes["label"], classes["prediction"]))
-    months = table.assign(time_months=np.exp(-table["label"]), event=1)
-    assert measured(months, "c_index") > 0.7
-    with pytest.raises(RegistryError, match="figure 'brier' cannot decide a promotion"):
-        measured(table, "brier")
+LABELS: list[Targets] = [
+    Values(np.array([0.1, 1 / 3, -2e-17])),
+    Classes(np.array([True, False, True]), ("no", "yes")),
+    Survival(np.array([1.5, 60.01, 1 / 7]), np.array([True, False, True])),
+]
 
 
-def test_a_figure_that_its_answers_do_not_give_is_seen(client: MlflowClient) -> None:
-    version = evaluated(client, answers(0.5))
-    honest = figure_of(version)
-    assert answers_check(honest, GATE).passed
-    written = Figure(0.99, honest.n, honest.data, 0.9, 1.0, honest.run)
-    assert not answers_check(written, GATE).passed
+@pytest.mark.parametrize("labels", LABELS, ids=lambda labels: type(labels).__name__)
+def test_a_record_is_read_as_it_was_written(labels: Targets) -> None:
+    """Names of patients and cells that look like numbers, or like nothing, stay what they are."""
+    record = Answers(
+        definition=ENDPOINT.definition,
+        model="nic-growth/2",
+        graph="b" * 64,
+        part="external",
+        cohort="c0",
+        seed=1,
+        patients=("007", "NA", 'a "b", c'),
+        slides=("s1 | s2", "1e5", "nan"),
+        labels=labels,
+        score=np.array([0.1, 1 / 3, 1e300]),
+        prediction=np.array([0.5, 0.2, float("nan")]),
+        calibrated={"low": np.array([0.0, 1.0, 2.0])},
+        columns={"site": ("", "NA", "elm"), "score": ("1", "01", ""), "label": ("x", "y", "z")},
+    )
+    head, rows = record.texts()
+    again = Answers.from_texts(head, rows)
+    assert again.texts() == (head, rows)
+    assert (again.patients, again.columns, again.slides) == (record.patients, record.columns, record.slides)
+    assert again.data == record.data
+    for ours, theirs in zip((*again.labels.arrays, again.score), (*labels.arrays, record.score), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert digest_of(head, rows) != digest_of(head, rows.replace("007", "7"))
 
 
-def test_answers_that_are_gone_or_of_other_patients_are_refused(client: MlflowClient) -> None:
-    honest = figure_of(evaluated(client, answers(0.5)))
-    with pytest.raises(RegistryError, match="is not of the patients"):
-        answers_behind(Figure(honest.value, honest.n, "other", run=honest.run), "external")
-    with pytest.raises(RegistryError, match="is gone; run `evaluate` again"):
-        answers_behind(Figure(honest.value, honest.n, honest.data, run="0" * 32), "external")
-    with pytest.raises(RegistryError, match="is not recorded"):
-        answers_behind(Figure(honest.value, honest.n, honest.data), "external")
+@pytest.mark.parametrize(("head", "rows"), [("no JSON", ""), ("{}", ""), (json.dumps({"format": 99}), "patient\n")])
+def test_what_is_no_record_is_refused(head: str, rows: str) -> None:
+    with pytest.raises(RegistryError, match="not a record of answers: "):
+        Answers.from_texts(head, rows)
 
 
-def test_every_group_of_patients_is_judged_but_the_small(client: MlflowClient) -> None:
-    table = answers(0.2)
-    wrong = table["site"] == "elm"
-    table.loc[wrong, "prediction"] *= -1
-    version = evaluated(client, table)
-    found = list(subgroup_checks(figure_of(version), GATE, Subgroups(at_least=0.3, fewest=10)))
-    assert failed(found) == [f"{FIGURE} of site elm"]
-    assert "not judged, n = 5" in str(found[1])
-    with pytest.raises(RegistryError, match="no column 'scanner'"):
-        list(subgroup_checks(figure_of(version), GATE, Subgroups(column="scanner", at_least=0.3)))
+def test_who_was_measured_is_known_in_any_order_but_with_labels_slides_and_definition() -> None:
+    record = answers(n=8)
+    turned = slice(None, None, -1)
+    same = replace(
+        record,
+        patients=record.patients[turned],
+        slides=record.slides[turned],
+        labels=record.labels.take(np.arange(7, -1, -1)),
+    )
+    assert same.data == record.data
+    assert replace(record, columns={}, cohort="c1", score=-record.score).data == record.data
+    others = (
+        replace(record, patients=("x", *record.patients[1:])),
+        replace(record, slides=("x", *record.slides[1:])),
+        replace(record, labels=Values(record.labels.arrays[0] + 1)),
+        replace(record, definition=ENDPOINT.definition),
+    )
+    assert len({record.data, *(other.data for other in others)}) == 5
 
 
-def test_one_that_is_worse_by_more_than_the_margin_is_refused(client: MlflowClient) -> None:
-    champion = evaluated(client, answers(0.4, seed=1))
-    verdicts = {
-        noise: rival_check(figure_of(evaluated(client, answers(noise, seed=2))), champion, GATE)
-        for noise in (0.2, 0.41, 1.5)
-    }
-    assert [check.passed for check in verdicts.values()] == [True, True, False]
-    assert "external.spearman differs by -0." in verdicts[1.5].found
+def test_every_group_of_patients_is_judged_but_the_small() -> None:
+    record = answers(0.2)
+    elm = np.array([site == "elm" for site in record.columns["site"]])
+    wrong = replace(record, score=np.where(elm, -record.score, record.score))
+    checks = list(subgroup_checks(wrong, GATE, Subgroups(at_least=0.3, fewest=10)))
+    assert failed(checks) == [f"{FIGURE} of site elm"]
+    assert "not judged, n = 5" in str(checks[-1])
+    with pytest.raises(RegistryError, match="no column 'scanner' in the record of answers; it has site, age"):
+        list(subgroup_checks(record, GATE, Subgroups(column="scanner", at_least=0.3)))
 
 
-def test_no_better_is_refused_where_there_is_no_margin(client: MlflowClient) -> None:
-    champion, same = evaluated(client, answers(0.4)), evaluated(client, answers(0.4))
-    assert not rival_check(figure_of(same), champion, Gate(figure=FIGURE)).passed
+def test_patients_of_no_known_group_are_a_group() -> None:
+    record = answers(0.2)
+    unknown = np.array([not site for site in record.columns["site"]])
+    wrong = replace(record, score=np.where(unknown, -record.score, record.score))
+    assert failed(list(subgroup_checks(wrong, GATE, Subgroups(at_least=0.3, fewest=5)))) == [
+        f"{FIGURE} of site not known"
+    ]
 
 
-def test_figures_on_other_patients_do_not_compare(client: MlflowClient) -> None:
-    champion = evaluated(client, answers(0.4))
-    other = evaluated(client, answers(0.1), cohort="c1")
-    check = rival_check(figure_of(other), champion, GATE)
-    assert not check.passed
-    assert "run `evaluate` on models:/nic-score/1 first" in check.wanted
+def test_a_column_of_many_numbers_is_parted_at_its_median() -> None:
+    names = [check.name for check in subgroup_checks(answers(), GATE, Subgroups(column="age", at_least=0.1))]
+    assert names == [f"{FIGURE} of age below 54.5", f"{FIGURE} of age 54.5 and above"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "classes", "why"),
+    [
+        ({"name": "other"}, ("no", "yes"), "name 'growth' against 'other'"),
+        ({"columns": ("easy",)}, ("no", "yes"), r"columns \['pattern'\] against \['easy'\]"),
+        ({"positive": "no"}, ("yes", "no"), "positive 'yes' against 'no'"),
+        ({"unit": "points"}, ("no", "yes"), "unit '' against 'points'"),
+        ({}, ("never", "yes"), r"classes \['no', 'yes'\] against \['never', 'yes'\]"),
+    ],
+)
+def test_a_model_of_another_definition_is_refused(
+    changes: dict[str, object], classes: tuple[str, str], why: str
+) -> None:
+    spec, labels = replace(SPEC, definition=ENDPOINT.definition), Classes(np.array([True]), classes)
+    check_endpoint(spec, ENDPOINT, Classes(np.array([True]), ("no", "yes")), "nic-growth/1")
+    with pytest.raises(EndpointError, match=f"nic-growth/1 answers another endpoint .*{why}"):
+        check_endpoint(spec, replace(ENDPOINT, **changes), labels, "nic-growth/1")
+
+
+def test_of_an_older_model_name_kind_and_classes_are_compared() -> None:
+    labels = Classes(np.array([True]), ("no", "yes"))
+    check_endpoint(SPEC, replace(ENDPOINT, columns=("renamed",)), labels, "nic-growth/1")
+    with pytest.raises(EndpointError, match="name 'growth' against 'other'"):
+        check_endpoint(SPEC, replace(ENDPOINT, name="other"), labels, "nic-growth/1")
+    with pytest.raises(EndpointError, match="classes"):
+        check_endpoint(SPEC, ENDPOINT, Classes(np.array([True]), ("yes", "no")), "nic-growth/1")
+    newer = replace(SPEC, definition=ENDPOINT.definition)
+    assert unlike_models(newer, SPEC) == unlike_models(SPEC, newer) == ""
+    assert "classes" in unlike_models(newer, replace(SPEC, classes=("yes", "no")))

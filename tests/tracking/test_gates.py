@@ -24,6 +24,10 @@ def test_the_shipped_gates_are_readable_and_ask_the_patients_models_for_all() ->
         ("nic-score: {figure: external.spearman, at_leats: 0.5}", r"gates\.yaml: nic-score\.at_leats"),
         ("nic-score: {at_least: 0.5}", r"nic-score\.figure: Field required"),
         ("nic-score: [", "not YAML"),
+        ("nic-score: {figure: external.auc}", "external.auc has no bound, .* add a line such as at_least: 0.7"),
+        ("nic-score: {figure: external.auc, margin: 0.1, patients: d0}", "external.auc has no bound"),
+        ("nic-score: {figure: auc, at_least: 0.7}", r"nic-score\.figure: .*pattern"),
+        ("nic-score: {figure: external.auc, at_least: 0.7, others: {external.brier: {}}}", "bounds nothing"),
     ],
 )
 def test_a_misspelt_gate_is_named(tmp_path: Path, text: str, told: str) -> None:
@@ -45,4 +49,4 @@ def test_a_file_or_a_name_without_a_gate_is_refused(tmp_path: Path) -> None:
 )
 def test_a_bound_holds_its_ends_and_never_a_nan(value: float, holds: bool) -> None:
     assert Bound(at_least=0.5, at_most=0.7).holds(value) == holds
-    assert not Bound().holds(float("nan"))
+    assert not Bound(at_most=0.5).holds(float("nan"))

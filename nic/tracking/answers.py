@@ -1,0 +1,232 @@
+"""What a registered model answered for the patients of one part of a cohort: written once by `evaluate`, then read.
+
+The record is two files of the run: <part>.csv, a row a patient, to look at, and <part>.json, what the rows are of. Its
+digest stands in the tags of the figures that were measured on it.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from io import StringIO
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nic.errors import EndpointError, RegistryError
+from nic.evaluation.metrics import METRICS, Estimate, Metric, estimate
+from nic.patients.cohort import MISSING, Endpoint, Patient
+from nic.patients.spec import PatientModelSpec
+from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.tracking.digests import digest
+
+Floats = NDArray[np.float64]
+FORMAT = 1
+COLUMN = "cohort."
+"""Before the name of each column that was copied from the cohort's table, so that none is taken for one of ours."""
+NOT_COPIED = ("patient", "slide", "split", "mpp")
+"""Columns of a cohort's table that group no patients."""
+BETWEEN_SLIDES = " | "
+FLOATS = ("label", "time_months", "score", "prediction")
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """One record.
+
+    definition: of the endpoint that the labels are of, see Endpoint.definition. model: the version that answered, as
+    name/version. graph: SHA-256 of its graph. part: of the cohort, `external` as a rule. cohort: digest of its table.
+    seed: of the patient bootstrap. patients: names [N]. slides [N]: names of each one's slides, see `slides_of`.
+    labels: [N]. score [N]: what orders patients. prediction [N]: what a ward reads. calibrated: [N] each, by name.
+    columns: cells [N] of every column of the cohort's table, empty where nothing is known. figures: all that was
+    measured, the deciding one first. fold: [N] where the patients were answered by different networks, else None.
+    """
+
+    definition: str
+    model: str
+    graph: str
+    part: str
+    cohort: str
+    seed: int
+    patients: tuple[str, ...]
+    slides: tuple[str, ...]
+    labels: Targets
+    score: Floats
+    prediction: Floats
+    calibrated: Mapping[str, Floats] = field(default_factory=dict)
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    figures: tuple[Estimate, ...] = ()
+    fold: NDArray[np.intp] | None = None
+
+    @property
+    def metric(self) -> Metric:
+        """What decides, by the kind of the labels."""
+        kinds = {Values: "regression", Classes: "classification", Survival: "survival"}
+        return METRICS[kinds[type(self.labels)]]
+
+    @property
+    def data(self) -> str:
+        """Digest of who was measured: definition of the endpoint, labels and slides of each patient, in any order."""
+        labels = zip(*(array.tolist() for array in self.labels.arrays), strict=True)
+        rows = zip(self.patients, labels, self.slides, strict=True)
+        known = {patient: [list(of_one), slides] for patient, of_one, slides in rows}
+        return digest({"definition": self.definition, "patients": known})
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The rows as they are written."""
+        match self.labels:
+            case Values(value):
+                labels: dict[str, Any] = {"label": value}
+            case Classes(positive, _):
+                labels = {"label": positive.astype(int)}
+            case Survival(time_months, event):
+                labels = {"time_months": time_months, "event": event.astype(int)}
+        return pd.DataFrame(
+            {
+                "patient": self.patients,
+                **labels,
+                "score": self.score,
+                "prediction": self.prediction,
+                **self.calibrated,
+                **({} if self.fold is None else {"fold": self.fold}),
+                "slides": self.slides,
+                **{f"{COLUMN}{name}": cells for name, cells in self.columns.items()},
+            }
+        )
+
+    def texts(self) -> tuple[str, str]:
+        """What the files hold: the head as JSON, and the rows as CSV."""
+        head = {
+            "format": FORMAT,
+            **{name: getattr(self, name) for name in ("definition", "model", "graph", "part", "cohort", "seed")},
+            "classes": classes_of(self.labels),
+            "calibrated": list(self.calibrated),
+            "columns": list(self.columns),
+            "figures": [asdict(figure) for figure in self.figures],
+        }
+        rows = self.table.to_csv(index=False, na_rep="nan", lineterminator="\n")
+        return json.dumps(head, indent=1), rows
+
+    @classmethod
+    def from_texts(cls, head: str, rows: str) -> "Answers":
+        """Raises RegistryError when the texts are no record."""
+        try:
+            return _read(json.loads(head), rows)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RegistryError(f"not a record of answers: {error}; run `evaluate` again") from error
+
+    def deciding(self, name: str) -> Estimate:
+        """The figure that decides, computed again from labels and scores.
+
+        name: as the gate has it. Raises RegistryError when another figure decides this kind of endpoint, or it is not
+        defined.
+        """
+        if name != self.metric.name:
+            raise RegistryError(f"figure {name!r} cannot decide a promotion; of this endpoint {self.metric.name} can")
+        try:
+            return estimate(self.metric, self.labels.arrays, self.score, seed=self.seed, fold=self.fold)
+        except EndpointError as error:
+            raise RegistryError(str(error)) from error
+
+
+def digest_of(head: str, rows: str) -> str:
+    """Digest of a record, of what its files hold, byte for byte."""
+    parts = [hashlib.sha256(text.encode()).hexdigest() for text in (head, rows)]
+    return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+
+def _read(head: Mapping[str, Any], rows: str) -> Answers:
+    if head["format"] != FORMAT:
+        raise ValueError(f"format {head['format']!r}, wanted {FORMAT}")
+    table = pd.read_csv(StringIO(rows), dtype=str, keep_default_na=False)
+    numbers = {name: np.array([float(cell) for cell in table[name]]) for name in table if name in FLOATS}
+    labels: Targets
+    if "event" in table:
+        labels = Survival(numbers["time_months"], _flags(list(table["event"])))
+    elif head["classes"]:
+        negative, positive = head["classes"]
+        labels = Classes(_flags(list(table["label"])), (negative, positive))
+    else:
+        labels = Values(numbers["label"])
+    return Answers(
+        **{name: head[name] for name in ("definition", "model", "graph", "part", "cohort", "seed")},
+        patients=tuple(table["patient"]),
+        slides=tuple(table["slides"]),
+        labels=labels,
+        score=numbers["score"],
+        prediction=numbers["prediction"],
+        calibrated={name: np.array([float(cell) for cell in table[name]]) for name in head["calibrated"]},
+        columns={name: tuple(table[f"{COLUMN}{name}"]) for name in head["columns"]},
+        figures=tuple(_estimate(figure) for figure in head["figures"]),
+        fold=np.array([int(cell) for cell in table["fold"]], np.intp) if "fold" in table else None,
+    )
+
+
+def _flags(cells: Sequence[str]) -> NDArray[np.bool_]:
+    return np.array([{"0": False, "1": True}[cell] for cell in cells], np.bool_)
+
+
+def _estimate(content: Mapping[str, Any]) -> Estimate:
+    """What a later version of nic added to an estimate is passed over."""
+    known = {each.name for each in fields(Estimate)}
+    return Estimate(**{name: value for name, value in content.items() if name in known})
+
+
+def cells_of(patients: Sequence[Patient]) -> dict[str, tuple[str, ...]]:
+    """By column of the cohort's table a cell a patient: "a+b" where slides differ, empty where nothing is known."""
+    names = {name: None for patient in patients for row in patient.rows for name in row.cells}
+    kept = [name for name in {"site": None, **names} if name not in NOT_COPIED]
+    return {name: tuple(cell_of(patient, name) for patient in patients) for name in kept}
+
+
+def slides_of(patient: Patient) -> str:
+    """Names of all slides of a patient, in one cell."""
+    return BETWEEN_SLIDES.join(sorted(slide.slide_id for slide in patient.slides))
+
+
+def cell_of(patient: Patient, column: str) -> str:
+    """What stands in a column for a patient: "a+b" where slides differ, empty where nothing is known."""
+    cells = {" ".join(row.cells.get(column, "").split()) for row in patient.rows}
+    return "+".join(sorted(cell for cell in cells if cell.lower() not in MISSING))
+
+
+def classes_of(labels: Targets) -> tuple[str, ...]:
+    """(negative, positive) of a classification, else nothing."""
+    return labels.names if isinstance(labels, Classes) else ()
+
+
+def unlike(spec: PatientModelSpec, definition: str, classes: Sequence[str]) -> str:
+    """In which a model's endpoint and one of this definition differ, in words; empty where they are the same.
+
+    classes: (negative, positive) of a classification's labels, else empty. Of a model that was registered before
+    definitions were kept, name, kind and classes are compared.
+    """
+    return _differences(_question(spec), {**json.loads(definition), "classes": list(classes)})
+
+
+def unlike_models(first: PatientModelSpec, second: PatientModelSpec) -> str:
+    """In which the endpoints of two models differ, in words; empty where they are the same."""
+    return _differences(_question(first), _question(second))
+
+
+def _question(spec: PatientModelSpec) -> dict[str, Any]:
+    """What a model answers: its endpoint's definition, or what is known of it, and its classes."""
+    definition = json.loads(spec.definition) if spec.definition else {"name": spec.endpoint, "kind": spec.kind}
+    return {**definition, "classes": list(spec.classes)}
+
+
+def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
+    """Of what is known of both."""
+    return "; ".join(f"{n} {first[n]!r} against {second[n]!r}" for n in first if n in second and first[n] != second[n])
+
+
+def check_endpoint(spec: PatientModelSpec, endpoint: Endpoint, labels: Targets, model: str) -> None:
+    """Raises EndpointError when the model answers another endpoint than that, or one of another definition."""
+    if difference := unlike(spec, endpoint.definition, classes_of(labels)):
+        raise EndpointError(
+            f"{model} answers another endpoint than {endpoint.name} of the study: {difference} (the model's first); "
+            "wanted the definition that the model was trained for"
+        )

@@ -1,0 +1,117 @@
+"""What a registered model has seen: its training patients and their slides, and those whose tiles taught its encoder.
+
+All of it is kept among the artifacts of the runs that made the model and the encoder.
+"""
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+
+import numpy as np
+import pandas as pd
+
+from nic.errors import RegistryError, UnknownModel
+from nic.patients.audit import PICTURE_PX, TRAINING, AuditedSlide
+from nic.patients.spec import PatientModelSpec
+from nic.tasks.tile_task import TileTask
+from nic.tracking.digests import file_sha256
+from nic.tracking.figures import artifact_text
+from nic.tracking.registry import RegisteredVersion, encoder_file, find_version
+
+PATIENTS_FILE, SLIDES_FILE, ORIGINS_FILE = "split.csv", "training_slides.csv", "tile_origins.json"
+TileOrigins = Mapping[str, frozenset[str]]
+"""Of each tile task, the slides or patients its tiles are from, by name or fingerprint."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """Who taught a patient model. slides: None in models that were trained before they were kept."""
+
+    patients: tuple[str, ...]
+    slides: tuple[AuditedSlide, ...] | None
+
+    @property
+    def known(self) -> list[AuditedSlide]:
+        """What can be held against other patients: the slides, or, where they were not kept, names alone."""
+        of_names = [AuditedSlide("a slide", patient, TRAINING, "", None) for patient in self.patients]
+        return [*(self.slides or ()), *of_names]
+
+
+def training_of(version: RegisteredVersion) -> Training | None:
+    """None where the run that trained the version, or its list of patients, is gone."""
+    patients = artifact_text(version.run_id, PATIENTS_FILE)
+    if patients is None:
+        return None
+    slides = artifact_text(version.run_id, SLIDES_FILE)
+    return Training(tuple(_rows(patients)["patient"]), None if slides is None else slides_from(slides))
+
+
+def slides_table(slides: Sequence[AuditedSlide]) -> pd.DataFrame:
+    """Slides as they are kept: names, fingerprint, and the small picture [32, 32] grey in base64."""
+    rows = [
+        {
+            "patient": slide.patient_id,
+            "slide": slide.slide_id,
+            "fingerprint": slide.fingerprint,
+            "picture": "" if slide.picture is None else base64.b64encode(slide.picture.tobytes()).decode(),
+        }
+        for slide in slides
+    ]
+    return pd.DataFrame(rows, columns=["patient", "slide", "fingerprint", "picture"])
+
+
+def slides_from(text: str) -> tuple[AuditedSlide, ...]:
+    """Back from the text of `slides_table`."""
+    return tuple(
+        AuditedSlide(
+            row["slide"],
+            row["patient"],
+            TRAINING,
+            row["fingerprint"],
+            np.frombuffer(base64.b64decode(row["picture"]), np.uint8).reshape(PICTURE_PX, PICTURE_PX)
+            if row["picture"]
+            else None,
+        )
+        for row in _rows(text).to_dict("records")
+    )
+
+
+def origins_of(tasks: Sequence[TileTask]) -> TileOrigins:
+    """Where the tiles of these tasks are from."""
+    return {task.name: task.source.origins for task in tasks}
+
+
+def origins_text(origins: TileOrigins) -> str:
+    """As `train_encoder` keeps them."""
+    return json.dumps({name: sorted(slides) for name, slides in origins.items()}, indent=1)
+
+
+def origins_behind(spec: PatientModelSpec) -> TileOrigins | None:
+    """Of the tiles that taught the encoder of a patient model; see `origins_behind_encoder`."""
+    return origins_behind_encoder(spec.encoder_version, spec.encoder_sha256)
+
+
+def origins_behind_encoder(encoder: str, sha256: str) -> TileOrigins | None:
+    """Of the tiles that taught an encoder; None where they are not known: made elsewhere, or before they were kept.
+
+    encoder: name/version. sha256: of its graph, which must be that version's.
+    """
+    try:
+        version = find_version(f"models:/{encoder}")
+        is_that_one = file_sha256(encoder_file(version.uri)) == sha256
+    except UnknownModel:
+        return None
+    text = artifact_text(version.run_id, ORIGINS_FILE)
+    if text is None or not is_that_one:
+        return None
+    try:
+        return {name: frozenset(slides) for name, slides in json.loads(text).items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise RegistryError(f"{version.uri}: {ORIGINS_FILE} of its run cannot be read: {error}") from error
+
+
+def _rows(text: str) -> pd.DataFrame:
+    """Names are text, and nothing stands for a missing one."""
+    return pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)
