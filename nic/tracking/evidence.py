@@ -2,13 +2,13 @@
 
 from dataclasses import asdict, dataclass, replace
 
-from nic.errors import RegistryError
+from nic.errors import RegistryError, UnknownModel
 from nic.patients.predictor import PatientModel
 from nic.patients.spec import PatientModelSpec
 from nic.tracking.answers import Answers
 from nic.tracking.digests import file_sha256
 from nic.tracking.figures import Figure, figure_on, part_of, read_answers, verified_figure
-from nic.tracking.registry import ENCODER_NAME, RegisteredVersion, graph_file
+from nic.tracking.registry import ENCODER_NAME, RegisteredVersion, find_version, graph_file
 from nic.tracking.runs import find_run
 
 SAME, NEARLY = 1e-6, 0.01
@@ -90,7 +90,21 @@ def figure_as_tagged(version: RegisteredVersion, name: str) -> Figure | None:
 
 
 def untrue_tags(version: RegisteredVersion) -> list[str]:
-    """Tags of a version and of the run that made it that say otherwise than its graph and what MLflow recorded."""
+    """Tags of a version, of its encoder and of the runs that made them that say otherwise than graphs and MLflow."""
+    return [fault for each in (version, *_encoder_of(version)) for fault in _untrue_tags(each)]
+
+
+def _encoder_of(version: RegisteredVersion) -> list[RegisteredVersion]:
+    """The registered encoder of a patient model; none of codes that another tool made."""
+    if version.name == ENCODER_NAME:
+        return []
+    try:
+        return [find_version(f"models:/{spec_of(version).encoder_version}")]
+    except UnknownModel:
+        return []
+
+
+def _untrue_tags(version: RegisteredVersion) -> list[str]:
     facts = {"nic.run": version.run_id, "promotion.copy_of": version.copied_from, **_of_graph(version)}
     on_version = {tag: (version.tags[tag], fact) for tag, fact in facts.items() if tag in version.tags}
     run = find_run(version.run_id)
@@ -100,7 +114,7 @@ def untrue_tags(version: RegisteredVersion) -> list[str]:
     on_run = {tag: (of_run[tag][: len(digest)], digest) for tag, digest in inputs.items()}
     return [
         f"tag {tag} of {what} is {tagged}, in truth {fact or 'nothing'}"
-        for what, tags in ((version.full_name, on_version), ("its run", on_run))
+        for what, tags in ((version.full_name, on_version), (f"the run of {version.full_name}", on_run))
         for tag, (tagged, fact) in tags.items()
         if tagged != fact
     ]

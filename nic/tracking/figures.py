@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import mlflow
@@ -190,10 +191,15 @@ def artifact_text(run_id: str | None, file: str) -> str | None:
     """A text file among a run's artifacts, as it was written; None where it is not there."""
     if not run_id:
         return None
-    try:
-        return Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{file}")).read_bytes().decode()
-    except (MlflowException, OSError):
-        return None
+    with TemporaryDirectory() as folder:
+        try:
+            return (
+                Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/{file}", dst_path=folder))
+                .read_bytes()
+                .decode()
+            )
+        except (MlflowException, OSError):
+            return None
 
 
 def publish_answers(version: RegisteredVersion, answers: Answers) -> None:

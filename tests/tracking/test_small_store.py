@@ -170,7 +170,7 @@ FORGERIES: dict[str, tuple[Callable[[], None], str]] = {
     "a copy of a good version": (lambda: forge(2, "promotion.copy_of", f"{NAME}/1"), "tag promotion.copy_of"),
     "other codes": (
         lambda: MlflowClient().set_tag(version(2).run_id, "nic.input.codes", "0" * 16),
-        "tag nic.input.codes of its run is 0000",
+        "tag nic.input.codes of the run of nic-score/2 is 0000",
     ),
     "a better coverage": (
         lambda: forge(2, "figure.external.coverage", {**tagged(2, "external.coverage"), "value": 0.9}),
@@ -282,7 +282,7 @@ def test_tiles_that_taught_the_encoder_are_known_from_its_own_run(
 ) -> None:
     """Whatever the study's tile tasks are; where nothing was kept, it is not known."""
     run = str(find_version("models:/nic-encoder/1").run_id)
-    file = Path(mlflow.artifacts.download_artifacts(f"runs:/{run}/tile_origins.json"))
+    file = Path(MlflowClient().get_run(run).info.artifact_uri) / "tile_origins.json"
     kept = file.read_text()
     MlflowClient().log_text(run, json.dumps({"mitosis": ["s30"]}), "tile_origins.json")
     with pytest.raises(LeakFound, match="tiles of task mitosis are from s30 of patient P30 in external"):
