@@ -50,6 +50,9 @@ class Config:
     tissue: str = "otsu"
     """otsu; a number of 0 to 255, the saturation to be passed; all; or a folder of masks named as the slides, as images
     or outlines of QuPath or ASAP."""
+    mask_bounds: bool = True
+    """Whether GeoJSON masks count from the corner of the slide's bounds, as QuPath's do; TRIDENT's count from the
+    slide's own."""
     overlap_px: int = 0
     """Pixels of a tile, as the encoder takes it, that the next one shows again; 32 of 64 makes four times the tiles."""
     variants: Literal[1, 8] = 1
@@ -100,7 +103,7 @@ def compressed(config: Config, slides: list[SlideSource], log: Callable[[str, fl
             overlap_px=config.overlap_px,
             variants=config.variants,
             exclude=reasons_named(config.exclude),
-            tissue=rule_named(config.tissue),
+            tissue=rule_named(config.tissue, config.mask_bounds),
             runtime=config.runtime,
         ),
         accept=[slide.strip() for slide in config.accept.split(",")],

@@ -89,7 +89,8 @@ def _whole_number(written: Any) -> Any:
 class CompressEntry(_Strict):
     """How a cohort's slides are compressed, where not as usual; each as the parameter of `compress` of that name.
 
-    masks: a folder of given masks, in place of `tissue`.
+    masks: a folder of given masks, in place of `tissue`. mask_bounds: whether GeoJSON among them counts from the
+    corner of the slide's bounds.
     """
 
     min_tissue: float | None = Field(default=None, gt=0, le=1)
@@ -98,6 +99,7 @@ class CompressEntry(_Strict):
     exclude: Words | None = None
     tissue: Literal["otsu", "all"] | Annotated[float, Field(ge=0, lt=255)] | None = None
     masks: Path | None = None
+    mask_bounds: bool | None = None
 
     @field_validator("exclude")
     @classmethod

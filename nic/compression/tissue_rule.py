@@ -70,16 +70,24 @@ class Everything:
 
 @dataclass(frozen=True)
 class Given:
-    """A file a slide, named as the slide: an image of it, not black where tissue is, or outlines (QuPath, ASAP)."""
+    """A file a slide, named as the slide: an image of it, not black where tissue is, or outlines (QuPath, ASAP).
+
+    from_bounds: whether GeoJSON counts from the corner of the slide's bounds, as QuPath does, or from the slide's own.
+    """
 
     folder: Path
+    from_bounds: bool = True
 
     def said(self, slide_id: str) -> str:
-        return f"{GIVEN} {hashlib.sha256(self._file(slide_id).read_bytes()).hexdigest()[:16]}"
+        counted = "" if self.from_bounds else ", GeoJSON from the slide's corner"
+        return f"{GIVEN} {hashlib.sha256(self._file(slide_id).read_bytes()).hexdigest()[:16]}{counted}"
 
     def mask(self, slide: Slide, thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
         file = self._file(slide.slide_id)
-        found = _drawn(file, slide, thumbnail) if file.suffix in OUTLINES else _image(file, slide, thumbnail)
+        if file.suffix in OUTLINES:
+            found = _drawn(file, slide, thumbnail, self.from_bounds)
+        else:
+            found = _image(file, slide, thumbnail)
         if not found.any():
             raise MaskError(f"{slide.slide_id}: {file.name} marks nothing as tissue")
         return found
@@ -98,10 +106,13 @@ class Given:
 WORDS: dict[str, TissueRule] = {"otsu": Otsu(), "all": Everything()}
 
 
-def rule_named(text: str) -> TissueRule:
-    """otsu, all, a number (the saturation of 255 that is passed), or a folder of masks. Raises MaskError."""
+def rule_named(text: str, mask_bounds: bool = True) -> TissueRule:
+    """otsu, all, a number (the saturation of 255 that is passed), or a folder of masks. Raises MaskError.
+
+    mask_bounds: whether GeoJSON masks count from the slide's bounds.
+    """
     if text not in WORDS and Path(text).is_dir():
-        return Given(Path(text).absolute())
+        return Given(Path(text).absolute(), mask_bounds)
     return _measured(text, f"tissue={text}: wanted otsu, all, a saturation from 0 to 255, or a folder of masks")
 
 
@@ -151,10 +162,10 @@ def _image(file: Path, slide: Slide, thumbnail: NDArray[np.uint8]) -> NDArray[np
     return np.asarray(cv2.resize(marked.astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5)
 
 
-def _drawn(file: Path, slide: Slide, thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _drawn(file: Path, slide: Slide, thumbnail: NDArray[np.uint8], from_bounds: bool) -> NDArray[np.bool_]:
     """Each area by itself, so that overlapping ones add up; holes are the rings after its first."""
     try:
-        areas = read_annotations(file, slide.bounds_l0px)
+        areas = read_annotations(file, slide.bounds_l0px if from_bounds else (0, 0, *slide.size_l0px))
     except TaskError as error:
         raise MaskError(f"{slide.slide_id}: {error}") from error
     scale = np.array(thumbnail.shape[1::-1]) / slide.size_l0px

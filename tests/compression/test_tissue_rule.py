@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 from conftest import PixelEncoder, tissue_image, write_slide
+from leica import write_scn
 
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
@@ -15,7 +16,7 @@ from nic.compression.setting import Setting
 from nic.compression.tissue_rule import Everything, Given, Otsu, Saturated, rule_named, rule_said
 from nic.compression.work import How
 from nic.errors import MaskError, UnreachedSlide
-from nic.slides.slide import SlideSource
+from nic.slides.slide import Slide, SlideSource
 
 WIDTH, HEIGHT, SIDE = 2560, 1920, 128
 """A slide of 20 x 15 cells at 0.5 um/px, as PixelEncoder takes 64 px at 1 um/px."""
@@ -83,6 +84,20 @@ def test_a_mask_is_drawn_in_level_0_px_with_holes(slide: SlideSource, tmp_path: 
     wanted[4:10, 5:12] = True
     wanted[6, 7:9] = False
     assert np.array_equal(compressed(slide, Setting(tissue=Given(tmp_path))).tissue, wanted)
+
+
+def test_outlines_count_from_the_bounds_or_from_the_slides_corner(tmp_path: Path) -> None:
+    source = SlideSource("s", write_scn(tmp_path / "s.scn", tissue_image(600, 500)))
+    geometry = {"type": "Polygon", "coordinates": [box(0, 0, 200, 100)]}
+    (tmp_path / "s.geojson").write_text(json.dumps({"type": "Feature", "geometry": geometry}))
+    by_bounds, by_corner = rule_named(str(tmp_path)), rule_named(str(tmp_path), mask_bounds=False)
+    with Slide.open(source) as opened:
+        width, height = opened.size_l0px
+        thumbnail = np.zeros((height // 10, width // 10, 3), np.uint8)
+        for rule, (x, y) in ((by_bounds, opened.bounds_l0px[:2]), (by_corner, (0, 0))):
+            row, col = np.nonzero(rule.mask(opened, thumbnail))
+            assert (10 * col.min(), 10 * row.min()) == pytest.approx((x, y), abs=15)
+    assert by_bounds.said("s") != by_corner.said("s")
 
 
 def test_masks_that_do_not_fit_are_named(slide: SlideSource, tmp_path: Path) -> None:

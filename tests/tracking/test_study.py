@@ -81,6 +81,7 @@ def test_faults_are_named(tmp_path: Path, changes: dict[str, object], said: str)
         ({"tissue": 20}, {"tissue": "20.0"}),
         ({"tissue": 0}, {"tissue": "0.0"}),
         ({"masks": "masks"}, {"tissue": "/data/masks"}),
+        ({"masks": "masks", "mask_bounds": False}, {"tissue": "/data/masks", "mask_bounds": False}),
         ({}, {}),
     ],
 )
