@@ -84,7 +84,7 @@ def calibration_picture(done: Evaluation) -> Picture | None:
             )
         case Classes(positive, names), calibration if calibration is not None:
             figure = calibration_figures.probabilities_promised(positive, done.predictions, names[1])
-            words = "Points are groups of patients with similar probabilities. Ticks are patients, at the top those of the class."
+            words = "Points are groups of patients with similar probabilities. Ticks are patients, positive ones above."
         case Survival(months, event), Prognosis(stated_months=stated) if stated:
             wide = True
             promised = {month: done.promised[f"survival_{month:g}m"] for month in _spread(stated)}
