@@ -126,7 +126,7 @@ METHODS: Mapping[str, Callable[..., Calibration]] = {
 def logistic(log_odds: Floats) -> Floats:
     """Probability of log odds, of any size."""
     odds = np.exp(-np.abs(log_odds))
-    return np.where(log_odds >= 0, 1, odds) / (1 + odds)
+    return np.asarray(np.where(log_odds >= 0, 1, odds) / (1 + odds))
 
 
 def calibration_from(fields: Mapping[str, Any]) -> Calibration:
