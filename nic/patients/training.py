@@ -170,7 +170,8 @@ def scores_of(network: PatientNetwork, cells: Sequence[PatientCells]) -> NDArray
     runs = runs_of([sum(rows * cols for rows, cols in (s.shape for s in patient.slides)) for patient in cells])
     with torch.no_grad():
         scores = torch.cat([score_patients(network, cells[run]) for run in runs])
-    return np.asarray(scores.double().numpy())
+    numbers: NDArray[np.float64] = scores.double().numpy()
+    return numbers
 
 
 def ensemble_scores(ensemble: Ensemble, cells: Sequence[PatientCells]) -> NDArray[np.float64]:
