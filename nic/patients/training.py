@@ -176,7 +176,7 @@ def scores_of(network: PatientNetwork, cells: Sequence[PatientCells]) -> NDArray
 
 def ensemble_scores(ensemble: Ensemble, cells: Sequence[PatientCells]) -> NDArray[np.float64]:
     """Scores, [N], of the networks together of patients that none of them saw, as the served model gives them."""
-    return np.mean([scores_of(network, cells) for network in ensemble.networks], axis=0)
+    return np.asarray(np.mean([scores_of(network, cells) for network in ensemble.networks], axis=0))
 
 
 def score_patients(network: PatientNetwork, cells: Sequence[PatientCells]) -> torch.Tensor:
