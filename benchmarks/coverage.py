@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks.coverage
 
-Five minutes on one core. A 95% interval should hold the truth in 92 to 97% of the cohorts, a conformal 90% interval a
-new patient's label in 87 to 93%.
+Five minutes on one core. A 95% interval should hold the truth in 92 to 97% of the cohorts, a 90% interval of a
+value a new patient's label in 87 to 93%.
 """
 
 from collections.abc import Callable, Iterator
@@ -119,7 +119,7 @@ def spearman_of(n: int, rho: float = 0.6) -> float:
     return float(6 / (np.pi * (n + 1)) * (np.arcsin(rho) + (n - 2) * np.arcsin(rho / 2)))
 
 
-def conformal_coverage(n: int, folds: int = 5) -> float:
+def residual_coverage(n: int, folds: int = 5) -> float:
     """Share of new patients' labels in the interval around an ensemble, of residuals out of fold."""
     rng, held = np.random.default_rng(n), []
     slope = rng.normal(size=8)
@@ -141,7 +141,7 @@ def main() -> None:
     found = populations()
     table = [line for name, population in found.items() for n in SIZES for line in rows(name, population, n)]
     table += [line for name, population in found.items() for line in rows_in_folds(name, population)]
-    widths = [f"| {n} | {conformal_coverage(n):.1%} |" for n in (30, 60, 150)]
+    widths = [f"| {n} | {residual_coverage(n):.1%} |" for n in (30, 60, 150)]
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     REPORT.write_text(
         f"""# Do the intervals hold what they promise?
@@ -161,7 +161,7 @@ correlate by 0.4 (three folds), and a mean of them that spreads by a third more 
 (`tests/patients/test_null.py`). Chance is then missed by about one interval in seven, half of them above it. What
 decides a promotion is therefore the figure of external patients.
 
-Conformal 90% intervals: out-of-fold residuals of five linear models, whose mean is the answer to new patients; noise of
+90% intervals of values: out-of-fold residuals of five linear models, whose mean is the answer to new patients; noise of
 heavy tails. {COHORTS} cohorts, 100 new patients each. Wanted: 87 to 93%.
 
 | training patients | new labels held |

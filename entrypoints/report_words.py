@@ -20,9 +20,10 @@ PART_NOTICES = {
 }
 """By part of the cohort, what a reader must know before the figures."""
 GOODNESS = {
-    "regression": "Patients are ordered by the distance of answer and label.",
-    "classification": "Patients are ordered by the probability that was given to their own class.",
-    "survival": "Patients are ordered by how many of the others they were told from rightly: who of two dies earlier.",
+    "regression": "Patients are ordered by the difference between answer and label.",
+    "classification": "Patients are ordered by the probability that the model gave to their own class.",
+    "survival": "Patients are ordered by how many of their comparable pairs the model ranked correctly, minus those "
+    "that it ranked wrongly.",
 }
 
 
@@ -77,9 +78,10 @@ def uses(done: Evaluation) -> list[str]:
 def misuses(spec: PatientModelSpec) -> list[str]:
     """What they cannot."""
     promise = {
-        "regression": "The stated interval is for patients like those of the training; elsewhere it may hold fewer.",
-        "classification": "The probability is that of the training's mix of classes; where the class is rarer, it "
-        "is too high.",
+        "regression": "The stated interval is as wide as the errors of a cross-validation. Its coverage is measured, "
+        "not guaranteed, and only for patients like those of the training; elsewhere it may hold fewer labels.",
+        "classification": "The probability is calibrated for the training's mix of classes; where the class is rarer, "
+        "it is too high.",
         "survival": "The log hazard orders patients; it is no life expectancy. Survival probabilities are those of the "
         "training cohort's time and treatment.",
     }

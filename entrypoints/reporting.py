@@ -68,7 +68,7 @@ def result_picture(done: Evaluation) -> Picture:
         "regression": "Each point is a patient; on the grey line answer and label are equal.",
         "classification": "Each step is a patient; a model that guesses follows the grey line.",
         "survival": "Survival of patients below and above the training patients' median log hazard; ticks are patients "
-        "who were lost from view alive.",
+        "who were alive when last seen.",
     }
     figure = figure_of(done.labelled.targets, done.scores, done.estimates[0], done.name, done.spec.median)
     return Picture("result.png", png(figure, PICTURE_DPI), captions[done.spec.kind])
@@ -81,16 +81,18 @@ def calibration_picture(done: Evaluation) -> Picture | None:
         case Values(value), ResidualInterval(level, half_width):
             figure = calibration_figures.values_promised(value, done.scores, half_width, level)
             words = (
-                "Points are groups of patients with like answers. The band is what an answer states about its label."
+                "Points are groups of patients with similar answers. The band is the interval that an answer states."
             )
         case Classes(positive, names), calibration if calibration is not None:
             figure = calibration_figures.probabilities_promised(positive, done.predictions, names[1])
-            words = "Points are groups of patients with like probabilities; ticks are patients, above if of the class."
+            words = "Points are groups of patients with similar probabilities. Ticks are patients, positive ones above."
         case Survival(months, event), Prognosis(stated_months=stated) if stated:
             wide = True
             promised = {month: done.promised[f"survival_{month:g}m"] for month in _spread(stated)}
             figure = calibration_figures.survival_promised(months, event, promised)
-            words = "Points are groups of patients with like promises; what was seen is Kaplan-Meier's estimate."
+            words = (
+                "Points are groups of patients with similar predictions. Observed survival is Kaplan-Meier's estimate."
+            )
         case _:
             return None
     return Picture("calibration.png", png(figure, PICTURE_DPI), f"Calibration. {words} Bars are 95% intervals.", wide)

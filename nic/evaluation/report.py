@@ -119,11 +119,11 @@ def number(value: float) -> str:
 
 def interval(estimate: Estimate) -> str:
     """Low and high end, where there is an interval."""
-    return f"{number(estimate.low)} to {number(estimate.high)}" if math.isfinite(estimate.low) else "not told"
+    return f"{number(estimate.low)} to {number(estimate.high)}" if math.isfinite(estimate.low) else "no interval"
 
 
 def reference(estimate: Estimate) -> str:
-    """What the figure is held against, and which way is better."""
+    """What the figure is compared with, and which way is better."""
     if estimate.direction == "target":
         return f"should be {estimate.chance:.3g}"
     guess = "not known" if estimate.chance is None else f"{estimate.chance:.3g}"

@@ -12,10 +12,10 @@ FIGURES = {
     "average_precision": ("Average precision", "precision over all thresholds; guessing gets the share of positives"),
     "balanced_accuracy": ("Balanced accuracy", "mean of sensitivity and specificity at the training threshold"),
     "brier": ("Brier score", "mean squared error of the probability; 0 is perfect"),
-    "calibration_in_the_large": ("Calibration in the large", "mean probability less share of positives"),
+    "calibration_in_the_large": ("Calibration in the large", "mean probability minus share of positives; 0 is right"),
     "calibration_slope": ("Calibration slope", "below 1: probabilities too extreme; above 1: too timid"),
     "c_index": ("Harrell's C-index", "chance that of two patients the one with the higher hazard dies earlier"),
-    "uno_c": ("Uno's C-index", "the same, corrected for how patients were censored"),
+    "uno_c": ("Uno's C-index", "the same, corrected for the censoring of these patients"),
     "integrated_brier": (
         "Integrated Brier score",
         "mean squared error of survival probabilities over time; 0 is perfect",
@@ -27,7 +27,7 @@ FIGURES = {
 }
 AT_A_MONTH = {
     "auc": ("AUC of death by month {}", "chance that one who died by then is placed above one alive"),
-    "calibration": ("Calibration at month {}", "mean survival promised less survival seen"),
+    "calibration": ("Calibration at month {}", "mean predicted survival minus observed survival; 0 is right"),
 }
 
 

@@ -169,7 +169,9 @@ def scores_of(network: PatientNetwork, cells: Sequence[PatientCells]) -> NDArray
     """Each patient's score, [N]: a value, log odds of the positive class, or a log hazard."""
     runs = runs_of([sum(rows * cols for rows, cols in (s.shape for s in patient.slides)) for patient in cells])
     with torch.no_grad():
-        return torch.cat([score_patients(network, cells[run]) for run in runs]).double().numpy()
+        scores = torch.cat([score_patients(network, cells[run]) for run in runs])
+    numbers: NDArray[np.float64] = scores.double().numpy()
+    return numbers
 
 
 def ensemble_scores(ensemble: Ensemble, cells: Sequence[PatientCells]) -> NDArray[np.float64]:

@@ -82,7 +82,7 @@ def test_it_says_its_numbers() -> None:
         "3 without a label:",
         "and 1 more",
         "AUC of death by month 24",
-        "n. d. not told",
+        "n. d. no interval",
         "site: fir",
         "few patients",
         "models:/nic-survival/7",
@@ -115,7 +115,9 @@ def test_the_verdict_is_the_intervals(low: float, high: float, direction: str, s
 def test_a_target_is_to_be_met() -> None:
     slope = Estimate("calibration_slope", 0.8, 0.6, 1.1, 0.95, 10, 1.0, "target")
     assert reference(slope) == "should be 1"
-    assert interval(replace(slope, low=math.nan)) == "not told"
+    assert interval(replace(slope, low=math.nan)) == "no interval"
+    error = Estimate("mae", 0.8, 0.6, 1.1, 0.95, 10, None, "lower")
+    assert reference(error) == "guessing: not known; lower is better"
 
 
 def test_a_figure_without_words_is_called_by_its_name() -> None:

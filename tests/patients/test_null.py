@@ -7,7 +7,9 @@ import pytest
 from scipy.stats import binomtest, spearmanr, ttest_1samp
 from sklearn.linear_model import Ridge
 
+from nic.evaluation.classification import balanced_accuracy, brier
 from nic.evaluation.metrics import METRICS, estimate
+from nic.patients.calibration_fit import platt
 from nic.patients.cohort import Kind
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.targets import Classes, Survival, Targets, Values
@@ -34,6 +36,8 @@ def labels(kind: Kind, rng: np.random.Generator) -> Targets:
 def test_no_figure_is_better_than_chance(slide_of: Callable[..., object], network: NetworkName, kind: Kind) -> None:
     """The studies are independent, so that t tests and binomial tests hold.
 
+    So few studies of grid-cnn show an optimism of 0.12 of an AUC or more; crop-cnn and attention-mil, which share its
+    folds and its training, are not run.
     A cross-validated interval misses chance more often than promised, below and above: it takes the folds for
     independent, and without signal they are not (test_folds_without_signal_agree_by_chance). Their mean tells whether
     anything leaks.
@@ -61,6 +65,20 @@ def test_no_figure_is_better_than_chance(slide_of: Callable[..., object], networ
         of_folds, of_others = ([found.value for found in part] for part in (inside, outside))
         assert ttest_1samp(of_folds, metric.chance, alternative="greater").pvalue > RARE, inside
         assert ttest_1samp(of_others, metric.chance).pvalue > RARE, outside
+
+
+def test_what_is_fitted_on_noise_gains_nothing_on_other_patients() -> None:
+    """The threshold and the probabilities are the best for their own patients, and a guess for others."""
+    rng, accuracy, gain = np.random.default_rng(0), [], []
+    everybody, half = np.ones((1, PATIENTS)), np.arange(PATIENTS) < PATIENTS // 2
+    for _ in range(400):
+        score, positive, others = rng.normal(size=PATIENTS), rng.permutation(half), rng.permutation(half)
+        fitted = platt(positive, score)
+        new = rng.normal(size=PATIENTS)
+        accuracy.append(balanced_accuracy(others, new, everybody, threshold=fitted.threshold)[0])
+        gain.append(0.25 - brier(others, fitted.probability(new), everybody)[0])
+    assert ttest_1samp(accuracy, 0.5).pvalue > RARE
+    assert -0.02 < np.mean(gain) <= 0
 
 
 def test_folds_without_signal_agree_by_chance() -> None:
