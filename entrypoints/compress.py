@@ -4,12 +4,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from entrypoints.cli import launch
+from nic.compression.codes_folder import CodesFolder
 from nic.compression.engines import CompressionReport, compress_cohort
 from nic.compression.on_ray import Cluster, compress_on_ray
 from nic.compression.pictures import contact_sheets
+from nic.compression.records import Quarantined, Unreached, check_all_reached
 from nic.compression.setting import Runtime, Setting
 from nic.compression.tissue_rule import rule_named
 from nic.compression.work import How
@@ -38,7 +40,8 @@ class Config:
     encoder: str = "models:/nic-encoder@champion"
     """Registered encoder, or a path to an .onnx file that nic wrote."""
     out: Path = Path("work/codes")
-    """Folder that receives <slide>.h5 and quarantine.csv; finished files are kept, several runs share the work."""
+    """Folder that receives <slide>.h5, quarantine.csv and unreached.csv; finished files are kept, several runs share
+    the work."""
     min_tissue: float = 0.6
     """Least share of tissue in a tile that is encoded."""
     tissue: str = "otsu"
@@ -70,7 +73,7 @@ class Config:
     """onnx runs on GPUs and CPUs; onnx-f16 is faster on GPUs, openvino, in bf16, on CPUs that have it (pip install
     openvino==2026.4.1). The first codes of the faster ones are held against those of onnx."""
     strict: bool = False
-    """Exit with code 1 when a slide is in quarantine."""
+    """Exit with code 1 when a slide is in quarantine, as it does in any case when one could not be reached."""
 
 
 def sources(config: Config) -> list[SlideSource]:
@@ -110,24 +113,48 @@ def compressed(config: Config, slides: list[SlideSource], log: Callable[[str, fl
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Compress every slide; a bad one is recorded with its reason and does not stop the others."""
+    """Compress every slide; a bad one is recorded with its reason and does not stop the others.
+
+    Raises UnreachedSlides in the end when a slide could not be had; the run is not reused then, its codes are.
+    """
     with stage_run("compress", config, inputs(config)) as stage:
         report = compressed(config, sources(config), stage.log)
-        done, reused, quarantined = len(report.done), len(report.reused), len(report.quarantined)
-        print(f"{config.out}: {done} compressed, {reused} reused, {quarantined} in quarantine")
+        finished = [*report.done, *report.reused]
+        show(config.out, f"{len(report.done)} compressed, {len(report.reused)} reused", report)
         if report.readers:
             print(f"  read by {', '.join(f'{way} ({count})' for way, count in report.readers.most_common())}")
-        for refusal in report.quarantined:
-            print(f"  {refusal.slide}: {refusal.reason}: {refusal.evidence}; {refusal.release}")
-        for number, sheet in enumerate(contact_sheets(config.out, [*report.done, *report.reused]), start=1):
+        for number, sheet in enumerate(contact_sheets(config.out, finished), start=1):
             stage.log_image(sheet, f"contact_sheet_{number}.jpg")
-        stage.log("slides", done + reused)
-        stage.log("quarantined", quarantined)
+        stage.log("slides", len(finished))
+        stage.log("quarantined", len(report.quarantined))
+        stage.log("unreached", len(report.unreached))
         stage.leave("codes", folder_digest(config.out, "*.h5"))
         stage.result.update(outputs=[str(config.out)], quarantined=[q.slide for q in report.quarantined])
-    if config.strict and report.quarantined:
-        sys.exit(1)
+        end(config.out, report, len(finished), config.strict)
     return stage.result
+
+
+class Report(Protocol):
+    """Of a compression or an import."""
+
+    quarantined: list[Quarantined]
+    unreached: list[Unreached]
+
+
+def show(out: Path, finished: str, report: Report) -> None:
+    """How many slides are finished, and why the others are not."""
+    print(f"{out}: {finished}, {len(report.quarantined)} in quarantine, {len(report.unreached)} unreached")
+    for record in (*report.quarantined, *report.unreached):
+        kept = "; its older codes stay" if CodesFolder(out).file(record.slide).is_file() else ""
+        print(f"  {record.slide}: {record.reason}: {record.evidence}; {record.release}{kept}")
+
+
+def end(out: Path, report: Report, finished: int, strict: bool) -> None:
+    """Fail the stage where slides could not be reached, or where `strict` finds some in quarantine."""
+    slides = finished + len(report.quarantined) + len(report.unreached)
+    check_all_reached(report.unreached, slides, out / "unreached.csv")
+    if strict and report.quarantined:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Features of other tools as compressed slides, so that patient models train on them."""
 
-import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +22,8 @@ class Config:
     layout: Literal["trident", "clam", "stamp", "slideflow", "nic-npy"]
     """Whose files they are; nic-npy is the original NIC."""
     out: Path = Path("work/imported")
-    """Folder that receives <slide>.h5, and quarantine.csv where slides were refused."""
+    """Folder that receives <slide>.h5, quarantine.csv where slides were refused, unreached.csv where they could not be
+    read; files of an earlier import stay."""
     slides: str = ""
     """A folder, a glob in quotes, or a cohort's CSV: their um/px and size are asked for; empty when there are none."""
     mpp: float = 0
@@ -37,7 +37,7 @@ class Config:
     most_collisions: float = 0
     """Largest share of a slide's tiles that may be left out because another tile holds their cell (CLAM's contours)."""
     strict: bool = False
-    """Exit with code 1 when a slide is in quarantine."""
+    """Exit with code 1 when a slide is in quarantine, as it does in any case when one could not be reached."""
 
 
 def sources(config: Config) -> dict[str, SlideSource]:
@@ -60,18 +60,16 @@ def run(config: Config) -> dict[str, Any]:
         report = import_folder(
             config.features, config.layout, config.out, given, sources(config), config.most_collisions
         )
-        print(f"{config.out}: {len(report.done)} imported, {len(report.quarantined)} in quarantine")
+        compress.show(config.out, f"{len(report.done)} imported", report)
         for snapping in report.done:
             print(f"  {snapping}")
-        for refusal in report.quarantined:
-            print(f"  {refusal.slide}: {refusal.reason}: {refusal.evidence}; {refusal.release}")
         stage.log("slides", len(report.done))
         stage.log("quarantined", len(report.quarantined))
+        stage.log("unreached", len(report.unreached))
         stage.log_table(pd.DataFrame([asdict(s) for s in report.done]), "snapping.csv")
         stage.leave("codes", folder_digest(config.out, "*.h5"))
         stage.result.update(outputs=[str(config.out)], quarantined=[q.slide for q in report.quarantined])
-    if config.strict and report.quarantined:
-        sys.exit(1)
+        compress.end(config.out, report, len(report.done), config.strict)
     return stage.result
 
 

@@ -1,4 +1,4 @@
-"""How far a compression is: what is done, running, in quarantine and left, and how long it will take."""
+"""How far a compression is: what is done, running, in quarantine, unreached and left, and how long it will take."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,15 +26,17 @@ def run(config: Config) -> None:
     console = Console()
     for running in status.running:
         console.print(f"running: {running.slide} on {running.host}, pid {running.pid}, seen {running.age_s:.0f} s ago")
-    if status.quarantined:
-        table = Table("slide", "reason", "evidence", "how to release it", title="Quarantine")
-        for refusal in status.quarantined:
-            table.add_row(refusal.slide, refusal.reason, refusal.evidence, refusal.release)
-        console.print(table)
+    for title, records in (("Quarantine", status.quarantined), ("Unreached", status.unreached)):
+        if records:
+            table = Table("slide", "reason", "evidence", "how to release it", title=title)
+            for record in records:
+                table.add_row(record.slide, record.reason, record.evidence, record.release)
+            console.print(table)
     minutes = f"{status.time_to_go_s / 60:.1f} min to go" if status.time_to_go_s is not None else "nothing is running"
     console.print(
         f"{len(status.done)} done, {len(status.running)} running, {len(status.quarantined)} in quarantine, "
-        f"{len(status.left)} left; {status.tiles} tiles, {status.tiles_per_s:.0f} tiles/s, {minutes}"
+        f"{len(status.unreached)} unreached, {len(status.left)} left; "
+        f"{status.tiles} tiles, {status.tiles_per_s:.0f} tiles/s, {minutes}"
     )
 
 

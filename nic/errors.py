@@ -10,15 +10,18 @@
     │   ├── NoTissue              nothing but glass (ValueError)
     │   ├── OutOfFocus            all tissue is blurred (ValueError)
     │   ├── TooManyFailedCells    too much of the slide cannot be decoded (OSError)
-    │   ├── CrashingSlide         each process that compressed it died (OSError)
+    │   ├── CrashingSlide         each process that compressed it died of it (OSError)
     │   └── UnreachedSlide        its file cannot be had now; nothing is known of the slide (OSError)
     │       └── NotStaged             a remote slide cannot be brought here
+    ├── UnreachedSlides       many slides of a cohort, or some in the end, cannot be had now (OSError)
+    ├── UnwritableFolder      what was made cannot be written: no space, no permission (OSError)
     ├── UnknownTest           a test of tiles that there is not (ValueError)
     ├── TaskError             labelled tiles cannot be used (ValueError)
     │   └── UnreadableTile        one tile cannot be decoded (OSError)
     ├── EncoderError          an encoder cannot be built, read or trusted (ValueError)
     │   └── ParityFailed          the ONNX graph does not compute what was trained
     ├── CodesError            a compressed slide cannot be used (ValueError)
+    │   ├── UnreachedCodes        a file of codes or features cannot be read now; nothing is known of it (OSError)
     │   ├── ForeignCodes          made by another encoder than the one wanted
     │   └── InterchangeError      another tool's features cannot be taken in, or ours not be handed over
     ├── CohortError           the table of patients is wrong (ValueError)
@@ -106,7 +109,7 @@ class MaskError(SlideError, ValueError):
 
 
 class CrashingSlide(SlideError, OSError):
-    """Each process that compressed the slide died, of the slide or of a lost node."""
+    """Each process that compressed the slide died of it."""
 
     release = "run again; if it dies again, copy the file from its source again"
 
@@ -124,6 +127,14 @@ class NotStaged(UnreachedSlide):
     """A slide that lies elsewhere cannot be brought here."""
 
     release = "see that the address is right and that this machine may read it, and run again"
+
+
+class UnreachedSlides(NicError, OSError):
+    """Slides of a cohort cannot be had now. What was made of them before stays, and so does what is compressed."""
+
+
+class UnwritableFolder(NicError, OSError):
+    """A folder of results cannot be written: it is full, read-only, or another user's. What is in it stays."""
 
 
 class UnknownTest(NicError, ValueError):
@@ -150,6 +161,12 @@ class CodesError(NicError, ValueError):
     """A compressed slide cannot be used."""
 
     release = "compress the slide again"
+
+
+class UnreachedCodes(CodesError, OSError):
+    """A file of codes or features cannot be read now: no permission, a share that is away. Nothing is known of it."""
+
+    release = "see that this machine can read the file, and run again"
 
 
 class ForeignCodes(CodesError):

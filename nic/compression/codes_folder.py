@@ -4,23 +4,24 @@ Several runs, on several machines, may fill one folder. A slide is claimed befor
 write one file; the claim of a run that died is taken over.
 """
 
-import csv
+import errno
 import json
 import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from glob import escape
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from filelock import SoftFileLease, Timeout
 
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.records import Quarantined, Records, Unreached, named, record_of
 from nic.compression.setting import Setting
 from nic.encoder.spec import EncoderSpec
-from nic.errors import CodesError, SlideError
+from nic.errors import NicError, UnwritableFolder
+from nic.files import drafted, reason, sweep_drafts
 from nic.slides.slide import Slide, SlideSource
 
 LEASE_S = 60.0
@@ -29,20 +30,6 @@ NAMED_S = 5.0
 """A run writes its name into its claim at once; it died in between when the claim is still empty after so long."""
 RECENT = 50
 """Files of which the present speed is taken."""
-
-
-@dataclass(frozen=True)
-class Quarantined:
-    """A slide that was not compressed. reason: the error's class; evidence: its message; release: what helps."""
-
-    slide: str
-    reason: str
-    evidence: str
-    release: str
-
-    @classmethod
-    def because(cls, slide: str, error: SlideError | CodesError) -> "Quarantined":
-        return cls(slide, type(error).__name__, str(error), error.release)
 
 
 @dataclass(frozen=True)
@@ -57,11 +44,15 @@ class Running:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a folder is with its slides. tiles_per_s, slides_per_s: of late; 0 while nothing is running."""
+    """How far a folder is with its slides. tiles_per_s, slides_per_s: of late; 0 while nothing is running.
+
+    A slide that is done may be in quarantine or unreached too: it was compressed before, and its file is kept.
+    """
 
     done: tuple[str, ...]
     running: tuple[Running, ...]
     quarantined: tuple[Quarantined, ...]
+    unreached: tuple[Unreached, ...]
     left: tuple[str, ...]
     tiles: int
     tiles_per_s: float
@@ -76,7 +67,10 @@ class Status:
 
 @dataclass(frozen=True)
 class CodesFolder:
-    """path: receives <slide>.h5, and quarantine.csv where slides were refused."""
+    """path: receives <slide>.h5, quarantine.csv where slides were refused, unreached.csv where they could not be had.
+
+    A file of codes is never removed; the finished file of the same slide takes its place.
+    """
 
     path: Path
 
@@ -88,8 +82,12 @@ class CodesFolder:
         return self.path / ".claims"
 
     @property
-    def _refusals(self) -> Path:
-        return self.path / ".quarantine"
+    def _refusals(self) -> Records[Quarantined]:
+        return Records(Quarantined, self.path / ".quarantine", self.path / "quarantine.csv")
+
+    @property
+    def _misses(self) -> Records[Unreached]:
+        return Records(Unreached, self.path / ".unreached", self.path / "unreached.csv")
 
     @property
     def _versions(self) -> Path:
@@ -98,18 +96,41 @@ class CodesFolder:
     @contextmanager
     def claim(self, slide_id: str, *, wait: bool) -> Iterator[bool]:
         """Hold a slide for this run; yields whether it does. wait: until another run lets go of it, or dies."""
-        self._claims.mkdir(parents=True, exist_ok=True)
-        lease = SoftFileLease(self._claims / slide_id, lease_duration=LEASE_S)
-        if not _acquired(lease, self._claims / slide_id, wait=wait):
-            yield False
-            return
+        marker = self._claims / named(slide_id)
+        with self.writing():
+            self._claims.mkdir(parents=True, exist_ok=True)
+            lease = SoftFileLease(marker, lease_duration=LEASE_S)
+            ours = _acquired(lease, marker, wait=wait)
         try:
-            yield True
+            yield ours
         finally:
-            lease.release()
+            if ours:
+                with self.writing():
+                    lease.release()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Raises UnwritableFolder in place of the system's errors."""
+        try:
+            yield
+        except NicError:
+            raise
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            remedy = "make room there" if full else "see that this machine may write there"
+            raise UnwritableFolder(
+                f"{self.path}: cannot be written: {reason(error)}; what is in it stays; {remedy}, or give another "
+                "folder, and run again"
+            ) from error
+
+    def sweep(self) -> None:
+        """Remove what runs that died left half-written. Raises UnwritableFolder."""
+        with self.writing():
+            for folder in (self.path, self._refusals.folder, self._misses.folder, self._versions):
+                sweep_drafts(folder)
 
     def holds(self, source: SlideSource, encoder: EncoderSpec, setting: Setting) -> bool:
-        """Whether the finished file of this slide, encoder and setting is there. Raises SlideError."""
+        """Whether the finished file of this slide, encoder and setting is there. Raises SlideError, UnreachedCodes."""
         if not self.file(source.slide_id).is_file():
             return False
         with Slide.open(source) as slide:
@@ -118,7 +139,7 @@ class CodesFolder:
 
     def holds_version(self, source: SlideSource, version: str, encoder: EncoderSpec, setting: Setting) -> bool:
         """As `holds`, of a slide that lies elsewhere and was brought here in this version: it need not come again."""
-        made, note = CompressedSlide.made_of(self.file(source.slide_id)), self._versions / f"{source.slide_id}.json"
+        made, note = CompressedSlide.made_of(self.file(source.slide_id)), self._version_file(source)
         if made is None or not note.is_file():
             return False
         wanted = setting.made_of(encoder.sha256, made.fingerprint, made.slide_mpp, source.slide_id)
@@ -126,54 +147,60 @@ class CodesFolder:
 
     def note_version(self, source: SlideSource, version: str) -> None:
         """Remember which version of a slide that lies elsewhere its file was made of."""
-        self._versions.mkdir(parents=True, exist_ok=True)
         fingerprint, _ = CompressedSlide.identity(self.file(source.slide_id))
-        draft = self._versions / f".{source.slide_id}.{os.getpid()}"
-        draft.write_text(json.dumps(_note(source, version, fingerprint)))
-        draft.replace(self._versions / f"{source.slide_id}.json")
+        with self.writing(), drafted(self._version_file(source)) as draft:
+            draft.write_text(json.dumps(_note(source, version, fingerprint)))
 
-    def clear(self, slide_id: str) -> None:
-        """Remove what another encoder or slide, or a run that died in the middle, left of a claimed slide."""
-        self.file(slide_id).unlink(missing_ok=True)
-        for draft in self.path.glob(f".{escape(slide_id)}.h5.*"):
-            draft.unlink()
+    def save(self, slide: CompressedSlide) -> None:
+        """Write a claimed slide's file in place of an older one. Raises CodesError, UnwritableFolder."""
+        with self.writing():
+            slide.save(self.file(slide.slide_id))
+
+    def leave_out(self, slide_id: str, error: Exception) -> Quarantined | Unreached:
+        """Record why a claimed slide has no new codes, see `record_of`. Raises UnwritableFolder."""
+        record = record_of(slide_id, error)
+        self.quarantine(record) if isinstance(record, Quarantined) else self._miss(record)
+        return record
 
     def quarantine(self, refusal: Quarantined) -> None:
-        """Record a claimed slide that was refused."""
-        self.clear(refusal.slide)
-        self._refusals.mkdir(parents=True, exist_ok=True)
-        draft = self._refusals / f".{refusal.slide}.{os.getpid()}"
-        draft.write_text(json.dumps(asdict(refusal)))
-        draft.replace(self._refusals / f"{refusal.slide}.json")
+        """Record a claimed slide that was refused. An older file of it stays. Raises UnwritableFolder."""
+        with self.writing():
+            self._misses.remove(refusal.slide)
+            self._refusals.add(refusal)
+
+    def _miss(self, miss: Unreached) -> None:
+        with self.writing():
+            self._refusals.remove(miss.slide)
+            self._misses.add(miss)
 
     def release(self, slide_id: str) -> None:
-        """The slide is compressed now: it is in quarantine no more."""
-        (self._refusals / f"{slide_id}.json").unlink(missing_ok=True)
+        """The slide is compressed now: it is neither in quarantine nor unreached any more."""
+        with self.writing():
+            self._refusals.remove(slide_id)
+            self._misses.remove(slide_id)
 
     def quarantined(self) -> tuple[Quarantined, ...]:
         """By slide id."""
-        return tuple(Quarantined(**json.loads(f.read_text())) for f in sorted(self._refusals.glob("*.json")))
+        return self._refusals.all()
 
-    def write_table(self) -> None:
-        """quarantine.csv: slide, reason, evidence, and how to release it; no file when nothing is in quarantine."""
-        table, rows = self.path / "quarantine.csv", [asdict(refusal) for refusal in self.quarantined()]
-        if not rows:
-            table.unlink(missing_ok=True)
-            return
-        draft = table.with_name(f".{table.name}.{os.getpid()}")
-        with draft.open("w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-        draft.replace(table)
+    def unreached(self) -> tuple[Unreached, ...]:
+        """By slide id."""
+        return self._misses.all()
+
+    def write_tables(self) -> None:
+        """quarantine.csv and unreached.csv, each only where there is something in it. Raises UnwritableFolder."""
+        with self.writing():
+            self._refusals.write_table()
+            self._misses.write_table()
 
     def status(self, slides: Sequence[str]) -> Status:
         """How far the folder is with these slides."""
-        files = {f.stem: f for f in self.path.glob("*.h5")}
+        files = {f.stem: f for f in self.path.glob("[!.]*.h5")}
         done = tuple(s for s in slides if s in files)
-        running = tuple(r for r in self._running() if r.slide in slides)
+        running = tuple(self._running(slides))
         quarantined = tuple(q for q in self.quarantined() if q.slide in slides)
-        known = {*done, *(r.slide for r in running), *(q.slide for q in quarantined)}
+        unreached = tuple(u for u in self.unreached() if u.slide in slides)
+        known = {*done, *(r.slide for r in running), *(q.slide for q in quarantined), *(u.slide for u in unreached)}
         tiles = {s: CompressedSlide.count(files[s]) for s in done}
         written = sorted((files[s].stat().st_mtime, tiles[s]) for s in done)[-RECENT:]
         span_s = time.time() - written[0][0] if running and len(written) > 1 else np.inf
@@ -181,21 +208,26 @@ class CodesFolder:
             done=done,
             running=running,
             quarantined=quarantined,
+            unreached=unreached,
             left=tuple(s for s in slides if s not in known),
             tiles=sum(tiles.values()),
             tiles_per_s=sum(count for _, count in written[1:]) / span_s,
             slides_per_s=len(written[1:]) / span_s,
         )
 
-    def _running(self) -> Iterator[Running]:
+    def _version_file(self, source: SlideSource) -> Path:
+        return self._versions / f"{named(source.slide_id)}.json"
+
+    def _running(self, slides: Sequence[str]) -> Iterator[Running]:
+        ids = {named(slide): slide for slide in slides}
         for marker in sorted(self._claims.glob("[!.]*")):
             try:
                 content, renewed = marker.read_text(), marker.stat().st_mtime
             except FileNotFoundError:  # let go of in this moment
                 continue
             holder = dict(line.split("=", 1) for line in content.splitlines() if "=" in line)
-            if "pid" in holder:
-                yield Running(marker.name, holder.get("host", ""), int(holder["pid"]), time.time() - renewed)
+            if "pid" in holder and marker.name in ids:
+                yield Running(ids[marker.name], holder.get("host", ""), int(holder["pid"]), time.time() - renewed)
 
 
 def _acquired(lease: SoftFileLease, marker: Path, *, wait: bool) -> bool:

@@ -1,7 +1,6 @@
 """A compressed slide and its file: sparse codes of tissue tiles, readable by the field's tools."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.compression.cutting import Cutting
+from nic.compression.hdf5_file import written
 from nic.compression.setting import MadeOf
 from nic.compression.tissue_rule import GIVEN
 from nic.encoder.spec import EncoderSpec
-from nic.errors import CodesError
+from nic.errors import CodesError, UnreachedCodes
+from nic.files import cannot_be_read, reason
 from nic.slides.quality import REASONS
 from nic.slides.resolution import UM_TIMES_MAGNIFICATION
 from nic.slides.tiling import TileGrid
@@ -85,18 +86,12 @@ class CompressedSlide:
     def save(self, path: Path) -> None:
         """Write the file under a temporary name and rename it: a half-written file never has the final name.
 
-        Raises CodesError when the codes do not fit the grid or are not finite.
+        Raises CodesError when the codes do not fit the grid or are not finite, OSError when they cannot be written.
         """
         if fault := self._fault():
             raise CodesError(f"{self.slide_id}: {fault}; nothing was written")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            with h5py.File(draft, "w") as file:
-                self._write(file)
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
+        with written(path) as file:
+            self._write(file)
 
     def _write(self, file: h5py.File) -> None:
         """TRIDENT's names for what TRIDENT's readers need, ours for the rest; never an absolute path."""
@@ -147,15 +142,12 @@ class CompressedSlide:
 
     @classmethod
     def load(cls, path: Path) -> "CompressedSlide":
-        """Raises CodesError naming the file when it is missing, cut short, damaged or not of nic."""
+        """Raises CodesError naming the file when it is missing, cut short, damaged or not of nic, UnreachedCodes."""
         try:
-            with h5py.File(path) as file:
+            with h5py.File(path, locking=False) as file:
                 slide = cls._read(file)
         except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-            reason = str(error).replace(f"{path.parent}/", "")
-            raise CodesError(
-                f"{path.name}: not a compressed slide of nic: {reason}; compress the slide again"
-            ) from error
+            raise _unusable(path, error) from error
         if fault := slide._fault():
             raise CodesError(f"{path.name}: {fault}; compress the slide again")
         return slide
@@ -164,19 +156,20 @@ class CompressedSlide:
     def load_variants(path: Path) -> NDArray[np.float16] | None:
         """Codes of the tiles in their eight turns, [8, N, D]; None where the file has none. Raises CodesError."""
         try:
-            with h5py.File(path) as file:
+            with h5py.File(path, locking=False) as file:
                 return file["features_d4"][:] if "features_d4" in file else None
         except (OSError, RuntimeError) as error:
-            raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
+            raise _unusable(path, error) from error
 
     @staticmethod
     def made_of(path: Path) -> MadeOf | None:
-        """What the file is made of; None where it is cut, or there is none.
+        """What the file is made of; None where it is damaged, or there is none.
 
-        Reads the head alone, so that a cohort of terabytes is taken up again in minutes.
+        Reads the head alone, so that a cohort of terabytes is taken up again in minutes. Raises UnreachedCodes when the
+        file cannot be read now, which is neither.
         """
         try:
-            with h5py.File(path) as file:
+            with h5py.File(path, locking=False) as file:
                 a = file.attrs
                 return MadeOf(
                     encoder_sha256=str(a["encoder_sha256"]),
@@ -189,7 +182,9 @@ class CompressedSlide:
                     tissue=_tissue_rule(a),
                     runtime=_runtime(a),
                 )
-        except (OSError, RuntimeError, KeyError, ValueError):
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+            if cannot_be_read(error):
+                raise _unusable(path, error) from error
             return None
 
     @staticmethod
@@ -199,21 +194,21 @@ class CompressedSlide:
         Imported codes that came without their slide have no fingerprint; a digest of some codes takes its place.
         """
         try:
-            with h5py.File(path) as file:
+            with h5py.File(path, locking=False) as file:
                 overview = file["overview"][:] if "overview" in file else None
                 some_codes = hashlib.sha256(file["features"][:IDENTIFYING_CODES].tobytes()).hexdigest()
                 return str(file.attrs["fingerprint"]) or some_codes, overview
         except (OSError, RuntimeError, KeyError) as error:
-            raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
+            raise _unusable(path, error) from error
 
     @staticmethod
     def count(path: Path) -> int:
         """How many codes a file holds. Raises CodesError."""
         try:
-            with h5py.File(path) as file:
+            with h5py.File(path, locking=False) as file:
                 return len(file["features"])
         except (OSError, RuntimeError, KeyError) as error:
-            raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
+            raise _unusable(path, error) from error
 
     @classmethod
     def _read(cls, file: h5py.File) -> "CompressedSlide":
@@ -277,6 +272,14 @@ def _finite(codes: NDArray[np.float16]) -> bool:
     """
     positive, every = codes.view(np.int16), codes.view(np.uint16)
     return bool(positive.max(initial=0) < 0x7C00 and every.max(initial=0) < 0xFC00)
+
+
+def _unusable(path: Path, error: Exception) -> CodesError:
+    """The error for a file of codes that could not be read, by whether the system or the content is the cause."""
+    if cannot_be_read(error):
+        return UnreachedCodes(f"{path.name}: cannot be read now: {reason(error)}; {UnreachedCodes.release}")
+    said = str(error).replace(f"{path.parent}/", "")
+    return CodesError(f"{path.name}: not a compressed slide of nic: {said}; compress the slide again")
 
 
 def _names(attributes: Mapping[str, object]) -> tuple[str, ...]:

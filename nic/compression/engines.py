@@ -2,14 +2,15 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from nic.compression.codes_folder import CodesFolder, Quarantined
+from nic.compression.codes_folder import CodesFolder
 from nic.compression.compress import threads_for
+from nic.compression.records import Quarantined, Streak, Unreached
 from nic.compression.work import How, Outcome, take
 from nic.encoder.spec import Encoder
 from nic.errors import CodesError
@@ -23,20 +24,23 @@ AS_USUAL = How()
 class CompressionReport:
     """What came of a cohort, by slide id. reused: finished before, or by another run on the same folder.
 
-    readers: how many of those done were read in which way.
+    quarantined: refused. unreached: nothing is known of them. readers: how many of those done were read in which way.
     """
 
     done: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
+    unreached: list[Unreached] = field(default_factory=list)
     readers: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, outcomes: Collection[Outcome]) -> "CompressionReport":
+        left_out = sorted((o.left_out for o in outcomes if o.left_out), key=lambda record: record.slide)
         return cls(
-            done=sorted(o.slide for o in outcomes if not o.refusal and not o.reused),
+            done=sorted(o.slide for o in outcomes if not (o.left_out or o.reused)),
             reused=sorted(o.slide for o in outcomes if o.reused),
-            quarantined=sorted((o.refusal for o in outcomes if o.refusal), key=lambda refusal: refusal.slide),
+            quarantined=[record for record in left_out if isinstance(record, Quarantined)],
+            unreached=[record for record in left_out if isinstance(record, Unreached)],
             readers=Counter(o.reader for o in outcomes if o.reader),
         )
 
@@ -50,32 +54,42 @@ def compress_cohort(
     """Compress every slide into out/<slide_id>.h5; a finished file is kept.
 
     A slide goes to each core; where slides are fewer, several cores go to each.
-    A bad slide goes into quarantine, out/quarantine.csv, and is tried again by the next run. Another run on the same
-    folder shares the work: what it holds is waited for.
-    Raises CodesError when two slides would be written to one file.
+    A bad slide goes into quarantine, out/quarantine.csv, one that cannot be had into out/unreached.csv; both are tried
+    again by the next run, and a file that was there before stays. Another run on the same folder shares the work: what
+    it holds is waited for.
+    Raises CodesError when two slides would be written to one file, UnreachedSlides when many in a row cannot be had,
+    UnwritableFolder.
     """
     wanted, folder = one_by_id(sources), CodesFolder(out)
     how = replace(how, threads=threads_for(len(wanted)))
     outcomes: list[Outcome] = []
+    streak = Streak()
+    folder.sweep()
     bar = tqdm(total=len(wanted), desc="compress", unit="slide")
 
-    def work(source: SlideSource, wait: bool) -> bool:
-        """Whether the slide was ours to do."""
+    def work(source: SlideSource, wait: bool) -> SlideSource | None:
+        """The slide, when another run holds it."""
         outcome = take(folder, source, encoder, how, wait=wait)
-        if outcome:
-            outcomes.append(outcome)
-            bar.update()
-        return outcome is not None
+        if outcome is None:
+            return source
+        outcomes.append(outcome)
+        bar.update()
+        streak.note(outcome.left_out)
+        return None
 
     pool = ThreadPoolExecutor(cores())  # a slide to each core: one is read while another is encoded
+
+    def all_of(left: Sequence[SlideSource], wait: bool) -> list[SlideSource]:
+        """Those that another run holds."""
+        begun = [pool.submit(work, source, wait) for source in left]
+        return [source for future in as_completed(begun) if (source := future.result())]
+
     try:
-        ours = list(pool.map(lambda source: work(source, wait=False), wanted))
-        busy = [source for source, done in zip(wanted, ours, strict=True) if not done]
-        list(pool.map(lambda source: work(source, wait=True), busy))
+        all_of(all_of(wanted, wait=False), wait=True)
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupted run does not begin another slide
         bar.close()
-    folder.write_table()
+        folder.write_tables()
     return CompressionReport.of(outcomes)
 
 

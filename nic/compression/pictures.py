@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nic.compression.codes_folder import CodesFolder
 from nic.compression.compressed_slide import CompressedSlide
+from nic.files import drafted
 from nic.slides.quality import REASONS
 
 Image = NDArray[np.uint8]
@@ -79,18 +81,25 @@ def contact_sheet(pictures: Sequence[Image], columns: int = 3, gap_px: int = 12)
 
 
 def contact_sheets(codes: Path, slides: Sequence[str]) -> Iterator[Image]:
-    """Sheets of slides by id, of up to PER_SHEET; each one's own picture is kept as codes/pictures/<id>.jpg."""
-    (codes / "pictures").mkdir(exist_ok=True)
+    """Sheets of slides by id, of up to PER_SHEET; each one's own picture is kept as codes/pictures/<id>.jpg.
+
+    Raises CodesError, UnwritableFolder.
+    """
     for first in range(0, len(slides), PER_SHEET):
         yield contact_sheet([_kept_picture(codes, slide) for slide in sorted(slides)[first : first + PER_SHEET]])
 
 
 def _kept_picture(codes: Path, slide_id: str) -> Image:
-    """The picture that is there already, or a new one where the codes are younger."""
+    """The picture that is there already, or a new one where the codes are younger, or it is damaged."""
     file, picture = codes / f"{slide_id}.h5", codes / "pictures" / f"{slide_id}.jpg"
-    if not picture.is_file() or picture.stat().st_mtime < file.stat().st_mtime:
-        cv2.imwrite(str(picture), contact_picture(CompressedSlide.load(file))[..., ::-1])
-    return np.asarray(cv2.imread(str(picture), cv2.IMREAD_COLOR_RGB), np.uint8)
+    if picture.is_file() and picture.stat().st_mtime >= file.stat().st_mtime:
+        kept = cv2.imread(str(picture), cv2.IMREAD_COLOR_RGB)
+        if kept is not None:
+            return np.asarray(kept, np.uint8)
+    content = cv2.imencode(".jpg", contact_picture(CompressedSlide.load(file))[..., ::-1])[1]
+    with CodesFolder(codes).writing(), drafted(picture) as draft:
+        draft.write_bytes(content.tobytes())
+    return np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
 def _without_code(slide: CompressedSlide) -> dict[str, NDArray[np.bool_]]:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.errors import MaskError, TaskError
+from nic.errors import MaskError, TaskError, UnreachedSlide
 from nic.slides.slide import Slide
 from nic.slides.tissue import stained, tissue_mask
 from nic.tasks.annotations import read_annotations
@@ -87,6 +87,8 @@ class Given:
     def _file(self, slide_id: str) -> Path:
         files = [self.folder / f"{slide_id}{suffix}" for suffix in (*IMAGES, *OUTLINES)]
         there = [file for file in files if file.is_file()]
+        if not there and not any(file.suffix in (*IMAGES, *OUTLINES) for file in self.folder.iterdir()):
+            raise UnreachedSlide(f"{slide_id}: no mask of any slide in {self.folder.name}; is its share mounted?")
         if len(there) != 1:
             found = " and ".join(file.name for file in there) or "none"
             raise MaskError(f"{slide_id}: {found} in {self.folder.name}, wanted one mask {slide_id}.png or .geojson")

@@ -35,7 +35,7 @@ class KerasEncoder:
 def read_keras(path: Path) -> KerasEncoder:
     """Raises EncoderError naming the file, and the layer where one is at fault."""
     try:
-        with h5py.File(path) as file:
+        with h5py.File(path, locking=False) as file:
             configs = list(_chain(path, _model_config(path, file)))
             weights = _weights(file)
     except FileNotFoundError as error:

@@ -38,7 +38,7 @@ class MappedFile:
     def of(cls, path: Path, names: Sequence[str]) -> "MappedFile":
         """The datasets of these names that the file has."""
         stat = path.stat()
-        with h5py.File(path) as file:
+        with h5py.File(path, locking=False) as file:
             datasets = {name: _dataset(file[name]) for name in names if name in file}
         return cls(path, stat.st_size, stat.st_mtime_ns, datasets)
 
@@ -57,7 +57,7 @@ class MappedFile:
         }
 
     def _read(self, name: str) -> NDArray[Any]:
-        with h5py.File(self.path) as file:
+        with h5py.File(self.path, locking=False) as file:
             return np.asarray(file[name][:])
 
     def _check_unchanged(self) -> None:

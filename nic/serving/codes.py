@@ -137,7 +137,7 @@ def _bytes_of_arrays(path: Path) -> int:
     """What the arrays of a file take in memory, as it declares them; a small file may declare terabytes."""
     sizes: list[int] = []
     try:
-        with h5py.File(path) as file:
+        with h5py.File(path, locking=False) as file:
             file.visititems(lambda _, found: sizes.append(found.nbytes) if isinstance(found, h5py.Dataset) else None)
     except (OSError, RuntimeError) as error:
         raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -13,7 +14,8 @@ import numpy as np
 import openslide
 from numpy.typing import NDArray
 
-from nic.errors import UnreadableSlide
+from nic.errors import UnreachedSlide, UnreadableSlide
+from nic.files import reason
 from nic.slides.resolution import resolution
 
 SUFFIXES = {".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".dcm"}
@@ -130,7 +132,7 @@ class Slide:
 
     @classmethod
     def open(cls, source: SlideSource) -> "Slide":
-        """Raises UnreadableSlide, MissingResolution or ImplausibleResolution, each naming the slide."""
+        """Raises UnreachedSlide, UnreadableSlide, MissingResolution or ImplausibleResolution, each naming the slide."""
         handle = _Handle(source.path)
         properties, size = handle.openslide.properties, handle.openslide.dimensions
         return cls(
@@ -239,12 +241,28 @@ class _Handle:
             return _on_white(np.asarray(region))
 
 
+def check_reach(path: Path) -> None:
+    """Raises UnreachedSlide when the file, or a file of a slide's folder, is not there or cannot be read now."""
+    try:
+        series = stat.S_ISDIR(path.stat().st_mode)
+        for file in [f for f in path.iterdir() if f.suffix == ".dcm"] if series else [path]:
+            if not stat.S_ISREG((status := file.stat()).st_mode):  # a pipe would wait for ever
+                continue
+            with file.open("rb") as content:
+                content.read(1)
+                content.seek(max(0, status.st_size - 1))
+                content.read(1)
+    except FileNotFoundError as error:
+        raise UnreachedSlide(f"{path.name}: no such file") from error
+    except OSError as error:
+        raise UnreachedSlide(f"{path.name}: cannot be read now: {reason(error)}") from error
+
+
 def _open(path: Path) -> openslide.OpenSlide:
     name = path.name
+    check_reach(path)
     if path.is_dir():
         path = min(path.glob("*.dcm"), default=path)
-    if not path.exists():
-        raise UnreadableSlide(f"{name}: no such file")
     if path.stat().st_size == 0:
         raise UnreadableSlide(f"{name}: the file is empty")
     try:

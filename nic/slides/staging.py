@@ -4,20 +4,22 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from aiohttp import ClientTimeout
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from fsspec.asyn import AsyncFileSystem, sync
 from fsspec.callbacks import Callback
 from fsspec.core import url_to_fs
 from fsspec.exceptions import FSTimeoutError
 
-from nic.errors import MissingExtra, NotStaged, UnreadableSlide
+from nic.errors import MissingExtra, NotStaged, SlideError, UnreachedSlide, UnreadableSlide
+from nic.files import reason
+from nic.locks import locked
 from nic.slides.slide import SUFFIXES, SlideSource, find_slides, is_address
 
 SEVERAL_FILES = (".mrxs", ".vms", ".vmu", ".dcm")
@@ -35,9 +37,17 @@ Opener = Callable[[str], tuple[Any, str]]
 
 
 def find_sources(where: str) -> list[SlideSource]:
-    """As find_slides, also of an address: a slide's, a folder's, or a glob. Raises UnreadableSlide, NotStaged."""
+    """As find_slides, also of an address: a slide's, a folder's, or a glob.
+
+    Raises UnreadableSlide, NotStaged, and UnreachedSlide where a folder cannot be read now.
+    """
     if not is_address(where):
-        return find_slides(where)
+        try:
+            return find_slides(where)
+        except SlideError:
+            raise
+        except OSError as error:
+            raise UnreachedSlide(f"{where}: cannot be read now: {reason(error)}; {UnreachedSlide.release}") from error
     if Path(urlsplit(where).path).suffix.lower() in SUFFIXES and "*" not in where:
         return [SlideSource.elsewhere(where)]
     system, path = opened(where)
@@ -146,7 +156,7 @@ class Staging:
 
     def _take_room(self, room: Path, size: int) -> bool:
         """Whether there is room now; the least recently used make it."""
-        with FileLock(self.folder / "room.lock"):
+        with locked(self.folder / "room.lock", NEVER_S):
             for draft in self.folder.glob("*/.draft"):
                 self._forget(draft)  # of a run that died; one that is being written has its room counted
             held = {file: stat for file, stat in self._held() if file != room}
@@ -173,7 +183,7 @@ class Staging:
     def _forget(self, file: Path) -> bool:
         """Remove a file, or what a run that died left, unless somebody uses it."""
         try:
-            with FileLock(self._lock(file.parent.name), timeout=0):
+            with locked(self._lock(file.parent.name), 0):
                 file.unlink(missing_ok=True)
         except Timeout:
             return False
@@ -202,11 +212,11 @@ class _Counted(Callback):  # type: ignore[misc]
 
 @contextmanager
 def _alone(lock: Path, who: str, deadline_s: float) -> Iterator[None]:
-    try:
-        held = FileLock(lock).acquire(timeout=_left_s(deadline_s))
-    except Timeout:
-        raise NotStaged(f"{who}: not here in time; others are at it") from None
-    with held:
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(lock, _left_s(deadline_s)))
+        except Timeout:
+            raise NotStaged(f"{who}: not here in time; others are at it") from None
         yield
 
 

@@ -53,7 +53,7 @@ class Hdf5Tiles:
         if not len(rows):
             return
         try:
-            with h5py.File(self.path) as file:
+            with h5py.File(self.path, locking=False) as file:
                 images = file[self.dataset][rows[0] : rows[-1] + 1]
         except OSError as error:
             yield from (UnreadableTile(f"{name}: cannot be read: {error}") for name in names)
@@ -104,6 +104,6 @@ def _open(path: Path) -> h5py.File:
     if not path.is_file():
         raise TaskError(f"{path}: no such file of labelled tiles")
     try:
-        return h5py.File(path)
+        return h5py.File(path, locking=False)
     except OSError as error:
         raise TaskError(f"{path.name}: not HDF5, or cut short: {error}") from error

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from nic.errors import NotStaged
 from nic.slides.slide import SlideSource
 from nic.slides.staging import version_of
 
@@ -59,10 +58,10 @@ def slides_digest(sources: Sequence[SlideSource]) -> str:
 
 
 def slide_content(source: SlideSource) -> str:
-    """Of one that cannot be reached the reason: it goes into quarantine when its turn comes."""
+    """Of one that cannot be reached the reason: it is noted as unreached when its turn comes."""
     try:
         return version_of(source) or output_digest(source.path)
-    except NotStaged as error:
+    except OSError as error:
         return str(error)
 
 

@@ -21,7 +21,6 @@ REASONS = {
     "glass": "NoTissue",
     "mpp_tenfold": "ResolutionTooLow",
     "mpp_tenth": "ImplausibleResolution",
-    "no_such_file": "UnreadableSlide",
     "no_mpp": "MissingResolution",
     "spoilt": "TooManyFailedCells",
     "text": "UnreadableSlide",
@@ -63,6 +62,16 @@ def test_each_bad_slide_is_in_the_table_with_its_reason(report: CompressionRepor
     assert {row["slide"]: row["reason"] for row in table} == REASONS
     assert all(row["slide"] in row["evidence"] and row["release"] for row in table)
     assert not any(str(tmp_path) in row["evidence"] for row in table)
+
+
+def test_a_slide_that_is_not_there_is_unreached_not_refused(report: CompressionReport, tmp_path: Path) -> None:
+    assert [(miss.slide, miss.reason) for miss in report.unreached] == [("no_such_file", "UnreachedSlide")]
+    with (tmp_path / "codes" / "unreached.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["slide"] == "no_such_file"
+    assert "no_such_file.svs: no such file" in row["evidence"]
+    assert row["release"]
+    assert str(tmp_path) not in row["evidence"]
 
 
 def test_the_good_slides_are_done_and_the_bad_leave_no_file(report: CompressionReport, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -61,10 +62,9 @@ def test_two_runs_at_once_share_the_work(tmp_path: Path) -> None:
 def test_a_slide_held_elsewhere_is_waited_for(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
     slides, out = made(tmp_path / "slides", 2), tmp_path / "codes"
     run = start(slides, out)
-    while not list(out.glob(".claims/*")):
+    while not (status := CodesFolder(out).status(["s00", "s01", "s02"])).running:
         assert run.poll() is None, run.communicate()[1]
         time.sleep(0.01)
-    status = CodesFolder(out).status(["s00", "s01", "s02"])
     assert {r.pid for r in status.running} == {run.pid}
     assert status.left[-1:] == ("s02",)
     report = compress_cohort(find_slides(slides), pixel_encoder, out)
@@ -81,9 +81,20 @@ def test_the_claim_of_a_run_that_was_killed_is_taken_over(tmp_path: Path, pixel_
         time.sleep(0.005)
     run.kill()
     run.communicate()
-    (out / ".s00.h5.1").write_bytes(b"half")
+    (out / f".0123.{run.pid}@{socket.gethostname()}.draft").write_bytes(b"half")
     assert compress_cohort(find_slides(slides), pixel_encoder, out).done == ["s00"]
     assert [p.name for p in out.iterdir() if p.is_file()] == ["s00.h5"]
+
+
+def test_drafts_of_those_that_live_and_of_other_hosts_stay(tmp_path: Path) -> None:
+    here, there = f".a.{os.getpid()}@{socket.gethostname()}.draft", ".b.1@elsewhere.draft"
+    for name in (here, there):
+        (tmp_path / name).write_bytes(b"half")
+    CodesFolder(tmp_path).sweep()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [here, there]
+    os.utime(tmp_path / there, (0, 0))
+    CodesFolder(tmp_path).sweep()
+    assert [p.name for p in tmp_path.iterdir()] == [here]
 
 
 def test_a_claim_of_a_run_that_was_killed_before_it_wrote_its_name_is_taken_over(

@@ -165,12 +165,31 @@ def test_another_resolution_or_tissue_share_is_compressed_anew(tmp_path: Path, p
     assert compress_cohort([finer], pixel_encoder, out, How(Setting(min_tissue=0.9))).reused == ["a"]
 
 
-def test_a_slide_that_is_refused_leaves_no_older_file_behind(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
+def test_a_slide_that_is_refused_keeps_its_older_file(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
     path, out = write_slide(tmp_path / "a.tif", tissue_image(700, 600)), tmp_path / "codes"
     compress_cohort([source(path)], pixel_encoder, out)
+    before = (out / "a.h5").read_bytes()
     write_slide(path, np.full((600, 700, 3), 242, np.uint8))
     assert [r.reason for r in compress_cohort([source(path)], pixel_encoder, out).quarantined] == ["NoTissue"]
-    assert [p.name for p in out.glob("[!.]*")] == ["quarantine.csv"]
+    assert sorted(p.name for p in out.glob("[!.]*")) == ["a.h5", "quarantine.csv"]
+    assert (out / "a.h5").read_bytes() == before
+
+
+def test_an_interrupted_recompression_keeps_the_older_file(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
+    path, out = write_slide(tmp_path / "a.tif", tissue_image(700, 600)), tmp_path / "codes"
+    compress_cohort([source(path)], pixel_encoder, out)
+    before = (out / "a.h5").read_bytes()
+
+    class Interrupted(PixelEncoder):
+        spec = EncoderSpec(48, 64, 1.0, 0.5, "pixels", (), "1" * 64)
+
+        def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compress_cohort([source(path)], Interrupted(), out)
+    assert [p.name for p in out.iterdir() if p.is_file()] == ["a.h5"]
+    assert (out / "a.h5").read_bytes() == before
 
 
 def test_cells_that_cannot_be_decoded_are_marked_and_too_many_refuse_the_slide(
@@ -210,11 +229,11 @@ def test_an_encoder_that_breaks_ends_the_run_and_what_was_done_stays(
         def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
             self.calls += 1
             if self.calls > 2:
-                raise MemoryError
+                raise RuntimeError("the device is lost")
             return super().encode(tiles)
 
     sources, out = find_slides(tmp_path), tmp_path / "codes"
-    with pytest.raises(MemoryError):
+    with pytest.raises(RuntimeError):
         compress_cohort(sources, Breaking(), out)
     kept = len(list(out.glob("*.h5")))
     report = compress_cohort(sources, pixel_encoder, out)

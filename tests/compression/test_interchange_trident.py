@@ -12,8 +12,10 @@ from conftest import tissue_image, write_slide
 from foreign_files import Codes, block, random_codes, refused, same_places, taken_in
 from numpy.typing import NDArray
 
+from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.layouts import import_folder
 from nic.compression.interchange.tile_codes import Given
+from nic.errors import InterchangeError
 from nic.slides.slide import SlideSource
 
 
@@ -68,9 +70,13 @@ def test_slides_of_nearly_one_resolution_are_of_one_encoder_and_other_encoders_a
     features = trident(tmp_path, coords, codes)
     fine = taken_in(features, "trident", Given(mpp=0.2425))[0].encoder
     assert taken_in(features, "trident", Given(mpp=0.2527))[0].encoder == fine
+
+    def same_px(folder: Path) -> Path:
+        return trident(folder, coords, codes, patch_size=512, level0_magnification=20)
+
     others = [
         taken_in(features, "trident", Given(mpp=0.25, encoder="uni_v2"))[0].encoder,
-        taken_in(trident(tmp_path, coords, codes, patch_size=512), "trident", Given(mpp=0.45))[0].encoder,
+        taken_in(same_px(tmp_path), "trident", Given(mpp=0.45))[0].encoder,
         taken_in(trident(tmp_path, coords, random_codes(16, 20)), "trident", Given(mpp=0.25))[0].encoder,
     ]
     assert len({fine.sha256, *(other.sha256 for other in others)}) == 4
@@ -94,6 +100,16 @@ def test_the_slide_says_its_resolution_and_the_cohort_overrules_it(tmp_path: Pat
 
 
 def test_trident_with_an_overlap_is_read(tmp_path: Path) -> None:
+    """As TRIDENT steps now: all by a tile less the overlap, on one lattice, so that no tile is moved."""
+    coords = block(7, 7, 384)
+    codes = random_codes(49)
+    slide, report = taken_in(trident(tmp_path, coords, codes, overlap=64), "trident", Given(mpp=0.25))
+    assert (slide.grid.side_l0px, slide.grid.stride_l0px, slide.grid.overlap_px) == (512, 384, 64)
+    assert (report.done[0].lattices, report.done[0].moved, report.done[0].collisions) == (1, 0, 0)
+    assert same_places(slide, coords, codes)
+
+
+def test_trident_with_an_overlap_as_it_was_until_2025_is_read(tmp_path: Path) -> None:
     """Each step is a tile less the overlap, but for the first one, which is a whole tile: those tiles are moved."""
     steps = np.arange(7)
     place = 512 * steps - 128 * (steps - 1).clip(0)  # 0, 512, 896, 1280, ...
@@ -148,3 +164,53 @@ def test_a_truncated_file_is_set_apart_and_the_others_are_taken_in(tmp_path: Pat
     assert [q.slide for q in report.quarantined] == ["T-2", "T-3"]
     assert "copy it again" in report.quarantined[0].evidence
     assert (tmp_path / "out" / "quarantine.csv").is_file()
+
+
+def raw2features(folder: Path, coords: NDArray[Any], codes: Codes, side_l0px: int, level0: float) -> Path:
+    """exported/T-1.h5 as raw2features 0.2 exports TRIDENT's layout at 0.5 um/px: patch_size is that of level 0."""
+    features = folder / "exported"
+    features.mkdir()
+    with h5py.File(features / "T-1.h5", "w") as file:
+        file.create_dataset("features", data=codes).attrs["encoder"] = "uni2-h"
+        stated = {"patch_size_level0": side_l0px, "patch_size": side_l0px, "target_magnification": 20.0}
+        file.create_dataset("coords", data=coords).attrs.update({**stated, "level0_magnification": level0})
+    return features
+
+
+@pytest.mark.parametrize(("mpp", "side", "level0"), [(0.25, 448, 40.0), (0.2527, 443, 39.6), (0.5, 224, 20.0)])
+def test_raw2features_in_tridents_layout_is_read(tmp_path: Path, mpp: float, side: int, level0: float) -> None:
+    coords, codes = block(5, 4, side, side, 2 * side), random_codes(20)
+    slide, _ = taken_in(raw2features(tmp_path, coords, codes, side, level0), "trident", Given(mpp=mpp))
+    assert same_places(slide, coords, codes)
+    assert (slide.grid.tile_px, slide.grid.side_l0px) == (224, pytest.approx(side))
+    assert slide.encoder.tasks == ("uni2-h", "TRIDENT")
+
+
+def test_features_in_folders_below_are_taken_in_and_two_of_one_slide_are_named(tmp_path: Path) -> None:
+    features = trident(tmp_path, GOOD, random_codes(36))
+    (features / "site_b").mkdir()
+    (features / "T-1.h5").rename(features / "site_b" / "T-1.h5")
+    trident(tmp_path, GOOD, random_codes(36)).joinpath("T-1.h5").rename(features / "T-2.h5")
+    (features / "._T-2.h5").write_bytes(b"of another system")
+    report = import_folder(features, "trident", tmp_path / "out", Given(mpp=0.25), {})
+    assert [snapping.slide_id for snapping in report.done] == ["T-1", "T-2"]
+    assert CompressedSlide.load(tmp_path / "out" / "T-1.h5").encoder.tasks[0] == "uni_v1"
+    trident(tmp_path, GOOD, random_codes(36))
+    with pytest.raises(InterchangeError, match=r"T-1: two files of this slide, T-1\.h5 and site_b/T-1\.h5"):
+        import_folder(features, "trident", tmp_path / "out", Given(mpp=0.25), {})
+
+
+def test_features_that_are_half_there_today_leave_yesterdays_imports(tmp_path: Path) -> None:
+    features, out = trident(tmp_path, GOOD, random_codes(36)), tmp_path / "out"
+    whole = (features / "T-1.h5").read_bytes()
+    (features / "T-2.h5").write_bytes(whole)
+    import_folder(features, "trident", out, Given(mpp=0.25), {})
+    before = {file.name: file.read_bytes() for file in out.glob("*.h5")}
+    assert sorted(before) == ["T-1.h5", "T-2.h5"]
+    (features / "T-1.h5").write_bytes(whole[: len(whole) // 2])
+    slide = SlideSource("T-2", tmp_path / "not_mounted" / "T-2.svs")
+    report = import_folder(features, "trident", out, Given(), {"T-2": slide})
+    assert [(q.slide, q.reason) for q in report.quarantined] == [("T-1", "InterchangeError")]
+    assert [(u.slide, u.reason) for u in report.unreached] == [("T-2", "UnreachedSlide")]
+    assert {file.name: file.read_bytes() for file in out.glob("*.h5")} == before
+    assert (out / "unreached.csv").is_file()

@@ -64,7 +64,10 @@ def test_slides_of_a_bucket_are_staged_and_compressed_once(
     none = Staging(tmp_path / "never", 1)  # nothing fits: a slide that is fetched again would be refused
     assert compress_cohort(slides, pixel_encoder, out, replace(how, staging=none)).reused == ["a", "b"]
     other = How(Setting(min_tissue=0.9), staging=none)
-    assert [r.reason for r in compress_cohort(slides, pixel_encoder, out, other).quarantined] == ["NotStaged"] * 2
+    before_all = {file.name: file.read_bytes() for file in out.glob("*.h5")}
+    assert [r.reason for r in compress_cohort(slides, pixel_encoder, out, other).unreached] == ["NotStaged"] * 2
+    assert {file.name: file.read_bytes() for file in out.glob("*.h5")} == before_all
+    assert sorted(before_all) == ["a.h5", "b.h5"]
     before = slide_content(slides[0])
     put(bucket, "a", write_slide(tmp_path / "a2.tif", tissue_image(700, 600, 7)))
     slides = find_sources("s3://slides")
@@ -75,7 +78,7 @@ def test_slides_of_a_bucket_are_staged_and_compressed_once(
 
 
 @pytest.mark.usefixtures("bucket")
-def test_a_slide_that_is_not_in_its_bucket_goes_into_quarantine(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
+def test_a_slide_that_is_not_in_its_bucket_is_unreached(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
     table = tmp_path / "cohort.csv"
     table.write_text("patient,slide,split\np1,s3://slides/a.tif,train\np2,s3://slides/gone.tif,train\n")
     slides = [slide for patient in read_cohort(table).patients for slide in patient.slides]
@@ -83,5 +86,6 @@ def test_a_slide_that_is_not_in_its_bucket_goes_into_quarantine(tmp_path: Path, 
         slides, pixel_encoder, tmp_path / "codes", How(staging=Staging(tmp_path / "staged", 10**9))
     )
     assert report.done == ["a"]
-    assert [(refusal.slide, refusal.reason) for refusal in report.quarantined] == [("gone", "NotStaged")]
+    assert [(miss.slide, miss.reason) for miss in report.unreached] == [("gone", "NotStaged")]
+    assert not report.quarantined
     assert "gone" in slide_content(slides[1])

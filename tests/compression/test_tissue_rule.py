@@ -14,7 +14,7 @@ from nic.compression.engines import compress_cohort
 from nic.compression.setting import Setting
 from nic.compression.tissue_rule import Everything, Given, Otsu, Saturated, rule_named
 from nic.compression.work import How
-from nic.errors import MaskError
+from nic.errors import MaskError, UnreachedSlide
 from nic.slides.slide import SlideSource
 
 WIDTH, HEIGHT, SIDE = 2560, 1920, 128
@@ -78,6 +78,9 @@ def test_masks_that_do_not_fit_are_named(slide: SlideSource, tmp_path: Path) -> 
             compressed(slide, Setting(tissue=Given(tmp_path)))
         return str(error.value)
 
+    with pytest.raises(UnreachedSlide, match="s: no mask of any slide in"):
+        compressed(slide, Setting(tissue=Given(tmp_path)))
+    cv2.imwrite(str(tmp_path / "other.png"), np.ones((15, 20), np.uint8))
     assert "s: none in" in refused()
     file = tmp_path / "s.png"
     file.write_bytes(b"no image")
@@ -108,9 +111,14 @@ def test_another_rule_or_another_mask_compresses_anew(slide: SlideSource, tmp_pa
     assert CompressedSlide.load(out / "s.h5").tissue_rule.startswith("given ")
     cv2.imwrite(str(masks / "s.png"), np.eye(15, 20, dtype=np.uint8))
     assert report(given) == (["s"], [])
-    (masks / "s.png").unlink()
+    before = (out / "s.h5").read_bytes()
+    (masks / "s.png").rename(masks / "other.png")
     assert report(given) == ([], [])
     (refusal,) = compress_cohort([slide], PixelEncoder(), out, given).quarantined
     assert (refusal.reason, refusal.slide) == ("MaskError", "s")
+    (masks / "other.png").unlink()
+    (miss,) = compress_cohort([slide], PixelEncoder(), out, given).unreached
+    assert (miss.reason, miss.slide) == ("UnreachedSlide", "s")
+    assert (out / "s.h5").read_bytes() == before
     assert report(How(Setting(runtime="openvino"))) == (["s"], [])  # noted; a file of another runtime is made anew
     assert report(How()) == (["s"], [])

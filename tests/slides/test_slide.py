@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import spoil_tile, tissue_image, write_slide
 
-from nic.errors import ImplausibleResolution, MissingResolution, UnreadableSlide
+from nic.errors import ImplausibleResolution, MissingResolution, UnreachedSlide, UnreadableSlide
 from nic.slides.resolution import resolution
 from nic.slides.slide import Slide, SlideSource, find_slides
 
@@ -75,12 +75,12 @@ def test_what_is_no_slide_is_named(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableSlide, match=r"gone\.svs: no such file"):
+    with pytest.raises(UnreachedSlide, match=r"gone\.svs: no such file"):
         opened(tmp_path / "gone.svs")
 
 
 def test_errors_do_not_tell_where_the_slides_lie(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableSlide) as caught:
+    with pytest.raises(UnreachedSlide) as caught:
         opened(tmp_path / "gone.svs")
     assert str(tmp_path) not in str(caught.value)
 

@@ -8,16 +8,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nic.compression.interchange.hdf5 import as_bag, drafted
+from nic.compression.interchange.hdf5 import as_bag, unusable
 from nic.errors import InterchangeError
+from nic.files import drafted
 
 
 def read_bag(path: Path) -> NDArray[Any]:
-    """Codes float [N, D]. Nothing but tensors is unpickled. Raises InterchangeError."""
+    """Codes float [N, D]. Nothing but tensors is unpickled. Raises InterchangeError, UnreachedCodes."""
     try:
         bag = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise InterchangeError(f"{path.name}: not a tensor that torch reads: {str(error).splitlines()[0]}") from error
+        raise unusable(path, error, f"not a tensor that torch reads: {str(error).splitlines()[0]}") from error
     if not isinstance(bag, torch.Tensor) or not bag.is_floating_point():
         found = bag.dtype if isinstance(bag, torch.Tensor) else type(bag).__name__
         raise InterchangeError(f"{path.name}: holds {found}, wanted a tensor of floats [tiles, D]")

@@ -10,22 +10,28 @@ from pathlib import Path
 import numpy as np
 
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.hdf5_file import written
 from nic.compression.interchange.bags import read_bag, write_bag
-from nic.compression.interchange.hdf5 import codes_in, coords_in, number, reading, whole_pixels, writing
+from nic.compression.interchange.hdf5 import by_slide, codes_in, coords_in, number, reading, whole_pixels
 from nic.compression.interchange.note import Note, encoder_note, grid_note
 from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
 from nic.errors import InterchangeError
 
 TOOL = "CLAM"
+BESIDE = ("patches", "masks", "stitches")
+"""Folders of other things, where features lie in CLAM's own folder."""
 COARSEST_UM_PX = 0.25
 """um/px of 40x, from which its users count magnifications in halves."""
 
 
 def find(folder: Path) -> dict[str, Path]:
-    """Feature files by slide id: h5_files where there are, for they have coordinates, else pt_files."""
+    """Feature files by slide id: h5_files where there are, for they have coordinates, else pt_files.
+
+    Else those of the folder itself and of folders below it. Raises as by_slide.
+    """
     for below, suffix in (("h5_files", ".h5"), ("pt_files", ".pt"), ("", ".h5"), ("", ".pt")):
-        if found := sorted((folder / below).glob(f"*{suffix}")):
-            return {path.stem: path for path in found}
+        if (folder / below).is_dir() and (found := by_slide(folder / below, suffix, skip=BESIDE)):
+            return found
     return {}
 
 
@@ -74,7 +80,7 @@ def write(slide: CompressedSlide, folder: Path) -> None:
     """h5_files, pt_files and patches below `folder`."""
     coords, codes = slide.corners_l0px(), slide.codes.astype(np.float32)
     level_dim = slide.size_l0px or tuple(coords.max(axis=0) + round(slide.grid.side_l0px))
-    with writing(folder / "patches" / f"{slide.slide_id}.h5") as file:
+    with written(folder / "patches" / f"{slide.slide_id}.h5") as file:
         file.create_dataset("coords", data=coords).attrs.update(
             patch_size=round(slide.grid.side_l0px),  # CLAM cuts a level as it is: at level 0, tiles are so large
             patch_level=0,
@@ -84,7 +90,7 @@ def write(slide: CompressedSlide, folder: Path) -> None:
             name=slide.slide_id,
             **grid_note(slide),
         )
-    with writing(folder / "h5_files" / f"{slide.slide_id}.h5") as file:
+    with written(folder / "h5_files" / f"{slide.slide_id}.h5") as file:
         file["features"], file["coords"] = codes, coords.astype(np.int32)
         file.attrs.update(encoder_note(slide))
     write_bag(codes, folder / "pt_files" / f"{slide.slide_id}.pt")

@@ -1,7 +1,7 @@
 """What the HDF5 layouts share: codes, coordinates and attributes, and errors that say which of them is missing."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,37 +10,52 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.errors import InterchangeError
+from nic.errors import InterchangeError, UnreachedCodes
+from nic.files import cannot_be_read, reason
+
+
+def unusable(path: Path, error: BaseException, wrong: str) -> InterchangeError | UnreachedCodes:
+    """The error for a file that could not be read: what is wrong with it, unless the system cannot read it now."""
+    if cannot_be_read(error):
+        return UnreachedCodes(f"{path.name}: cannot be read now: {reason(error)}; {UnreachedCodes.release}")
+    return InterchangeError(f"{path.name}: {wrong}")
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file. Raises InterchangeError when it is missing, cut short or none."""
+    """An HDF5 file. Raises InterchangeError when it is missing, cut short or none, UnreachedCodes."""
     try:
-        with h5py.File(path) as file:
+        with h5py.File(path, locking=False) as file:
             yield file
     except OSError as error:
-        reason = str(error).replace(f"{path.parent}/", "")
-        raise InterchangeError(f"{path.name}: cannot be read, perhaps truncated: {reason}; copy it again") from error
+        said = str(error).replace(f"{path.parent}/", "")
+        raise unusable(path, error, f"cannot be read, perhaps truncated: {said}; copy it again") from error
 
 
-@contextmanager
-def drafted(path: Path) -> Iterator[Path]:
-    """A temporary name that becomes `path` when all is written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield draft
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+def by_slide(folder: Path, ending: str, skip: Collection[str] = ()) -> dict[str, Path]:
+    """Files below a folder whose names end so, by what stands before that; hidden ones are passed over.
 
+    skip: names of folders that hold other things. Raises InterchangeError when two files would be of one slide,
+    UnreachedCodes when a folder cannot be read now.
+    """
+    by_id: dict[str, Path] = {}
 
-@contextmanager
-def writing(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file that gets its name when it is whole."""
-    with drafted(path) as draft, h5py.File(draft, "w") as file:
-        yield file
+    def refuse(error: OSError) -> None:
+        raise unusable(Path(str(error.filename)), error, f"{reason(error)}") from error
+
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        folders[:] = sorted(name for name in folders if name not in skip and not name.startswith("."))
+        for name in sorted(names):
+            if not name.endswith(ending) or name.startswith("."):
+                continue
+            path, slide_id = Path(place) / name, name.removesuffix(ending)
+            if other := by_id.get(slide_id):
+                raise InterchangeError(
+                    f"{slide_id}: two files of this slide, {other.relative_to(folder)} and {path.relative_to(folder)}; "
+                    "give the folder of one of them"
+                )
+            by_id[slide_id] = path
+    return dict(sorted(by_id.items()))
 
 
 def codes_in(file: h5py.File, name: str, path: Path) -> NDArray[Any]:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from nic.compression.codes_folder import CodesFolder, Quarantined
+from nic.compression.codes_folder import CodesFolder
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange import clam, nic_npy, slideflow, stamp, trident
 from nic.compression.interchange.snapping import Snapping, snapped
 from nic.compression.interchange.tile_codes import Given, TileCodes
-from nic.errors import CodesError, InterchangeError, SlideError
+from nic.compression.records import Quarantined, Streak, Unreached
+from nic.errors import CodesError, InterchangeError, SlideError, UnwritableFolder
 from nic.slides.slide import Slide, SlideSource
 
 
@@ -35,10 +36,11 @@ LAYOUTS = {
 
 @dataclass
 class ImportReport:
-    """What came of a folder of features."""
+    """What came of a folder of features. quarantined: refused. unreached: they, or their slide, cannot be read now."""
 
     done: list[Snapping] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
+    unreached: list[Unreached] = field(default_factory=list)
 
 
 def import_folder(
@@ -51,39 +53,65 @@ def import_folder(
 ) -> ImportReport:
     """Every slide's features to out/<slide>.h5; what cannot be taken in goes into quarantine, out/quarantine.csv.
 
+    What cannot be read now stands in out/unreached.csv. A file of an earlier import stays in both cases.
     sources: slides by id, asked for um/px and size; given.mpp overrules them. most_collisions: as in `snapped`.
-    Raises InterchangeError when the folder holds no features of that layout.
+    Raises InterchangeError when the folder holds no features of that layout, UnreachedCodes when it cannot be read
+    now, UnreachedSlides when many in a row cannot, UnwritableFolder.
     """
-    chosen, folder, report = _layout(layout), CodesFolder(out), ImportReport()
+    chosen, folder, report, streak = _layout(layout), CodesFolder(out), ImportReport(), Streak()
     found = chosen.find(features)
     if not found:
         raise InterchangeError(f"{features.name}: no features laid out as {layout}; see docs/interchange.md for each")
-    for slide_id, path in tqdm(found.items(), desc="import", unit="slide"):
-        try:
-            about = _asked(sources[slide_id], given) if slide_id in sources else given
-            slide, snapping = snapped(chosen.read(path, about), most_collisions)
-            slide.save(folder.file(slide_id))
-        except (SlideError, CodesError) as error:
-            refusal = Quarantined.because(slide_id, error)
-            folder.quarantine(refusal)
-            report.quarantined.append(refusal)
-        else:
-            folder.release(slide_id)
-            report.done.append(snapping)
-    folder.write_table()
+    folder.sweep()
+    try:
+        for slide_id, path in tqdm(found.items(), desc="import", unit="slide"):
+            taken = _taken_in(folder, slide_id, chosen, path, sources.get(slide_id), given, most_collisions)
+            streak.note(None if isinstance(taken, Snapping) else taken)
+            if isinstance(taken, Snapping):
+                report.done.append(taken)
+            elif isinstance(taken, Quarantined):
+                report.quarantined.append(taken)
+            else:
+                report.unreached.append(taken)
+    finally:
+        folder.write_tables()
     return report
+
+
+def _taken_in(
+    folder: CodesFolder,
+    slide_id: str,
+    layout: Layout,
+    path: Path,
+    source: SlideSource | None,
+    given: Given,
+    most_collisions: float,
+) -> Snapping | Quarantined | Unreached:
+    """Import a slide: how far its tiles were moved, or why it is left out."""
+    try:
+        about = _asked(source, given) if source else given
+        slide, snapping = snapped(layout.read(path, about), most_collisions)
+        folder.save(slide)
+    except UnwritableFolder:
+        raise
+    except (SlideError, CodesError, OSError, MemoryError) as error:
+        return folder.leave_out(slide_id, error)
+    folder.release(slide_id)
+    return snapping
 
 
 def export_folder(codes: Path, layout: str, out: Path) -> list[str]:
     """Every compressed slide of a folder to the files of a layout below `out`; the slides' ids.
 
-    Raises CodesError when the folder holds none, or one is damaged.
+    Raises CodesError when the folder holds none, or one is damaged, UnwritableFolder.
     """
-    chosen, files = _layout(layout), sorted(codes.glob("*.h5"))
+    chosen, files = _layout(layout), sorted(codes.glob("[!.]*.h5"))
     if not files:
         raise CodesError(f"{codes.name}: no compressed slide; run `compress` first")
     for file in tqdm(files, desc="export", unit="slide"):
-        chosen.write(CompressedSlide.load(file), out)
+        slide = CompressedSlide.load(file)
+        with CodesFolder(out).writing():
+            chosen.write(slide, out)
     return [file.stem for file in files]
 
 

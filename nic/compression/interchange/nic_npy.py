@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.interchange.hdf5 import drafted
+from nic.compression.interchange.hdf5 import by_slide, unusable
 from nic.compression.interchange.note import Note, encoder_note, grid_note
 from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
 from nic.errors import InterchangeError
+from nic.files import drafted
 
 TOOL, FEATURES, NOTE = "NIC", "_features.npy", "_nic.json"
 TILE_PX = 64
@@ -23,8 +24,8 @@ TILE_PX = 64
 
 
 def find(folder: Path) -> dict[str, Path]:
-    """Feature files by slide id."""
-    return {path.name.removesuffix(FEATURES): path for path in sorted(folder.glob(f"*{FEATURES}"))}
+    """Feature files by slide id, also in folders below. Raises as by_slide."""
+    return by_slide(folder, FEATURES)
 
 
 def read(path: Path, given: Given) -> TileCodes:
@@ -63,8 +64,8 @@ def _note(path: Path) -> Note | None:
         return None
     try:
         return Note.found(json.loads(path.read_text()), path.name)
-    except json.JSONDecodeError as error:
-        raise InterchangeError(f"{path.name}: no JSON: {error}; export the slide again") from error
+    except (json.JSONDecodeError, OSError) as error:
+        raise unusable(path, error, f"no JSON: {error}; export the slide again") from error
 
 
 def _cells(folder: Path, slide_id: str, dense: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -84,7 +85,7 @@ def _array(path: Path) -> NDArray[Any]:
     try:
         return np.asarray(np.load(path))
     except (ValueError, OSError, EOFError) as error:
-        raise InterchangeError(f"{path.name}: no array that numpy reads; copy it again") from error
+        raise unusable(path, error, "no array that numpy reads; copy it again") from error
 
 
 def write(slide: CompressedSlide, folder: Path) -> None:

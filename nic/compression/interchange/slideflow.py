@@ -13,18 +13,19 @@ import numpy as np
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.bags import read_bag, write_bag
-from nic.compression.interchange.hdf5 import drafted, whole_pixels
+from nic.compression.interchange.hdf5 import by_slide, unusable, whole_pixels
 from nic.compression.interchange.note import Note, encoder_note, grid_note
 from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
 from nic.errors import InterchangeError
+from nic.files import drafted
 
 TOOL = "slideflow"
 CONFIG = "bags_config.json"
 
 
 def find(folder: Path) -> dict[str, Path]:
-    """Bags by slide id."""
-    return {path.stem: path for path in sorted(folder.glob("*.pt"))}
+    """Bags by slide id, also in folders below. Raises as by_slide."""
+    return by_slide(folder, ".pt")
 
 
 def read(path: Path, given: Given) -> TileCodes:
@@ -60,7 +61,7 @@ def _index(path: Path) -> dict[str, Any]:
                 found = np.load(file)
                 return dict(found) if file.suffix == ".npz" else {"arr_0": found}
             except (ValueError, OSError, EOFError, BadZipFile) as error:
-                raise InterchangeError(f"{file.name}: no index of locations: {error}; export it again") from error
+                raise unusable(file, error, f"no index of locations: {error}; export it again") from error
     raise InterchangeError(f"{path.name}: no {path.stem}.index.npz beside it, so where its tiles lie is unknown")
 
 
@@ -71,9 +72,8 @@ def _config(path: Path, given: Given) -> tuple[int, float, str]:
         tile_px, tile_um = int(config["tile_px"]), given.tile_um or config["tile_um"]
         extractor = str(config["extractor"]["class"]).rpartition(".")[2]
     except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise InterchangeError(
-            f"{CONFIG}: wanted beside the bags, with extractor, tile_px and tile_um; found: {type(error).__name__}"
-        ) from error
+        wrong = f"wanted beside the bags, with extractor, tile_px and tile_um; found: {type(error).__name__}"
+        raise unusable(path, error, wrong) from error
     if not isinstance(tile_um, int | float) or tile_um <= 0:
         raise InterchangeError(
             f"{CONFIG}: tile_um is {tile_um!r}: cut at a level, whatever its um/px; give tile_um= if it is known"

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.interchange.hdf5 import codes_in, coords_in, number, reading, writing
+from nic.compression.hdf5_file import written
+from nic.compression.interchange.hdf5 import by_slide, codes_in, coords_in, number, reading
 from nic.compression.interchange.note import Note, encoder_note, grid_note
 from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
 from nic.errors import InterchangeError
@@ -22,8 +23,8 @@ HISTORIC_PX, HISTORIC_UM = 224, 256.0
 
 
 def find(folder: Path) -> dict[str, Path]:
-    """Feature files by slide id."""
-    return {path.stem: path for path in sorted(folder.glob("*.h5"))}
+    """Feature files by slide id, also in folders below: STAMP keeps those of the slides. Raises as by_slide."""
+    return by_slide(folder, ".h5")
 
 
 def read(path: Path, given: Given) -> TileCodes:
@@ -104,7 +105,7 @@ def _side_l0px(corner: NDArray[np.float64], exact: float) -> float:
 def write(slide: CompressedSlide, folder: Path) -> None:
     """`folder`/<slide>.h5 as STAMP 2.1 lays it out."""
     grid = slide.grid
-    with writing(folder / f"{slide.slide_id}.h5") as file:
+    with written(folder / f"{slide.slide_id}.h5") as file:
         file["coords"] = (slide.corners_l0px() * grid.slide_mpp).astype(np.float32)
         file["feats"] = slide.codes
         file.attrs.update(
