@@ -1,5 +1,10 @@
 """Slides that lie elsewhere: found, brought here once, within a bounded folder, and brought again when they change."""
 
+import errno
+import fcntl
+import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +18,7 @@ import pytest
 from archive import archive
 
 from nic.errors import NotStaged, UnreadableSlide
+from nic.locks import locked
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging, find_sources, version_of
 
@@ -213,3 +219,52 @@ def test_a_web_server_is_a_store(tmp_path: Path) -> None:
     finally:
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_where_the_file_system_has_no_locks_one_still_waits_for_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def no_lock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    staging = Staging(tmp_path, 1500)
+
+    def late(name: str) -> str:
+        with pytest.raises(NotStaged) as error, staging.local(at(name), time.monotonic() + 0.3):
+            pass
+        return str(error.value)
+
+    with staging.local(at("a")), ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(late, "ab")) == [
+            "a: not here in time; others are at it",
+            "b: no room in time; the slides that are staged are in use",
+        ]
+    with staging.local(at("b")) as local:
+        assert local.path.read_bytes() == b"b" * 1000
+    assert staged(tmp_path) == ["b.svs"]
+
+
+def test_a_lock_without_the_systems_is_taken_over_from_a_process_that_died(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = f"""
+import errno, fcntl, os
+from pathlib import Path
+def no_lock(*_): raise OSError(errno.ENOLCK, "none")
+fcntl.flock = no_lock
+from nic.locks import locked
+with locked(Path({str(tmp_path / "a.lock")!r}), 5):
+    os._exit(1)
+"""
+    subprocess.run([sys.executable, "-c", holder], cwd=Path(__file__).parents[2], check=False)
+    assert (tmp_path / "a.lock.soft").exists()
+
+    def no_lock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "none")
+
+    monkeypatch.setattr(fcntl, "flock", no_lock)
+    with locked(tmp_path / "a.lock", 20):
+        pass
