@@ -288,7 +288,15 @@ def _row(path: Path, number: int, cells: dict[str, str]) -> Row:
     if is_address(cells["slide"]):
         return Row(number, SlideSource.elsewhere(cells["slide"], mpp), cells)
     slide = path.parent / cells["slide"]
-    return Row(number, SlideSource(slide.name if slide.is_dir() else slide.stem, slide, mpp), cells)
+    return Row(number, SlideSource(slide.name if _is_folder(slide) else slide.stem, slide, mpp), cells)
+
+
+def _is_folder(slide: Path) -> bool:
+    """False also where it cannot be looked at now: whoever opens the slide says so."""
+    try:
+        return slide.is_dir()
+    except OSError:
+        return False
 
 
 def _patient(file: str, patient_id: str, rows: list[Row]) -> Patient:
