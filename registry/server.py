@@ -251,8 +251,10 @@ def main() -> None:
     if asked.open:
         os.environ["NIC_OPEN"] = "true"
     refuse_unguarded(asked.host)
+    os.environ["NIC_MODEL"] = asked.model
     with tempfile.TemporaryDirectory(prefix="nic-counts-") as counts:
-        os.environ.update({"NIC_MODEL": asked.model, SHARED_COUNTS: counts})
+        if asked.workers > 1:  # one worker is this process, whose prometheus_client has looked already
+            os.environ[SHARED_COUNTS] = counts
         uvicorn.run(
             "registry.server:app",
             factory=True,

@@ -19,6 +19,12 @@ FAILED_TILES = Counter("nic_failed_tiles", "Tiles that could not be decoded")
 FAULTS = Counter("nic_row_faults", "Patients refused, in part or whole, by a fault of the server's own")
 STRANGE = Counter("nic_out_of_distribution", "Patients unlike those of training")
 
+# Counts are there from the first, at 0: an alarm sees a rise, and workers that share them need no disk for more later.
+for _status in ("200", "400", "413", "415", "500", "504"):
+    REQUESTS.labels(_status)
+for _status in ("ok", "partial", "refused"):
+    PATIENTS.labels(_status)
+
 
 def count_request(status: int, seconds: float) -> None:
     REQUESTS.labels(str(status)).inc()

@@ -49,7 +49,7 @@ class Wishes:
 
     def __post_init__(self) -> None:
         if self.map not in ("none", *MAPS):
-            raise RequestRefused(f"map={self.map[:20]!r}; wanted none, {', '.join(MAPS)}")
+            raise RequestRefused(f"map: wanted none, {' or '.join(MAPS)}")
         if self.max_tiles < 0:
             raise RequestRefused(f"max_tiles={self.max_tiles}; wanted 0 up")
         if not 0 <= self.batch_tiles <= MOST_BATCH_TILES:

@@ -134,7 +134,6 @@ def test_answers_are_those_without_a_server(served: Served) -> None:
         ('{"dataframe_split": {"columns": ["slide"], "data": 5}}', "application/json"),
         ('{"inputs": ["jane"]}', "application/json"),
         ("[" * 100_000, "application/json"),
-        ('{"dataframe_records": [{"slide": "jane"}], "params": {"jane": 1}}', "application/json"),
         ("jane", "application/x-pickle"),
         ("jane", "application/json; charset=jane"),
         ("\xff", "text/csv"),
