@@ -75,7 +75,7 @@ DATABASE_REMEDIES = {
     "authentication": "see that user and password in MLFLOW_TRACKING_URI are right",
     "translate host": "see that the host in MLFLOW_TRACKING_URI is right",
 }
-OTHER_STORE = "see that MLFLOW_TRACKING_URI is absolute: sqlite:///mlflow.db is another store in each folder"
+OTHER_STORE = "see that MLFLOW_TRACKING_URI is absolute: each folder has a sqlite:///mlflow.db of its own"
 IN_FILES = "filesystem tracking backend"
 """Of the message by which MLflow refuses a folder of files as a store."""
 

@@ -67,8 +67,8 @@ def ended(error: BaseException, capsys: pytest.CaptureFixture[str], monkeypatch:
     [
         (CohortError("c.csv: no"), "CohortError: c.csv: no\n"),
         (UnreadableSlide("a.svs: cut"), "UnreadableSlide: a.svs: cut\n"),
-        (PermissionError(errno.EACCES, "no", "/work"), "PermissionError: /work: Permission denied; take a place that"),
-        (OSError(errno.ENOSPC, "full", Path("/work/a.h5")), "OSError: /work/a.h5: No space left on device; free space"),
+        (PermissionError(errno.EACCES, "no", "/data"), "PermissionError: /data: Permission denied; take a place that"),
+        (OSError(errno.ENOSPC, "full", Path("/data/a.h5")), "OSError: /data/a.h5: No space left on device; free space"),
         (OSError(errno.EROFS, "ro", "/mnt"), "OSError: /mnt: Read-only file system; take a place that can be written"),
         (OSError(errno.ESTALE, "stale"), "OSError: Stale file handle (stale); the share is away; mount it again\n"),
         (FileNotFoundError(errno.ENOENT, "no", "answers.jsonl"), "FileNotFoundError: answers.jsonl: No such file"),
