@@ -128,7 +128,8 @@ def test_the_same_code_elsewhere_has_the_same_digest(checkout: Path, tmp_path_fa
 @pytest.mark.parametrize(
     ("file", "of_patients", "of_encoders"),
     [
-        ("nic/serving/limits.py", True, False),
+        ("nic/serving/limits.py", True, True),
+        ("nic/serving/served_model.py", True, False),
         ("nic/serving/reader.py", True, False),  # a process of its own, which nothing imports
         ("registry/server.py", True, False),
         ("registry/encoder_model.py", False, True),
