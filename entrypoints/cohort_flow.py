@@ -18,7 +18,8 @@ def flow(done: Evaluation) -> list[FlowStep]:
     apart = [Excluded(f"of split {elsewhere[0].split!r}", len(elsewhere))] if elsewhere else []
     names = done.labelled.excluded
     unlabelled = [Excluded("without a label:", len(names), names[:NAMED])] if names else []
-    reasons = {refusal.slide: refusal.reason for refusal in CodesFolder(done.codes).quarantined()}
+    folder = CodesFolder(done.codes)
+    reasons = {record.slide: record.reason for record in (*folder.quarantined(), *folder.unreached())}
     total, measured, slides = len(done.cohort.patients), len(done.answers), sum(len(a.score_maps) for a in done.answers)
     return [
         FlowStep(f"Patients in {done.cohort.file}", total),

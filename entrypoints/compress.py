@@ -90,9 +90,9 @@ def sources(config: Config) -> list[SlideSource]:
 
 
 def inputs(config: Config) -> dict[str, str]:
+    slides = slides_digest(sources(config))
     masks = bytes_digest(Path(config.tissue)) if Path(config.tissue).is_dir() else ""
-    encoder = file_sha256(encoder_file(config.encoder))
-    return {"slides": slides_digest(sources(config)), "encoder": encoder, "masks": masks}
+    return {"slides": slides, "encoder": file_sha256(encoder_file(config.encoder)), "masks": masks}
 
 
 def compressed(config: Config, slides: list[SlideSource], log: Callable[[str, float], None]) -> CompressionReport:

@@ -68,7 +68,11 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def table(file: Path) -> pd.DataFrame:
-    """Answers as the server or `predict` wrote them; a line that is being written now is passed over."""
+    """Answers as the server or `predict` wrote them.
+
+    A line of the log that is being written now is passed over, as is one that a full disk cut short; the latter are
+    counted on the console.
+    """
     if not file.is_file():
         raise RequestRefused(f"{file}: no such file")
     match file.suffix:
@@ -76,8 +80,20 @@ def table(file: Path) -> pd.DataFrame:
             return pd.read_parquet(file)
         case ".csv":
             return pd.read_csv(file, dtype={"model_version": str})
-    lines = file.read_text().splitlines(keepends=True)
-    return pd.DataFrame([json.loads(line) for line in lines if line.endswith("\n")])
+    lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    rows = [row for line in lines if (row := _answer_in(line)) is not None]
+    if len(rows) < len(lines):
+        print(f"{file}: {len(lines) - len(rows)} lines that were cut short are passed over")
+    return pd.DataFrame(rows)
+
+
+def _answer_in(line: str) -> dict[str, Any] | None:
+    """None of a line that was cut short."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) else None
 
 
 def comparable(answers: pd.DataFrame, training: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

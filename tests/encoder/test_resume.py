@@ -76,7 +76,8 @@ def assert_equal(ours: FittedEncoder, theirs: FittedEncoder) -> None:
 
 def test_killed_in_the_middle_it_comes_to_the_same_end(folder: Path, tmp_path: Path) -> None:
     undisturbed, all_epochs = train(folder, tmp_path / "a", supervised, SCHEDULE)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # Sums depend on the number of threads that add them.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
     doomed = subprocess.Popen([sys.executable, __file__, str(folder), str(tmp_path / "b")], env=environment)
     while not list((tmp_path / "b").glob("*.ckpt")):  # the end of the first epoch
         assert doomed.poll() is None, "ended before it could be killed"

@@ -69,6 +69,7 @@ def write_study(folder: Path) -> Survival:
                 "name": "death",
                 "cohort": "c",
                 "kind": "survival",
+                "unit": "log hazard",
                 "time": "months",
                 "event": "event",
                 "covariates": ["age"],

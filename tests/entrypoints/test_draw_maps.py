@@ -13,7 +13,6 @@ from entrypoints import compress, import_features, status
 from entrypoints.draw_maps import draw, in_words, patients_of
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.setting import Setting
 from nic.errors import CodesError
 from nic.patients.cohort import Endpoint
 from nic.patients.crops import PatientCells, SlideCells
@@ -31,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "slides").mkdir()
     for number in range(3):
         slide = write_scn(folder / "slides" / f"s{number}.scn", tissue_image(1200, 1100, number))
-        codes = compress_slide(SlideSource(slide.stem, slide), PixelEncoder(), Setting(exclude=()))
+        codes = compress_slide(SlideSource(slide.stem, slide), PixelEncoder())
         codes.save(folder / "codes" / f"s{number}.h5")
     (folder / "cohort.csv").write_text(
         "patient,slide,split\nA,slides/s0.scn,train\nA,slides/s1.scn,train\nB,slides/s2.scn,train\nC,slides/gone.scn,train\n"

@@ -17,6 +17,7 @@ from nic.errors import (
 )
 from nic.patients.cohort import Cohort, Endpoint, read_cohort
 from nic.patients.targets import Classes, Survival, Values
+from nic.slides.finding import file_of
 
 HEADER = "patient,slide,split,site,mpp,score,pattern,time_months,event"
 ROWS = (
@@ -258,8 +259,10 @@ def test_a_column_that_is_ours_but_for_its_letters_does_not_pass_in_silence(
 
 
 def test_a_slide_of_a_table_from_windows_is_found(tmp_path: Path) -> None:
+    (tmp_path / "slides").mkdir()
+    (tmp_path / "slides" / "a.svs").touch()
     slide = cohort(tmp_path, r"1,slides\a.svs,train", header="patient,slide,split").patients[0].slides[0]
-    assert (slide.slide_id, slide.path) == ("a", tmp_path / "slides" / "a.svs")
+    assert (slide.slide_id, file_of(slide)) == ("a", tmp_path / "slides" / "a.svs")
 
 
 def test_decimal_commas_of_a_table_with_semicolons_are_numbers(tmp_path: Path) -> None:
