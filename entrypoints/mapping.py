@@ -5,6 +5,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from nic.compression.compressed_slide import CompressedSlide
+from nic.errors import UnreachedSlide
 from nic.evaluation.map_picture import Thumbnail, overview, picture
 from nic.patients.cohort import Patient
 from nic.patients.predictor import PatientPrediction
@@ -25,10 +26,11 @@ def compressed(patient: Patient, codes: Path) -> dict[SlideSource, CompressedSli
 
 def thumbnail_and_origin(source: SlideSource, slide: CompressedSlide) -> tuple[Thumbnail, tuple[int, int]]:
     """The whole slide, and where its bounds begin, in level-0 px: of the slide, or else what its codes carry."""
-    if source.path.is_file() or source.path.is_dir():
+    try:
         with Slide.open(source) as opened:
             return opened.thumbnail(THUMBNAIL_PX), opened.bounds_l0px[:2]
-    return overview(slide.overview, size_l0px(slide)), slide.grid.origin_l0px
+    except UnreachedSlide:
+        return overview(slide.overview, size_l0px(slide)), slide.grid.origin_l0px
 
 
 def map_of(patient: Patient, answer: PatientPrediction, spec: PatientModelSpec, codes: Path) -> Figure:

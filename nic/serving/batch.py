@@ -13,10 +13,11 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from nic.errors import NotStaged
+from nic.errors import NotStaged, UnreachedSlide
 from nic.patients.cohort import Patient
 from nic.serving.journal import Journal
 from nic.serving.map_files import ROW, file_names, mapped_slides, of_slide
+from nic.slides.finding import file_of
 from nic.slides.slide import SlideSource, is_address
 from nic.slides.staging import version_of
 
@@ -83,8 +84,8 @@ class Batch:
 
     def _place(self, source: SlideSource) -> str:
         """The file of its codes, where there is one; else its own, or its address."""
-        codes = self.codes / f"{source.slide_id}.h5" if self.codes else source.path
-        return str(codes if codes.is_file() else source.uri or source.path)
+        codes = self.codes / f"{source.slide_id}.h5" if self.codes else None
+        return str(codes if codes and codes.is_file() else source.uri or _file(source))
 
     def _key(self, patient: Patient) -> str:
         """What is asked: another model, file or um/px, or maps that are wanted now, is another question."""
@@ -110,6 +111,14 @@ class Batch:
 
 def _maps_stand(answer: Mapping[str, Any]) -> bool:
     return all(Path(file).is_file() for file in str(answer.get("maps", "")).split(BETWEEN) if file)
+
+
+def _file(source: SlideSource) -> Path:
+    """The file that a table means; of a slide that cannot be looked for now its path, which is refused when opened."""
+    try:
+        return file_of(source)
+    except UnreachedSlide:
+        return source.path
 
 
 def _state(place: str) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from entrypoints.lineage import answers_in
 from entrypoints.predict import write
 from nic.compression.compress import compress_slide
 from nic.encoder.onnx import OnnxEncoder
-from nic.patients.cohort import Patient, Row
+from nic.patients.cohort import Patient, Row, read_cohort
 from nic.serving.batch import Batch
 from nic.serving.cache import CodesCache
 from nic.serving.elsewhere import Elsewhere
@@ -87,6 +87,13 @@ def test_answers_are_those_of_the_served_model_in_the_order_of_the_patients(
     assert found[:2] == served[:2]
     # To a server slides have no names; in one's own table they have.
     assert found[2] == served[2] | {"reason": served[2]["reason"].replace("slide 1", "bad")}
+
+
+def test_a_slide_that_a_table_names_loosely_is_answered_for(batch: Batch, folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "a.tif", tmp_path / "a.tif")
+    (tmp_path / "c.csv").write_text("patient,slide,split\np1,a,external\n")
+    (answer,) = batch.answers(read_cohort(tmp_path / "c.csv").patients, tmp_path / "journal.jsonl")
+    assert answer["status"] == "ok"
 
 
 def test_what_is_answered_is_not_asked_again_unless_it_changed(
