@@ -74,11 +74,13 @@ def place(made: Place) -> Iterator[Place]:
     for alias in (CHAMPION, PREVIOUS, CHALLENGER):
         client.delete_registered_model_alias(NAME, alias)
     for number, tags in kept.items():
-        for tag in set(find_version(f"models:/{NAME}/{number}").tags) - set(tags):
+        now = find_version(f"models:/{NAME}/{number}").tags
+        for tag in set(now) - set(tags):
             client.delete_model_version_tag(NAME, number, tag)
-        tag_version(NAME, number, tags)
+        tag_version(NAME, number, {tag: value for tag, value in tags.items() if now.get(tag) != value})
     for n, text in filed.items():
-        client.log_text(version(n).run_id, text, f"figures/{NAME}/{n}/external.json")
+        if artifact_text(version(n).run_id, f"figures/{NAME}/{n}/external.json") != text:
+            client.log_text(version(n).run_id, text, f"figures/{NAME}/{n}/external.json")
 
 
 def holders() -> tuple[str | None, ...]:
