@@ -1,7 +1,9 @@
 """Two small real graphs, as training leaves them, for tests of what is served."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -26,6 +28,19 @@ from nic.slides.tiling import TileGrid
 def write_graphs(folder: Path, cutting: Cutting = AS_USUAL) -> None:
     """encoder.onnx and patient.onnx, of random weights and always the same. cutting: of the slides."""
     folder.mkdir(exist_ok=True)
+    for name, content in _graphs(cutting).items():
+        (folder / name).write_bytes(content)
+
+
+@cache
+def _graphs(cutting: Cutting) -> dict[str, bytes]:
+    """Exporting takes seconds, so that each is made once."""
+    with TemporaryDirectory() as folder:
+        _export(Path(folder), cutting)
+        return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+
+
+def _export(folder: Path, cutting: Cutting) -> None:
     torch.manual_seed(0)
     sample = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
     spec, _ = export_encoder(TileEncoder(), "random", [], folder / "encoder.onnx", sample)

@@ -41,6 +41,7 @@ def answered(folder: Path, name: str, **how: str) -> pd.DataFrame:
     return pd.read_csv(out)
 
 
+@pytest.mark.slow
 def test_the_answers_are_those_of_one_machine(folder: Path) -> None:
     there = answered(folder, "there", codes=str(folder / "codes"), engine="ray", address="")
     here = answered(folder, "here")
