@@ -127,13 +127,9 @@ def test_another_user_may_not_read_them(one_more: Cohort) -> None:
     try:
         for place in modes:
             place.chmod(0o777 if place == folder else place.stat().st_mode | 0o055)
-        for place in [
-            folder / "codes",
-            *(folder / "codes").rglob("*"),
-            folder / "store",
-            *(folder / "store").rglob("*"),
-        ]:
-            os.chown(place, nobody, nobody)
+        for own in (folder / "codes", folder / "store", folder / "mlruns"):
+            for place in (own, *own.rglob("*")):
+                os.chown(place, nobody, nobody)
         (folder / "slides").chmod(0o700)
         run = one_more.compress(user=nobody)
         if "entrypoints" in run.stderr and "No module" in run.stderr:
