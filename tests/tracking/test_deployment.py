@@ -85,7 +85,7 @@ def settled(service: Mapping[str, Any], moved: Mapping[str, str]) -> dict[str, s
     for name, value in service["environment"].items():
         text = ASKED.sub("secret", value)
         for there, here in moved.items():
-            text = text.replace(there, here, 1)
+            text = re.sub(rf"{re.escape(there)}(?![\w.])", lambda _, here=here: here, text)  # whole names alone
         environment[name] = text
     return environment
 
