@@ -2,18 +2,19 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from entrypoints.cli import launch
 from entrypoints.objectives import Training
 from entrypoints.registration import log_augmentation, register_trained
 from nic.errors import TaskError
+from nic.locks import locked
 from nic.study import read_study
 from nic.tasks.reading import read_task
 from nic.tasks.tile_task import TileTask, load_tiles
@@ -115,27 +116,17 @@ def trained_anew(config: Config, read: dict[str, str], stage: StageRun, folder: 
 def one_alone(folder: Path) -> Iterator[Path]:
     """The folder, for one training at a time: it goes on with what a killed one left there, and removes it in the end.
 
-    A second training of the same at the same time, and one where the folder cannot be locked, has a folder of its own.
+    A second training of the same at the same time has a folder of its own. Raises OSError where none can be written.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f"{folder.name}.lock"))
-    if not _acquired(lock):
-        with TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-") as own:
-            yield Path(own)
-        return
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(folder.with_name(f"{folder.name}.lock"), timeout_s=0))
+        except Timeout:
+            yield Path(held.enter_context(TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-")))
+            return
         yield folder
         shutil.rmtree(folder)  # it is registered: nothing is left to go on with
-    finally:
-        lock.release()
-
-
-def _acquired(lock: FileLock) -> bool:
-    try:
-        lock.acquire(timeout=0)
-    except (Timeout, OSError, NotImplementedError):
-        return False
-    return True
 
 
 if __name__ == "__main__":
