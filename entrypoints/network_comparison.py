@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from nic.errors import StudyError
 from nic.evaluation.comparison import paired_difference
 from nic.evaluation.metrics import METRICS, Estimate, estimate
+from nic.patients.choices import NetworkName
 from nic.patients.cohort import Cohort, Labelled, Split
 from nic.patients.crops import PatientCells, gather_cells
-from nic.patients.training import NetworkName, ensemble_scores, fit_folds
+from nic.patients.training import ensemble_scores, fit_folds
 from nic.study import EndpointEntry, Study
 
 
