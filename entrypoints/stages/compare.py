@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 
 from entrypoints.compare import Config
-from entrypoints.measures import comparison_table, measures_of
-from entrypoints.splitting import audit_measured, log_audit
 from nic.errors import EmptyCohort
 from nic.evaluation.measures import Measure
 from nic.patients.predictor import PatientModel, predict_cohort
@@ -35,6 +33,10 @@ def run(config: Config) -> dict[str, Any]:
     """See `entrypoints.compare`."""
     entry = read_study(config.study).endpoint(config.endpoint)
     with stage_run("compare", config, inputs(config)) as stage:
+        # Here: the run is open, or refused, before the seconds that these take to import.
+        from entrypoints.measures import comparison_table
+        from entrypoints.splitting import log_audit
+
         first, second, audit = measured_alike(config)
         table = comparison_table(first, second, seed=config.seed)
         log_audit(audit, stage)
@@ -53,6 +55,10 @@ def measured_alike(config: Config) -> tuple[list[Measure], list[Measure], list[s
     Raises EmptyCohort when there are none, EndpointError when a model answers another endpoint, LeakFound when a
     patient taught one of them.
     """
+    # Here: as in `run`.
+    from entrypoints.measures import measures_of
+    from entrypoints.splitting import audit_measured
+
     study = read_study(config.study)
     endpoint = study.endpoint(config.endpoint).endpoint
     cohort = study.cohorts[study.endpoint(config.endpoint).cohort].read()

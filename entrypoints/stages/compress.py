@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from entrypoints.compress import Config
+from entrypoints.slides_named import slides_named
 from nic.compression.codes_folder import CodesFolder
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.engines import CompressionReport, compress_cohort
@@ -18,15 +19,14 @@ from nic.compression.work import How
 from nic.encoder.faster import FasterEncoder, by_openvino, in_half
 from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.spec import Encoder
-from nic.patients.cohort import Columns, read_cohort
 from nic.slides.quality import reasons_named
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.slide import SlideSource
-from nic.slides.staging import Staging, find_sources
-from nic.tables.table import is_table
-from nic.tracking.digests import bytes_digest, codes_digest, file_sha256, slides_digest
+from nic.slides.staging import Staging
+from nic.tracking.digests import bytes_digest, codes_digest, file_sha256
 from nic.tracking.registry import encoder_file
 from nic.tracking.runs import stage_run
+from nic.tracking.slide_digests import slides_digest
 
 RUNTIMES: dict[Runtime, Callable[[Path], Encoder]] = {
     "onnx": OnnxEncoder,
@@ -36,10 +36,7 @@ RUNTIMES: dict[Runtime, Callable[[Path], Encoder]] = {
 
 
 def sources(config: Config) -> list[SlideSource]:
-    if is_table(config.slides):
-        cohort = read_cohort(Path(config.slides), columns=Columns.named(config.columns).without_split)
-        return [slide for patient in cohort.patients for slide in patient.slides]
-    return find_sources(config.slides)
+    return slides_named(config.slides, config.columns)
 
 
 def inputs(config: Config) -> dict[str, str]:

@@ -9,21 +9,18 @@ import pandas as pd
 from tqdm import tqdm
 
 from entrypoints.draw_maps import Config
-from entrypoints.mapping import compressed, thumbnail_and_origin
 from nic.errors import CodesError, NicError, RequestRefused
-from nic.evaluation.map_picture import picture, png
-from nic.evaluation.maps import geojson, write_raster
 from nic.patients.cohort import Columns, Patient, Row, read_cohort
 from nic.patients.predictor import PatientModel
 from nic.patients.spec import PatientModelSpec
 from nic.serving.map_files import file_names
-from nic.serving.maps import score_maps
 from nic.slides.slide import SlideSource
 from nic.slides.staging import find_sources
 from nic.tables.table import is_table
-from nic.tracking.digests import codes_digest, file_sha256, slides_digest
+from nic.tracking.digests import codes_digest, file_sha256
 from nic.tracking.registry import find_version, graph_file
 from nic.tracking.runs import stage_run
+from nic.tracking.slide_digests import slides_digest
 
 
 def inputs(config: Config) -> dict[str, str]:
@@ -75,6 +72,12 @@ def draw(patient: Patient, model: PatientModel, codes: Path, drawn: Path) -> Ite
 
     A row a slide, with the mean of its map. Raises NicError.
     """
+    # Here: the run is open, or refused, before the seconds that these take to import.
+    from entrypoints.mapping import compressed, thumbnail_and_origin
+    from nic.evaluation.map_picture import picture, png
+    from nic.evaluation.maps import geojson, write_raster
+    from nic.serving.maps import score_maps
+
     slides = compressed(patient, codes)
     if not slides:
         raise CodesError(f"{patient.patient_id}: no codes in {codes}; compress the slides first")

@@ -6,13 +6,8 @@ from typing import Any
 import pandas as pd
 
 from entrypoints.evaluate import Config
-from entrypoints.evaluation import answers_record, evaluated, oracle_of
-from entrypoints.reporting import report_of
-from entrypoints.splitting import log_audit
-from nic.evaluation.report import render
 from nic.study import read_study
 from nic.tracking.digests import codes_digest, file_sha256
-from nic.tracking.figures import publish_answers
 from nic.tracking.registry import find_version
 from nic.tracking.runs import stage_run
 
@@ -34,6 +29,13 @@ def run(config: Config) -> dict[str, Any]:
     """See `entrypoints.evaluate`."""
     study = read_study(config.study)
     with stage_run("evaluate", config, inputs(config)) as stage:
+        # Here: the run is open, or refused, before the seconds that these take to import.
+        from entrypoints.evaluation import answers_record, evaluated, oracle_of
+        from entrypoints.reporting import report_of
+        from entrypoints.splitting import log_audit
+        from nic.evaluation.report import render
+        from nic.tracking.figures import publish_answers
+
         done = evaluated(study, config.endpoint, config.codes, config.model, config.split, config.seed)
         log_audit(done.audit, stage)
         for figure in done.estimates:

@@ -8,9 +8,7 @@ from typing import Any
 import numpy as np
 
 from entrypoints.import_encoder import Config
-from entrypoints.registration import register_imported
 from nic.encoder.foreign import CHECKED, import_onnx
-from nic.encoder.published import TILE_PX, import_published
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EncoderError
 from nic.onnx.pixels import Scaling
@@ -39,6 +37,9 @@ def run(config: Config) -> dict[str, Any]:
     """See `entrypoints.import_encoder`."""
     entries = tile_tasks(config)
     with stage_run("import_encoder", config, inputs(config)) as stage, TemporaryDirectory(prefix="nic-") as folder:
+        # Here: the run is open, or refused, before the seconds that these take to import.
+        from entrypoints.registration import register_imported
+
         graph = Path(folder) / "encoder.onnx"
         spec, parity = imported(config, graph)
         tile_sets = [load_tiles(read_task(e), spec.tile_px, spec.tile_mpp, config.work / "tiles") for e in entries]
@@ -55,6 +56,8 @@ def imported(config: Config, graph: Path) -> tuple[EncoderSpec, tuple[float, int
     name = config.name or config.source.stem
     match config.source.suffix.lower():
         case ".h5" | ".hdf5" | ".keras":
+            from nic.encoder.published import TILE_PX, import_published  # here: torch, slow to import
+
             noise = np.random.default_rng(0).integers(0, 256, (8, TILE_PX, TILE_PX, 3), np.uint8)
             spec, difference = import_published(config.source, name, graph, noise)
             return spec, (difference, len(noise))

@@ -7,17 +7,18 @@ from typing import Any
 import pandas as pd
 
 from entrypoints.import_features import Config
+from entrypoints.slides_named import slides_named
 from entrypoints.stages import compress
 from nic.compression.interchange.layouts import import_folder
 from nic.compression.interchange.tile_codes import Given
 from nic.slides.slide import SlideSource
-from nic.tracking.digests import bytes_digest, codes_digest, digest, slides_digest
+from nic.tracking.digests import bytes_digest, codes_digest, digest
 from nic.tracking.runs import stage_run
+from nic.tracking.slide_digests import slides_digest
 
 
 def sources(config: Config) -> dict[str, SlideSource]:
-    asked = compress.Config(slides=config.slides, columns=config.columns)
-    found = compress.sources(asked) if config.slides else []
+    found = slides_named(config.slides, config.columns) if config.slides else []
     return {source.slide_id: source for source in found}
 
 

@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from entrypoints.monitor import Config
 from nic.errors import RequestRefused
-from nic.evaluation.drift import FEW_ANSWERS, checks, drawn, page, verdict
 from nic.tracking.digests import file_sha256
-from nic.tracking.figures import out_of_fold_answers
 from nic.tracking.registry import RegisteredVersion, find_version
 from nic.tracking.runs import stage_run
 
@@ -26,6 +24,10 @@ def inputs(config: Config) -> dict[str, str]:
 def run(config: Config) -> dict[str, Any]:
     """See `entrypoints.monitor`."""
     with stage_run("monitor", config, inputs(config)) as stage:
+        # Here: the run is open, or refused, before the seconds that these take to import.
+        from nic.evaluation.drift import FEW_ANSWERS, checks, drawn, page, verdict
+        from nic.tracking.figures import out_of_fold_answers
+
         version = find_version(config.model)
         answers, training = of_version(table(config.answers), version).tail(config.last), out_of_fold_answers(version)
         if answers.empty:

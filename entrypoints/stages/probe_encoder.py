@@ -3,15 +3,11 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from entrypoints.probe_encoder import Config
-from nic.encoder.onnx import OnnxEncoder
-from nic.encoder.probe import Probe, codes_of, enlarged_tiles, enlargement, probe
-from nic.encoder.probe_figure import probe_figure
-from nic.encoder.probe_table import probe_frame, probe_table
 from nic.encoder.spec import EncoderSpec
 from nic.errors import StudyError, TaskError
 from nic.study import read_study
@@ -19,9 +15,11 @@ from nic.tasks.reading import read_task
 from nic.tasks.tile_auc import Resampled
 from nic.tasks.tile_task import TileTask
 from nic.tracking.digests import digest, file_sha256
-from nic.tracking.figures import record_figures
 from nic.tracking.registry import encoder_file, find_version
 from nic.tracking.runs import stage_run
+
+if TYPE_CHECKING:
+    from nic.encoder.probe import Probe
 
 
 def names(text: str) -> list[str]:
@@ -45,6 +43,10 @@ def inputs(config: Config) -> dict[str, str]:
 def run(config: Config) -> dict[str, Any]:
     """See `entrypoints.probe_encoder`."""
     with stage_run("probe_encoder", config, inputs(config)) as stage:
+        # Here: the run is open, or refused, before the seconds that these take to import.
+        from nic.encoder.probe_figure import probe_figure
+        from nic.encoder.probe_table import probe_frame, probe_table
+
         tasks = chosen_tasks(config)
         probes = [found for uri in names(config.encoders) for found in probed(uri, tasks, config)]
         stage.log_table(probe_frame(probes), "probes.csv")
@@ -59,8 +61,13 @@ def learned(spec: EncoderSpec) -> str:
     return f"{spec.objective} of {spec.tasks[0]}" if len(spec.tasks) == 1 else spec.objective
 
 
-def probed(uri: str, tasks: Sequence[TileTask], config: Config) -> Iterator[Probe]:
+def probed(uri: str, tasks: Sequence[TileTask], config: Config) -> "Iterator[Probe]":
     """The probes of one encoder, each also a figure of its version where it is a registered one."""
+    # Here: the run is open, or refused, before the seconds that these take to import.
+    from nic.encoder.onnx import OnnxEncoder
+    from nic.encoder.probe import codes_of, enlarged_tiles, enlargement, probe
+    from nic.tracking.figures import record_figures
+
     encoder = OnnxEncoder(encoder_file(uri), None)
     version = find_version(uri) if uri.startswith("models:/") else None
     place = f"{version.name}/{version.version}" if version else Path(uri).name

@@ -3,14 +3,14 @@
 from rich.console import Console
 from rich.table import Table
 
-from entrypoints.stages import compress
+from entrypoints.slides_named import slides_named
 from entrypoints.status import Config
 from nic.compression.codes_folder import CodesFolder
 
 
 def run(config: Config) -> None:
     """See `entrypoints.status`."""
-    slides = [source.slide_id for source in compress.sources(compress.Config(config.slides, columns=config.columns))]
+    slides = [source.slide_id for source in slides_named(config.slides, config.columns)]
     status = CodesFolder(config.out).status(slides)
     console = Console()
     for running in status.running:

@@ -9,8 +9,6 @@ from typing import Any
 
 from filelock import Timeout
 
-from entrypoints.objectives import Training
-from entrypoints.registration import log_augmentation, register_trained
 from entrypoints.train_encoder import Config
 from nic.errors import TaskError
 from nic.locks import locked
@@ -54,6 +52,10 @@ def run(config: Config) -> dict[str, Any]:
 
 def trained_anew(config: Config, read: dict[str, str], stage: StageRun, folder: Path) -> dict[str, Any]:
     """The registered version and its figures. folder: keeps what a killed training needs to go on."""
+    # Here: what was trained before is registered again without torch, which takes seconds to import.
+    from entrypoints.objectives import Training
+    from entrypoints.registration import log_augmentation, register_trained
+
     tasks = tile_tasks(config)
     stage.log_text(origins_text(origins_of(tasks)), ORIGINS_FILE)
     tile_sets = [load_tiles(task, TILE_PX, TILE_MPP, config.work / "tiles") for task in tasks]

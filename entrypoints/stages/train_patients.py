@@ -6,18 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from entrypoints.companions import write_companions
-from entrypoints.predictions import cross_validated_table, figure_of
-from entrypoints.splitting import audit, fold_columns, folds_of, log_split
 from entrypoints.train_patients import Config
-from nic.evaluation.metrics import METRICS, estimate_repeats
 from nic.patients.covariates import covariates_of
-from nic.patients.crops import gather_cells
-from nic.patients.export import export_ensemble
-from nic.patients.networks import count_weights
 from nic.patients.predictor import PatientModel
-from nic.patients.repeats import fit_repeats, together
-from nic.patients.training import untrained
 from nic.study import read_study
 from nic.tracking.digests import codes_digest, manifest
 from nic.tracking.figures import record_figures
@@ -30,7 +21,6 @@ from nic.tracking.registry import (
 )
 from nic.tracking.runs import SERVING, StageRun, lineage, stage_run
 from nic.tracking.trained_before import register_again, result_again, trained_before
-from nic.tracking.training_data import origins_behind_encoder
 
 
 def inputs(config: Config) -> dict[str, str]:
@@ -54,6 +44,18 @@ def run(config: Config) -> dict[str, Any]:
 
 def trained_anew(config: Config, stage: StageRun, folder: Path) -> dict[str, Any]:
     """The registered version and its cross-validated figure. folder: of this run alone, for what is registered."""
+    # Here: what was trained before is registered again without torch, which takes seconds to import.
+    from entrypoints.companions import write_companions
+    from entrypoints.predictions import cross_validated_table, figure_of
+    from entrypoints.splitting import audit, fold_columns, folds_of, log_split
+    from nic.evaluation.metrics import METRICS, estimate_repeats
+    from nic.patients.crops import gather_cells
+    from nic.patients.export import export_ensemble
+    from nic.patients.networks import count_weights
+    from nic.patients.repeats import fit_repeats, together
+    from nic.patients.training import untrained
+    from nic.tracking.training_data import origins_behind_encoder
+
     study = read_study(config.study)
     entry = study.endpoint(config.endpoint)
     cohort = study.cohorts[entry.cohort].read()
