@@ -142,6 +142,8 @@ def run(config: Config) -> dict[str, Any]:
             )
         if report.readers:
             print(f"  read by {', '.join(f'{way} ({count})' for way, count in report.readers.most_common())}")
+        if report.shared:
+            print(f"  {report.shared}")
         for number, sheet in enumerate(contact_sheets(config.out, finished), start=1):
             stage.log_image(sheet, f"contact_sheet_{number}.jpg")
         stage.log("slides", len(finished))

@@ -52,7 +52,6 @@ def compress_on_ray(
     the cluster cannot work on is unreached. Raises as compress_cohort, and MissingExtra when ray is not installed.
     """
     ray = imported()
-    how = replace(how, threads=max(1, int(cluster.cpus)))
     wanted, folder = [_absolute(source) for source in one_by_id(sources)], CodesFolder(out.absolute())
     folder.sweep()
     started = not ray.is_initialized()

@@ -13,14 +13,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nic.compression.compress import BATCH_TILES, threads_for
+from nic.compression.compress import BATCH_TILES
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import Cutting
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import CodesError, NicError, RequestRefused, SettingError
 from nic.patients.familiarity import Familiarity
 from nic.patients.predictor import PatientModel, PatientPrediction, SlideScores, score_map
-from nic.serving.apart import Apart
 from nic.serving.cache import CodesCache
 from nic.serving.codes import Codes
 from nic.serving.effort import Effort
@@ -28,7 +27,7 @@ from nic.serving.elsewhere import Elsewhere
 from nic.serving.faults import INTERNAL, log_fault
 from nic.serving.limits import Limits
 from nic.serving.maps import MAPS, MapRoom, score_map_of
-from nic.serving.reading import Here, Reading
+from nic.serving.reading import RowReading
 from nic.serving.requests import PatientRequest, by_patient
 
 UM2_PER_MM2 = 1e6
@@ -79,12 +78,9 @@ class ServedModel:
         """files: `patient`, and where there are such `encoder` and `familiarity`. elsewhere: None: no addresses."""
         patient_model = PatientModel(files["patient"])
         cutting = patient_model.spec.cutting
-        reading = _reading(files.get("encoder"), cutting, limits)
-        if "encoder" in files:
-            reading.spec  # noqa: B018 - a graph that cannot be read keeps the server from starting
         return cls(
             patient_model,
-            Codes(reading, cache, limits, elsewhere),
+            Codes(_reading(files.get("encoder"), cutting, limits), cache, limits, elsewhere),
             Familiarity.load(files["familiarity"]) if "familiarity" in files else None,
             name,
             version,
@@ -201,9 +197,7 @@ def _refused(refusals: list[str]) -> Iterator[None]:
         refusals.append(INTERNAL)
 
 
-def _reading(graph: Path | None, cutting: Cutting, limits: Limits) -> Reading:
-    if limits.apart:
-        if os.name != "posix":
-            raise SettingError("slides are read in processes that only POSIX can bound; serve on Linux or macOS")
-        return Apart(graph, cutting, limits.at_once, limits.reader_mb)
-    return Here(OnnxEncoder(graph) if graph else None, cutting, threads_for(limits.at_once))
+def _reading(graph: Path | None, cutting: Cutting, limits: Limits) -> RowReading:
+    if limits.apart and os.name != "posix":
+        raise SettingError("slides are read in processes that only POSIX can bound; serve on Linux or macOS")
+    return RowReading.within(limits, OnnxEncoder(graph) if graph else None, cutting)

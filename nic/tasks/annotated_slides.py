@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -182,9 +181,8 @@ def _cut(
     with (
         Slide.open(source) as slide,
         TileReader(slide, grid, max(grid.tile_mpp / 2, slide.mpp)) as reader,
-        closing(reader.batches(rows, cols)) as batches,
     ):
-        for batch in batches:
+        for batch in reader.batches(rows, cols):
             for tile, row, col, failed in zip(batch.tiles, batch.row, batch.col, batch.failed, strict=True):
                 tiles[int(row), int(col)] = None if failed else tile
     for row, col, name in zip(rows, cols, names, strict=True):
