@@ -1,6 +1,7 @@
 """Fixtures that every room uses: real slides where they are at hand, and small slides of known pixels."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from nic.compression.engines import compress_cohort
 from nic.encoder.spec import EncoderSpec
 from nic.threads import cores
 
@@ -18,6 +20,10 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 def pytest_xdist_auto_num_workers() -> int:
     """As many as this process may use: xdist counts those of the machine, or half of them."""
     return cores()
+
+
+compress_here = partial(compress_cohort, readers=0)
+"""In this process, which starts sooner; what other processes do is for tests/compression/test_processes.py."""
 
 
 @pytest.fixture(scope="session")
