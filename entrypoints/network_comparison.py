@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pandas as pd
@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from nic.errors import StudyError
 from nic.evaluation.comparison import paired_difference
 from nic.evaluation.metrics import METRICS, Estimate, estimate
+from nic.patients.choices import NetworkName
 from nic.patients.cohort import Cohort, Labelled, Split
-from nic.patients.crops import PatientCells, gather_cells
-from nic.patients.training import NetworkName, ensemble_scores, fit_folds
 from nic.study import EndpointEntry, Study
+
+if TYPE_CHECKING:
+    from nic.patients.crops import PatientCells
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ def compare_on(
     entry: EndpointEntry, cohort: Cohort, codes: Path, networks: Sequence[NetworkName], schedule: Schedule
 ) -> Iterator[Compared]:
     """Train every network on the same folds of the same patients; one result as soon as it is known."""
+    from nic.patients.training import ensemble_scores, fit_folds  # here: torch is slow to import, and comes last
+
     (train, cells), (external, unseen) = (_gathered(entry, cohort, codes, split) for split in ("train", "external"))
     metric, seed = METRICS[entry.kind], schedule.seed
     first = None
@@ -122,7 +126,9 @@ def endpoints_named(study: Study, names: str) -> list[EndpointEntry]:
 
 def _gathered(
     entry: EndpointEntry, cohort: Cohort, codes: Path, split: Split
-) -> tuple[Labelled, tuple[PatientCells, ...]]:
+) -> "tuple[Labelled, tuple[PatientCells, ...]]":
+    from nic.patients.crops import gather_cells  # here: as in `compare_on`
+
     labelled = cohort.labelled(entry.endpoint, split)
     gathered = gather_cells(labelled.patients, codes)
     return labelled.take(gathered.found), gathered.cells

@@ -5,7 +5,6 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
 
 import lightning
 import numpy as np
@@ -15,10 +14,11 @@ from tqdm import tqdm
 
 from nic.errors import EndpointError
 from nic.patients.attention_mil import AttentionMIL
+from nic.patients.choices import NetworkName, Ties
 from nic.patients.crop_cnn import CropCNN, halvings_for
 from nic.patients.crops import Batch, PatientCells, make_batch, runs_of, some_codes
 from nic.patients.grid_cnn import GridCNN
-from nic.patients.losses import TIES, Ties, balanced_cross_entropy, squared_error
+from nic.patients.losses import TIES, balanced_cross_entropy, squared_error
 from nic.patients.networks import PatientNetwork, patient_scores
 from nic.patients.out_of_fold import OutOfFold
 from nic.patients.pooled_linear import PooledLinear, fit_pooled_linear
@@ -27,7 +27,6 @@ from nic.patients.targets import Classes, Survival, Targets, Values, check_teach
 from nic.threads import done_ahead
 
 BATCH_PATIENTS = 16
-NetworkName = Literal["grid-cnn", "crop-cnn", "attention-mil", "pooled-linear"]
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """loss(scores [B], patients [B] int64, whose they are among the training patients) -> scalar."""
 Score = Callable[[slice], torch.Tensor]

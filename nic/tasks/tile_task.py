@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from nic.errors import TaskError
 from nic.tasks.source import Field, TileSource
@@ -87,6 +86,9 @@ def split(tile_set: TileSet, fraction: float, seed: int) -> tuple[NDArray[np.int
 def _folds(
     labels: NDArray[np.int64], groups: NDArray[np.str_], distinct: int, count: int, seed: int
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    # Here: a stage that only digests its tasks splits none, and it takes a second to import.
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
     if distinct < len(groups):
         by_group = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
         yield from by_group.split(labels, labels, groups)

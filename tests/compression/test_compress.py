@@ -10,7 +10,7 @@ import pytest
 from conftest import PixelEncoder, compress_here, spoil_tile, tissue_image, write_slide
 from numpy.typing import NDArray
 
-from entrypoints.compress import made_by_older_pixels
+from entrypoints.stages.compress import made_by_older_pixels
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.setting import Setting

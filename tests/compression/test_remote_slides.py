@@ -14,7 +14,7 @@ from nic.compression.work import How
 from nic.patients.cohort import read_cohort
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging, find_sources
-from nic.tracking.digests import slide_content
+from nic.tracking.slide_digests import slide_content
 
 boto3, moto_server = (
     pytest.importorskip(name, reason="wants s3fs and moto[server]") for name in ("boto3", "moto.server")

@@ -12,8 +12,8 @@ import torch
 import yaml
 from mlflow.tracking import MlflowClient
 
-from entrypoints import compare, evaluate
 from entrypoints.evaluation import evaluated
+from entrypoints.stages import compare, evaluate
 from nic.compression.compressed_slide import CompressedSlide
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EmptyCohort, EndpointError

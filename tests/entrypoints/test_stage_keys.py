@@ -14,7 +14,7 @@ import pytest
 import yaml
 from mlflow.tracking import MlflowClient
 
-from entrypoints import (
+from entrypoints.stages import (
     compare,
     compare_networks,
     compress,

@@ -9,8 +9,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
+from entrypoints.stages.train_encoder import one_alone
 from entrypoints.steps import Steps
-from entrypoints.train_encoder import one_alone
 from nic.tracking.registry import CHAMPION, PREVIOUS
 from nic.tracking.runs import Finished
 from nic.tracking.succession import roll_back

@@ -14,8 +14,8 @@ from conftest import tissue_image, write_slide
 from PIL import Image
 from served_files import write_graphs
 
-from entrypoints.lineage import answers_in
-from entrypoints.predict import write
+from entrypoints.stages.lineage import answers_in
+from entrypoints.stages.predict import write
 from nic.compression.compress import compress_slide
 from nic.encoder.onnx import OnnxEncoder
 from nic.patients.cohort import Patient, Row, read_cohort

@@ -17,8 +17,8 @@ import yaml
 from mlflow.tracking import MlflowClient
 from small_study import Place, place_in
 
-from entrypoints import compare, rollback
 from entrypoints.splitting import UNKNOWN_TILES, audit_measured
+from entrypoints.stages import compare, rollback
 from nic.errors import EndpointError, LeakFound
 from nic.patients.cohort import Endpoint, read_cohort
 from nic.patients.spec import METADATA, PatientModelSpec
