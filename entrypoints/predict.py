@@ -14,7 +14,7 @@ from entrypoints.draw_maps import patients_of, slides_read
 from nic.compression.on_ray import Cluster, compress_on_ray
 from nic.compression.setting import Setting
 from nic.compression.work import How
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.runtimes import EncoderLoader
 from nic.errors import RequestRefused
 from nic.patients.cohort import Patient
 from nic.patients.predictor import PatientModel
@@ -50,6 +50,8 @@ class Config:
     """Of the Ray cluster: host:port, auto for the one this machine belongs to, or empty to start one here."""
     columns: str = ""
     """What the cohort's table calls its columns, as patient=case_id,slide=file; empty where as we do."""
+    device: str = "auto"
+    """What the networks run on: cpu, cuda, or cuda:N, which must be there; auto takes the first GPU that works."""
     strict: bool = False
     """Exit with code 1 when a patient was not answered, or not from all slides."""
 
@@ -73,7 +75,7 @@ def run(config: Config) -> dict[str, Any]:
             raise RequestRefused("nothing to answer for: wanted slides=, or codes= with compressed slides in it")
         workers = min(config.workers or cores(), len(patients))
         batch = Batch(
-            load_served(config.model, workers),
+            load_served(config.model, workers, config.device),
             find_version(config.model).uri,
             Path(config.codes) if config.codes else None,
             Path(config.maps) if config.maps else None,
@@ -99,7 +101,7 @@ def compress_first(config: Config, patients: Sequence[Patient]) -> None:
     slides = [slide for patient in patients for slide in patient.slides]
     how = How(Setting.like(PatientModel(graph_file(config.model, "patient")).spec.cutting))
     graph, cluster = graph_file(config.model, "encoder"), Cluster(config.address)
-    compress_on_ray(slides, graph, OnnxEncoder, Path(config.codes), how, cluster)
+    compress_on_ray(slides, graph, EncoderLoader(device=config.device), Path(config.codes), how, cluster)
 
 
 def write(answers: pd.DataFrame, out: Path) -> None:

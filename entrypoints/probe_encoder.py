@@ -14,11 +14,13 @@ from nic.encoder.probe_figure import probe_figure
 from nic.encoder.probe_table import probe_frame, probe_table
 from nic.encoder.spec import EncoderSpec
 from nic.errors import StudyError, TaskError
+from nic.onnx.device import Device
+from nic.onnx.files import graph_sha256
 from nic.study import read_study
 from nic.tasks.reading import read_task
 from nic.tasks.tile_auc import Resampled
 from nic.tasks.tile_task import TileTask
-from nic.tracking.digests import digest, file_sha256
+from nic.tracking.digests import digest
 from nic.tracking.figures import record_figures
 from nic.tracking.registry import encoder_file, find_version
 from nic.tracking.runs import stage_run
@@ -36,6 +38,8 @@ class Config:
     """Probe images that are coarser than an encoder's tiles too, their pixels repeated; said in the table."""
     work: Path = Path("work")
     """Folder for decoded tiles and their codes, kept for the next probe."""
+    device: str = "auto"
+    """What the encoders run on: cpu, cuda, or cuda:N, which must be there; auto takes the first GPU that works."""
     seed: int = 0
     """Seed of split and bootstrap; that of the training, so that its held-out tiles are probed."""
 
@@ -54,7 +58,7 @@ def chosen_tasks(config: Config) -> list[TileTask]:
 
 def inputs(config: Config) -> dict[str, str]:
     tasks = digest({task.name: task.digest for task in chosen_tasks(config)})
-    graphs = digest({uri: file_sha256(encoder_file(uri)) for uri in names(config.encoders)})
+    graphs = digest({uri: graph_sha256(encoder_file(uri)) for uri in names(config.encoders)})
     return {"tasks": tasks, "encoders": graphs}
 
 
@@ -77,7 +81,7 @@ def learned(spec: EncoderSpec) -> str:
 
 def probed(uri: str, tasks: Sequence[TileTask], config: Config) -> Iterator[Probe]:
     """The probes of one encoder, each also a figure of its version where it is a registered one."""
-    encoder = OnnxEncoder(encoder_file(uri), None)
+    encoder = OnnxEncoder(encoder_file(uri), None, Device.named(config.device))
     version = find_version(uri) if uri.startswith("models:/") else None
     place = f"{version.name}/{version.version}" if version else Path(uri).name
     aucs: dict[str, Resampled] = {}

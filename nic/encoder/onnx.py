@@ -25,6 +25,7 @@ class OnnxEncoder:
     """
 
     runtime = EXACT
+    agreement: float | None = None  # with itself there is none to measure
 
     def __init__(self, path: Path, threads: int | None = 1, device: Device = AUTO) -> None:
         self._graph = OnnxGraph(graph_in(path), threads, device, fused=True)

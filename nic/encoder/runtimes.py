@@ -30,6 +30,11 @@ class LoadedEncoder(Encoder, Protocol):
         ...
 
     @property
+    def agreement(self) -> float | None:
+        """Least cosine of the first codes to those in f32; None before, and of an encoder that runs in f32."""
+        ...
+
+    @property
     def batch_tiles(self) -> int:
         """Tiles to encode at a time, by the memory of the device."""
         ...

@@ -77,7 +77,7 @@ class ServedModel:
         elsewhere: Elsewhere | None = None,
     ) -> "ServedModel":
         """files: `patient`, and where there are such `encoder` and `familiarity`. elsewhere: None: no addresses."""
-        patient_model = PatientModel(files["patient"])
+        patient_model = PatientModel(files["patient"], device=limits.device)
         cutting = patient_model.spec.cutting
         reading = _reading(files.get("encoder"), cutting, limits)
         if "encoder" in files:
@@ -206,4 +206,4 @@ def _reading(graph: Path | None, cutting: Cutting, limits: Limits) -> Reading:
         if os.name != "posix":
             raise SettingError("slides are read in processes that only POSIX can bound; serve on Linux or macOS")
         return Apart(graph, cutting, limits.at_once, limits.reader_mb)
-    return Here(OnnxEncoder(graph) if graph else None, cutting, threads_for(limits.at_once))
+    return Here(OnnxEncoder(graph, device=limits.device) if graph else None, cutting, threads_for(limits.at_once))
