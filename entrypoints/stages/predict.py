@@ -13,7 +13,7 @@ from entrypoints.stages.draw_maps import patients_of, slides_read
 from nic.compression.on_ray import Cluster, compress_on_ray
 from nic.compression.setting import Setting
 from nic.compression.work import How
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.runtimes import EncoderLoader
 from nic.errors import RequestRefused
 from nic.patients.cohort import Patient
 from nic.patients.predictor import PatientModel
@@ -43,7 +43,7 @@ def run(config: Config) -> dict[str, Any]:
             raise RequestRefused("nothing to answer for: wanted slides=, or codes= with compressed slides in it")
         workers = min(config.workers or cores(), len(patients))
         batch = Batch(
-            load_served(config.model, workers),
+            load_served(config.model, workers, config.device),
             find_version(config.model).uri,
             Path(config.codes) if config.codes else None,
             Path(config.maps) if config.maps else None,
@@ -69,7 +69,7 @@ def compress_first(config: Config, patients: Sequence[Patient]) -> None:
     slides = [slide for patient in patients for slide in patient.slides]
     how = How(Setting.like(PatientModel(graph_file(config.model, "patient")).spec.cutting))
     graph, cluster = graph_file(config.model, "encoder"), Cluster(config.address)
-    compress_on_ray(slides, graph, OnnxEncoder, Path(config.codes), how, cluster)
+    compress_on_ray(slides, graph, EncoderLoader(device=config.device), Path(config.codes), how, cluster)
 
 
 def write(answers: pd.DataFrame, out: Path) -> None:

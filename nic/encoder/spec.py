@@ -3,7 +3,7 @@
 import json
 import math
 from dataclasses import asdict, dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,8 @@ from nic.errors import EncoderError
 IMPORTED = "imported"
 """Objective of an encoder that nic has no graph of: its codes came from another tool."""
 
+Runtime = Literal["onnx", "onnx-f16", "openvino"]
+"""What runs an encoder's graph, as it stands in files of codes."""
 EXACT = "onnx"
 """Runtime of codes in f32."""
 

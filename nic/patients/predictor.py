@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError, ForeignCodes, NoTissue
+from nic.onnx.device import AUTO, Device
 from nic.onnx.runtime import OnnxGraph
 from nic.patients.cohort import Patient
 from nic.patients.spec import METADATA, PatientModelSpec
@@ -46,8 +47,8 @@ class SlideScores:
 class PatientModel:
     """An ensemble in one graph; threads may share it. Raises CodesError when the file is no patient model."""
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
-        self._graph = OnnxGraph(path, threads)
+    def __init__(self, path: Path, threads: int | None = None, device: Device = AUTO) -> None:
+        self._graph = OnnxGraph(path, threads, device)
         if METADATA not in self._graph.metadata:
             raise CodesError(f"{path.name}: no {METADATA} metadata; wanted a patient model that nic exported")
         self.spec = PatientModelSpec.from_json(self._graph.metadata[METADATA])

@@ -76,7 +76,7 @@ class ServedModel:
         elsewhere: Elsewhere | None = None,
     ) -> "ServedModel":
         """files: `patient`, and where there are such `encoder` and `familiarity`. elsewhere: None: no addresses."""
-        patient_model = PatientModel(files["patient"])
+        patient_model = PatientModel(files["patient"], device=limits.device)
         cutting = patient_model.spec.cutting
         return cls(
             patient_model,
@@ -200,4 +200,4 @@ def _refused(refusals: list[str]) -> Iterator[None]:
 def _reading(graph: Path | None, cutting: Cutting, limits: Limits) -> RowReading:
     if limits.apart and os.name != "posix":
         raise SettingError("slides are read in processes that only POSIX can bound; serve on Linux or macOS")
-    return RowReading.within(limits, OnnxEncoder(graph) if graph else None, cutting)
+    return RowReading.within(limits, OnnxEncoder(graph, device=limits.device) if graph else None, cutting)
