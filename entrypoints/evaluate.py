@@ -11,6 +11,7 @@ from entrypoints.cli import launch
 from entrypoints.evaluation import Part, answers_record, evaluated, oracle_of
 from entrypoints.reporting import report_of
 from entrypoints.splitting import log_audit
+from nic.compression.compatibility import counted
 from nic.evaluation.report import render
 from nic.study import read_study
 from nic.tracking.digests import codes_digest, file_sha256
@@ -67,6 +68,9 @@ def run(config: Config) -> dict[str, Any]:
         stage.log_text(render(report), "report.html")
         publish_answers(done.version, answers_record(done, config.seed))  # last: what failed before leaves no figure
         found, missing = done.estimates[0], len(done.unanswered)
+        if differ := counted(answer.codes_differ for answer in done.answers):
+            print(f"codes unlike those of the training, used all the same (docs/compatibility.md): {differ} patients")
+        stage.log("codes_differ", sum(bool(answer.codes_differ) for answer in done.answers))
         print(f"{done.version.uri}: {config.split} {found.name} {found}, n = {found.n}; without codes: {missing}")
         oracle = oracle_of(study, done, config.seed)
         stage.result.update(metric=found.name, part=config.split, measured=str(found), oracle=oracle, n=found.n)

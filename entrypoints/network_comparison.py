@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nic.compression.compatibility import TrainingCodes
 from nic.errors import StudyError
 from nic.evaluation.comparison import paired_difference
 from nic.evaluation.metrics import METRICS, Estimate, estimate
 from nic.patients.cohort import Cohort, Labelled, Split
-from nic.patients.crops import PatientCells, gather_cells
+from nic.patients.crops import Gathered, gather_cells
 from nic.patients.training import NetworkName, ensemble_scores, fit_folds
 from nic.study import EndpointEntry, Study
 
@@ -49,7 +50,9 @@ def compare_on(
     entry: EndpointEntry, cohort: Cohort, codes: Path, networks: Sequence[NetworkName], schedule: Schedule
 ) -> Iterator[Compared]:
     """Train every network on the same folds of the same patients; one result as soon as it is known."""
-    (train, cells), (external, unseen) = (_gathered(entry, cohort, codes, split) for split in ("train", "external"))
+    train, gathered = _gathered(entry, cohort, codes, "train")
+    external, gathered_external = _gathered(entry, cohort, codes, "external", gathered.training_codes)
+    cells, unseen = gathered.cells, gathered_external.cells
     metric, seed = METRICS[entry.kind], schedule.seed
     first = None
     for network in networks:
@@ -121,8 +124,8 @@ def endpoints_named(study: Study, names: str) -> list[EndpointEntry]:
 
 
 def _gathered(
-    entry: EndpointEntry, cohort: Cohort, codes: Path, split: Split
-) -> tuple[Labelled, tuple[PatientCells, ...]]:
+    entry: EndpointEntry, cohort: Cohort, codes: Path, split: Split, training: TrainingCodes | None = None
+) -> tuple[Labelled, Gathered]:
     labelled = cohort.labelled(entry.endpoint, split)
-    gathered = gather_cells(labelled.patients, codes)
-    return labelled.take(gathered.found), gathered.cells
+    gathered = gather_cells(labelled.patients, codes, training)
+    return labelled.take(gathered.found), gathered
