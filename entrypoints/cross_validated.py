@@ -151,9 +151,7 @@ def _answer(
     own = replace(spec, calibration=calibration)
     prediction = float(own.predictions(np.array(expected if spec.kind == "classification" else score)))
     deviation = float(scores.std())
-    return PatientPrediction(
-        score, prediction, deviation, read.score_maps, read.tiles, calibrated, read.codes_differ
-    )
+    return PatientPrediction(score, prediction, deviation, read.score_maps, read.tiles, calibrated, read.codes_differ)
 
 
 def _stated(spec: PatientModelSpec) -> tuple[float, ...]:

@@ -17,7 +17,6 @@ from nic.patients.spec import METADATA, PatientModelSpec
 from nic.patients.targets import Classes, Targets, guess_of
 from nic.patients.training import Ensemble
 
-
 SAMPLE_CELLS = 23, 19
 """Rows and columns of the sample that graph and networks are compared on, for networks that score each cell."""
 

@@ -92,7 +92,7 @@ def test_codes_that_were_cut_differently_are_refused(slide_of, kinds, tmp_path) 
     slide.save(tmp_path / "a.h5")
     for other in (replace(slide, grid=replace(slide.grid, overlap_px=32)), replace(slide, min_tissue=0.3)):
         replace(other, slide_id="b").save(tmp_path / "b.h5")
-        with pytest.raises(ForeignCodes, match=r"b: compressed with \w+=.*; wanted .* with \w+=.*, as slide a; compress"):
+        with pytest.raises(ForeignCodes, match=r"b: compressed with \w+=.*; wanted .* with \w+=.*, as slide a;"):
             gather_cells(patients(tmp_path, ("1", "a"), ("2", "b")), tmp_path)
 
 
