@@ -43,7 +43,8 @@ def run(config: Config) -> dict[str, Any]:
 
         graph = Path(folder) / "encoder.onnx"
         spec, parity = imported(config, graph)
-        tile_sets = [load_tiles(read_task(e), spec.tile_px, spec.tile_mpp, config.work / "tiles") for e in entries]
+        field, cache = (spec.tile_px, spec.tile_mpp), config.work / "tiles"
+        tile_sets = [load_tiles(read_task(entry), *field, cache, spec.read_mpp) for entry in entries]
         version = register_imported(graph, config.source.name, parity, tile_sets, stage, inputs(config))
         print(
             f"{version.uri}: {spec.objective}, {spec.code_size} numbers from {spec.tile_px} px at {spec.tile_mpp} um/px"

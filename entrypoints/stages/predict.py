@@ -10,6 +10,7 @@ import pandas as pd
 
 from entrypoints.predict import Config
 from entrypoints.stages.draw_maps import patients_of, slides_read
+from nic.compression.compatibility import counted
 from nic.compression.on_ray import Cluster, compress_on_ray
 from nic.compression.setting import Setting
 from nic.compression.work import How
@@ -56,6 +57,8 @@ def run(config: Config) -> dict[str, Any]:
         write(answers, config.out)
         counts = answers["status"].value_counts().to_dict()
         print(f"{config.out}: {', '.join(f'{n} {status}' for status, n in counts.items())}")
+        if differ := counted(str(names).split(", ") for names in answers["codes_differ"] if names):
+            print(f"codes unlike those of the training, used all the same (docs/compatibility.md): {differ} patients")
         for status, n in counts.items():
             stage.log(str(status), n)
         stage.result.update(outputs=[str(config.out)], **counts)

@@ -10,19 +10,16 @@ from numpy.typing import NDArray
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.setting import Setting
 from nic.compression.tile_jobs import PlanTiles, SlidePlan
-from nic.encoder.spec import Encoder
+from nic.encoder.spec import Encoder, batch_tiles_of
 from nic.errors import OutOfFocus, TooManyFailedCells
 from nic.slides.jobs import BLURRED, ENCODE, FAILED, CheckedTiles, InThisProcess, Reading, TileShape
 from nic.slides.quality import REASONS
 from nic.slides.slide import SlideSource
 from nic.slides.turns import turned
-from nic.threads import SharedThreads, cores, done_ahead
+from nic.threads import SharedThreads, done_ahead
 
 MOST_FAILED = 0.1
 """Largest share of tissue tiles that may be undecodable, unless the slide is accepted as it is."""
-BATCH_TILES = 64
-MOST_TILES = 1024
-"""Encoded at a time by all threads together: 64 take some 80 MB."""
 AS_USUAL = Setting()
 HERE = InThisProcess()
 
@@ -43,7 +40,7 @@ def compress_slide(
     setting: Setting = AS_USUAL,
     *,
     most_failed: float = MOST_FAILED,
-    batch_tiles: int = BATCH_TILES,
+    batch_tiles: int = 0,
     fill: bool = True,
     reading: Reading = HERE,
     encoding: SharedThreads | None = None,
@@ -51,9 +48,9 @@ def compress_slide(
 ) -> CompressedSlide:
     """Encode the tissue tiles of a slide, some batches while the next ones are read.
 
-    most_failed: largest share of them that may be undecodable; they are marked. batch_tiles: encoded at a time. fill:
-    whether the last batch is filled up to this size, because a GPU plans anew for each size. reading: where tiles are
-    read. encoding: threads that other slides use too; None: one of its own. watch: called with how many tiles were
+    most_failed: largest share of them that may be undecodable; they are marked. batch_tiles: encoded at a time; 0: as many
+    as suit the encoder. fill: whether the last batch is filled up to this size, because a GPU plans anew for each
+    size. reading: where tiles are read. encoding: threads that other slides use too; None: one of its own. watch: called with how many tiles were
     read so far; what it raises ends it.
     The codes are the same for any number of processes and threads, and but for rounding for any batch_tiles.
     Raises SlideError: unreadable, no or wrong resolution, no tissue, nothing in focus, too much undecodable, a given
@@ -73,7 +70,9 @@ def compress_slide(
     jobs = plan.jobs(source, shape, test_focus="blurred" in exclude)
     with (
         closing(reading.stream(jobs)) as tiles,
-        closing(_batches(codes.noted(tiles, watch), batch_tiles, spec.tile_px, fill=fill)) as batches,
+        closing(
+            _batches(codes.noted(tiles, watch), batch_tiles or batch_tiles_of(encoder), spec.tile_px, fill=fill)
+        ) as batches,
         closing(
             encoding.done_ahead(encoded, batches) if encoding else done_ahead(encoded, batches, threads=1)
         ) as encodings,
@@ -145,11 +144,6 @@ class Codes:
         """Row and col [N] of the cells with a code, sorted, and the codes [variants, N, D]."""
         row, col = np.nonzero(self.tissue & ~self.failed & (self.excluded == 0))
         return row.astype(np.int32), col.astype(np.int32), self._codes[:, self._place[row, col]]
-
-
-def encoding_threads(batch_tiles: int) -> int:
-    """Threads that encode batches of a size: one for each core, fewer where batches are large."""
-    return max(1, min(cores(), MOST_TILES // batch_tiles))
 
 
 def _batches(tiles: Iterable[CheckedTiles], size: int, tile_px: int, *, fill: bool) -> Generator[Batch, None, None]:

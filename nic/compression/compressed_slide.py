@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from nic.compression.compatibility import ANOTHER_TOOL, CodesKind
 from nic.compression.content import (
     ROWS,
     VARIANTS,
@@ -24,7 +25,7 @@ from nic.compression.cutting import AS_USUAL, Cutting
 from nic.compression.hdf5_file import written
 from nic.compression.setting import MadeOf
 from nic.compression.tissue_rule import GIVEN
-from nic.encoder.spec import EncoderSpec
+from nic.encoder.spec import IMPORTED, EncoderSpec
 from nic.errors import CodesError, UnreachedCodes
 from nic.files import cannot_be_read, reason
 from nic.slides.quality import REASONS
@@ -77,6 +78,13 @@ class CompressedSlide:
         """Which tiles have a code."""
         rule = GIVEN if self.tissue_rule.startswith(GIVEN) else self.tissue_rule
         return Cutting(round(self.grid.overlap_px), self.min_tissue, self.exclude, rule)
+
+    @property
+    def kind(self) -> CodesKind:
+        """How the codes were made, by which nic.compression.compatibility says what they may be used for."""
+        if self.encoder.objective == IMPORTED:
+            return CodesKind(self.encoder.sha256, self.cutting, ANOTHER_TOOL, 0)
+        return CodesKind(self.encoder.sha256, self.cutting, self.runtime, self.pixel_version)
 
     @cached_property
     def valid(self) -> NDArray[np.bool_]:

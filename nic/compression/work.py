@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nic.compression.codes_folder import CodesFolder
-from nic.compression.compress import AS_USUAL, BATCH_TILES, HERE, MOST_FAILED, compress_slide
+from nic.compression.compress import AS_USUAL, HERE, MOST_FAILED, compress_slide
 from nic.compression.records import Quarantined, Unreached
 from nic.compression.setting import Setting
 from nic.encoder.spec import Encoder
@@ -29,13 +29,13 @@ class How:
     """How a cohort is compressed.
 
     accept: ids of slides whose undecodable tiles do not matter. staging: where slides that lie elsewhere are brought.
-    batch_tiles: encoded at a time. silent_s: without a word, after which a process that reads is taken to hang.
+    batch_tiles: encoded at a time; 0: as many as suit the encoder. silent_s: without a word, after which a process that reads is taken to hang.
     """
 
     setting: Setting = AS_USUAL
     accept: Collection[str] = ()
     staging: Staging = STAGING
-    batch_tiles: int = BATCH_TILES
+    batch_tiles: int = 0
     silent_s: float = SILENT_S
 
 

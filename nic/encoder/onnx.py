@@ -50,6 +50,11 @@ class OnnxEncoder:
         return self._graph.device_note
 
     @property
+    def at_once(self) -> int:
+        """Threads that gain by encoding at the same time."""
+        return self._batches.at_once
+
+    @property
     def batch_tiles(self) -> int:
         """Tiles to encode at a time: see Batches.tiles."""
         return self._batches.tiles

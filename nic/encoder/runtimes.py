@@ -35,6 +35,11 @@ class LoadedEncoder(Encoder, Protocol):
         ...
 
     @property
+    def at_once(self) -> int:
+        """Threads that gain by encoding at the same time."""
+        ...
+
+    @property
     def batch_tiles(self) -> int:
         """Tiles to encode at a time, by the memory of the device."""
         ...

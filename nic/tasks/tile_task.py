@@ -50,16 +50,19 @@ class TileSet:
     groups: NDArray[np.str_]
 
 
-def load_tiles(task: TileTask, tile_px: int, tile_mpp: float, cache: Path) -> TileSet:
+def load_tiles(task: TileTask, tile_px: int, tile_mpp: float, cache: Path, read_mpp: float = 0) -> TileSet:
     """Every tile of the task, decoded once, resampled by area to tile_mpp, and mapped from a file in `cache`.
 
+    read_mpp: um/px that slides are read at, as the encoder has it compressed; 0 for half of tile_mpp, as ours are.
     Raises TaskError when images are coarser than tile_mpp, when a field is smaller than the tile and the task does
     not say what to do then, when more than a hundredth cannot be read, or when a class is left without tiles.
     """
     if task.mpp > tile_mpp * COARSER:
         raise TaskError(f"{task.name}: images at {task.mpp:g} um/px, wanted {tile_mpp:g} or finer")
     folder = cache / f"{task.name}-{task.digest}-{tile_px}px-{tile_mpp:g}mpp-{PIXELS}"
-    cached = cached_tiles(task.name, task.classes, task.source, Field(tile_px, tile_mpp), folder)
+    if read_mpp not in (0, tile_mpp / 2):  # tiles at half of tile_mpp keep the folder that they always had
+        folder = folder.with_name(f"{folder.name}-read{read_mpp:g}mpp")
+    cached = cached_tiles(task.name, task.classes, task.source, Field(tile_px, tile_mpp, read_mpp), folder)
     return TileSet(task, cached.tiles, cached.labels, cached.groups)
 
 
