@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from nic.compression.cutting import Cutting
+from nic.encoder.spec import Runtime
 from nic.errors import ForeignCodes
 
 Fact = Literal["encoder", "cutting", "unknown runtime", "runtime", "pixel version"]

@@ -48,10 +48,10 @@ def compress_slide(
 ) -> CompressedSlide:
     """Encode the tissue tiles of a slide, some batches while the next ones are read.
 
-    most_failed: largest share of them that may be undecodable; they are marked. batch_tiles: encoded at a time; 0: as many
-    as suit the encoder. fill: whether the last batch is filled up to this size, because a GPU plans anew for each
-    size. reading: where tiles are read. encoding: threads that other slides use too; None: one of its own. watch: called with how many tiles were
-    read so far; what it raises ends it.
+    most_failed: largest share of them that may be undecodable; they are marked. batch_tiles: encoded at a time; 0: as
+    many as suit the encoder. fill: whether the last batch is filled up to this size, because a GPU plans anew for each
+    size. reading: where tiles are read. encoding: threads that other slides use too; None: one of its own. watch:
+    called with how many tiles were read so far; what it raises ends it.
     The codes are the same for any number of processes and threads, and but for rounding for any batch_tiles.
     Raises SlideError: unreadable, no or wrong resolution, no tissue, nothing in focus, too much undecodable, a given
     mask that does not fit. Raises EncoderError when the encoder runs by something else than the setting says,
@@ -67,12 +67,11 @@ def compress_slide(
     def encoded(batch: Batch) -> tuple[Batch, list[NDArray[np.float32]]]:
         return batch, [encoder.encode(np.ascontiguousarray(turned(batch.tiles, n))) for n in range(setting.variants)]
 
+    size = batch_tiles or batch_tiles_of(encoder)
     jobs = plan.jobs(source, shape, test_focus="blurred" in exclude)
     with (
         closing(reading.stream(jobs)) as tiles,
-        closing(
-            _batches(codes.noted(tiles, watch), batch_tiles or batch_tiles_of(encoder), spec.tile_px, fill=fill)
-        ) as batches,
+        closing(_batches(codes.noted(tiles, watch), size, spec.tile_px, fill=fill)) as batches,
         closing(
             encoding.done_ahead(encoded, batches) if encoding else done_ahead(encoded, batches, threads=1)
         ) as encodings,

@@ -60,8 +60,8 @@ def compress_cohort(
     """Compress every slide into out/<slide_id>.h5; a finished file is kept.
 
     readers: processes that read tiles, as many as there are cores unless said otherwise; 0: this one reads, and dies of
-    what crashes a decoder. They take slides in turn, and share the last ones; threads of this process encode, as many as gain
-    by it.
+    what crashes a decoder. They take slides in turn, and share the last ones. Threads of this process encode, as many
+    as gain by it.
     A bad slide goes into quarantine, out/quarantine.csv, one that cannot be had into out/unreached.csv; both are tried
     again by the next run, and a file that was there before stays. Another run on the same folder shares the work: what
     it holds is waited for.

@@ -29,7 +29,8 @@ class How:
     """How a cohort is compressed.
 
     accept: ids of slides whose undecodable tiles do not matter. staging: where slides that lie elsewhere are brought.
-    batch_tiles: encoded at a time; 0: as many as suit the encoder. silent_s: without a word, after which a process that reads is taken to hang.
+    batch_tiles: encoded at a time; 0: as many as suit the encoder. silent_s: without a word, after which a process that
+    reads is taken to hang.
     """
 
     setting: Setting = AS_USUAL

@@ -9,8 +9,9 @@ from nic.serving.limits import NO_LIMIT
 
 @dataclass(frozen=True)
 class Effort:
-    """tiles: of tissue, at most. deadline_s: of the monotonic clock. batch_tiles: encoded at a time; 0: as many as suit the encoder. features_bytes: of
-    the arrays of a file of codes. memory_bytes: to answer from codes, see nic.serving.memory."""
+    """tiles: of tissue, at most. deadline_s: of the monotonic clock. batch_tiles: encoded at a time; 0: as many as suit
+    the encoder. features_bytes: of the arrays of a file of codes. memory_bytes: to answer from codes, see
+    nic.serving.memory."""
 
     tiles: int
     deadline_s: float
