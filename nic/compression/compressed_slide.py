@@ -178,6 +178,15 @@ class CompressedSlide:
             raise CodesError(f"{path.name}: {fault}; compress the slide again")
         return slide
 
+    @classmethod
+    def load_cells(cls, path: Path) -> "CompressedSlide":
+        """All but the codes, for pictures: `codes` is [N, 0]. Raises CodesError, UnreachedCodes."""
+        try:
+            with h5py.File(path, locking=False) as file:
+                return cls._read(file, with_codes=False)
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise _unusable(path, error) from error
+
     @staticmethod
     def load_variants(path: Path) -> NDArray[np.float16] | None:
         """Codes of the tiles in their eight turns, [8, N, D]; None where the file has none. Raises CodesError."""
@@ -262,14 +271,14 @@ class CompressedSlide:
             raise _unusable(path, error) from error
 
     @classmethod
-    def _read(cls, file: h5py.File) -> "CompressedSlide":
+    def _read(cls, file: h5py.File, *, with_codes: bool = True) -> "CompressedSlide":
         a, size = file.attrs, file["coords"].attrs
         if a["nic_format"] != FORMAT:
             raise ValueError(f"format {a['nic_format']}, wanted {FORMAT}")
         x, y = (int(v) for v in a["origin_l0px"])
         return cls(
             slide_id=str(a["slide_id"]),
-            codes=file["features"][:],
+            codes=file["features"][:] if with_codes else np.empty((len(file["row"]), 0), np.float16),
             row=file["row"][:],
             col=file["col"][:],
             grid=TileGrid(
