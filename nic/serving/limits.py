@@ -1,4 +1,4 @@
-"""How much a served model does for one request, and from which folders. And on which device. Needs no slide."""
+"""How much a served model does for one request, and from which folders. Needs neither numpy nor a slide."""
 
 import os
 from collections.abc import Callable, Mapping
