@@ -99,7 +99,7 @@ class _Fusing:
             return False
         (query, of_query), (turned_key, of_key) = map(self._unscaled, product.input)
         new: list[NodeProto] = []
-        rows = [self._rows(part, new) for part in (query, self._key(turned_key, new), weighed.input[1])]
+        rows = [self._rows(query, new), self._key_rows(turned_key, new), self._rows(weighed.input[1], new)]
         name = joined.output[0]
         apart = helper.make_tensor(f"{name}/apart", TensorProto.INT64, [4], [0, 0, heads, -1])
         self.model.graph.initializer.append(apart)
@@ -158,10 +158,13 @@ class _Fusing:
         inner, factor = self._unscaled(left)
         return inner, factor * number if node.op_type == "Mul" else factor / number
 
-    def _key(self, turned: str, new: list[NodeProto]) -> str:
-        """The key [batch, head, row, column] of which `turned` is [batch, head, column, row]."""
-        if (node := self._made(turned, "Transpose")) and _permutation(node) == [0, 1, 3, 2]:
-            return str(node.input[0])
+    def _key_rows(self, turned: str, new: list[NodeProto]) -> str:
+        """A key [batch, head, column, row] as [batch, row, head x column]."""
+        node = self._made(turned, "Transpose")
+        if node and _permutation(node) == [0, 2, 3, 1]:  # two turns that the exporter made one
+            return self._flat(node.input[0], new)
+        if node and _permutation(node) == [0, 1, 3, 2]:
+            return self._rows(node.input[0], new)
         # torch's exporter turns two axes of three: Reshape to [batch x head, row, column], Transpose, Reshape.
         last = self._made(turned, "Reshape")
         middle = self._made(last.input[0], "Transpose") if last else None
@@ -169,9 +172,9 @@ class _Fusing:
         if first:
             whole, flat, final = (self.shapes.get(v, []) for v in (first.input[0], first.output[0], turned))
             if len(whole) == 4 and flat[1:] == whole[2:] and final[1:] == [whole[1], whole[3], whole[2]]:
-                return str(first.input[0])
-        new.append(helper.make_node("Transpose", [turned], [f"{turned}/key"], perm=[0, 1, 3, 2]))
-        return f"{turned}/key"
+                return self._rows(first.input[0], new)
+        new.append(helper.make_node("Transpose", [turned], [f"{turned}/back"], perm=[0, 3, 1, 2]))
+        return self._flat(f"{turned}/back", new)
 
     def _rows(self, value: str, new: list[NodeProto]) -> str:
         """A value [batch, head, row, column] as [batch, row, head x column]."""
@@ -179,17 +182,19 @@ class _Fusing:
             return packed
         node = self._made(value, "Transpose")
         if node and _permutation(node) == HEADS_BEHIND:
-            apart = str(node.input[0])
-        else:
-            apart = f"{value}/turned"
-            new.append(helper.make_node("Transpose", [value], [apart], perm=HEADS_BEHIND))
+            return self._flat(node.input[0], new)
+        new.append(helper.make_node("Transpose", [value], [f"{value}/back"], perm=HEADS_BEHIND))
+        return self._flat(f"{value}/back", new)
+
+    def _flat(self, apart: str, new: list[NodeProto]) -> str:
+        """A value [batch, row, head, column] as [batch, row, head x column]."""
         split = self._made(apart, "Reshape")
         if split and self.shapes.get(split.input[0], [])[2:] == [_product(self.shapes.get(apart, [])[2:])]:
             return str(split.input[0])
-        together = helper.make_tensor(f"{value}/together", TensorProto.INT64, [3], [0, 0, -1])
+        together = helper.make_tensor(f"{apart}/together", TensorProto.INT64, [3], [0, 0, -1])
         self.model.graph.initializer.append(together)
-        new.append(helper.make_node("Reshape", [apart, together.name], [f"{value}/rows"]))
-        return f"{value}/rows"
+        new.append(helper.make_node("Reshape", [apart, together.name], [f"{apart}/rows"]))
+        return f"{apart}/rows"
 
     def _third(self, value: str, new: list[NodeProto]) -> str:
         """One of the three that a layer [batch, row, 3 x head x column] makes at once; empty where it is none."""
