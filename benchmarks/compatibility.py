@@ -5,7 +5,7 @@
 Slides of the phantom's breast cohort, of three labs, are compressed in each way. A small ensemble is trained on usual
 codes (ONNX Runtime f32) for the logarithm of the lymphocytes per mm2, and answers for patients kept apart by codes of
 each way. It is also trained on mixtures in the worst case: the patients with higher labels have codes of one way, all
-others usual ones. Some ten minutes on two cores.
+others usual ones. Some twenty minutes on two busy cores.
 
 Without arguments the encoders are published ones, and the slides real ones, of ../shared/data, where that is.
 
