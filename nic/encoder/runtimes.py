@@ -7,7 +7,7 @@ from typing import Protocol
 from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.spec import Encoder, Runtime
 from nic.errors import NoDevice
-from nic.onnx.device import Device, devices_named
+from nic.onnx.device import Device
 from nic.onnx.files import graph_files, graph_in
 
 
@@ -48,7 +48,7 @@ class LoadedEncoder(Encoder, Protocol):
 def load_encoder(path: Path, runtime: Runtime = "onnx", device: Device | str = "auto") -> LoadedEncoder:
     """path: of an .onnx file that nic wrote, or of a folder with one and the files of its weights.
 
-    runtime: onnx in f32, onnx-f16, or openvino, which runs on CPUs alone. device: one; see devices_named.
+    runtime: onnx in f32, onnx-f16, or openvino, which runs on CPUs alone. device: one; nic.encoder.several takes more.
     Raises EncoderError when the graph cannot be read, NoDevice when the device cannot be had, MissingExtra.
     """
     wanted = Device.named(device) if isinstance(device, str) else device
@@ -61,11 +61,6 @@ def load_encoder(path: Path, runtime: Runtime = "onnx", device: Device | str = "
     if wanted.kind == "cuda":
         raise NoDevice(f"device={wanted}: OpenVINO runs on CPUs; use runtime=onnx or onnx-f16, or device=cpu")
     return by_openvino(path)
-
-
-def load_encoders(path: Path, runtime: Runtime = "onnx", devices: str = "auto") -> list[LoadedEncoder]:
-    """One encoder for each device of a list, as cuda:all or cpu,cpu. Raises as load_encoder."""
-    return [load_encoder(path, runtime, device) for device in devices_named(devices)]
 
 
 @dataclass(frozen=True)
