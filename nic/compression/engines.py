@@ -12,7 +12,7 @@ from tqdm import tqdm
 from nic.compression.codes_folder import CodesFolder
 from nic.compression.records import Quarantined, Streak, Unreached
 from nic.compression.work import ALONE, How, Outcome, Workers, take
-from nic.encoder.spec import Encoder, at_once_of
+from nic.encoder.spec import Encoder, at_once_of, devices_of
 from nic.errors import CodesError
 from nic.slides.processes import Processes
 from nic.slides.slide import SlideSource
@@ -76,7 +76,7 @@ def compress_cohort(
             reading = Processes(readers, silent_s=how.silent_s, modules=["nic.compression.tile_jobs"])
             workers = Workers(held.enter_context(reading), held.enter_context(SharedThreads(at_once_of(encoder))))
         outcomes = _all(wanted, encoder, folder, how, workers)
-        return CompressionReport.of(outcomes, _shared(workers))
+        return CompressionReport.of(outcomes, _shared(workers, encoder))
 
 
 def _all(
@@ -113,17 +113,18 @@ def _all(
     return outcomes
 
 
-def _shared(workers: Workers) -> str:
+def _shared(workers: Workers, encoder: Encoder) -> str:
     """How the work was shared, in words."""
     if not (isinstance(workers.reading, Processes) and workers.encoding):
         return ""
     reading, encoding = workers.reading, workers.encoding
     tiles = ", ".join(f"{done.tiles:,}" for done in reading.did)
     ends = sum((done.ends for done in reading.did), Counter[str]())
+    devices = f" on {devices}" if (devices := devices_of(encoder)) else ""
     crashes = "".join(f"; {count} ended ({how})" for how, count in ends.items())
     return (
         f"read by {reading.count} {'process' if reading.count == 1 else 'processes'} ({tiles} tiles){crashes}; "
-        f"encoded by {encoding.count} {'thread' if encoding.count == 1 else 'threads'}"
+        f"encoded by {encoding.count} {'thread' if encoding.count == 1 else 'threads'}{devices}"
     )
 
 

@@ -91,6 +91,13 @@ class Encoder(Protocol):
         ...
 
 
+def check_tiles(tiles: NDArray[np.uint8], spec: EncoderSpec) -> None:
+    """Raises EncoderError unless they are uint8 [N, tile_px, tile_px, 3]."""
+    wanted = (spec.tile_px, spec.tile_px, 3)
+    if tiles.shape[1:] != wanted or tiles.dtype != np.uint8:
+        raise EncoderError(f"tiles are {tiles.dtype} {tiles.shape[1:]}, the encoder takes uint8 {wanted}")
+
+
 def runtime_of(encoder: Encoder) -> str:
     """What computes an encoder's codes, as it stands in their file: its `runtime`, EXACT where it names none."""
     return str(getattr(encoder, "runtime", EXACT))
@@ -104,3 +111,8 @@ def batch_tiles_of(encoder: Encoder) -> int:
 def at_once_of(encoder: Encoder) -> int:
     """Threads that gain by encoding at the same time: as many as there are cores, unless the encoder says otherwise."""
     return int(getattr(encoder, "at_once", cores()))
+
+
+def devices_of(encoder: Encoder) -> str:
+    """The device of an encoder, or its devices and what each of them did; empty for one that names none."""
+    return str(getattr(encoder, "shares", getattr(encoder, "device", "")))
