@@ -10,6 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nic.encoder.onnx import METADATA_KEY
+from nic.encoder.spec import EncoderSpec
 from nic.onnx.export import export_graph
 
 FLOAT_BYTES = 4
@@ -123,3 +125,33 @@ def write_layers(path: Path, px: int, width: int, layers: int) -> Path:
     graph = helper.make_graph(nodes, "layers", [image], [codes], weights)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
     return path
+
+
+SIDE_PX, CHANNELS = 16, 4096
+
+
+def write_hungry(path: Path) -> None:
+    """An encoder of 16-px tiles of which each takes 4 MB while it runs, and has its mean colour as its code."""
+    spec = EncoderSpec(3, SIDE_PX, 1.0, 1.0, "hungry", ())
+    wide = np.zeros((CHANNELS, 3, 1, 1), np.float32)
+    wide[:3, :, 0, 0] = np.eye(3)
+    narrow = np.zeros((CHANNELS, 3), np.float32)
+    narrow[:3] = np.eye(3)
+    weights = {"wide": wide, "narrow": narrow, "sides": np.array([2, 3])}
+    nodes = [
+        helper.make_node("Cast", ["tiles"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["floats"], ["first"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["first", "wide"], ["much"]),
+        helper.make_node("ReduceMean", ["much", "sides"], ["mean"], keepdims=0),
+        helper.make_node("MatMul", ["mean", "narrow"], ["codes"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "hungry",
+        [helper.make_tensor_value_info("tiles", TensorProto.UINT8, ["n", SIDE_PX, SIDE_PX, 3])],
+        [helper.make_tensor_value_info("codes", TensorProto.FLOAT, ["n", 3])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
+    onnx.save(model, path)

@@ -6,15 +6,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx_files import write_hungry
 from served_files import write_plain_graphs
 
 from nic.encoder.batches import CPU_PX, Batches
-from nic.encoder.onnx import METADATA_KEY, OnnxEncoder
-from nic.encoder.spec import EncoderSpec
+from nic.encoder.onnx import OnnxEncoder
 from nic.onnx.device import CPU
 
 
@@ -39,36 +37,6 @@ def test_any_number_of_tiles_is_encoded_in_parts(count: int) -> None:
     tiles = np.random.default_rng(0).integers(0, 256, (count, 224, 224, 3), np.uint8)
     assert np.array_equal(Batches(run, CPU, 224, "e").encode(tiles), counted(tiles))
     assert max(seen) <= 4
-
-
-SIDE_PX, CHANNELS = 16, 4096
-
-
-def write_hungry(path: Path) -> None:
-    """An encoder of 16-px tiles of which each takes 4 MB while it runs, and has its mean colour as its code."""
-    spec = EncoderSpec(3, SIDE_PX, 1.0, 1.0, "hungry", ())
-    wide = np.zeros((CHANNELS, 3, 1, 1), np.float32)
-    wide[:3, :, 0, 0] = np.eye(3)
-    narrow = np.zeros((CHANNELS, 3), np.float32)
-    narrow[:3] = np.eye(3)
-    weights = {"wide": wide, "narrow": narrow, "sides": np.array([2, 3])}
-    nodes = [
-        helper.make_node("Cast", ["tiles"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("Transpose", ["floats"], ["first"], perm=[0, 3, 1, 2]),
-        helper.make_node("Conv", ["first", "wide"], ["much"]),
-        helper.make_node("ReduceMean", ["much", "sides"], ["mean"], keepdims=0),
-        helper.make_node("MatMul", ["mean", "narrow"], ["codes"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "hungry",
-        [helper.make_tensor_value_info("tiles", TensorProto.UINT8, ["n", SIDE_PX, SIDE_PX, 3])],
-        [helper.make_tensor_value_info("codes", TensorProto.FLOAT, ["n", 3])],
-        [numpy_helper.from_array(value, name) for name, value in weights.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    helper.set_model_props(model, {METADATA_KEY: spec.to_json()})
-    onnx.save(model, path)
 
 
 IN_LITTLE_MEMORY = """

@@ -142,3 +142,11 @@ def test_each_step_on_the_way_to_a_gpu_has_its_reason(
     assert len(done.stdout.splitlines()) == 1
     if count > device.count("1"):
         assert ".so" in done.stdout  # the library that is missing
+
+
+def test_the_extra_pins_are_those_of_the_one_list() -> None:
+    """pip would install another runtime over the one that is there."""
+    root = Path(__file__).parents[2]
+    pins = [line for line in (root / "requirements.txt").read_text().splitlines() if line.startswith("onnxruntime-gpu")]
+    extra = [line for line in (root / "requirements-gpu.txt").read_text().splitlines() if not line.startswith("#")]
+    assert [line.replace("[cuda,cudnn]", "") for line in extra] == pins
