@@ -10,21 +10,17 @@ from numpy.typing import NDArray
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.setting import Setting
 from nic.compression.tile_jobs import PlanTiles, SlidePlan
-from nic.encoder.spec import Encoder
+from nic.encoder.spec import Encoder, batch_tiles_of
 from nic.errors import OutOfFocus, TooManyFailedCells
-from nic.slides.jobs import BLURRED, ENCODE, FAILED, CheckedTiles, InThisProcess, Reading, TileShape
+from nic.slides.jobs import BLURRED, ENCODE, FAILED, IN_PROCESS, CheckedTiles, Reading, TileShape
 from nic.slides.quality import REASONS
 from nic.slides.slide import SlideSource
 from nic.slides.turns import turned
-from nic.threads import SharedThreads, cores, done_ahead
+from nic.threads import SharedThreads, done_ahead
 
 MOST_FAILED = 0.1
 """Largest share of tissue tiles that may be undecodable, unless the slide is accepted as it is."""
-BATCH_TILES = 64
-MOST_TILES = 1024
-"""Encoded at a time by all threads together: 64 take some 80 MB."""
 AS_USUAL = Setting()
-HERE = InThisProcess()
 
 
 @dataclass(frozen=True)
@@ -43,18 +39,18 @@ def compress_slide(
     setting: Setting = AS_USUAL,
     *,
     most_failed: float = MOST_FAILED,
-    batch_tiles: int = BATCH_TILES,
+    batch_tiles: int = 0,
     fill: bool = True,
-    reading: Reading = HERE,
+    reading: Reading = IN_PROCESS,
     encoding: SharedThreads | None = None,
     watch: Callable[[int], None] = lambda tiles: None,
 ) -> CompressedSlide:
     """Encode the tissue tiles of a slide, some batches while the next ones are read.
 
-    most_failed: largest share of them that may be undecodable; they are marked. batch_tiles: encoded at a time. fill:
-    whether the last batch is filled up to this size, because a GPU plans anew for each size. reading: where tiles are
-    read. encoding: threads that other slides use too; None: one of its own. watch: called with how many tiles were
-    read so far; what it raises ends it.
+    most_failed: largest share of them that may be undecodable; they are marked. batch_tiles: encoded at a time; 0: as
+    many as suit the encoder. fill: whether the last batch is filled up to this size, because a GPU plans anew for each
+    size. reading: where tiles are read. encoding: threads that other slides use too; None: one of its own. watch:
+    called with how many tiles were read so far; what it raises ends it.
     The codes are the same for any number of processes and threads, and but for rounding for any batch_tiles.
     Raises SlideError: unreadable, no or wrong resolution, no tissue, nothing in focus, too much undecodable, a given
     mask that does not fit. Raises EncoderError when the encoder runs by something else than the setting says,
@@ -70,10 +66,11 @@ def compress_slide(
     def encoded(batch: Batch) -> tuple[Batch, list[NDArray[np.float32]]]:
         return batch, [encoder.encode(np.ascontiguousarray(turned(batch.tiles, n))) for n in range(setting.variants)]
 
+    size = batch_tiles or batch_tiles_of(encoder)
     jobs = plan.jobs(source, shape, test_focus="blurred" in exclude)
     with (
         closing(reading.stream(jobs)) as tiles,
-        closing(_batches(codes.noted(tiles, watch), batch_tiles, spec.tile_px, fill=fill)) as batches,
+        closing(_batches(codes.noted(tiles, watch), size, spec.tile_px, fill=fill)) as batches,
         closing(
             encoding.done_ahead(encoded, batches) if encoding else done_ahead(encoded, batches, threads=1)
         ) as encodings,
@@ -145,11 +142,6 @@ class Codes:
         """Row and col [N] of the cells with a code, sorted, and the codes [variants, N, D]."""
         row, col = np.nonzero(self.tissue & ~self.failed & (self.excluded == 0))
         return row.astype(np.int32), col.astype(np.int32), self._codes[:, self._place[row, col]]
-
-
-def encoding_threads(batch_tiles: int) -> int:
-    """Threads that encode batches of a size: one for each core, fewer where batches are large."""
-    return max(1, min(cores(), MOST_TILES // batch_tiles))
 
 
 def _batches(tiles: Iterable[CheckedTiles], size: int, tile_px: int, *, fill: bool) -> Generator[Batch, None, None]:

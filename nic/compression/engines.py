@@ -10,10 +10,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from nic.compression.codes_folder import CodesFolder
-from nic.compression.compress import encoding_threads
 from nic.compression.records import Quarantined, Streak, Unreached
 from nic.compression.work import ALONE, How, Outcome, Workers, take
-from nic.encoder.spec import Encoder
+from nic.encoder.spec import Encoder, at_once_of, devices_of
 from nic.errors import CodesError
 from nic.slides.processes import Processes
 from nic.slides.slide import SlideSource
@@ -61,8 +60,8 @@ def compress_cohort(
     """Compress every slide into out/<slide_id>.h5; a finished file is kept.
 
     readers: processes that read tiles, as many as there are cores unless said otherwise; 0: this one reads, and dies of
-    what crashes a decoder. They take slides in turn, and share the last ones; threads of this process encode, as many
-    as there are cores.
+    what crashes a decoder. They take slides in turn, and share the last ones. Threads of this process encode, as many
+    as gain by it.
     A bad slide goes into quarantine, out/quarantine.csv, one that cannot be had into out/unreached.csv; both are tried
     again by the next run, and a file that was there before stays. Another run on the same folder shares the work: what
     it holds is waited for.
@@ -75,11 +74,9 @@ def compress_cohort(
         workers = ALONE
         if readers != 0:
             reading = Processes(readers, silent_s=how.silent_s, modules=["nic.compression.tile_jobs"])
-            workers = Workers(
-                held.enter_context(reading), held.enter_context(SharedThreads(encoding_threads(how.batch_tiles)))
-            )
+            workers = Workers(held.enter_context(reading), held.enter_context(SharedThreads(at_once_of(encoder))))
         outcomes = _all(wanted, encoder, folder, how, workers)
-        return CompressionReport.of(outcomes, _shared(workers))
+        return CompressionReport.of(outcomes, _shared(workers, encoder))
 
 
 def _all(
@@ -116,17 +113,18 @@ def _all(
     return outcomes
 
 
-def _shared(workers: Workers) -> str:
+def _shared(workers: Workers, encoder: Encoder) -> str:
     """How the work was shared, in words."""
     if not (isinstance(workers.reading, Processes) and workers.encoding):
         return ""
     reading, encoding = workers.reading, workers.encoding
     tiles = ", ".join(f"{done.tiles:,}" for done in reading.did)
     ends = sum((done.ends for done in reading.did), Counter[str]())
+    devices = f" on {devices}" if (devices := devices_of(encoder)) else ""
     crashes = "".join(f"; {count} ended ({how})" for how, count in ends.items())
     return (
         f"read by {reading.count} {'process' if reading.count == 1 else 'processes'} ({tiles} tiles){crashes}; "
-        f"encoded by {encoding.count} {'thread' if encoding.count == 1 else 'threads'}"
+        f"encoded by {encoding.count} {'thread' if encoding.count == 1 else 'threads'}{devices}"
     )
 
 

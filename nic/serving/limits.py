@@ -1,4 +1,4 @@
-"""How much a served model does for one request, and from which folders. Needs neither numpy nor a slide."""
+"""How much a served model does for one request, from which folders and on which device. Needs no slide."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from nic.errors import SettingError
+from nic.errors import EncoderError, SettingError
+from nic.onnx.device import AUTO, Device
 from nic.threads import cores
 
 Number = TypeVar("Number", int, float)
@@ -29,7 +30,8 @@ class Limits:
     an answer is held some four times on its way out. at_once: slides compressed at a time, by one server process; they
     share its cores. apart: whether slides are those of strangers: processes that read them have bounded memory and read
     each slide once, and files of codes are copied. readers: processes that read tiles, beside at_once and one more that
-    open slides and files of codes; 0: none, the server reads. reader_mb: memory of each.
+    open slides and files of codes; 0: none, the server reads. reader_mb: memory of each. device: that the networks
+    run on.
     """
 
     roots: tuple[Path, ...]
@@ -46,12 +48,13 @@ class Limits:
     apart: bool = True
     readers: int = field(default_factory=lambda: min(cores(), MOST_READERS))
     reader_mb: int = 8192
+    device: Device = AUTO
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Limits":
         """NIC_SLIDE_ROOTS, folders separated by the system's path separator, else the one the server was started in;
         NIC_MAX_ROWS, NIC_MAX_SECONDS, NIC_LOOK_SECONDS, NIC_MAX_TILES, NIC_MEMORY_MB, NIC_MAX_MAPS_MB, NIC_AT_ONCE,
-        NIC_READERS and NIC_READER_MB where they are set. Raises SettingError."""
+        NIC_READERS, NIC_READER_MB and NIC_DEVICE where they are set. Raises SettingError."""
         roots = environ.get(ROOTS) or str(Path.cwd())
         return cls(
             tuple(Path(root).resolve() for root in roots.split(os.pathsep) if root),
@@ -64,15 +67,24 @@ class Limits:
             at_once=number(environ, "NIC_AT_ONCE", int, cls.at_once),
             readers=number(environ, "NIC_READERS", int, min(cores(), MOST_READERS)),
             reader_mb=number(environ, "NIC_READER_MB", int, cls.reader_mb),
+            device=device_from(environ),
         )
 
     @classmethod
-    def none(cls, at_once: int = 1, readers: int = 0) -> "Limits":
+    def none(cls, at_once: int = 1, readers: int = 0, device: Device = AUTO) -> "Limits":
         """For one's own slides. at_once: how many share the cores. readers: processes that read them; 0: this one."""
         return cls(
             (Path("/"),), NO_LIMIT, float("inf"), float("inf"), NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT, NO_LIMIT,
-            NO_LIMIT, at_once, apart=False, readers=readers,
+            NO_LIMIT, at_once, apart=False, readers=readers, device=device,
         )  # fmt: skip
+
+
+def device_from(environ: Mapping[str, str]) -> Device:
+    """NIC_DEVICE, or auto where it is not set. Raises SettingError."""
+    try:
+        return Device.named(environ.get("NIC_DEVICE") or "auto")
+    except EncoderError as error:
+        raise SettingError(f"NIC_DEVICE: {error}") from None
 
 
 def number(environ: Mapping[str, str], name: str, kind: Callable[[str], Number], usual: Number) -> Number:

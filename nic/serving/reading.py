@@ -8,21 +8,21 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from nic.compression.compress import HERE, MOST_TILES, compress_slide
+from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import AS_USUAL, Cutting
 from nic.compression.setting import Setting
-from nic.encoder.spec import Encoder, EncoderSpec
+from nic.encoder.spec import Encoder, EncoderSpec, at_once_of, batch_tiles_of
 from nic.errors import ForeignCodes, NicError, OverLimit, UnreachedSlide, UnreadableSlide
 from nic.serving.codes_file import check_codes
 from nic.serving.confined import Roots, opened
 from nic.serving.effort import Effort
 from nic.serving.limits import Limits
 from nic.slides.faults import ReaderFault
-from nic.slides.jobs import NO_DEADLINE, Answer, CheckedTiles, Job, LastSlide, Reading
+from nic.slides.jobs import IN_PROCESS, NO_DEADLINE, Answer, CheckedTiles, Job, LastSlide, Reading
 from nic.slides.processes import Processes, ReaderDied, ReaderHung, ReaderLate, ReadersBusy
 from nic.slides.slide import Slide, SlideSource
-from nic.threads import SharedThreads, cores
+from nic.threads import SharedThreads
 
 OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Errors of the system that are this machine's and not the slide's."""
@@ -52,8 +52,8 @@ class RowReading:
         self,
         encoder: Encoder | None,
         cutting: Cutting = AS_USUAL,
-        looking: Reading = HERE,
-        compressing: Reading = HERE,
+        looking: Reading = IN_PROCESS,
+        compressing: Reading = IN_PROCESS,
         at_once: int = 1,
         *,
         strangers: bool = False,
@@ -61,7 +61,7 @@ class RowReading:
         self.encoder, self.cutting, self.strangers = encoder, cutting, strangers
         self.looking, self.compressing = looking, compressing
         self._room = threading.BoundedSemaphore(at_once)
-        self._encoding = SharedThreads(cores())
+        self._encoding = SharedThreads(at_once_of(encoder) if encoder else 1)
         self._processes = [reading for reading in (looking, compressing) if isinstance(reading, Processes)]
         for processes in self._processes:
             weakref.finalize(self, processes.stop)
@@ -106,6 +106,7 @@ class RowReading:
     def compress(self, source: SlideSource, roots: Roots, effort: Effort, into: Path) -> None:
         """Leaves the codes in the file `into`."""
         encoder = self._encoder
+        most = batch_tiles_of(encoder)  # more would wait in memory to be encoded in parts
 
         def watch(tiles: int) -> None:
             if tiles > effort.tiles:
@@ -122,10 +123,10 @@ class RowReading:
                     source,
                     encoder,
                     Setting.like(self.cutting),
-                    batch_tiles=effort.batch_tiles,
+                    batch_tiles=min(effort.batch_tiles or most, most),
                     fill=False,
                     reading=ConfinedReading(self.compressing, roots, effort.deadline_s),
-                    encoding=self._encoding if effort.batch_tiles <= MOST_TILES // self._encoding.count else None,
+                    encoding=self._encoding,
                     watch=watch,
                 )
             slide.save(into)

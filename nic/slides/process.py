@@ -2,6 +2,7 @@
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -40,6 +41,28 @@ class Stuck:
             raise UnreachedSlide(f"{count} processes that read wait for a share that does not answer; ask again later")
 
 
+def started(command: Sequence[str], memory: SharedTiles, *, quiet: bool = False) -> subprocess.Popen[bytes]:
+    """A process of ours that sees the memory, and ends when its questions do. For the others see ReadingProcess."""
+    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    # A served model's nic lies in the model's own folder, which only sys.path knows.
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [word.replace("{fd}", str(memory.fd)) for word in command],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL if quiet else None,
+        bufsize=0,
+        pass_fds=[memory.fd],
+    )
+
+
+def how_ended(code: int) -> str:
+    """The signal that ended a process, or its exit code."""
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
 @dataclass
 class Lent:
     """Tiles in the memory of a process, until they are given back."""
@@ -59,20 +82,7 @@ class ReadingProcess:
         """command: what to run; the file descriptor of its shared tiles stands for `{fd}`. quiet: whether what it
         writes to stderr is dropped, where it may name a patient."""
         self.memory = SharedTiles()
-        words = [word.replace("{fd}", str(self.memory.fd)) for word in command]
-        environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
-        # A served model's nic lies in the model's own folder, which only sys.path knows.
-        environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            words,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL if quiet else None,
-            bufsize=0,
-            pass_fds=[self.memory.fd],
-        )
+        self._process = started(command, self.memory, quiet=quiet)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._questions, self._answers = self._process.stdin, self._process.stdout

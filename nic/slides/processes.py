@@ -13,7 +13,7 @@ from types import TracebackType
 
 from nic.slides.faults import ReaderFault
 from nic.slides.jobs import NO_DEADLINE, Answer, CheckedTiles, Job
-from nic.slides.process import KILL_S, Lent, ReadingProcess, Stuck
+from nic.slides.process import KILL_S, Lent, ReadingProcess, Stuck, how_ended
 from nic.slides.wire import as_error
 from nic.threads import cores
 
@@ -329,4 +329,4 @@ class _Ended(Exception):
 def _death(code: int) -> Exception:
     if code == -signal.SIGALRM:
         return ReaderLate("not done in time")
-    return ReaderDied(signal.Signals(-code).name if code < 0 else f"exit code {code}")
+    return ReaderDied(how_ended(code))

@@ -1,4 +1,4 @@
-"""What passes between a process that reads slides and the one that asks it.
+"""What passes between a process of ours, one that reads slides or encodes, and the one that asks it.
 
 To it, pickles: it trusts who asks. From it, JSON, plain arrays and tiles in shared memory: a decoder that a slide has
 made do something else may say what it likes, and nothing that it says is run.
@@ -33,32 +33,43 @@ Message = dict[str, Any]
 
 
 class SharedTiles:
-    """Memory that two processes see. fd: its file descriptor, which a child inherits."""
+    """Memory that two processes see, in slots. fd: its file descriptor, which a child inherits."""
 
-    def __init__(self, fd: int | None = None) -> None:
-        self.fd = _nameless_file() if fd is None else fd
-        self._memory = mmap.mmap(self.fd, SLOTS * SLOT_BYTES)
+    def __init__(self, fd: int | None = None, slots: int = SLOTS) -> None:
+        self.slots = slots
+        self.fd = _nameless_file(slots * SLOT_BYTES) if fd is None else fd
+        self._memory = mmap.mmap(self.fd, slots * SLOT_BYTES)
 
     def tiles(self, slot: int, count: int, tile_px: int) -> NDArray[np.uint8]:
         """A view of a slot's first tiles, uint8 [count, tile_px, tile_px, 3]. Raises ValueError beyond its end."""
         size = 3 * count * tile_px**2
-        if not (0 <= slot < SLOTS and 0 <= size <= SLOT_BYTES):
-            raise ValueError(f"slot {slot} of {size} bytes")
+        self._check(slot, size)
         flat = np.frombuffer(self._memory, np.uint8, size, slot * SLOT_BYTES)
         return flat.reshape(count, tile_px, tile_px, 3)
+
+    def codes(self, slot: int, count: int, code_size: int) -> NDArray[np.float32]:
+        """A view of a slot's first codes, float32 [count, code_size], in the place of the tiles they are of. Raises
+        ValueError beyond its end."""
+        self._check(slot, 4 * count * code_size)
+        flat = np.frombuffer(self._memory, np.float32, count * code_size, slot * SLOT_BYTES)
+        return flat.reshape(count, code_size)
 
     def close(self) -> None:
         """Views stay readable; the memory goes with the last of them."""
         os.close(self.fd)
 
+    def _check(self, slot: int, size: int) -> None:
+        if not (0 <= slot < self.slots and 0 <= size <= SLOT_BYTES):
+            raise ValueError(f"slot {slot} of {size} bytes")
 
-def _nameless_file() -> int:
+
+def _nameless_file(size: int) -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("nic-tiles")
     else:
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
-    os.ftruncate(fd, SLOTS * SLOT_BYTES)
+    os.ftruncate(fd, size)
     return fd
 
 

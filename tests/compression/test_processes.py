@@ -13,7 +13,7 @@ from conftest import PixelEncoder, spoil_tile, tissue_image, write_slide
 from numpy.typing import NDArray
 from slide_jobs import Deadly
 
-from nic.compression.compress import MOST_TILES, compress_slide, encoding_threads
+from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.engines import compress_cohort
 from nic.compression.setting import Setting
@@ -83,13 +83,6 @@ def test_one_slide_is_given_all_cores(tmp_path: Path) -> None:
     slide = SlideSource("a", path)
     assert 64 < len(compress_slide(slide, PixelEncoder()).codes) <= 128
     assert compress_cohort([slide], Meeting(2), tmp_path / "codes", readers=2).done == ["a"]
-
-
-@pytest.mark.parametrize(("tiles", "threads"), [(64, 16), (256, 4), (MOST_TILES, 1), (5000, 1)])
-def test_large_batches_leave_fewer_threads(monkeypatch: pytest.MonkeyPatch, tiles: int, threads: int) -> None:
-    """Else so much memory is wanted that a server refuses a slide which its limits allow."""
-    monkeypatch.setattr("joblib.cpu_count", lambda: 16)
-    assert encoding_threads(tiles) == threads
 
 
 class Counting:

@@ -11,11 +11,10 @@ from conftest import tissue_image, write_slide
 from onnx import TensorProto, helper, numpy_helper
 from served_files import write_graphs
 
-from nic.compression.compress import BATCH_TILES
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import Cutting
 from nic.encoder.onnx import METADATA_KEY, OnnxEncoder
-from nic.encoder.spec import EncoderSpec
+from nic.encoder.spec import USUAL_BATCH_TILES, EncoderSpec
 from nic.errors import RequestRefused
 from nic.serving.cache import CodesCache
 from nic.serving.effort import Effort
@@ -68,7 +67,7 @@ def apart(graph: Path) -> RowReading:
 
 
 @pytest.mark.parametrize("reading", [here, apart])
-@pytest.mark.parametrize("batch_tiles", [1, 7, BATCH_TILES])
+@pytest.mark.parametrize("batch_tiles", [1, 7, USUAL_BATCH_TILES])
 def test_so_many_tiles_are_encoded_at_a_time(
     folder: Path, tmp_path: Path, reading: Callable[[Path], RowReading], batch_tiles: int
 ) -> None:
