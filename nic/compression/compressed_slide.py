@@ -101,8 +101,10 @@ class CompressedSlide:
 
     def corners_l0px(self) -> NDArray[np.int64]:
         """(x, y) of each tile's top-left, [N, 2]."""
-        corners = [self.grid.tile_origin_l0px(int(r), int(c)) for r, c in zip(self.row, self.col, strict=True)]
-        return np.array(corners, np.int64).reshape(-1, 2)
+        # A call for each row and column, not for each tile: the process that encodes has little time for one.
+        x = np.array([self.grid.tile_origin_l0px(0, col)[0] for col in range(self.grid.cols)], np.int64)
+        y = np.array([self.grid.tile_origin_l0px(row, 0)[1] for row in range(self.grid.rows)], np.int64)
+        return np.stack([x[self.col], y[self.row]], axis=1)
 
     def save(self, path: Path) -> None:
         """Write the file under a temporary name and rename it: a half-written file never has the final name.
