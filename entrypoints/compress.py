@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from entrypoints.cli import launch
-from nic.compression.setting import Runtime
+from nic.encoder.spec import Runtime
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,9 @@ class Config:
     runtime: Runtime = "onnx"
     """onnx runs on GPUs and CPUs; onnx-f16 is faster on GPUs, openvino, in bf16, on CPUs that have it (pip install
     openvino==2026.4.1). The first codes of the faster ones are held against those of onnx."""
+    device: str = "auto"
+    """What the encoder runs on: cpu, cuda, or cuda:N, which must be there; auto takes the first GPU where that works,
+    else the CPU, and says why."""
     strict: bool = False
     """Exit with code 1 when a slide is in quarantine, as it does in any case when one could not be reached."""
 

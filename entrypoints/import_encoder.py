@@ -10,7 +10,8 @@ from entrypoints.cli import launch
 @dataclass(frozen=True)
 class Config:
     source: Path
-    """The file: .h5 of Keras 2 (the published encoders), or .onnx, floats [N, 3, px, px] to [N, D]."""
+    """The file: .h5 of Keras 2 (the published encoders), or .onnx, floats [N, 3, px, px] to [N, D]; files beside
+    it that hold its weights, as those of 2 GiB and more, come along."""
     work: Path = Path("work")
     """Folder for decoded tiles."""
     name: str = ""

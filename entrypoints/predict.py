@@ -32,6 +32,8 @@ class Config:
     """Of the Ray cluster: host:port, auto for the one this machine belongs to, or empty to start one here."""
     columns: str = ""
     """What the cohort's table calls its columns, as patient=case_id,slide=file; empty where as we do."""
+    device: str = "auto"
+    """What the networks run on: cpu, cuda, or cuda:N, which must be there; auto takes the first GPU that works."""
     strict: bool = False
     """Exit with code 1 when a patient was not answered, or not from all slides."""
 

@@ -23,7 +23,9 @@
     ├── TaskError             labelled tiles cannot be used (ValueError)
     │   └── UnreadableTile        one tile cannot be decoded (OSError)
     ├── EncoderError          an encoder cannot be built, read or trusted (ValueError)
-    │   └── ParityFailed          the ONNX graph does not compute what was trained
+    │   ├── ParityFailed          the ONNX graph does not compute what was trained
+    │   ├── NoDevice              the device that was asked for cannot be had
+    │   └── OutOfMemory           a device has no room for a batch (MemoryError)
     ├── CodesError            a compressed slide cannot be used (ValueError)
     │   ├── UnreachedCodes        a file of codes or features cannot be read now; nothing is known of it (OSError)
     │   ├── ForeignCodes          made by another encoder than the one wanted
@@ -181,6 +183,14 @@ class EncoderError(NicError, ValueError):
 
 class ParityFailed(EncoderError):
     """The ONNX graph does not compute what was trained."""
+
+
+class NoDevice(EncoderError):
+    """The device that was asked for cannot be had: no driver, no such device, or a library that cannot be loaded."""
+
+
+class OutOfMemory(EncoderError, MemoryError):
+    """A device has no room for a batch of this size."""
 
 
 class CodesError(NicError, ValueError):

@@ -1,6 +1,7 @@
 """The registered encoder: rows with `image` (a tile, PNG or JPEG, base64) to `code` (JSON list of D numbers)."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,17 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.runtimes import load_encoder
 from nic.errors import NicError
 from nic.serving.codes import decoded
+from nic.serving.limits import device_from
 
 
 class EncoderModel(mlflow.pyfunc.PythonModel):
     """Codes of single tiles: to try an encoder by hand. Slides go through the `compress` entry point."""
 
     def load_context(self, context: Any) -> None:
-        self.encoder = OnnxEncoder(Path(context.artifacts["encoder"]))
+        self.encoder = load_encoder(Path(context.artifacts["encoder"]), device=device_from(os.environ))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
         tiles = np.stack([self._tile(row, text) for row, text in enumerate(model_input["image"])])

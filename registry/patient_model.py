@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 
 from nic.errors import RequestRefused
+from nic.onnx.device import Device
 from nic.serving.answers_log import AnswersLog
 from nic.serving.cache import CodesCache
 from nic.serving.elsewhere import Elsewhere
@@ -23,6 +24,7 @@ from nic.serving.faults import OURS, log_fault
 from nic.serving.limits import Limits, number
 from nic.serving.served_model import ServedModel, Wishes
 from nic.serving.smoke import check_reference
+from nic.threads import cores
 
 MB = 1 << 20
 
@@ -38,7 +40,8 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
         files = {name: Path(path) for name, path in context.artifacts.items()}
         config = context.model_config or {}
         confined = config.get("confined", True)
-        limits = Limits.from_environment() if confined else Limits.none(config["at_once"])
+        device = Device.named(config.get("device", "auto"))
+        limits = Limits.from_environment() if confined else Limits.none(config["at_once"], cores(), device)
         self.folder = tempfile.TemporaryDirectory(prefix="nic-codes-")  # readable by its owner alone; gone at exit
         folder = Path(os.environ.get("NIC_CACHE_DIR", self.folder.name))
         cache = CodesCache(folder, number(os.environ, "NIC_CACHE_MB", int, 1024) * MB)

@@ -1,6 +1,7 @@
 """Fixtures that every room uses: real slides where they are at hand, and small slides of known pixels."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -9,6 +10,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from nic.compression.engines import compress_cohort
 from nic.encoder.spec import EncoderSpec
 from nic.threads import cores
 
@@ -34,6 +36,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     tests = Path(__file__).parent
     ranks = {tests / file: rank for rank, file in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path, len(LONGEST)))
+
+
+compress_here = partial(compress_cohort, readers=0)
+"""In this process, which starts sooner; what other processes do is for tests/compression/test_processes.py."""
 
 
 @pytest.fixture(scope="session")

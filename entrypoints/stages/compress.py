@@ -1,7 +1,7 @@
 """What `entrypoints.compress` does."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,26 +13,19 @@ from nic.compression.engines import CompressionReport, compress_cohort
 from nic.compression.on_ray import Cluster, compress_on_ray
 from nic.compression.pictures import contact_sheets
 from nic.compression.records import Quarantined, Unreached, check_all_reached
-from nic.compression.setting import Runtime, Setting
+from nic.compression.setting import Setting
 from nic.compression.tissue_rule import rule_named
 from nic.compression.work import How
-from nic.encoder.faster import FasterEncoder, by_openvino, in_half
-from nic.encoder.onnx import OnnxEncoder
-from nic.encoder.spec import Encoder
+from nic.encoder.runtimes import EncoderLoader
+from nic.onnx.files import graph_sha256
 from nic.slides.quality import reasons_named
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging
-from nic.tracking.digests import bytes_digest, codes_digest, file_sha256
+from nic.tracking.digests import bytes_digest, codes_digest
 from nic.tracking.registry import encoder_file
-from nic.tracking.runs import stage_run
+from nic.tracking.runs import StageRun, stage_run
 from nic.tracking.slide_digests import slides_digest
-
-RUNTIMES: dict[Runtime, Callable[[Path], Encoder]] = {
-    "onnx": OnnxEncoder,
-    "onnx-f16": in_half,
-    "openvino": by_openvino,
-}
 
 
 def sources(config: Config) -> list[SlideSource]:
@@ -42,11 +35,11 @@ def sources(config: Config) -> list[SlideSource]:
 def inputs(config: Config) -> dict[str, str]:
     slides = slides_digest(sources(config))
     masks = bytes_digest(Path(config.tissue)) if Path(config.tissue).is_dir() else ""
-    return {"slides": slides, "encoder": file_sha256(encoder_file(config.encoder)), "masks": masks}
+    return {"slides": slides, "encoder": graph_sha256(encoder_file(config.encoder)), "masks": masks}
 
 
-def compressed(config: Config, slides: list[SlideSource], log: Callable[[str, float], None]) -> CompressionReport:
-    graph = encoder_file(config.encoder)
+def compressed(config: Config, slides: list[SlideSource], stage: StageRun) -> CompressionReport:
+    graph, load = encoder_file(config.encoder), EncoderLoader(config.runtime, config.device)
     how = How(
         Setting(
             min_tissue=config.min_tissue,
@@ -61,12 +54,14 @@ def compressed(config: Config, slides: list[SlideSource], log: Callable[[str, fl
     )
     if config.engine == "ray":
         cluster = Cluster(config.address, config.cpus, config.gpus)
-        return compress_on_ray(slides, graph, RUNTIMES[config.runtime], config.out, how, cluster)
-    encoder = RUNTIMES[config.runtime](graph)
+        return compress_on_ray(slides, graph, load, config.out, how, cluster)
+    encoder = load(graph)
+    print(f"encoder by {config.runtime} on {encoder.device_note}")
+    stage.log_text(f"{config.runtime} on {encoder.device_note}\n", "device.txt")
     report = compress_cohort(slides, encoder, config.out, how)
-    if isinstance(encoder, FasterEncoder) and encoder.agreement:
-        log("agreement_with_f32", encoder.agreement)
-        print(f"{encoder.name}: least cosine to the codes in f32 {encoder.agreement:.5f}")
+    if encoder.agreement:
+        stage.log("agreement_with_f32", encoder.agreement)
+        print(f"{config.runtime}: least cosine to the codes in f32 {encoder.agreement:.5f}")
     return report
 
 
@@ -79,7 +74,7 @@ def made_by_older_pixels(codes: Path, slides: Sequence[str]) -> int:
 def run(config: Config) -> dict[str, Any]:
     """See `entrypoints.compress`."""
     with stage_run("compress", config, inputs(config)) as stage:
-        report = compressed(config, sources(config), stage.log)
+        report = compressed(config, sources(config), stage)
         finished = [*report.done, *report.reused]
         show(config.out, f"{len(report.done)} compressed, {len(report.reused)} reused", report)
         if older := made_by_older_pixels(config.out, report.reused):
@@ -89,6 +84,8 @@ def run(config: Config) -> dict[str, Any]:
             )
         if report.readers:
             print(f"  read by {', '.join(f'{way} ({count})' for way, count in report.readers.most_common())}")
+        if report.shared:
+            print(f"  {report.shared}")
         for number, sheet in enumerate(contact_sheets(config.out, finished), start=1):
             stage.log_image(sheet, f"contact_sheet_{number}.jpg")
         stage.log("slides", len(finished))

@@ -99,6 +99,7 @@ def draw(patient: Patient, model: PatientModel, codes: Path, drawn: Path) -> Ite
             "prediction": answer.prediction,
             "mean_score": float(np.nanmean(score_map.scores, dtype=np.float64)),
             "tiles": int(np.isfinite(score_map.scores).sum()),
+            "codes_differ": ", ".join(answer.codes_differ),
             "status": "ok",
         }
 

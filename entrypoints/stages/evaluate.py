@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from entrypoints.evaluate import Config
+from nic.compression.compatibility import counted
 from nic.study import read_study
 from nic.tracking.digests import codes_digest, file_sha256
 from nic.tracking.registry import find_version
@@ -48,6 +49,9 @@ def run(config: Config) -> dict[str, Any]:
         stage.log_text(render(report), "report.html")
         publish_answers(done.version, answers_record(done, config.seed))  # last: what failed before leaves no figure
         found, missing = done.estimates[0], len(done.unanswered)
+        if differ := counted(answer.codes_differ for answer in done.answers):
+            print(differ)
+        stage.log("codes_differ", sum(bool(answer.codes_differ) for answer in done.answers))
         print(f"{done.version.uri}: {config.split} {found.name} {found}, n = {found.n}; without codes: {missing}")
         oracle = oracle_of(study, done, config.seed)
         stage.result.update(metric=found.name, part=config.split, measured=str(found), oracle=oracle, n=found.n)

@@ -11,12 +11,13 @@ from entrypoints.import_encoder import Config
 from nic.encoder.foreign import CHECKED, import_onnx
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EncoderError
+from nic.onnx.files import graph_sha256
 from nic.onnx.pixels import Scaling
 from nic.study import read_study
 from nic.tasks.entries import TileTaskEntry
 from nic.tasks.reading import read_task
 from nic.tasks.tile_task import load_tiles
-from nic.tracking.digests import digest, file_sha256
+from nic.tracking.digests import digest
 from nic.tracking.registry import ENCODER_MODEL, serving_digest
 from nic.tracking.runs import SERVING, stage_run
 
@@ -25,7 +26,7 @@ def inputs(config: Config) -> dict[str, str]:
     if not config.source.is_file():
         raise EncoderError(f"{config.source}: no such file")
     tasks = digest({task.name: task.digest for task in map(read_task, tile_tasks(config))}) if config.study else ""
-    source = {"source": file_sha256(config.source), "name": config.name or config.source.stem}
+    source = {"source": graph_sha256(config.source), "name": config.name or config.source.stem}
     return source | {"measured_on": tasks, SERVING: serving_digest(ENCODER_MODEL)}
 
 
@@ -42,7 +43,8 @@ def run(config: Config) -> dict[str, Any]:
 
         graph = Path(folder) / "encoder.onnx"
         spec, parity = imported(config, graph)
-        tile_sets = [load_tiles(read_task(e), spec.tile_px, spec.tile_mpp, config.work / "tiles") for e in entries]
+        field, cache = (spec.tile_px, spec.tile_mpp), config.work / "tiles"
+        tile_sets = [load_tiles(read_task(entry), *field, cache, spec.read_mpp) for entry in entries]
         version = register_imported(graph, config.source.name, parity, tile_sets, stage, inputs(config))
         print(
             f"{version.uri}: {spec.objective}, {spec.code_size} numbers from {spec.tile_px} px at {spec.tile_mpp} um/px"

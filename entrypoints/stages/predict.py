@@ -10,10 +10,11 @@ import pandas as pd
 
 from entrypoints.predict import Config
 from entrypoints.stages.draw_maps import patients_of, slides_read
+from nic.compression.compatibility import counted
 from nic.compression.on_ray import Cluster, compress_on_ray
 from nic.compression.setting import Setting
 from nic.compression.work import How
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.runtimes import EncoderLoader
 from nic.errors import RequestRefused
 from nic.patients.cohort import Patient
 from nic.patients.predictor import PatientModel
@@ -43,7 +44,7 @@ def run(config: Config) -> dict[str, Any]:
             raise RequestRefused("nothing to answer for: wanted slides=, or codes= with compressed slides in it")
         workers = min(config.workers or cores(), len(patients))
         batch = Batch(
-            load_served(config.model, workers),
+            load_served(config.model, workers, config.device),
             find_version(config.model).uri,
             Path(config.codes) if config.codes else None,
             Path(config.maps) if config.maps else None,
@@ -56,6 +57,8 @@ def run(config: Config) -> dict[str, Any]:
         write(answers, config.out)
         counts = answers["status"].value_counts().to_dict()
         print(f"{config.out}: {', '.join(f'{n} {status}' for status, n in counts.items())}")
+        if differ := differing(answers):
+            print(differ)
         for status, n in counts.items():
             stage.log(str(status), n)
         stage.result.update(outputs=[str(config.out)], **counts)
@@ -69,7 +72,13 @@ def compress_first(config: Config, patients: Sequence[Patient]) -> None:
     slides = [slide for patient in patients for slide in patient.slides]
     how = How(Setting.like(PatientModel(graph_file(config.model, "patient")).spec.cutting))
     graph, cluster = graph_file(config.model, "encoder"), Cluster(config.address)
-    compress_on_ray(slides, graph, OnnxEncoder, Path(config.codes), how, cluster)
+    compress_on_ray(slides, graph, EncoderLoader(device=config.device), Path(config.codes), how, cluster)
+
+
+def differing(answers: pd.DataFrame) -> str:
+    """How many patients' codes differ from the training's; models registered before that was answered do not say."""
+    texts = answers.get("codes_differ", [])
+    return counted(text.split(", ") for text in texts if isinstance(text, str) and text)
 
 
 def write(answers: pd.DataFrame, out: Path) -> None:

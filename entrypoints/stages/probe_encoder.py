@@ -10,11 +10,13 @@ from rich.console import Console
 from entrypoints.probe_encoder import Config
 from nic.encoder.spec import EncoderSpec
 from nic.errors import StudyError, TaskError
+from nic.onnx.device import Device
+from nic.onnx.files import graph_sha256
 from nic.study import read_study
 from nic.tasks.reading import read_task
 from nic.tasks.tile_auc import Resampled
 from nic.tasks.tile_task import TileTask
-from nic.tracking.digests import digest, file_sha256
+from nic.tracking.digests import digest
 from nic.tracking.registry import encoder_file, find_version
 from nic.tracking.runs import stage_run
 
@@ -36,7 +38,7 @@ def chosen_tasks(config: Config) -> list[TileTask]:
 
 def inputs(config: Config) -> dict[str, str]:
     tasks = digest({task.name: task.digest for task in chosen_tasks(config)})
-    graphs = digest({uri: file_sha256(encoder_file(uri)) for uri in names(config.encoders)})
+    graphs = digest({uri: graph_sha256(encoder_file(uri)) for uri in names(config.encoders)})
     return {"tasks": tasks, "encoders": graphs}
 
 
@@ -68,7 +70,7 @@ def probed(uri: str, tasks: Sequence[TileTask], config: Config) -> "Iterator[Pro
     from nic.encoder.probe import codes_of, enlarged_tiles, enlargement, probe
     from nic.tracking.figures import record_figures
 
-    encoder = OnnxEncoder(encoder_file(uri), None)
+    encoder = OnnxEncoder(encoder_file(uri), None, Device.named(config.device))
     version = find_version(uri) if uri.startswith("models:/") else None
     place = f"{version.name}/{version.version}" if version else Path(uri).name
     aucs: dict[str, Resampled] = {}

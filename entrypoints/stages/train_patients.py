@@ -65,6 +65,8 @@ def trained_anew(config: Config, stage: StageRun, folder: Path) -> dict[str, Any
     gathered = gather_cells(labelled.patients, config.codes)
     labelled = labelled.take(gathered.found)
     encoder_version, encoder_graph = encoder_of_codes(config.encoder, gathered.encoder)
+    if gathered.mixture:
+        print(f"the codes were not all made alike, which is accepted (docs/compatibility.md): {gathered.mixture}")
     folds = folds_of(labelled, config.split_by, config.folds, config.repeats, config.seed)
     tiles = origins_behind_encoder(encoder_version, gathered.encoder.sha256)
     weights = count_weights(untrained(config.network, gathered.cells))
@@ -91,6 +93,8 @@ def trained_anew(config: Config, stage: StageRun, folder: Path) -> dict[str, Any
         encoder_version=encoder_version,
         path=graph,
         cutting=gathered.cutting,
+        runtimes=gathered.runtimes,
+        pixel_versions=gathered.pixel_versions,
     )
     scores = ensemble.out_of_fold
     each = [(fitted.out_of_fold, fitted.fold) for fitted in ensembles]
@@ -101,6 +105,8 @@ def trained_anew(config: Config, stage: StageRun, folder: Path) -> dict[str, Any
         cohort=read,
         encoder_version=encoder_version,
         encoder_sha256=gathered.encoder.sha256,
+        runtimes=",".join(sorted(gathered.runtimes)),
+        pixel_versions=",".join(map(str, sorted(gathered.pixel_versions))),
     )
     companions = write_companions(graph, encoder_graph, gathered)
     name = config.register_as or entry.model_name

@@ -1,15 +1,13 @@
 """How a slide is compressed, and what its file is made of."""
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 from nic.compression.cutting import Cutting
 from nic.compression.tissue_rule import Otsu, TissueRule, rule_said
-from nic.encoder.spec import Encoder, runtime_of
+from nic.encoder.spec import Encoder, Runtime, runtime_of
 from nic.errors import EncoderError
 from nic.slides.quality import REASONS
 
-Runtime = Literal["onnx", "onnx-f16", "openvino"]
 ALL_TESTS = tuple(sorted(REASONS[1:]))
 
 

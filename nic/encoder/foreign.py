@@ -6,10 +6,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.encoder.onnx import METADATA_KEY, OnnxEncoder
+from nic.encoder.onnx import METADATA_KEY
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EncoderError, ParityFailed
-from nic.onnx.pixels import ForeignGraph, Scaling, save_graph
+from nic.onnx.files import copied, graph_sha256, moved
+from nic.onnx.pixels import ForeignGraph, Scaling, describe, save_graph
 from nic.onnx.runtime import OnnxGraph
 
 CHECKED = 3
@@ -30,26 +31,33 @@ def import_onnx(
     output: str = "",
 ) -> tuple[EncoderSpec, float]:
     """Write to `path` a graph that takes pixels and says how tiles must be cut; its spec, and the largest difference
-    from the source on tiles that were scaled without it.
+    from the source on tiles that were scaled without it. Weights in files beside the source are copied beside `path`,
+    and never loaded into the graph.
 
     tile_px, tile_mpp, read_mpp: as in EncoderSpec. scaling: what the network was trained with. output: name of the
     code among several outputs. The code size is measured.
     Raises EncoderError when the graph does not turn such an image into a vector, whatever is in its batch.
     """
-    foreign = ForeignGraph.read(source, tile_px, output)
     tiles = np.random.default_rng(0).integers(0, 256, (CHECKED, tile_px, tile_px, 3), np.uint8)
-    with TemporaryDirectory() as folder:
-        draft, alone = Path(folder) / source.name, Path(folder) / "alone.onnx"
-        save_graph(foreign.from_pixels(tile_px, scaling, {}), draft)
-        codes = _checked_codes(OnnxGraph(draft), tiles)
-        save_graph(foreign.model, alone)  # with the weights of a second file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=path.parent) as place:
+        folder = Path(place)
+        alone, draft = folder / f"alone.{source.name}", folder / source.name
+        copied(source, alone)
+        foreign = ForeignGraph.read(alone, tile_px, output, source.name)
+        graph = foreign.from_pixels(tile_px, scaling)
+        save_graph(graph, draft)
+        save_graph(foreign.model, alone)
+        codes = _checked_codes(OnnxGraph(draft, fused=True), tiles)
         wanted = OnnxGraph(alone).run(**foreign.as_it_wants(tiles, scaling))[foreign.place]
-    spec = EncoderSpec(codes.shape[1], tile_px, tile_mpp, read_mpp, f"imported:{name}", ())
-    difference = float(np.abs(codes - wanted).max())
-    if not difference <= TOLERANCE * max(1.0, float(np.abs(wanted).max())):
-        raise ParityFailed(f"{source.name}: with pixels in front it differs by {difference:.2e} from what it was")
-    save_graph(foreign.from_pixels(tile_px, scaling, {METADATA_KEY: spec.to_json()}), path)
-    return OnnxEncoder(path).spec, difference
+        spec = EncoderSpec(codes.shape[1], tile_px, tile_mpp, read_mpp, f"imported:{name}", ())
+        difference = float(np.abs(codes - wanted).max())
+        if not difference <= TOLERANCE * max(1.0, float(np.abs(wanted).max())):
+            raise ParityFailed(f"{source.name}: with pixels in front it differs by {difference:.2e} from what it was")
+        describe(graph, {METADATA_KEY: spec.to_json()})
+        save_graph(graph, draft)
+        moved(draft, path)
+    return spec.with_sha256(graph_sha256(path)), difference
 
 
 def _checked_codes(graph: OnnxGraph, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:

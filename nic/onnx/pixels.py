@@ -1,5 +1,6 @@
 """Giving a foreign graph the input that ours take: tiles as pixels, scaled inside the graph; and codes as float32."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,14 @@ import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
+from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 
 from nic.errors import EncoderError
+from nic.onnx.files import graph_files, tensors
 
 FLOATS = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
+SMALL = 256
+"""Numbers in a tensor that is kept in the graph."""
 CHANNELS_FIRST, CHANNELS_LAST = 1, 3
 """Where the three channels stand in a graph's input."""
 
@@ -49,12 +54,14 @@ class ForeignGraph:
     output: ValueInfoProto
 
     @classmethod
-    def read(cls, source: Path, tile_px: int, output: str = "") -> "ForeignGraph":
-        """Raises EncoderError when it is no graph of one image of tile_px, or `output` does not say which to take."""
-        model = _loaded(source)
-        image = _only_image(source.name, model)
-        channels = _checked_image(source.name, image, tile_px)
-        return cls(model, image, channels, _chosen_output(source.name, model.graph.output, output))
+    def read(cls, source: Path, tile_px: int, output: str, name: str) -> "ForeignGraph":
+        """name: of the graph, in errors. Weights that lie in files beside it are not loaded.
+
+        Raises EncoderError when it is no graph of one image of tile_px, or `output` does not say which to take."""
+        model = _loaded(source, name)
+        image = _only_image(name, model)
+        channels = _checked_image(name, image, tile_px)
+        return cls(model, image, channels, _chosen_output(name, model.graph.output, output))
 
     @property
     def place(self) -> int:
@@ -67,17 +74,15 @@ class ForeignGraph:
         turned = scaled.transpose(0, 3, 1, 2) if self.channels == CHANNELS_FIRST else scaled
         return {self.image.name: turned.astype(FLOATS[self.image.type.tensor_type.elem_type])}
 
-    def from_pixels(self, tile_px: int, scaling: Scaling, metadata: Mapping[str, str]) -> ModelProto:
+    def from_pixels(self, tile_px: int, scaling: Scaling) -> ModelProto:
         """The graph with `tiles` uint8 [N, px, px, 3] RGB in front, and behind it `codes` float32."""
         opset = next(o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
-        model = onnx.compose.add_prefix(self.model, "foreign/")
-        pixels, codes = self._pixels(tile_px, scaling), self._codes()
         ours = {"opset_imports": [helper.make_opsetid("", opset)], "ir_version": self.model.ir_version}
-        joint, end = [("scaled", f"foreign/{self.image.name}")], f"foreign/{self.output.name}"
-        merged = onnx.compose.merge_models(helper.make_model(pixels, **ours), model, joint, outputs=[end])
-        merged = onnx.compose.merge_models(merged, helper.make_model(codes, **ours), [(end, "vectors")])
-        helper.set_model_props(merged, dict(metadata))
-        return merged
+        model = onnx.compose.add_prefix(self.model, "foreign/")
+        pixels, codes = (helper.make_model(graph, **ours) for graph in (self._pixels(tile_px, scaling), self._codes()))
+        end = f"foreign/{self.output.name}"
+        merged = _merged(pixels, model, ("scaled", f"foreign/{self.image.name}"), end)
+        return _merged(merged, codes, (end, "vectors"), "codes")
 
     def _pixels(self, tile_px: int, scaling: Scaling) -> GraphProto:
         """Pixels [N, px, px, 3] to scaled ones, as the graph wants them; scaled in float32 whatever it computes in."""
@@ -113,21 +118,42 @@ class ForeignGraph:
 
 
 def save_graph(model: ModelProto, path: Path) -> None:
-    """Write a graph and its weights as one file."""
+    """Write a graph; weights that it has in files beside it are looked for beside `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)
 
 
-def _loaded(source: Path) -> ModelProto:
-    """A graph with its weights, those of a second file too."""
+def describe(model: ModelProto, metadata: Mapping[str, str]) -> None:
+    """Let a graph say what it is, in place of what it said before."""
+    helper.set_model_props(model, dict(metadata))
+
+
+def _merged(first: ModelProto, second: ModelProto, joint: tuple[str, str], output: str) -> ModelProto:
+    """Two graphs as one, an output of the first being the input of the second: byte for byte as
+    onnx.compose.merge_models does it, which then looks for files of weights in the working directory."""
+    graph = onnx.compose.merge_graphs(first.graph, second.graph, [joint], outputs=[output])
+    opsets = {opset.domain: opset for opset in (*first.opset_import, *second.opset_import)}
+    how = {"producer_name": "onnx.compose.merge_models", "producer_version": "1.0", "domain": "", "model_version": 1}
+    merged = helper.make_model(graph, opset_imports=list(opsets.values()), ir_version=first.ir_version, **how)
+    merged.functions.extend([*first.functions, *second.functions])
+    return merged
+
+
+def _loaded(source: Path, name: str) -> ModelProto:
+    """A graph; weights that lie beside it in files stay there, unless they are small: those may be shapes, which
+    ONNX Runtime wants to see in the graph."""
     try:
-        model = onnx.load(source)
-        if model.ByteSize() >= onnx.checker.MAXIMUM_PROTOBUF:
-            raise EncoderError(f"{source.name}: 2 GiB and more, which one ONNX file cannot hold; export it in float16")
-        onnx.checker.check_model(model)
+        beside = len(graph_files(source)) > 1
+        model = onnx.load(source, load_external_data=False)
+        onnx.checker.check_model(str(source) if beside else model)
+        for tensor in tensors(model.graph):
+            if uses_external_data(tensor) and math.prod(tensor.dims) <= SMALL:
+                load_external_data_for_tensor(tensor, str(source.parent))
+                tensor.data_location = TensorProto.DEFAULT
+                del tensor.external_data[:]
     except (OSError, DecodeError, onnx.checker.ValidationError) as error:
         reason = str(error).splitlines()[0].replace(f"{source.parent}/", "") if str(error) else "it is damaged"
-        raise EncoderError(f"{source.name}: not a readable ONNX graph: {reason}") from error
+        raise EncoderError(f"{name}: not a readable ONNX graph: {reason}") from error
     return model
 
 

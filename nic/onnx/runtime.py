@@ -1,7 +1,7 @@
-"""Running ONNX graphs: one session, its metadata and its digest. Needs no torch."""
+"""Running ONNX graphs: one session on one device, its metadata and its digest. Needs no torch."""
 
-import hashlib
-from collections.abc import Mapping
+import logging
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -9,77 +9,142 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import (
+    EPFail,
     Fail,
     InvalidArgument,
     InvalidGraph,
     InvalidProtobuf,
+    NoSuchFile,
+    NotImplemented,
     RuntimeException,
 )
 
-from nic.errors import EncoderError
+from nic.errors import EncoderError, NoDevice, OutOfMemory
+from nic.onnx.device import AUTO, CPU, CUDA, Device, check_cuda, why_no_cuda
+from nic.onnx.files import contains, graph_files, graph_sha256
 
-_NOT_A_GRAPH = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf)
-_CANNOT_RUN = (Fail, InvalidArgument, RuntimeException, RuntimeError)  # the last of bound inputs
-CUDA = "CUDAExecutionProvider"
+log = logging.getLogger(__name__)
+_CANNOT_RUN = (EPFail, Fail, InvalidArgument, NotImplemented, RuntimeException, RuntimeError)
+_NOT_A_GRAPH = (InvalidGraph, InvalidProtobuf, NoSuchFile, *_CANNOT_RUN)
+_OUT_OF_MEMORY = (
+    "failed to allocate memory",
+    "out of memory",
+    "bad_alloc",
+    "cudnn_status_alloc_failed",
+    "cublas_status_alloc_failed",
+)
 
 
 class OnnxGraph:
     """An ONNX file ready to run; threads may share it.
 
-    threads: cores that one run uses; None leaves it to ONNX Runtime.
-    Raises EncoderError when the file is missing or is no ONNX graph.
+    threads: cores that one run uses; None leaves it to ONNX Runtime. device: auto takes the first CUDA device where it
+    works. fused: whether attention and GELU run as one operator each where they are written as several; the same
+    numbers but for rounding. Of the result, `device` is where it runs, `device_note` says so and why auto is the CPU.
+    Raises EncoderError when the file is missing or is no ONNX graph, or the device cannot be had.
     """
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(self, path: Path, threads: int | None = None, device: Device = AUTO, *, fused: bool = False) -> None:
         self.path = Path(path)
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        # Threads that spin while they wait take the cores from those that read the next tiles.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        try:
-            content = self.path.read_bytes()
-            # From bytes: the digest is then of what runs, whatever happens to the file later.
-            self._session = ort.InferenceSession(content, options, providers=_providers())
-        except (OSError, *_NOT_A_GRAPH) as error:
-            raise EncoderError(f"{self.path.name}: not a readable ONNX graph: {error}") from error
-        self.sha256 = hashlib.sha256(content).hexdigest()
+        before = _stamps(self.path)
+        self.sha256 = graph_sha256(self.path)
+        self._session, self.device, self.device_note = _session_on(device, self.path, threads, fused)
+        if _stamps(self.path) != before:  # the digest must be of what runs
+            raise EncoderError(f"{self.path.name}: changed while it was loaded")
+        log.info("%s runs on %s", self.path.name, self.device_note)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
         self.providers: list[str] = self._session.get_providers()
-        self.device = "cuda" if CUDA in self.providers else "cpu"
         self.inputs: dict[str, list[int | str]] = {i.name: i.shape for i in self._session.get_inputs()}
 
     def run(self, **inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
-        """Outputs in the graph's order. Raises EncoderError when the graph cannot take such inputs."""
+        """Outputs in the graph's order. Raises EncoderError when the graph cannot take such inputs, OutOfMemory when
+        the device has no room for them."""
         try:
-            outputs: list[NDArray[np.float32]] = (
-                self._session.run(None, inputs) if self.device == "cpu" else self.run_bound(inputs)
-            )
-        except _CANNOT_RUN as error:
+            outputs: list[NDArray[np.float32]] = self._session.run(None, inputs)
+        except (MemoryError, *_CANNOT_RUN) as error:
             shapes = ", ".join(f"{name} {list(value.shape)}" for name, value in inputs.items())
-            reason = str(error).splitlines()[0]
-            raise EncoderError(f"{self.path.name}: cannot run on {shapes}: {reason}") from error
+            reason = (str(error) or "out of memory").splitlines()[0]
+            kind = OutOfMemory if _out_of_memory(error) else EncoderError
+            raise kind(f"{self.path.name}: cannot run on {shapes}: {reason}") from error
         return outputs
 
-    def run_bound(self, inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:
-        """As `run`, on inputs and outputs bound to the device: one copy there, one back, none in between."""
-        binding = self._session.io_binding()
-        for name, value in inputs.items():
-            there = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(value), self.device, 0)
-            binding.bind_ortvalue_input(name, there)
-        for output in self._session.get_outputs():
-            binding.bind_output(output.name, self.device)
-        self._session.run_with_iobinding(binding)
-        found: list[NDArray[np.float32]] = binding.copy_outputs_to_cpu()
-        return found
+
+def _stamps(path: Path) -> list[tuple[int, int, int]]:
+    stats = [file.stat() for file in graph_files(path)]
+    return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
 
 
-def _providers() -> list[str | tuple[str, dict[str, str]]]:
-    # The GPU wheel lists CUDA on machines without a device too, and then fails late.
-    has_device = Path("/proc/driver/nvidia/version").exists() or Path("/dev/nvidia0").exists()
-    if not has_device or CUDA not in ort.get_available_providers():
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in _OUT_OF_MEMORY)
+
+
+def _session_on(
+    device: Device, path: Path, threads: int | None, fused: bool
+) -> tuple[ort.InferenceSession, Device, str]:
+    """The session, the device it is on, and a line that says so and, of auto, why it is the CPU."""
+    if device.kind != "auto":
+        return _session(device, path, threads, fused), device, str(device)
+    first = Device("cuda")
+    try:
+        check_cuda(first)
+        return _session(first, path, threads, fused), first, str(first)
+    except NoDevice as error:
+        return _session(CPU, path, threads, fused), CPU, f"cpu ({error})"
+
+
+def _session(device: Device, path: Path, threads: int | None, fused: bool) -> ort.InferenceSession:
+    """Of a graph as it is written, or with its attention fused, where that applies. The fused graph is gone once it
+    is loaded; the stored one, its digest, and what other runtimes make of it stay as they are."""
+    if device.kind == "cuda":
+        check_cuda(device)
+    if fused and (contains(path, b"Softmax") or contains(path, b"Erf")):
+        from nic.onnx.fusing import fused as fused_graph  # the onnx package, for the few graphs that need it
+
+        with tempfile.TemporaryDirectory(prefix="nic-") as folder:
+            if model := fused_graph(path, Path(folder)):
+                try:
+                    return _created(device, path, model, threads)
+                except NoDevice:
+                    raise
+                except EncoderError as error:
+                    log.debug("%s: runs as it is written; fused it does not: %s", path.name, error)
+    return _created(device, path, str(path), threads)
+
+
+def _created(device: Device, path: Path, model: str | bytes, threads: int | None) -> ort.InferenceSession:
+    """path: of the graph, which its weights lie beside. model: the file or the bytes that are loaded.
+
+    Raises EncoderError, and NoDevice rather than run on another one.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    # Threads that spin while they wait take the cores from those that read the next tiles.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    if isinstance(model, bytes):
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
+    try:
+        session = ort.InferenceSession(model, options, providers=_providers(device), enable_fallback=0)
+    except (MemoryError, *_NOT_A_GRAPH) as error:
+        reason = (str(error) or "out of memory").splitlines()[0].replace(f"{path.parent}/", "")
+        if device.kind == "cuda" and isinstance(error, RuntimeException | RuntimeError | EPFail):
+            raise NoDevice(f"no {device}: {reason}") from error
+        raise EncoderError(f"{path.name}: not a readable ONNX graph: {reason}") from error
+    session.disable_fallback()  # of one run on the CPU, and of all that follow, when a run fails
+    if device.kind == "cuda" and CUDA not in session.get_providers():
+        raise NoDevice(f"no {device}: {why_no_cuda()}")
+    return session
+
+
+def _providers(device: Device) -> list[str | tuple[str, dict[str, str]]]:
+    if device.kind != "cuda":
         return ["CPUExecutionProvider"]
-    ort.preload_dlls()  # CUDA and cuDNN from the packages that torch brings along
-    # In TF32, the default of newer GPUs, codes have three digits: too few to answer as the model did at registration.
-    return [(CUDA, {"use_tf32": "0"}), "CPUExecutionProvider"]
+    how = {
+        "device_id": str(device.number),
+        # In TF32, the default of newer GPUs, codes have three digits: too few to answer as at registration.
+        "use_tf32": "0",
+        # Batches are of one size: a search over all algorithms would gain little, and starts anew for the last batch.
+        "cudnn_conv_algo_search": "HEURISTIC",
+    }
+    return [(CUDA, how), "CPUExecutionProvider"]

@@ -3,10 +3,10 @@
 from dataclasses import asdict, dataclass, replace
 
 from nic.errors import RegistryError, UnknownModel
+from nic.onnx import files
 from nic.patients.predictor import PatientModel
 from nic.patients.spec import PatientModelSpec
 from nic.tracking.answers import Answers
-from nic.tracking.digests import file_sha256
 from nic.tracking.figures import Figure, figure_on, part_of, read_answers, verified_figure
 from nic.tracking.registry import ENCODER_NAME, RegisteredVersion, find_version, graph_file
 from nic.tracking.runs import find_run
@@ -31,7 +31,7 @@ def spec_of(version: RegisteredVersion) -> PatientModelSpec:
 
 def graph_sha256(version: RegisteredVersion) -> str:
     """Of the graph that answers. Raises UnknownModel when it is gone."""
-    return file_sha256(graph_file(version.uri, "encoder" if version.name == ENCODER_NAME else "patient"))
+    return files.graph_sha256(graph_file(version.uri, "encoder" if version.name == ENCODER_NAME else "patient"))
 
 
 def evidence_of(version: RegisteredVersion, name: str) -> Evidence:

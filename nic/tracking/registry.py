@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mlflow
 import pandas as pd
@@ -13,10 +14,10 @@ from mlflow.models.signature import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
-from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.spec import IMPORTED, EncoderSpec
 from nic.errors import ForeignCodes, UnknownModel
-from nic.tracking.digests import PROJECT, digest, file_sha256, imported_files, source_digest
+from nic.onnx.files import copied, graph_files, graph_in, graph_sha256
+from nic.tracking.digests import PROJECT, digest, imported_files, source_digest
 from nic.tracking.store import leaves_open
 
 ENCODER_NAME = "nic-encoder"
@@ -24,6 +25,7 @@ CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 
 REFERENCE = "reference"
 """Folder among a model's artifacts: a request, and the answers that were given at registration."""
+GRAPHS = ("encoder", "patient")
 GRAPH = "nic.graph."
 """Tags with the digest of each graph that was registered."""
 SERVING_TAG = "nic.serving"
@@ -39,6 +41,7 @@ SERVING_PACKAGES = [
     "mlflow",
     "onnxruntime-gpu",
     "onnxruntime",
+    "onnx",
     "openslide-python",
     "openslide-bin",
     "opencv-python-headless",
@@ -98,7 +101,10 @@ class RegisteredVersion:
 
 
 def register_encoder(graph: Path, lineage: Mapping[str, str]) -> RegisteredVersion:
-    """Log the encoder's graph with the file that serves it and register it as a version of nic-encoder."""
+    """Log the encoder's graph with the file that serves it and register it as a version of nic-encoder.
+
+    graph: its .onnx file; files of weights beside it go with it, into a folder of the version.
+    """
     signature = ModelSignature(
         inputs=Schema([ColSpec(DataType.string, "image")]), outputs=Schema([ColSpec(DataType.string, "code")])
     )
@@ -129,7 +135,7 @@ def register_patient_model(
         ),
     )
     files = {"patient": patient} | ({"encoder": encoder} if encoder else {}) | dict(companions or {})
-    return _register(name, PATIENT_MODEL, files, signature, lineage, {"confined": True, "at_once": 1})
+    return _register(name, PATIENT_MODEL, files, signature, lineage, {"confined": True, "at_once": 1, "device": "auto"})
 
 
 def _register(
@@ -140,21 +146,32 @@ def _register(
     lineage: Mapping[str, str],
     model_config: dict[str, object] | None = None,
 ) -> RegisteredVersion:
-    info = mlflow.pyfunc.log_model(
-        name=name.replace(".", "-"),  # of the logged model, which may have no dot
-        python_model=str(PROJECT / "registry" / code_file),
-        artifacts={key: str(path) for key, path in files.items()},
-        code_paths=SERVING_CODE,
-        pip_requirements=serving_pins(),
-        signature=signature,
-        model_config=model_config,
-        registered_model_name=name,
-    )
+    with TemporaryDirectory(prefix="nic-") as folder:
+        info = mlflow.pyfunc.log_model(
+            name=name.replace(".", "-"),  # of the logged model, which may have no dot
+            python_model=str(PROJECT / "registry" / code_file),
+            artifacts={key: str(_artifact(key, path, Path(folder))) for key, path in files.items()},
+            code_paths=SERVING_CODE,
+            pip_requirements=serving_pins(),
+            signature=signature,
+            model_config=model_config,
+            registered_model_name=name,
+        )
     version = str(info.registered_model_version)
-    digests = {f"{GRAPH}{key}": file_sha256(path) for key, path in files.items() if path.suffix == ".onnx"}
+    graphs = {key: graph_in(path) for key, path in files.items() if key in GRAPHS}
+    digests = {f"{GRAPH}{key}": graph_sha256(path) for key, path in graphs.items()}
     made_by = {SERVING_TAG: serving_digest(code_file), "nic.run": info.run_id}
     tag_version(name, version, {**lineage, **digests, **made_by})
     return find_version(f"models:/{name}/{version}")
+
+
+def _artifact(key: str, path: Path, folder: Path) -> Path:
+    """What MLflow is to keep: a file as it is; of a graph with files of weights a copy of all, alone in a folder."""
+    if key not in GRAPHS or len(graph_files(graph := graph_in(path))) == 1:
+        return path
+    (folder / key).mkdir()
+    copied(graph, folder / key / graph.name)
+    return folder / key
 
 
 def serving_digest(code_file: str, root: Path = PROJECT, pins: Sequence[str] | None = None) -> str:
@@ -232,7 +249,7 @@ def graph_file(uri: str, graph: str) -> Path:
     """Local path of a registered version's graph: "encoder" or "patient". Raises UnknownModel when it has none."""
     version = find_version(uri)
     folder = model_folder(version) / "artifacts"
-    for file in folder.glob(f"{graph}*.onnx"):
+    for file in (*folder.glob(f"{graph}*.onnx"), *folder.glob(f"{graph}/*.onnx")):
         return file
     names = ", ".join(sorted(file.name for file in folder.iterdir()))
     raise UnknownModel(f"{version.uri}: no {graph} graph; found {names}")
@@ -249,15 +266,18 @@ def model_folder(version: RegisteredVersion) -> Path:
 
 
 def encoder_file(source: str) -> Path:
-    """An encoder's graph: a `models:/` URI of the registry, or a path to an .onnx file."""
-    return graph_file(source, "encoder") if source.startswith("models:/") else Path(source)
+    """An encoder's graph: of a `models:/` URI of the registry, of a path to an .onnx file, or to a folder with one.
+
+    Files of its weights lie beside it: see nic.onnx.files.graph_files.
+    """
+    return graph_file(source, "encoder") if source.startswith("models:/") else graph_in(Path(source))
 
 
 def encoder_digest(source: str) -> str:
     """What a stage reads of the encoder whose codes it takes: the sha256 of its graph, or IMPORTED."""
     if source == IMPORTED:
         return IMPORTED
-    return find_version(source).tags.get("nic.encoder_sha256") or file_sha256(encoder_file(source))
+    return find_version(source).tags.get("nic.encoder_sha256") or graph_sha256(encoder_file(source))
 
 
 def encoder_of_codes(source: str, spec: EncoderSpec) -> tuple[str, Path | None]:
@@ -271,18 +291,18 @@ def encoder_of_codes(source: str, spec: EncoderSpec) -> tuple[str, Path | None]:
     if source == IMPORTED:
         return "/".join(spec.tasks), None
     version, graph = find_version(source), encoder_file(source)
-    if OnnxEncoder(graph).spec.sha256 != spec.sha256:
+    if graph_sha256(graph) != spec.sha256:
         raise ForeignCodes(f"codes of encoder {spec.sha256[:12]}, not of {version.uri}; compress with that encoder")
     return version.full_name, graph
 
 
-def load_served(uri: str, at_once: int = 1) -> Callable[..., pd.DataFrame]:
+def load_served(uri: str, at_once: int = 1, device: str = "auto") -> Callable[..., pd.DataFrame]:
     """A registered model as the server loads it: rows in, and parameters if any, one answer a patient out.
 
     In one's own process it opens any slide and takes its time; a server is confined to NIC_SLIDE_ROOTS and its limits.
-    at_once: requests that are made at a time; their slides share the cores.
+    at_once: requests that are made at a time; their slides share the cores. device: that its networks run on.
     """
-    config = {"confined": False, "at_once": at_once}
+    config = {"confined": False, "at_once": at_once, "device": device}
     model = mlflow.pyfunc.load_model(find_version(uri).uri, model_config=config)
     predict: Callable[..., pd.DataFrame] = model.predict
     return predict

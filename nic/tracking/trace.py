@@ -13,7 +13,8 @@ from mlflow.tracking import MlflowClient
 
 from nic.encoder.spec import IMPORTED
 from nic.errors import UnknownModel
-from nic.tracking.digests import OF_ROWS, PROJECT, code_digest, digest, file_sha256
+from nic.onnx.files import graph_sha256
+from nic.tracking.digests import OF_ROWS, PROJECT, code_digest, digest
 from nic.tracking.registry import (
     ENCODER_MODEL,
     ENCODER_NAME,
@@ -154,7 +155,7 @@ def _serving(version: RegisteredVersion, folder: Path, pins: Sequence[str]) -> N
 
 
 def _graph(version: RegisteredVersion, graph: str, wanted: str) -> Node:
-    found = file_sha256(graph_file(version.uri, graph))
+    found = graph_sha256(graph_file(version.uri, graph))
     return Node(f"{graph} graph, sha256 {wanted[:12]}", "here" if found == wanted else "changed")
 
 
@@ -259,7 +260,7 @@ def _encoder(run: Run, version: RegisteredVersion, look: Look) -> Node:
         return Node(what, "foreign", "made by another tool; its digest is of what is known of it")
     try:
         found = find_version(f"models:/{name}")
-        agrees = file_sha256(encoder_file(found.uri)) == wanted
+        agrees = graph_sha256(encoder_file(found.uri)) == wanted
     except UnknownModel as error:
         return Node(what, "gone", str(error))
     if not agrees:

@@ -14,7 +14,7 @@ from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 
 from nic.errors import UnknownModel
-from nic.tracking.digests import file_sha256
+from nic.onnx.files import graph_in, graph_sha256
 from nic.tracking.figures import figure_on, record_figures
 from nic.tracking.registry import (
     ENCODER_NAME,
@@ -88,7 +88,7 @@ def _trained(run: Run) -> Trained | None:
     artifacts = Model.load(str(folder)).flavors["python_function"]["artifacts"]
     files = {name: folder / entry["path"] for name, entry in artifacts.items()}
     graphs = {name: value for name, value in version.tags.items() if name.startswith(GRAPH)}
-    stand = all(file_sha256(files[name.removeprefix(GRAPH)]) == value for name, value in graphs.items())
+    stand = all(graph_sha256(graph_in(files[name.removeprefix(GRAPH)])) == value for name, value in graphs.items())
     return Trained(run, version, files) if graphs and stand else None
 
 

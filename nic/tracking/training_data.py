@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from nic.errors import RegistryError, UnknownModel
+from nic.onnx.files import graph_sha256
 from nic.patients.audit import PICTURE_PX, TRAINING, AuditedSlide
 from nic.patients.spec import PatientModelSpec
 from nic.tasks.tile_task import TileTask
-from nic.tracking.digests import file_sha256
 from nic.tracking.figures import artifact_text
 from nic.tracking.registry import RegisteredVersion, encoder_file, find_version
 
@@ -100,7 +100,7 @@ def origins_behind_encoder(encoder: str, sha256: str) -> TileOrigins | None:
     """
     try:
         version = find_version(f"models:/{encoder}")
-        is_that_one = file_sha256(encoder_file(version.uri)) == sha256
+        is_that_one = graph_sha256(encoder_file(version.uri)) == sha256
     except UnknownModel:
         return None
     text = artifact_text(version.run_id, ORIGINS_FILE)

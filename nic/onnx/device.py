@@ -1,0 +1,92 @@
+"""Devices that graphs run on: how they are written, and whether CUDA devices can be had."""
+
+import contextlib
+import ctypes
+import io
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from nic.errors import EncoderError, NoDevice
+
+CUDA = "CUDAExecutionProvider"
+WANTED = "wanted auto, cpu, cuda, cuda:N or cuda:all, or several with commas between, as cuda:0,cuda:1"
+
+
+@dataclass(frozen=True)
+class Device:
+    """auto is the first CUDA device where that works, else the CPU. number: of a CUDA device, as the driver counts."""
+
+    kind: Literal["auto", "cpu", "cuda"] = "auto"
+    number: int = 0
+
+    @classmethod
+    def named(cls, text: str) -> "Device":
+        """Raises EncoderError when the text means no device, or several."""
+        devices = devices_named(text)
+        if len(devices) != 1:
+            raise EncoderError(f"device={text}: wanted one device")
+        return devices[0]
+
+    def __str__(self) -> str:
+        return f"cuda:{self.number}" if self.kind == "cuda" else self.kind
+
+
+AUTO, CPU = Device("auto"), Device("cpu")
+
+
+def devices_named(text: str) -> tuple[Device, ...]:
+    """Devices in the order they are written; one that is written twice is there twice.
+
+    Raises EncoderError for other words, NoDevice for cuda:all where there is no CUDA device.
+    """
+    return tuple(device for part in text.split(",") for device in _named(part.strip(), text))
+
+
+def _named(part: str, text: str) -> tuple[Device, ...]:
+    if part == "cuda:all":
+        return tuple(Device("cuda", number) for number in range(cuda_devices()))
+    if match := re.fullmatch(r"cuda(?::(\d{1,4}))?", part):
+        return (Device("cuda", int(match[1] or 0)),)
+    if part in ("auto", "cpu"):
+        return (AUTO if part == "auto" else CPU,)
+    raise EncoderError(f"device={text}: {part!r} is no device; {WANTED}")
+
+
+def cuda_devices() -> int:
+    """How many CUDA devices this process sees, by the driver itself. Raises NoDevice when there are none."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        raise NoDevice(f"no CUDA device: there is no NVIDIA driver here ({error})") from error
+    count = ctypes.c_int(0)
+    code = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    if code or not count.value:
+        raise NoDevice(f"no CUDA device: the NVIDIA driver sees none (error {code} of the driver)")
+    return count.value
+
+
+def check_cuda(device: Device) -> None:
+    """Raises NoDevice when there is no such CUDA device, or this ONNX Runtime was built without CUDA."""
+    count = cuda_devices()
+    if device.number >= count:
+        raise NoDevice(f"no {device}: the NVIDIA driver sees {count}, cuda:0 to cuda:{count - 1}")
+    import onnxruntime as ort  # here, so that who reads a device's name alone needs no runtime
+
+    if CUDA not in ort.get_available_providers():
+        raise NoDevice(f"no {device}: this onnxruntime knows no CUDA; pip install onnxruntime-gpu in its place")
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it misses; `why_no_cuda` names that
+        ort.preload_dlls()  # CUDA and cuDNN from their own packages, which torch brings along
+
+
+def why_no_cuda() -> str:
+    """Why ONNX Runtime, which has tried, could not load its part for CUDA: most often the name of a library."""
+    import onnxruntime as ort
+
+    folder = Path(ort.__file__).parent / "capi"
+    try:
+        ctypes.CDLL(str(folder / "libonnxruntime_providers_cuda.so"))
+    except OSError as error:
+        return f"{error}; pip install -r requirements-gpu.txt"
+    return "ONNX Runtime could not start its part for CUDA"
