@@ -101,7 +101,7 @@ def _session(device: Device, path: Path, threads: int | None, fused: bool) -> or
         from nic.onnx.fusing import fused as fused_graph  # the onnx package, for the few graphs that need it
 
         with tempfile.TemporaryDirectory(prefix="nic-") as folder:
-            if model := fused_graph(path, Path(folder)):
+            if model := fused_graph(path, Path(folder), on_cpu=device.kind == "cpu"):
                 try:
                     return _created(device, path, model, threads)
                 except NoDevice:
