@@ -30,8 +30,8 @@ def fused(path: Path, folder: Path, *, on_cpu: bool = True) -> str | bytes | Non
     """The graph with attention and GELU fused, as ONNX Runtime loads it: a file in `folder`, or its bytes where its
     weights lie beside `path` in files of their own. None where there is nothing to fuse, or that fails.
 
-    on_cpu: whether layers take their bias along in one Gemm, a tenth faster there; on GPUs the bias goes into the GELU
-    or normalisation behind them, which is as good.
+    on_cpu: whether layers take their bias along in one Gemm: a ViT-S is some 4% faster by it on a CPU. On a GPU, where
+    this was not measured, the bias stays for ONNX Runtime to fuse into the GELU or normalisation behind it.
     """
     try:
         model = onnx.load(path, load_external_data=False)
