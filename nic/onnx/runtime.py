@@ -144,7 +144,7 @@ def _providers(device: Device) -> list[str | tuple[str, dict[str, str]]]:
         "device_id": str(device.number),
         # In TF32, the default of newer GPUs, codes have three digits: too few to answer as at registration.
         "use_tf32": "0",
-        # The usual search over all algorithms starts anew for each size of batch, and there are few runs of other sizes.
+        # The usual search over all algorithms starts anew for each size of batch; most batches are of one size.
         "cudnn_conv_algo_search": "HEURISTIC",
     }
     return [(CUDA, how), "CPUExecutionProvider"]
