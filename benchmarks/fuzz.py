@@ -25,9 +25,11 @@ from numpy.typing import NDArray
 from nic.compression.cutting import Cutting
 from nic.encoder.export import export_encoder
 from nic.encoder.network import TileEncoder
+from nic.encoder.onnx import OnnxEncoder
 from nic.errors import NicError
-from nic.serving.apart import Apart
 from nic.serving.effort import Effort
+from nic.serving.limits import Limits
+from nic.serving.reading import RowReading
 from nic.slides.slide import SlideSource
 
 APERIO = "Aperio Image Library v10.0.51\r\n512x512 [0,0 512x512] (128x128) JPEG/RGB Q=70|AppMag = 20|MPP = 0.5"
@@ -94,7 +96,7 @@ def entries_of(path: Path) -> list[int]:
         return [tag.offset for page in file.pages for tag in page.aspage().tags]
 
 
-def outcome(reading: Apart, path: Path, seconds: float) -> str:
+def outcome(reading: RowReading, path: Path, seconds: float) -> str:
     """What becomes of a file, as a server would do it."""
     deadline_s = time.monotonic() + seconds
     source = SlideSource("slide", path)
@@ -120,7 +122,9 @@ def main() -> None:
         folder = Path(name).resolve()
         torch.manual_seed(0)
         export_encoder(TileEncoder(), "random", [], folder / "encoder.onnx", np.zeros((2, 64, 64, 3), np.uint8))
-        reading = Apart(folder / "encoder.onnx", Cutting(), 1, 4096)
+        reading = RowReading.within(
+            Limits((folder,), at_once=2, reader_mb=4096), OnnxEncoder(folder / "encoder.onnx"), Cutting()
+        )
         whole = [(path.suffix, path.read_bytes(), entries_of(path)) for path in whole_files(folder)]
         rng = random.Random(asked.seed)
         counts: Counter[str] = Counter()

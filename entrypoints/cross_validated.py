@@ -69,6 +69,7 @@ class _Unread:
     scores: Floats
     score_maps: tuple[NDArray[np.float32], ...]
     tiles: int
+    codes_differ: tuple[str, ...]
 
 
 def cross_validated(version: RegisteredVersion, model: PatientModel, labelled: Labelled, codes: Path) -> CrossValidated:
@@ -120,14 +121,13 @@ def _read(model: PatientModel, patient: Patient, networks: NDArray[np.intp], cod
     """None for a patient without a file of codes. Raises ForeignCodes."""
     files = [codes / f"{slide.slide_id}.h5" for slide in patient.slides]
     slides = [CompressedSlide.load(file) for file in files if file.is_file()]
-    for slide in slides:
-        model.check(slide)
+    differ = {name for slide in slides for name in model.check(slide)}
     scored = [model.scored(slide, networks) for slide in slides]
     tiles = sum(len(slide.cells) for slide in scored)
     if not tiles:
         return None
     scores = np.sum([slide.sums for slide in scored], axis=0) / tiles
-    return _Unread(scores, tuple(map(score_map, slides, scored)), tiles)
+    return _Unread(scores, tuple(map(score_map, slides, scored)), tiles, tuple(sorted(differ)))
 
 
 def _out_of_fold(read: Sequence[_Unread], folds: NDArray[np.intp], networks: NDArray[np.intp]) -> OutOfFold:
@@ -150,7 +150,8 @@ def _answer(
             calibrated = replace(calibration, stated_months=_stated(spec)).of(expected)
     own = replace(spec, calibration=calibration)
     prediction = float(own.predictions(np.array(expected if spec.kind == "classification" else score)))
-    return PatientPrediction(score, prediction, float(scores.std()), read.score_maps, read.tiles, calibrated)
+    deviation = float(scores.std())
+    return PatientPrediction(score, prediction, deviation, read.score_maps, read.tiles, calibrated, read.codes_differ)
 
 
 def _stated(spec: PatientModelSpec) -> tuple[float, ...]:

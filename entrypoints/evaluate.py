@@ -1,22 +1,12 @@
 """A registered model on patients it has not seen: figures with intervals, tagged on the version for the gates."""
 
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import Any, Literal
 
 from entrypoints.cli import launch
-from entrypoints.evaluation import Part, answers_record, evaluated, oracle_of
-from entrypoints.reporting import report_of
-from entrypoints.splitting import log_audit
-from nic.evaluation.report import render
-from nic.study import read_study
-from nic.tracking.digests import codes_digest, file_sha256
-from nic.tracking.figures import publish_answers
-from nic.tracking.registry import find_version
-from nic.tracking.runs import stage_run
+
+Part = Literal["train", "external", "cross_validated"]
 
 
 @dataclass(frozen=True)
@@ -38,39 +28,11 @@ class Config:
     """Columns of the cohort's table, separated by commas, by whose groups the report tells the figure that decides."""
 
 
-def inputs(config: Config) -> dict[str, str]:
-    study = read_study(config.study)
-    entry = study.endpoint(config.endpoint)
-    read = entry.read_from(study.cohorts[entry.cohort].read(), [*entry.covariates, *columns_of(config)])
-    model, codes = find_version(config.model).uri, codes_digest(config.codes)
-    truth = file_sha256(study.truth) if study.truth and study.truth.is_file() else ""
-    return {**read, "codes": codes, "model": model, "truth": truth, "synthetic": str(study.phantom)}
-
-
-def columns_of(config: Config) -> list[str]:
-    return [column.strip() for column in config.subgroups.split(",") if column.strip()]
-
-
 def run(config: Config) -> dict[str, Any]:
     """Measure a registered model on one part of a cohort, beside the oracle where the truth is known, and report."""
-    study = read_study(config.study)
-    with stage_run("evaluate", config, inputs(config)) as stage:
-        done = evaluated(study, config.endpoint, config.codes, config.model, config.split, config.seed)
-        log_audit(done.audit, stage)
-        for figure in done.estimates:
-            if isfinite(figure.value):
-                stage.log(f"{config.split}.{figure.name}", figure.value)
-        stage.log_table(pd.DataFrame(done.estimates), "figures.csv")
-        report = report_of(done, columns_of(config), stage.run_id, config.seed)
-        for picture in report.pictures:
-            stage.log_png(picture.png, picture.file)
-        stage.log_text(render(report), "report.html")
-        publish_answers(done.version, answers_record(done, config.seed))  # last: what failed before leaves no figure
-        found, missing = done.estimates[0], len(done.unanswered)
-        print(f"{done.version.uri}: {config.split} {found.name} {found}, n = {found.n}; without codes: {missing}")
-        oracle = oracle_of(study, done, config.seed)
-        stage.result.update(metric=found.name, part=config.split, measured=str(found), oracle=oracle, n=found.n)
-    return stage.result
+    from entrypoints.stages import evaluate  # here: --help and a mistyped word need neither MLflow nor torch
+
+    return evaluate.run(config)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from entrypoints.cross_validated import PART, cross_validated, measured_cross_validated
+from entrypoints.evaluate import Part
 from entrypoints.measures import calibrated_columns, measured
 from entrypoints.splitting import audit_measured
 from nic.evaluation.metrics import METRICS, Estimate, estimate
@@ -21,7 +21,6 @@ from nic.tracking.answers import Answers, cells_of, check_endpoint, slides_of
 from nic.tracking.digests import file_sha256
 from nic.tracking.registry import RegisteredVersion, find_version, graph_file
 
-Part = Literal["train", "external", "cross_validated"]
 """Of a cohort. cross_validated: the training patients, each answered by the networks that never saw that patient."""
 
 

@@ -1,28 +1,10 @@
 """An encoder made elsewhere as a version of nic-encoder: a published Keras file, or any ONNX graph of images."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
-import numpy as np
-
 from entrypoints.cli import launch
-from entrypoints.registration import register_imported
-from nic.encoder.foreign import CHECKED, import_onnx
-from nic.encoder.published import TILE_PX, import_published
-from nic.encoder.spec import EncoderSpec
-from nic.errors import EncoderError
-from nic.onnx.files import graph_sha256
-from nic.onnx.pixels import Scaling
-from nic.study import read_study
-from nic.tasks.entries import TileTaskEntry
-from nic.tasks.reading import read_task
-from nic.tasks.tile_task import load_tiles
-from nic.tracking.digests import digest
-from nic.tracking.registry import ENCODER_MODEL, serving_digest
-from nic.tracking.runs import SERVING, stage_run
 
 
 @dataclass(frozen=True)
@@ -52,62 +34,11 @@ class Config:
     """Study file with tile tasks to measure the codes on, for the certificate; none when empty."""
 
 
-def inputs(config: Config) -> dict[str, str]:
-    if not config.source.is_file():
-        raise EncoderError(f"{config.source}: no such file")
-    tasks = digest({task.name: task.digest for task in map(read_task, tile_tasks(config))}) if config.study else ""
-    source = {"source": graph_sha256(config.source), "name": config.name or config.source.stem}
-    return source | {"measured_on": tasks, SERVING: serving_digest(ENCODER_MODEL)}
-
-
-def tile_tasks(config: Config) -> Sequence[TileTaskEntry]:
-    return read_study(Path(config.study)).tile_tasks if config.study else ()
-
-
 def run(config: Config) -> dict[str, Any]:
     """Import an encoder, check that its graph computes what it should, certify and register it."""
-    entries = tile_tasks(config)
-    with stage_run("import_encoder", config, inputs(config)) as stage, TemporaryDirectory(prefix="nic-") as folder:
-        graph = Path(folder) / "encoder.onnx"
-        spec, parity = imported(config, graph)
-        tile_sets = [load_tiles(read_task(e), spec.tile_px, spec.tile_mpp, config.work / "tiles") for e in entries]
-        version = register_imported(graph, config.source.name, parity, tile_sets, stage, inputs(config))
-        print(
-            f"{version.uri}: {spec.objective}, {spec.code_size} numbers from {spec.tile_px} px at {spec.tile_mpp} um/px"
-        )
-        stage.result.update(version=version.uri, sha256=spec.sha256)
-    return stage.result
+    from entrypoints.stages import import_encoder  # here: --help and a mistyped word need neither MLflow nor torch
 
-
-def imported(config: Config, graph: Path) -> tuple[EncoderSpec, tuple[float, int]]:
-    """The graph's spec, and how far it is from its source: largest difference, and on how many tiles."""
-    name = config.name or config.source.stem
-    match config.source.suffix.lower():
-        case ".h5" | ".hdf5" | ".keras":
-            noise = np.random.default_rng(0).integers(0, 256, (8, TILE_PX, TILE_PX, 3), np.uint8)
-            spec, difference = import_published(config.source, name, graph, noise)
-            return spec, (difference, len(noise))
-        case ".onnx":
-            spec, difference = import_onnx(
-                config.source,
-                graph,
-                name=name,
-                tile_px=config.tile_px,
-                tile_mpp=config.tile_mpp,
-                read_mpp=config.read_mpp or config.tile_mpp,
-                scaling=Scaling(numbers("mean", config.mean), numbers("std", config.std), config.channel_order),
-                output=config.output,
-            )
-            return spec, (difference, CHECKED)
-        case suffix:
-            raise EncoderError(f"{config.source.name}: a {suffix or 'file without suffix'}, wanted .h5 or .onnx")
-
-
-def numbers(what: str, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise EncoderError(f"{what} {text!r}: wanted three numbers with commas between") from error
+    return import_encoder.run(config)
 
 
 if __name__ == "__main__":

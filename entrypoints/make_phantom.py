@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from entrypoints.cli import launch
-from nic.phantom.study import PhantomConfig, make_phantom
-from nic.tracking.runs import stage_run
 
 
 @dataclass(frozen=True)
@@ -19,16 +17,11 @@ class Config:
     """Slides drawn at a time."""
 
 
-def inputs(config: Config) -> dict[str, str]:
-    return {}
-
-
 def run(config: Config) -> dict[str, Any]:
     """Make the phantom study: slides, tile tasks and cohorts, with the truth beside them."""
-    with stage_run("make_phantom", config, inputs(config)) as stage:
-        study = make_phantom(config.out, PhantomConfig(seed=config.seed), workers=config.workers)
-        stage.result.update(digest=study.digest, outputs=[str(config.out)])
-    return stage.result
+    from entrypoints.stages import make_phantom  # here: --help and a mistyped word need neither MLflow nor torch
+
+    return make_phantom.run(config)
 
 
 if __name__ == "__main__":

@@ -4,19 +4,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nic.compression.compatibility import TrainingCodes
 from nic.errors import StudyError
 from nic.evaluation.comparison import paired_difference
 from nic.evaluation.metrics import METRICS, Estimate, estimate
+from nic.patients.choices import NetworkName
 from nic.patients.cohort import Cohort, Labelled, Split
-from nic.patients.crops import PatientCells, gather_cells
-from nic.patients.training import NetworkName, ensemble_scores, fit_folds
 from nic.study import EndpointEntry, Study
+
+if TYPE_CHECKING:
+    from nic.patients.crops import Gathered
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,11 @@ def compare_on(
     entry: EndpointEntry, cohort: Cohort, codes: Path, networks: Sequence[NetworkName], schedule: Schedule
 ) -> Iterator[Compared]:
     """Train every network on the same folds of the same patients; one result as soon as it is known."""
-    (train, cells), (external, unseen) = (_gathered(entry, cohort, codes, split) for split in ("train", "external"))
+    from nic.patients.training import ensemble_scores, fit_folds  # here: torch is slow to import, and comes last
+
+    train, gathered = _gathered(entry, cohort, codes, "train")
+    external, gathered_external = _gathered(entry, cohort, codes, "external", gathered.training_codes)
+    cells, unseen = gathered.cells, gathered_external.cells
     metric, seed = METRICS[entry.kind], schedule.seed
     first = None
     for network in networks:
@@ -121,8 +128,10 @@ def endpoints_named(study: Study, names: str) -> list[EndpointEntry]:
 
 
 def _gathered(
-    entry: EndpointEntry, cohort: Cohort, codes: Path, split: Split
-) -> tuple[Labelled, tuple[PatientCells, ...]]:
+    entry: EndpointEntry, cohort: Cohort, codes: Path, split: Split, training: TrainingCodes | None = None
+) -> "tuple[Labelled, Gathered]":
+    from nic.patients.crops import gather_cells  # here: as in `compare_on`
+
     labelled = cohort.labelled(entry.endpoint, split)
-    gathered = gather_cells(labelled.patients, codes)
-    return labelled.take(gathered.found), gathered.cells
+    gathered = gather_cells(labelled.patients, codes, training)
+    return labelled.take(gathered.found), gathered

@@ -1,29 +1,10 @@
 """Linear probes of one or several encoders on tile tasks: a table of AUCs, before slides are touched."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from entrypoints.cli import launch
-from nic.encoder.onnx import OnnxEncoder
-from nic.encoder.probe import Probe, codes_of, enlarged_tiles, enlargement, probe
-from nic.encoder.probe_figure import probe_figure
-from nic.encoder.probe_table import probe_frame, probe_table
-from nic.encoder.spec import EncoderSpec
-from nic.errors import StudyError, TaskError
-from nic.onnx.device import Device
-from nic.onnx.files import graph_sha256
-from nic.study import read_study
-from nic.tasks.reading import read_task
-from nic.tasks.tile_auc import Resampled
-from nic.tasks.tile_task import TileTask
-from nic.tracking.digests import digest
-from nic.tracking.figures import record_figures
-from nic.tracking.registry import encoder_file, find_version
-from nic.tracking.runs import stage_run
 
 
 @dataclass(frozen=True)
@@ -38,67 +19,17 @@ class Config:
     """Probe images that are coarser than an encoder's tiles too, their pixels repeated; said in the table."""
     work: Path = Path("work")
     """Folder for decoded tiles and their codes, kept for the next probe."""
-    device: str = "auto"
-    """What the encoders run on: cpu, cuda, or cuda:N, which must be there; auto takes the first GPU that works."""
     seed: int = 0
     """Seed of split and bootstrap; that of the training, so that its held-out tiles are probed."""
-
-
-def names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def chosen_tasks(config: Config) -> list[TileTask]:
-    """Raises StudyError for a task that the study does not have."""
-    entries = {entry.name: entry for entry in read_study(config.study).tile_tasks}
-    if unknown := [name for name in names(config.tasks) if name not in entries]:
-        raise StudyError(f"{config.study.name}: no tile task {unknown[0]!r}; it has {', '.join(entries)}")
-    return [read_task(entries[name]) for name in names(config.tasks) or entries]
-
-
-def inputs(config: Config) -> dict[str, str]:
-    tasks = digest({task.name: task.digest for task in chosen_tasks(config)})
-    graphs = digest({uri: graph_sha256(encoder_file(uri)) for uri in names(config.encoders)})
-    return {"tasks": tasks, "encoders": graphs}
+    device: str = "auto"
+    """What the encoders run on: cpu, cuda, or cuda:N, which must be there; auto takes the first GPU that works."""
 
 
 def run(config: Config) -> dict[str, Any]:
     """Probe encoders on the study's tile tasks: AUC on held-out tiles, with intervals, encoder by encoder."""
-    with stage_run("probe_encoder", config, inputs(config)) as stage:
-        tasks = chosen_tasks(config)
-        probes = [found for uri in names(config.encoders) for found in probed(uri, tasks, config)]
-        stage.log_table(probe_frame(probes), "probes.csv")
-        stage.log_figure(probe_figure(probes), "probes.png")
-        Console(width=max(100, 40 + 24 * len(tasks))).print(probe_table(probes))
-        stage.result.update(probes=[asdict(p) | {"auc": str(p.auc)} for p in probes])
-    return stage.result
+    from entrypoints.stages import probe_encoder  # here: --help and a mistyped word need neither MLflow nor torch
 
-
-def learned(spec: EncoderSpec) -> str:
-    """What an encoder was trained for; a single task is named."""
-    return f"{spec.objective} of {spec.tasks[0]}" if len(spec.tasks) == 1 else spec.objective
-
-
-def probed(uri: str, tasks: Sequence[TileTask], config: Config) -> Iterator[Probe]:
-    """The probes of one encoder, each also a figure of its version where it is a registered one."""
-    encoder = OnnxEncoder(encoder_file(uri), None, Device.named(config.device))
-    version = find_version(uri) if uri.startswith("models:/") else None
-    place = f"{version.name}/{version.version}" if version else Path(uri).name
-    aucs: dict[str, Resampled] = {}
-    for task in tasks:
-        factor = enlargement(task, encoder.spec)
-        if factor > 1 and not config.upsample:
-            raise TaskError(
-                f"{task.name}: images at {task.mpp:g} um/px, {uri} takes {encoder.spec.tile_mpp:g}; leave the task out "
-                f"(tasks=), or repeat each pixel {factor} x {factor} times (upsample=True)"
-            )
-        tile_set = enlarged_tiles(task, encoder.spec, factor, config.work / "tiles")
-        codes = codes_of(encoder, tile_set, config.work / "codes_of_tiles")
-        found = probe(f"{place} {learned(encoder.spec)}", tile_set, codes, factor, config.seed)
-        aucs[f"probe.{task.name}"] = found.auc
-        yield found
-    if version:
-        record_figures(version, aucs, data=digest({task.name: task.digest for task in tasks}))
+    return probe_encoder.run(config)
 
 
 if __name__ == "__main__":

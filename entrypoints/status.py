@@ -3,12 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from entrypoints import compress
 from entrypoints.cli import launch
-from nic.compression.codes_folder import CodesFolder
 
 
 @dataclass(frozen=True)
@@ -23,23 +18,9 @@ class Config:
 
 def run(config: Config) -> None:
     """Show how far a compression is, also one that runs elsewhere; it is only looked at."""
-    slides = [source.slide_id for source in compress.sources(compress.Config(config.slides, columns=config.columns))]
-    status = CodesFolder(config.out).status(slides)
-    console = Console()
-    for running in status.running:
-        console.print(f"running: {running.slide} on {running.host}, pid {running.pid}, seen {running.age_s:.0f} s ago")
-    for title, records in (("Quarantine", status.quarantined), ("Unreached", status.unreached)):
-        if records:
-            table = Table("slide", "reason", "evidence", "how to release it", title=title)
-            for record in records:
-                table.add_row(record.slide, record.reason, record.evidence, record.release)
-            console.print(table)
-    minutes = f"{status.time_to_go_s / 60:.1f} min to go" if status.time_to_go_s is not None else "nothing is running"
-    console.print(
-        f"{len(status.done)} done, {len(status.running)} running, {len(status.quarantined)} in quarantine, "
-        f"{len(status.unreached)} unreached, {len(status.left)} left; "
-        f"{status.tiles} tiles, {status.tiles_per_s:.0f} tiles/s, {minutes}"
-    )
+    from entrypoints.stages import status  # here: --help and a mistyped word need neither MLflow nor torch
+
+    return status.run(config)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
-from entrypoints import promote
+from entrypoints.stages import promote
 from nic.tracking.registry import CHAMPION, ENCODER_NAME, RegisteredVersion, alias_version, find_version
 from nic.tracking.runs import Finished, artifact_place, run_or_reuse
 from nic.tracking.succession import rolled_back

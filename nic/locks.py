@@ -25,13 +25,31 @@ def locked(path: Path, timeout_s: float) -> Iterator[None]:
         lock.release()
 
 
-def _acquired(path: Path, timeout_s: float) -> BaseFileLock:
-    lock: BaseFileLock = FileLock(path, fallback_to_soft=False)
+@contextmanager
+def locked_by_system(path: Path, timeout_s: float) -> Iterator[None]:
+    """As `locked`, by the system's lock alone: no process, on whichever machine, can die and leave it behind.
+
+    Raises filelock.Timeout, and OSError also where the file system has no locks.
+    """
+    lock = _acquired_of_system(path, timeout_s)
     try:
-        lock.acquire(timeout=timeout_s)
+        yield
+    finally:
+        lock.release()
+
+
+def _acquired_of_system(path: Path, timeout_s: float) -> BaseFileLock:
+    lock = FileLock(path, fallback_to_soft=False)
+    lock.acquire(timeout=timeout_s)
+    return lock
+
+
+def _acquired(path: Path, timeout_s: float) -> BaseFileLock:
+    try:
+        return _acquired_of_system(path, timeout_s)
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise
-        lock = SoftFileLock(path.with_name(f"{path.name}.soft"))
-        lock.acquire(timeout=timeout_s)
+    lock = SoftFileLock(path.with_name(f"{path.name}.soft"))
+    lock.acquire(timeout=timeout_s)
     return lock

@@ -24,6 +24,7 @@ from nic.serving.faults import OURS, log_fault
 from nic.serving.limits import Limits, number
 from nic.serving.served_model import ServedModel, Wishes
 from nic.serving.smoke import check_reference
+from nic.threads import cores
 
 MB = 1 << 20
 
@@ -40,7 +41,7 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
         config = context.model_config or {}
         confined = config.get("confined", True)
         device = Device.named(config.get("device", "auto"))
-        limits = Limits.from_environment() if confined else Limits.none(config["at_once"], device)
+        limits = Limits.from_environment() if confined else Limits.none(config["at_once"], cores(), device)
         self.folder = tempfile.TemporaryDirectory(prefix="nic-codes-")  # readable by its owner alone; gone at exit
         folder = Path(os.environ.get("NIC_CACHE_DIR", self.folder.name))
         cache = CodesCache(folder, number(os.environ, "NIC_CACHE_MB", int, 1024) * MB)

@@ -22,6 +22,7 @@ from nic.patients.grid_cnn import GridCNN
 from nic.patients.spec import METADATA, PatientModelSpec
 from nic.patients.targets import Values
 from nic.patients.training import Ensemble
+from nic.slides.reader import PIXEL_VERSION
 from nic.slides.tiling import TileGrid
 
 
@@ -104,8 +105,9 @@ def write_plain_graphs(folder: Path, code_size: int = 4) -> EncoderSpec:
     _write_graph(encoder, {METADATA_KEY: spec.to_json()}, folder / "encoder.onnx")
     made = OnnxEncoder(folder / "encoder.onnx").spec
     about = PatientModelSpec(
-        "score", "regression", "points", (), made.sha256, "nic-encoder/1", 64.0, 2, "0123456789abcdef", 4, 0.5
-    )
+        "score", "regression", "points", (), made.sha256, "nic-encoder/1", 64.0, 2, "0123456789abcdef", 4, 0.5,
+        runtimes=("onnx",), pixel_versions=(PIXEL_VERSION,),
+    )  # fmt: skip
     _write_graph(patient, {METADATA: about.to_json()}, folder / "patient.onnx")
     return made
 

@@ -1,30 +1,36 @@
-"""A slide to its compressed slide."""
+"""A slide to its compressed slide: tiles are read by other processes, or here, and encoded in this one."""
 
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
+from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.setting import Setting
-from nic.encoder.spec import Encoder
-from nic.errors import NoTissue, OutOfFocus, TooManyFailedCells
-from nic.slides.quality import REASONS, blurred, dark_regions, pen_marks, spoilt_cells
-from nic.slides.reader import TileBatch, TileReader
-from nic.slides.slide import Slide, SlideSource
-from nic.slides.tiling import TileGrid
-from nic.slides.tissue import overview_px, tissue_fraction
+from nic.compression.tile_jobs import PlanTiles, SlidePlan
+from nic.encoder.spec import Encoder, batch_tiles_of
+from nic.errors import OutOfFocus, TooManyFailedCells
+from nic.slides.jobs import BLURRED, ENCODE, FAILED, IN_PROCESS, CheckedTiles, Reading, TileShape
+from nic.slides.quality import REASONS
+from nic.slides.slide import SlideSource
 from nic.slides.turns import turned
-from nic.threads import cores, done_ahead
+from nic.threads import SharedThreads, done_ahead
 
 MOST_FAILED = 0.1
 """Largest share of tissue tiles that may be undecodable, unless the slide is accepted as it is."""
-BATCH_TILES = 64
-MOST_TILES = 1024
-"""Of a slide, encoded at a time by all its threads: 64 take some 80 MB."""
-OVERVIEW_PX = 640
 AS_USUAL = Setting()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tiles of one slide to encode, uint8 [size, tile_px, tile_px, 3]. row, col: int32 [n] of the first n of them; the
+    others repeat the last one, so that batches have one size."""
+
+    tiles: NDArray[np.uint8]
+    row: NDArray[np.int32]
+    col: NDArray[np.int32]
 
 
 def compress_slide(
@@ -33,130 +39,128 @@ def compress_slide(
     setting: Setting = AS_USUAL,
     *,
     most_failed: float = MOST_FAILED,
-    batch_tiles: int = BATCH_TILES,
-    threads: int = 1,
+    batch_tiles: int = 0,
+    fill: bool = True,
+    reading: Reading = IN_PROCESS,
+    encoding: SharedThreads | None = None,
+    watch: Callable[[int], None] = lambda tiles: None,
 ) -> CompressedSlide:
     """Encode the tissue tiles of a slide, some batches while the next ones are read.
 
-    most_failed: largest share of them that may be undecodable; they are marked. batch_tiles: encoded at a time, memory
-    against speed; the codes are the same but for rounding. threads: that read, and as many that encode; fewer
-    where batches are large; the codes are the same.
+    most_failed: largest share of them that may be undecodable; they are marked. batch_tiles: encoded at a time; 0: as
+    many as suit the encoder. fill: whether the last batch is filled up to this size, because a GPU plans anew for each
+    size. reading: where tiles are read. encoding: threads that other slides use too; None: one of its own. watch:
+    called with how many tiles were read so far; what it raises ends it.
+    The codes are the same for any number of processes and threads, and but for rounding for any batch_tiles.
     Raises SlideError: unreadable, no or wrong resolution, no tissue, nothing in focus, too much undecodable, a given
     mask that does not fit. Raises EncoderError when the encoder runs by something else than the setting says,
     or its tiles cannot overlap so.
     """
     spec = encoder.spec
     setting.check(encoder)
-    threads = max(1, min(threads, MOST_TILES // batch_tiles))
-    with Slide.open(source) as slide:
-        grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, spec.tile_px, spec.tile_mpp, setting.overlap_px)
-        with TileReader(slide, grid, spec.read_mpp, threads) as reader:
-            thumbnail, unreadable = slide.overview(overview_px(slide.size_l0px, slide.mpp))
-            tissue, excluded = _tissue_cells(slide, grid, thumbnail, unreadable, setting)
-            codes, row, col, failed = _encoded(reader, tissue, encoder, setting, excluded, batch_tiles)
-        if failed.sum() > most_failed * tissue.sum() or failed.sum() == tissue.sum():
-            raise TooManyFailedCells(
-                f"{slide.slide_id}: {failed.sum()} of {tissue.sum()} tissue tiles cannot be decoded, "
-                f"wanted at most {most_failed:.0%}"
-            )
-        if not len(row):
-            raise OutOfFocus(f"{slide.slide_id}: all of {tissue.sum()} tissue tiles are blurred")
-        return CompressedSlide(
-            slide_id=slide.slide_id,
-            codes=codes[0],
-            variants=codes if setting.variants > 1 else None,
-            row=row,
-            col=col,
-            grid=grid,
-            tissue=tissue,
-            failed=failed,
-            exclude=tuple(sorted(setting.exclude)),
-            tissue_rule=setting.tissue.said(slide.slide_id),
-            runtime=setting.runtime,
-            excluded=excluded,
-            overview=_jpeg(thumbnail),
-            encoder=spec,
-            fingerprint=slide.fingerprint,
-            min_tissue=setting.min_tissue,
-            reader=reader.way,
-            size_l0px=slide.size_l0px,
-        )
+    shape = TileShape(spec.tile_px, spec.tile_mpp, spec.read_mpp, setting.overlap_px)
+    exclude = tuple(setting.exclude)
+    plan = SlidePlan.of(reading.ask(PlanTiles(source, shape, setting.tissue, setting.min_tissue, exclude)))
+    codes = Codes(plan, setting.variants, spec.code_size)
 
+    def encoded(batch: Batch) -> tuple[Batch, list[NDArray[np.float32]]]:
+        return batch, [encoder.encode(np.ascontiguousarray(turned(batch.tiles, n))) for n in range(setting.variants)]
 
-def threads_for(slides: int) -> int:
-    """Threads of each, where so many slides share this machine's cores."""
-    return max(1, cores() // max(1, slides))
-
-
-def _tissue_cells(
-    slide: Slide,
-    grid: TileGrid,
-    thumbnail: NDArray[np.uint8],
-    unreadable: NDArray[np.bool_],
-    setting: Setting,
-) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-    """Cells to encode, bool [rows, cols], and why others are not, of REASONS. Raises NoTissue."""
-    tests = {"pen": pen_marks, "dark": dark_regions}
-    spoilt = {name: test(thumbnail) & ~unreadable for name, test in tests.items() if name in setting.exclude}
-    # What the thumbnail cannot show may be tissue; the reader finds out, and counts what failed.
-    usable = setting.tissue.mask(slide, thumbnail) | unreadable
-    for mask in spoilt.values():
-        usable &= ~mask
-    share = tissue_fraction(usable, slide.size_l0px, grid)
-    shares = {name: tissue_fraction(mask, slide.size_l0px, grid) for name, mask in spoilt.items()}
-    tissue, excluded = share >= setting.min_tissue, spoilt_cells(share, shares, setting.min_tissue)
-    if not tissue.any():
-        found = ", ".join(f"{(excluded == n).sum()} are {REASONS[n]}" for n in np.unique(excluded) if n)
-        raise NoTissue(
-            f"{slide.slide_id}: no tile of {grid.rows} x {grid.cols} holds {setting.min_tissue:.0%} of tissue"
-            + (f"; {found}" if found else "")
-        )
-    return tissue, excluded
-
-
-def _jpeg(thumbnail: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture of the slide, its longer side OVERVIEW_PX at most, as the bytes of a JPEG."""
-    scale = min(1.0, OVERVIEW_PX / max(thumbnail.shape[:2]))
-    height, width = (max(1, round(side * scale)) for side in thumbnail.shape[:2])
-    small = cv2.resize(thumbnail, (width, height), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1], np.uint8)
-
-
-def _encoded(
-    reader: TileReader,
-    tissue: NDArray[np.bool_],
-    encoder: Encoder,
-    setting: Setting,
-    excluded: NDArray[np.uint8],
-    batch_tiles: int,
-) -> tuple[NDArray[np.float16], NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
-    """Codes [variants, N, D] sorted by (row, col), their row and col [N], and the cells that failed, [rows, cols].
-
-    Cells out of focus are marked in `excluded`, [rows, cols], and have no code.
-    """
-    place = np.full(tissue.shape, -1)  # of each cell's code
-    place[tissue] = np.arange(tissue.sum())
-    codes = np.empty((setting.variants, tissue.sum(), encoder.spec.code_size), np.float16)
-    failed = np.zeros_like(tissue)
-    rows, cols = np.nonzero(tissue)
-
-    def encoded(batch: TileBatch) -> tuple[TileBatch, NDArray[np.bool_], list[NDArray[np.float32]]]:
-        """The batch, which of its tiles are sharp, and the codes of those in each turn."""
-        sharp = ~batch.failed
-        if "blurred" in setting.exclude:
-            sharp &= ~blurred(batch.tiles, encoder.spec.tile_mpp)
-        tiles = batch.tiles[sharp]
-        turns = range(setting.variants if len(tiles) else 0)
-        return batch, sharp, [encoder.encode(np.ascontiguousarray(turned(tiles, turn))) for turn in turns]
-
+    size = batch_tiles or batch_tiles_of(encoder)
+    jobs = plan.jobs(source, shape, test_focus="blurred" in exclude)
     with (
-        closing(reader.batches(rows, cols, batch_tiles)) as batches,
-        closing(done_ahead(encoded, batches, reader.threads)) as encodings,
+        closing(reading.stream(jobs)) as tiles,
+        closing(_batches(codes.noted(tiles, watch), size, spec.tile_px, fill=fill)) as batches,
+        closing(
+            encoding.done_ahead(encoded, batches) if encoding else done_ahead(encoded, batches, threads=1)
+        ) as encodings,
     ):
-        for batch, sharp, turns in encodings:
-            failed[batch.row, batch.col] = batch.failed
-            excluded[batch.row, batch.col] = np.where(sharp | batch.failed, 0, REASONS.index("blurred"))
-            for turn, found in enumerate(turns):
-                codes[turn, place[batch.row, batch.col][sharp]] = found
-    row, col = np.nonzero(tissue & ~failed & (excluded == 0))
-    return codes[:, place[row, col]], row.astype(np.int32), col.astype(np.int32), failed
+        for batch, turns in encodings:
+            codes.put(batch, turns)
+    failed = int(codes.failed.sum())
+    if failed > most_failed * plan.tissue.sum() or failed == plan.tissue.sum():
+        raise TooManyFailedCells(
+            f"{source.slide_id}: {failed} of {plan.tissue.sum()} tissue tiles cannot be decoded, "
+            f"wanted at most {most_failed:.0%}"
+        )
+    row, col, values = codes.finished()
+    if not len(row):
+        raise OutOfFocus(f"{source.slide_id}: all of {plan.tissue.sum()} tissue tiles are blurred")
+    return CompressedSlide(
+        slide_id=source.slide_id,
+        codes=values[0],
+        variants=values if setting.variants > 1 else None,
+        row=row,
+        col=col,
+        grid=plan.grid,
+        tissue=plan.tissue,
+        failed=codes.failed,
+        exclude=tuple(sorted(exclude)),
+        tissue_rule=setting.tissue.said(source.slide_id),
+        runtime=setting.runtime,
+        excluded=codes.excluded,
+        overview=plan.overview,
+        encoder=spec,
+        fingerprint=plan.fingerprint,
+        min_tissue=setting.min_tissue,
+        reader=plan.reader,
+        size_l0px=plan.size_l0px,
+    )
+
+
+class Codes:
+    """Codes of a slide as they come in, in any order; what comes twice counts once.
+
+    failed: bool [rows, cols], cells that could not be decoded. excluded: uint8 [rows, cols], of REASONS.
+    """
+
+    def __init__(self, plan: SlidePlan, variants: int, code_size: int) -> None:
+        self.tissue, self.excluded = plan.tissue, plan.excluded
+        self.failed = np.zeros_like(plan.tissue)
+        self._place = np.full(plan.tissue.shape, -1)
+        self._place[plan.tissue] = np.arange(plan.tissue.sum())
+        self._codes = np.empty((variants, plan.tissue.sum(), code_size), np.float16)
+
+    def noted(self, tiles: Iterable[CheckedTiles], watch: Callable[[int], None]) -> Generator[CheckedTiles, None, None]:
+        """The tiles, once it is noted which cells have none."""
+        read = 0
+        for checked in tiles:
+            row, col = checked.row, checked.col
+            self.failed[row, col] = checked.state == FAILED
+            self.excluded[row, col] = np.where(checked.state == BLURRED, REASONS.index("blurred"), 0)
+            read += len(checked.tiles)
+            watch(read)
+            yield checked
+
+    def put(self, batch: Batch, turns: list[NDArray[np.float32]]) -> None:
+        """turns: codes of a batch, [size, D], in each turn."""
+        place = self._place[batch.row, batch.col]
+        for turn, codes in enumerate(turns):
+            self._codes[turn, place] = codes[: len(place)]
+
+    def finished(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float16]]:
+        """Row and col [N] of the cells with a code, sorted, and the codes [variants, N, D]."""
+        row, col = np.nonzero(self.tissue & ~self.failed & (self.excluded == 0))
+        return row.astype(np.int32), col.astype(np.int32), self._codes[:, self._place[row, col]]
+
+
+def _batches(tiles: Iterable[CheckedTiles], size: int, tile_px: int, *, fill: bool) -> Generator[Batch, None, None]:
+    """The tiles to encode in batches of one size; the last one may be smaller unless it is filled up."""
+    cells = np.empty((2, size), np.int32)
+    buffer = np.empty((size, tile_px, tile_px, 3), np.uint8)
+    filled = 0
+    for checked in tiles:
+        encode = checked.state == ENCODE
+        row, col = checked.row[encode], checked.col[encode]
+        start = 0
+        while start < len(row):
+            stop = min(len(row), start + size - filled)
+            into = np.s_[filled : filled + stop - start]
+            buffer[into], cells[0, into], cells[1, into] = checked.tiles[start:stop], row[start:stop], col[start:stop]
+            filled, start = filled + stop - start, stop
+            if filled == size:
+                yield Batch(buffer, cells[0], cells[1])
+                cells, buffer, filled = np.empty_like(cells), np.empty_like(buffer), 0
+    if filled:
+        buffer[filled:] = buffer[filled - 1]
+        yield Batch(buffer if fill else buffer[:filled], cells[0, :filled], cells[1, :filled])

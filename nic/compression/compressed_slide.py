@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from nic.compression.compatibility import ANOTHER_TOOL, CodesKind
 from nic.compression.content import (
     ROWS,
     VARIANTS,
@@ -24,7 +25,7 @@ from nic.compression.cutting import AS_USUAL, Cutting
 from nic.compression.hdf5_file import written
 from nic.compression.setting import MadeOf
 from nic.compression.tissue_rule import GIVEN
-from nic.encoder.spec import EncoderSpec
+from nic.encoder.spec import IMPORTED, EncoderSpec
 from nic.errors import CodesError, UnreachedCodes
 from nic.files import cannot_be_read, reason
 from nic.slides.quality import REASONS
@@ -78,6 +79,13 @@ class CompressedSlide:
         rule = GIVEN if self.tissue_rule.startswith(GIVEN) else self.tissue_rule
         return Cutting(round(self.grid.overlap_px), self.min_tissue, self.exclude, rule)
 
+    @property
+    def kind(self) -> CodesKind:
+        """How the codes were made, by which nic.compression.compatibility says what they may be used for."""
+        if self.encoder.objective == IMPORTED:
+            return CodesKind(self.encoder.sha256, self.cutting, ANOTHER_TOOL, 0)
+        return CodesKind(self.encoder.sha256, self.cutting, self.runtime, self.pixel_version)
+
     @cached_property
     def valid(self) -> NDArray[np.bool_]:
         """Cells that have a code, bool [rows, cols]."""
@@ -93,8 +101,10 @@ class CompressedSlide:
 
     def corners_l0px(self) -> NDArray[np.int64]:
         """(x, y) of each tile's top-left, [N, 2]."""
-        corners = [self.grid.tile_origin_l0px(int(r), int(c)) for r, c in zip(self.row, self.col, strict=True)]
-        return np.array(corners, np.int64).reshape(-1, 2)
+        # A call for each row and column, not for each tile: the process that encodes has little time for one.
+        x = np.array([self.grid.tile_origin_l0px(0, col)[0] for col in range(self.grid.cols)], np.int64)
+        y = np.array([self.grid.tile_origin_l0px(row, 0)[1] for row in range(self.grid.rows)], np.int64)
+        return np.stack([x[self.col], y[self.row]], axis=1)
 
     def save(self, path: Path) -> None:
         """Write the file under a temporary name and rename it: a half-written file never has the final name.
@@ -169,6 +179,15 @@ class CompressedSlide:
         if fault:
             raise CodesError(f"{path.name}: {fault}; compress the slide again")
         return slide
+
+    @classmethod
+    def load_cells(cls, path: Path) -> "CompressedSlide":
+        """All but the codes, for pictures: `codes` is [N, 0]. Raises CodesError, UnreachedCodes."""
+        try:
+            with h5py.File(path, locking=False) as file:
+                return cls._read(file, with_codes=False)
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise _unusable(path, error) from error
 
     @staticmethod
     def load_variants(path: Path) -> NDArray[np.float16] | None:
@@ -254,14 +273,14 @@ class CompressedSlide:
             raise _unusable(path, error) from error
 
     @classmethod
-    def _read(cls, file: h5py.File) -> "CompressedSlide":
+    def _read(cls, file: h5py.File, *, with_codes: bool = True) -> "CompressedSlide":
         a, size = file.attrs, file["coords"].attrs
         if a["nic_format"] != FORMAT:
             raise ValueError(f"format {a['nic_format']}, wanted {FORMAT}")
         x, y = (int(v) for v in a["origin_l0px"])
         return cls(
             slide_id=str(a["slide_id"]),
-            codes=file["features"][:],
+            codes=file["features"][:] if with_codes else np.empty((len(file["row"]), 0), np.float16),
             row=file["row"][:],
             col=file["col"][:],
             grid=TileGrid(

@@ -3,19 +3,20 @@
 from collections import Counter
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
 
 from nic.compression.codes_folder import CodesFolder
-from nic.compression.compress import threads_for
 from nic.compression.records import Quarantined, Streak, Unreached
-from nic.compression.work import How, Outcome, take
-from nic.encoder.spec import Encoder
+from nic.compression.work import ALONE, How, Outcome, Workers, take
+from nic.encoder.spec import Encoder, at_once_of, devices_of
 from nic.errors import CodesError
+from nic.slides.processes import Processes
 from nic.slides.slide import SlideSource
-from nic.threads import cores
+from nic.threads import SharedThreads, cores
 
 AS_USUAL = How()
 
@@ -25,6 +26,7 @@ class CompressionReport:
     """What came of a cohort, by slide id. reused: finished before, or by another run on the same folder.
 
     quarantined: refused. unreached: nothing is known of them. readers: how many of those done were read in which way.
+    shared: what each process and thread did, in words.
     """
 
     done: list[str] = field(default_factory=list)
@@ -32,9 +34,10 @@ class CompressionReport:
     quarantined: list[Quarantined] = field(default_factory=list)
     unreached: list[Unreached] = field(default_factory=list)
     readers: Counter[str] = field(default_factory=Counter)
+    shared: str = ""
 
     @classmethod
-    def of(cls, outcomes: Collection[Outcome]) -> "CompressionReport":
+    def of(cls, outcomes: Collection[Outcome], shared: str = "") -> "CompressionReport":
         left_out = sorted((o.left_out for o in outcomes if o.left_out), key=lambda record: record.slide)
         return cls(
             done=sorted(o.slide for o in outcomes if not (o.left_out or o.reused)),
@@ -42,6 +45,7 @@ class CompressionReport:
             quarantined=[record for record in left_out if isinstance(record, Quarantined)],
             unreached=[record for record in left_out if isinstance(record, Unreached)],
             readers=Counter(o.reader for o in outcomes if o.reader),
+            shared=shared,
         )
 
 
@@ -50,10 +54,14 @@ def compress_cohort(
     encoder: Encoder,
     out: Path,
     how: How = AS_USUAL,
+    *,
+    readers: int | None = None,
 ) -> CompressionReport:
     """Compress every slide into out/<slide_id>.h5; a finished file is kept.
 
-    A slide goes to each core; where slides are fewer, several cores go to each.
+    readers: processes that read tiles, as many as there are cores unless said otherwise; 0: this one reads, and dies of
+    what crashes a decoder. They take slides in turn, and share the last ones. Threads of this process encode, as many
+    as gain by it.
     A bad slide goes into quarantine, out/quarantine.csv, one that cannot be had into out/unreached.csv; both are tried
     again by the next run, and a file that was there before stays. Another run on the same folder shares the work: what
     it holds is waited for.
@@ -61,15 +69,26 @@ def compress_cohort(
     UnwritableFolder.
     """
     wanted, folder = one_by_id(sources), CodesFolder(out)
-    how = replace(how, threads=threads_for(len(wanted)))
+    folder.sweep()
+    with ExitStack() as held:
+        workers = ALONE
+        if readers != 0:
+            reading = Processes(readers, silent_s=how.silent_s, modules=["nic.compression.tile_jobs"])
+            workers = Workers(held.enter_context(reading), held.enter_context(SharedThreads(at_once_of(encoder))))
+        outcomes = _all(wanted, encoder, folder, how, workers)
+        return CompressionReport.of(outcomes, _shared(workers, encoder))
+
+
+def _all(
+    wanted: Sequence[SlideSource], encoder: Encoder, folder: CodesFolder, how: How, workers: Workers
+) -> list[Outcome]:
     outcomes: list[Outcome] = []
     streak = Streak()
-    folder.sweep()
     bar = tqdm(total=len(wanted), desc="compress", unit="slide")
 
     def work(source: SlideSource, wait: bool) -> SlideSource | None:
         """The slide, when another run holds it."""
-        outcome = take(folder, source, encoder, how, wait=wait)
+        outcome = take(folder, source, encoder, how, workers, wait=wait)
         if outcome is None:
             return source
         outcomes.append(outcome)
@@ -77,7 +96,8 @@ def compress_cohort(
         streak.note(outcome.left_out)
         return None
 
-    pool = ThreadPoolExecutor(cores())  # a slide to each core: one is read while another is encoded
+    # A slide for each process that reads, and one more, which is brought or written meanwhile.
+    pool = ThreadPoolExecutor(workers.reading.count + 1 if isinstance(workers.reading, Processes) else cores())
 
     def all_of(left: Sequence[SlideSource], wait: bool) -> list[SlideSource]:
         """Those that another run holds."""
@@ -90,7 +110,22 @@ def compress_cohort(
         pool.shutdown(cancel_futures=True)  # an interrupted run does not begin another slide
         bar.close()
         folder.write_tables()
-    return CompressionReport.of(outcomes)
+    return outcomes
+
+
+def _shared(workers: Workers, encoder: Encoder) -> str:
+    """How the work was shared, in words."""
+    if not (isinstance(workers.reading, Processes) and workers.encoding):
+        return ""
+    reading, encoding = workers.reading, workers.encoding
+    tiles = ", ".join(f"{done.tiles:,}" for done in reading.did)
+    ends = sum((done.ends for done in reading.did), Counter[str]())
+    devices = f" on {devices}" if (devices := devices_of(encoder)) else ""
+    crashes = "".join(f"; {count} ended ({how})" for how, count in ends.items())
+    return (
+        f"read by {reading.count} {'process' if reading.count == 1 else 'processes'} ({tiles} tiles){crashes}; "
+        f"encoded by {encoding.count} {'thread' if encoding.count == 1 else 'threads'}{devices}"
+    )
 
 
 def one_by_id(sources: Sequence[SlideSource]) -> list[SlideSource]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nic.errors import OutOfMemory
 from nic.onnx.device import Device
+from nic.threads import cores
 
 log = logging.getLogger(__name__)
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
@@ -36,6 +37,11 @@ class Batches:
         self._room = threading.BoundedSemaphore(RUNS_AT_ONCE) if self._on_gpu else None
         self._lock = threading.Lock()
         self._most: int | None = None  # tiles, once a batch did not fit
+
+    @property
+    def at_once(self) -> int:
+        """Threads that gain by encoding at the same time."""
+        return RUNS_AT_ONCE if self._on_gpu else cores()
 
     @property
     def tiles(self) -> int:

@@ -53,6 +53,11 @@ class FasterEncoder:
         return self._batches.encode(tiles)
 
     @property
+    def at_once(self) -> int:
+        """Threads that gain by encoding at the same time."""
+        return self._batches.at_once
+
+    @property
     def batch_tiles(self) -> int:
         """Tiles to encode at a time: see Batches.tiles."""
         return self._batches.tiles

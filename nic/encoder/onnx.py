@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.encoder.batches import Batches
-from nic.encoder.spec import EXACT, EncoderSpec
+from nic.encoder.spec import EXACT, EncoderSpec, check_tiles
 from nic.errors import EncoderError
 from nic.onnx.device import AUTO, Device
 from nic.onnx.files import graph_in
@@ -50,6 +50,11 @@ class OnnxEncoder:
         return self._graph.device_note
 
     @property
+    def at_once(self) -> int:
+        """Threads that gain by encoding at the same time."""
+        return self._batches.at_once
+
+    @property
     def batch_tiles(self) -> int:
         """Tiles to encode at a time: see Batches.tiles."""
         return self._batches.tiles
@@ -59,9 +64,7 @@ class OnnxEncoder:
 
         Raises EncoderError for other arrays, OutOfMemory when not even one tile fits.
         """
-        wanted = (self.spec.tile_px, self.spec.tile_px, 3)
-        if tiles.shape[1:] != wanted or tiles.dtype != np.uint8:
-            raise EncoderError(f"tiles are {tiles.dtype} {tiles.shape[1:]}, the encoder takes uint8 {wanted}")
+        check_tiles(tiles, self.spec)
         return self._batches.encode(tiles)
 
     def _run(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -54,7 +54,7 @@ def enlarged_tiles(task: TileTask, spec: EncoderSpec, factor: int, cache: Path) 
 
     Raises TaskError as load_tiles does.
     """
-    return load_tiles(task, spec.tile_px // factor, spec.tile_mpp * factor, cache)
+    return load_tiles(task, spec.tile_px // factor, spec.tile_mpp * factor, cache, spec.read_mpp)
 
 
 def codes_of(encoder: Encoder, tile_set: TileSet, folder: Path) -> NDArray[np.float32]:

@@ -7,8 +7,7 @@ from typing import Protocol
 from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.spec import Encoder, Runtime
 from nic.errors import NoDevice
-from nic.onnx.device import Device, devices_named
-from nic.onnx.files import graph_files, graph_in
+from nic.onnx.device import Device
 
 
 class LoadedEncoder(Encoder, Protocol):
@@ -35,6 +34,11 @@ class LoadedEncoder(Encoder, Protocol):
         ...
 
     @property
+    def at_once(self) -> int:
+        """Threads that gain by encoding at the same time."""
+        ...
+
+    @property
     def batch_tiles(self) -> int:
         """Tiles to encode at a time, by the memory of the device."""
         ...
@@ -43,7 +47,7 @@ class LoadedEncoder(Encoder, Protocol):
 def load_encoder(path: Path, runtime: Runtime = "onnx", device: Device | str = "auto") -> LoadedEncoder:
     """path: of an .onnx file that nic wrote, or of a folder with one and the files of its weights.
 
-    runtime: onnx in f32, onnx-f16, or openvino, which runs on CPUs alone. device: one; see devices_named.
+    runtime: onnx in f32, onnx-f16, or openvino, which runs on CPUs alone. device: one; nic.encoder.several takes more.
     Raises EncoderError when the graph cannot be read, NoDevice when the device cannot be had, MissingExtra.
     """
     wanted = Device.named(device) if isinstance(device, str) else device
@@ -58,11 +62,6 @@ def load_encoder(path: Path, runtime: Runtime = "onnx", device: Device | str = "
     return by_openvino(path)
 
 
-def load_encoders(path: Path, runtime: Runtime = "onnx", devices: str = "auto") -> list[LoadedEncoder]:
-    """One encoder for each device of a list, as cuda:all or cpu,cpu. Raises as load_encoder."""
-    return [load_encoder(path, runtime, device) for device in devices_named(devices)]
-
-
 @dataclass(frozen=True)
 class EncoderLoader:
     """load_encoder with all but the path: it can be sent to other processes, and two that do the same are equal."""
@@ -72,8 +71,3 @@ class EncoderLoader:
 
     def __call__(self, path: Path) -> LoadedEncoder:
         return load_encoder(path, self.runtime, self.device)
-
-
-def encoder_files(path: Path) -> list[Path]:
-    """All files of an encoder: its .onnx file first, then those beside it that hold weights. Raises EncoderError."""
-    return graph_files(graph_in(path))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import EncoderError
+from nic.threads import cores
 
 IMPORTED = "imported"
 """Objective of an encoder that nic has no graph of: its codes came from another tool."""
@@ -75,9 +76,12 @@ class EncoderSpec:
         return replace(self, sha256=sha256)
 
 
+USUAL_BATCH_TILES = 64
+
+
 class Encoder(Protocol):
-    """Anything that turns tiles into codes. One whose codes are not exactly those in f32 has a `runtime` too: see
-    runtime_of."""
+    """Anything that turns tiles into codes. It may have more: a `runtime` where its codes are not exactly those in f32,
+    `batch_tiles` and `at_once`; see the functions below."""
 
     @property
     def spec(self) -> EncoderSpec: ...
@@ -87,6 +91,28 @@ class Encoder(Protocol):
         ...
 
 
+def check_tiles(tiles: NDArray[np.uint8], spec: EncoderSpec) -> None:
+    """Raises EncoderError unless they are uint8 [N, tile_px, tile_px, 3]."""
+    wanted = (spec.tile_px, spec.tile_px, 3)
+    if tiles.shape[1:] != wanted or tiles.dtype != np.uint8:
+        raise EncoderError(f"tiles are {tiles.dtype} {tiles.shape[1:]}, the encoder takes uint8 {wanted}")
+
+
 def runtime_of(encoder: Encoder) -> str:
     """What computes an encoder's codes, as it stands in their file: its `runtime`, EXACT where it names none."""
     return str(getattr(encoder, "runtime", EXACT))
+
+
+def batch_tiles_of(encoder: Encoder) -> int:
+    """Tiles that an encoder takes at a time, by the memory of its device."""
+    return int(getattr(encoder, "batch_tiles", USUAL_BATCH_TILES))
+
+
+def at_once_of(encoder: Encoder) -> int:
+    """Threads that gain by encoding at the same time: as many as there are cores, unless the encoder says otherwise."""
+    return int(getattr(encoder, "at_once", cores()))
+
+
+def devices_of(encoder: Encoder) -> str:
+    """The device of an encoder, or its devices and what each of them did; empty for one that names none."""
+    return str(getattr(encoder, "shares", getattr(encoder, "device", "")))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr, ndtri
 
 Floats = NDArray[np.float64]
 Figure = Callable[[Floats], Floats]
@@ -45,9 +45,9 @@ def bca(figure: Figure, draws: Floats, n: int, level: float) -> Ends:
     below = float(((defined < value) + 0.5 * (defined == value)).mean()) if len(defined) else 0.0
     if not 0 < below < 1:
         return percentile(figure, draws, n, level)
-    bias, ends = norm.ppf(below), norm.ppf(np.array([(1 - level) / 2, (1 + level) / 2]))
+    bias, ends = ndtri(below), ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
     moved = bias + (bias + ends) / (1 - acceleration(figure, n) * (bias + ends))
-    return _quantiles(draws, np.asarray(norm.cdf(moved)))
+    return _quantiles(draws, np.asarray(ndtr(moved)))
 
 
 def acceleration(figure: Figure, n: int) -> float:

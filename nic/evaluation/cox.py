@@ -6,11 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
-from sklearn.exceptions import ConvergenceWarning
-from sksurv.compare import compare_survival
-from sksurv.linear_model import CoxPHSurvivalAnalysis
-from sksurv.util import Surv
+from scipy.special import ndtri
 
 from nic.errors import EndpointError
 from nic.evaluation.metrics import Estimate
@@ -33,6 +29,11 @@ def fit_cox(time_months: Floats, event: Bools, covariates: Floats) -> CoxFit:
     The coefficients are scikit-survival's; the errors are of the observed information at them. Raises EndpointError
     when there is no finite optimum: a covariate is constant, repeats others, or parts the deaths without overlap.
     """
+    # Here: only survival needs it, and it takes a second to import.
+    from sklearn.exceptions import ConvergenceWarning
+    from sksurv.linear_model import CoxPHSurvivalAnalysis
+    from sksurv.util import Surv
+
     model = CoxPHSurvivalAnalysis(ties="efron")
     try:
         with warnings.catch_warnings():
@@ -79,7 +80,7 @@ def hazard_ratio(
         fit = fit_cox(time_months, event, covariates.astype(float))
     except EndpointError:
         return Estimate(name, math.nan, math.nan, math.nan, level, len(event), 1.0)
-    half = norm.ppf((1 + level) / 2) * fit.standard_errors[0]
+    half = ndtri((1 + level) / 2) * fit.standard_errors[0]
     value, low, high = np.exp(fit.coefficients[0] + np.array([0, -half, half]))
     return Estimate(name, float(value), float(low), float(high), level, len(event), 1.0)
 
@@ -89,12 +90,16 @@ def log_rank(time_months: Floats, event: Bools, high: Bools, level: float = 0.95
 
     Its square is the test's chi-square; the interval, of a variance of 1, leaves 0 out where p < 1 - level.
     """
+    # Here: only survival needs it, and it takes a second to import.
+    from sksurv.compare import compare_survival
+    from sksurv.util import Surv
+
     n = len(event)
     if high.all() or not high.any() or not event.any():
         return Estimate("log_rank_z", math.nan, math.nan, math.nan, level, n, 0.0)
     chi_square, _, table, _ = compare_survival(Surv.from_arrays(event, time_months), high, return_stats=True)
     z = math.copysign(math.sqrt(chi_square), table.loc[True, "statistic"])
-    half = float(norm.ppf((1 + level) / 2))
+    half = float(ndtri((1 + level) / 2))
     return Estimate("log_rank_z", z, z - half, z + half, level, n, 0.0)
 
 

@@ -42,12 +42,13 @@ def checks(answers: pd.DataFrame, served: Floats, training: Floats) -> list[Chec
     """answers: rows of a served model. served: what the patients who could be answered were answered. training: what
     the same networks together would answer patients like those of the training, on the same scale.
     """
-    return [
+    found = [
         _predictions(served, training),
         _strangers(answers["ood"].dropna().astype(bool).to_numpy()),
         _unanswered(answers["status"]),
         _failed_tiles(float(answers["tiles"].sum()), float(answers["failed_tiles"].sum())),
     ]
+    return [*found, _other_codes(answers["codes_differ"])] if "codes_differ" in answers else found
 
 
 def _predictions(served: Floats, training: Floats) -> Check:
@@ -80,6 +81,14 @@ def _failed_tiles(tiles: float, failed: float) -> Check:
     share = failed / max(tiles + failed, 1)
     text = f"{failed:.0f} of {tiles + failed:.0f} tiles, {share:.2%}"
     return Check("tiles that could not be decoded", text, f"at most {MOST_FAILED:.0%}", share > MOST_FAILED)
+
+
+def _other_codes(differ: "pd.Series[str]") -> Check:
+    """Never an alarm: such codes are used by rule, see docs/compatibility.md."""
+    counts = differ[differ.notna() & (differ != "")].value_counts()
+    listed = "; ".join(f"{n} by {names}" for names, n in counts.items())
+    text = f"{counts.sum()} of {len(differ)} patients" + (f" ({listed})" if listed else "")
+    return Check("codes unlike those of training", text, "counted, used all the same", False)
 
 
 def drawn(answers: pd.DataFrame, served: Floats, training: Floats) -> Figure:

@@ -61,7 +61,7 @@ def kaplan_meier(
         axes.plot(censored, alive[np.searchsorted(months, censored, "right") - 1], "|", color=colour, markersize=7)
         for tick in ticks:
             _below(axes, str((time_months[group] >= tick).sum()), tick, place, colour)
-    _below(axes, "at risk", -step / 2, 0, INK)
+    _below(axes, "at risk", 0, 0, INK, left_pt=16)
     if high.any() and not high.all() and event.any():
         p = compare_survival(_outcome(time_months, event), high)[1]
         axes.plot([], [], " ", label=f"log-rank p {'< 0.001' if p < 0.001 else f'= {p:.3f}'}")
@@ -80,17 +80,18 @@ def _outcome(time_months: Floats, event: NDArray[np.bool_]) -> NDArray[np.void]:
     return np.array(list(zip(event, time_months, strict=True)), dtype=[("event", bool), ("months", float)])
 
 
-def _below(axes: Axes, text: str, x: float, line: int, colour: str) -> None:
-    """Write under the axis, at a place of the data."""
+def _below(axes: Axes, text: str, x: float, line: int, colour: str, left_pt: float = 0) -> None:
+    """Write under the axis, centred at a place of the data, or ending left_pt points left of it."""
     axes.annotate(
         text,
         (x, 0),
-        (0, -42 - 13 * line),
+        (-left_pt, -42 - 13 * line),
         xycoords=("data", "axes fraction"),
         textcoords="offset points",
-        ha="center",
+        ha="right" if left_pt else "center",
         color=colour,
         fontsize=8,
+        annotation_clip=False,
     )
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sksurv.nonparametric import kaplan_meier_estimator
 
 from nic.evaluation.bootstrap import mean, ratio
 from nic.evaluation.classification import auc
@@ -123,6 +122,9 @@ def calibration_at(time_months: Floats, event: Bools, survival: Floats, counts: 
 
 def kaplan_meier(time_months: Floats, event: Bools, at_months: Floats) -> Floats:
     """Share alive at each of `at_months`, [T]; the last known share beyond the last patient."""
+    # Here: the other figures do without, and it takes a second to import.
+    from sksurv.nonparametric import kaplan_meier_estimator
+
     months, alive = kaplan_meier_estimator(event, time_months)
     shares: Floats = np.r_[1.0, alive][np.searchsorted(months, at_months, "right")]
     return shares

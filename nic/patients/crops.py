@@ -1,6 +1,7 @@
 """Compressed slides of patients as dense, padded, turned batches for a grid network."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,13 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nic.compression.compatibility import TrainingCodes, check_codes
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import Cutting
 from nic.encoder.spec import EncoderSpec
-from nic.errors import ForeignCodes, NoTissue
+from nic.errors import NoTissue
 from nic.patients.cohort import Patient
 from nic.patients.mapped import MappedFile
 from nic.slides.turns import TURNS
+from nic.training_device import pinned
 
 SAMPLED_CELLS = 1 << 17
 """Codes that stand for all where a distribution is wanted."""
@@ -157,31 +160,65 @@ class Batch:
         flat = values.new_zeros(slides * height * width, values.shape[1]).index_copy(0, self.place, values)
         return flat.view(slides, height, width, -1).permute(0, 3, 1, 2)
 
+    def pinned(self, device: torch.device) -> "Batch":
+        """In memory that the device copies from by itself, if it is a GPU."""
+        return self._each(lambda tensor: pinned(tensor, device))
+
     def to(self, device: torch.device) -> "Batch":
-        cells, place = self.cells.to(device), self.place.to(device)
-        return Batch(cells, place, self.valid.to(device), self.patient.to(device), self.patients)
+        """On the device; of what is pinned the copy is queued there, and nobody waits for it."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        cells, place, valid, patient = map(change, (self.cells, self.place, self.valid, self.patient))
+        return Batch(cells, place, valid, patient, self.patients)
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """Patients whose codes were found. found: [N] bool among those asked for. missing: slides without a file."""
+    """Patients whose codes were found. found: [N] bool among those asked for. missing: slides without a file.
+
+    runtimes, pixel_versions: by which the codes were made, each with its number of slides.
+    """
 
     cells: tuple[PatientCells, ...]
     found: NDArray[np.bool_]
     missing: tuple[str, ...]
     encoder: EncoderSpec
     cutting: Cutting
+    runtimes: Counter[str]
+    pixel_versions: Counter[int]
+
+    @property
+    def training_codes(self) -> TrainingCodes:
+        """By which nic.compression.compatibility says what other codes may be used beside these."""
+        owner = "the training slides"
+        runtimes, versions = tuple(self.runtimes), tuple(self.pixel_versions)
+        return TrainingCodes(owner, self.encoder.sha256, self.cutting, runtimes, versions)
+
+    @property
+    def mixture(self) -> str:
+        """In words how the codes were made, where not all were made alike; else empty."""
+        counts = (("runtime", self.runtimes), ("pixel_version", self.pixel_versions))
+        parts = [
+            ", ".join(f"{name}={value} ({slides} slides)" for value, slides in sorted(counter.items()))
+            for name, counter in counts
+            if len(counter) > 1
+        ]
+        return "; ".join(parts)
 
 
-def gather_cells(patients: Sequence[Patient], codes: Path) -> Gathered:
+def gather_cells(patients: Sequence[Patient], codes: Path, training: TrainingCodes | None = None) -> Gathered:
     """Check `codes`/<slide_id>.h5 of all patients; a patient is answered from those of his slides that are there.
 
-    All arrays stay in the files, so that memory does not grow with the cohort. Raises NoTissue when nobody has a slide
-    there, CodesError when one is damaged, ForeignCodes when they are of two encoders or were cut differently.
+    training: what they are to be used with; None for one another. All arrays stay in the files, so that memory does not
+    grow with the cohort. Raises NoTissue when nobody has a slide there, CodesError when one is damaged, ForeignCodes by
+    the rule of nic.compression.compatibility.
     """
     first: CompressedSlide | None = None
     gathered: list[PatientCells] = []
     found, missing = np.zeros(len(patients), np.bool_), []
+    runtimes: Counter[str] = Counter()
+    pixel_versions: Counter[int] = Counter()
     for place, patient in enumerate(patients):
         slides = []
         for source in patient.slides:
@@ -192,7 +229,10 @@ def gather_cells(patients: Sequence[Patient], codes: Path) -> Gathered:
             slide = CompressedSlide.load(path)
             CompressedSlide.check_variants(path)
             first = first or slide
-            _check_alike(first, slide)
+            training = training or TrainingCodes.like(f"slide {slide.slide_id}", slide.kind)
+            check_codes(slide.slide_id, slide.kind, training)
+            runtimes[slide.kind.runtime] += 1
+            pixel_versions[slide.kind.pixel_version] += 1
             slides.append(FiledCells.of(slide, path))
         if slides:
             found[place] = True
@@ -201,7 +241,7 @@ def gather_cells(patients: Sequence[Patient], codes: Path) -> Gathered:
         raise NoTissue(
             f"{codes.name}: no compressed slide of {len(patients)} patients; run `compress` on the cohort first"
         )
-    return Gathered(tuple(gathered), found, tuple(missing), first.encoder, first.cutting)
+    return Gathered(tuple(gathered), found, tuple(missing), first.encoder, first.cutting, runtimes, pixel_versions)
 
 
 def draw_crops(patient: PatientCells, side: int, rng: np.random.Generator, whole: int) -> PatientCells:
@@ -252,16 +292,3 @@ def some_codes(patients: Sequence[PatientCells]) -> torch.Tensor:
     for part, slide in zip(torch.split(codes, counts), slides, strict=True):
         part.copy_(slide.opened().codes[::step])
     return codes
-
-
-def _check_alike(first: CompressedSlide, slide: CompressedSlide) -> None:
-    if slide.encoder.sha256 != first.encoder.sha256:
-        raise ForeignCodes(
-            f"{slide.slide_id}: codes of encoder {slide.encoder.sha256[:12]}, those of {first.slide_id} are of "
-            f"{first.encoder.sha256[:12]}; compress all slides with one encoder"
-        )
-    if slide.cutting != first.cutting:
-        raise ForeignCodes(
-            f"{slide.slide_id}: compressed with {slide.cutting}; {first.slide_id} with {first.cutting}; "
-            "compress all alike"
-        )

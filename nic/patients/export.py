@@ -1,6 +1,6 @@
 """An ensemble of networks as one ONNX graph."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,9 @@ from nic.patients.networks import PatientNetwork
 from nic.patients.spec import METADATA, PatientModelSpec
 from nic.patients.targets import Classes, Targets, guess_of
 from nic.patients.training import Ensemble
+
+SAMPLE_CELLS = 23, 19
+"""Rows and columns of the sample that graph and networks are compared on, for networks that score each cell."""
 
 
 class _Ensemble(nn.Module):
@@ -38,12 +41,14 @@ def export_ensemble(
     encoder_version: str,
     path: Path,
     cutting: Cutting = AS_USUAL,
+    runtimes: Iterable[str] = (),
+    pixel_versions: Iterable[int] = (),
 ) -> float:
     """Write the graph with what it says of itself; the largest difference from torch.
 
     targets: of the training patients. encoder, encoder_version: whose codes they were trained on. cutting: which tiles
-    had one. Raises ParityFailed
-    when graph and networks differ by more than 1e-4.
+    had one. runtimes, pixel_versions: by which these codes were made; empty where that is not known.
+    Raises ParityFailed when graph and networks differ by more than 1e-4.
     """
     spec = PatientModelSpec(
         endpoint=endpoint.name,
@@ -61,11 +66,15 @@ def export_ensemble(
         cutting=cutting,
         definition=endpoint.definition,
         guess=guess_of(targets),
+        runtimes=tuple(sorted(runtimes)),
+        pixel_versions=tuple(sorted(pixel_versions)),
     )
     first = ensemble.networks[0]
     generator = torch.Generator().manual_seed(0)
-    codes = torch.randn(1, 23, 19, encoder.code_size, generator=generator) * first.deviation + first.mean
-    valid = (torch.rand(1, 1, 23, 19, generator=generator) < 0.7).float()
+    # A sample within one block would have the exporter take their number for fixed.
+    rows, cols = (side + first.block_cells - 1 for side in SAMPLE_CELLS)
+    codes = torch.randn(1, rows, cols, encoder.code_size, generator=generator) * first.deviation + first.mean
+    valid = (torch.rand(1, 1, rows, cols, generator=generator) < 0.7).float()
     places = {2: "rows", 3: "cols"}
     return export_graph(
         _Ensemble(ensemble.networks),

@@ -1,14 +1,12 @@
 """What the patient networks minimise: one scalar from the scores and labels of a set of patients."""
 
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 import torch
 from torch.nn import functional
 
 from nic.errors import NoEvents
-
-Ties = Literal["efron", "breslow"]
+from nic.patients.choices import Ties
 
 
 def squared_error(score: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

@@ -17,12 +17,14 @@ class PatientNetwork(nn.Module, ABC):
     """A network that shows where its answer comes from, whatever is inside.
 
     A patient's score is the mean of the map over the cells of all slides, in training and where it is served. mean,
-    deviation: [D] of the training codes. head: the last linear layer, one output.
+    deviation: [D] of the training codes. head: the last linear layer, one output. block_cells: side of the squares of
+    cells that have one score in common.
     """
 
     mean: torch.Tensor
     deviation: torch.Tensor
     head: nn.Conv2d | nn.Linear
+    block_cells: int = 1
 
     def __init__(self, code_size: int) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """A patient model as it is served: an ONNX graph from codes to score maps, and numpy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from nic.compression.compatibility import check_codes
 from nic.compression.compressed_slide import CompressedSlide
-from nic.errors import CodesError, ForeignCodes, NoTissue
+from nic.errors import CodesError, NoTissue
 from nic.onnx.device import AUTO, Device
 from nic.onnx.runtime import OnnxGraph
 from nic.patients.cohort import Patient
@@ -24,7 +25,8 @@ class PatientPrediction:
     dies earlier). prediction: what a ward reads: the score, or of a class its probability, calibrated where the model
     is. uncertainty: deviation over the folds' networks, on the scale of the prediction. score_maps: one [rows, cols] a
     slide, NaN where there is no code. tiles: cells behind it. calibrated: what the prediction means, by name: an
-    interval `low`, `high`; a `percentile` and survival at stated months.
+    interval `low`, `high`; a `percentile` and survival at stated months. codes_differ: in what the codes differ from
+    those of the training, of what nic.compression.compatibility counts.
     """
 
     score: float
@@ -33,6 +35,7 @@ class PatientPrediction:
     score_maps: tuple[NDArray[np.float32], ...]
     tiles: int
     calibrated: Mapping[str, float]
+    codes_differ: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,17 +58,22 @@ class PatientModel:
 
     def predict(self, slides: Sequence[CompressedSlide]) -> PatientPrediction:
         """The answer from all slides of one patient. Raises ForeignCodes, or NoTissue when no cell has a code."""
-        for slide in slides:
-            self.check(slide)
+        differ = {name for slide in slides for name in self.check(slide)}
         if not any(len(slide.codes) for slide in slides):
             raise NoTissue(f"{', '.join(slide.slide_id for slide in slides) or 'no slide given'}: no cell has a code")
         scored = [self.scored(slide) for slide in slides]
-        return self.joined(scored, tuple(map(score_map, slides, scored)))
+        return self.joined(scored, tuple(map(score_map, slides, scored)), differ)
 
     def joined(
-        self, slides: Sequence[SlideScores], score_maps: tuple[NDArray[np.float32], ...] = ()
+        self,
+        slides: Sequence[SlideScores],
+        score_maps: tuple[NDArray[np.float32], ...] = (),
+        codes_differ: Iterable[str] = (),
     ) -> PatientPrediction:
-        """The answer from the scores of all slides of one patient. Raises NoTissue when no cell has a code."""
+        """The answer from the scores of all slides of one patient. codes_differ: of any of them, as `check` returns.
+
+        Raises NoTissue when no cell has a code.
+        """
         tiles = sum(len(slide.cells) for slide in slides)
         if not tiles:
             raise NoTissue("no cell has a code")
@@ -74,28 +82,15 @@ class PatientModel:
         prediction = float(self.spec.predictions(np.array(score)))
         deviation = float(self.spec.predictions(scores).std())
         calibrated = self.spec.calibration.of(score) if self.spec.calibration else {}
-        return PatientPrediction(score, prediction, deviation, score_maps, tiles, calibrated)
+        differ = tuple(sorted(set(codes_differ)))
+        return PatientPrediction(score, prediction, deviation, score_maps, tiles, calibrated, differ)
 
-    def check(self, slide: CompressedSlide) -> None:
-        """Raises ForeignCodes when the slide's codes are not of the kind that the model was trained on.
+    def check(self, slide: CompressedSlide) -> tuple[str, ...]:
+        """In what a slide's codes differ from those of the training, of what is counted. Raises ForeignCodes.
 
-        Another encoder made them, or the slide was cut otherwise: the score is a mean over other tiles then, and where
-        tiles overlap otherwise, what lies beside a cell is another distance away. Training refuses such a mix as well.
+        By the rule of nic.compression.compatibility: another encoder and another cutting are refused.
         """
-        if slide.encoder.sha256 != self.spec.encoder_sha256:
-            raise ForeignCodes(
-                f"{slide.slide_id}: codes of encoder {slide.encoder.sha256[:12]}, the model takes those of "
-                f"{self.spec.encoder_version} ({self.spec.encoder_sha256[:12]}); compress the slide with that one"
-            )
-        wanted = self.spec.cutting
-        names = slide.cutting.unlike(wanted)
-        if not self.spec.cutting_recorded:  # before there was a record, tiles did not overlap
-            names = tuple(name for name in names if name == "overlap_px")
-        if names:
-            raise ForeignCodes(
-                f"{slide.slide_id}: compressed with {slide.cutting.words(names)}; the model was trained on slides "
-                f"compressed with {wanted.words(names)}; compress this slide so, or ask a model for such slides"
-            )
+        return check_codes(slide.slide_id, slide.kind, self.spec.training_codes)
 
     def scored(self, slide: CompressedSlide, shown: NDArray[np.intp] | None = None) -> SlideScores:
         """Of a slide that `check` passed. Glass around the tissue is cut away, as in training, and never made dense: a

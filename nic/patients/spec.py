@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from nic.compression.compatibility import TrainingCodes
 from nic.compression.cutting import AS_USUAL, Cutting
 from nic.errors import CodesError
 from nic.patients.calibration import (
@@ -31,7 +32,8 @@ class PatientModelSpec:
     one. definition: of the endpoint, see Endpoint.definition; empty in models that were registered before it was kept.
     guess: what is said of everybody without a model: the median of the training patients' values, or the share of
     positives among them; None of survival, and in models from before it was kept. cutting_recorded: False in models
-    from before it was; theirs is the usual one, as far as is known.
+    from before it was; theirs is the usual one, as far as is known. runtimes, pixel_versions: of the training codes;
+    empty in models from before they were kept.
     """
 
     endpoint: str
@@ -50,6 +52,20 @@ class PatientModelSpec:
     definition: str = ""
     guess: float | None = None
     cutting_recorded: bool = True
+    runtimes: tuple[str, ...] = ()
+    pixel_versions: tuple[int, ...] = ()
+
+    @property
+    def training_codes(self) -> TrainingCodes:
+        """By which nic.compression.compatibility says what codes the model takes."""
+        return TrainingCodes(
+            f"the training slides of the model ({self.encoder_version})",
+            self.encoder_sha256,
+            self.cutting,
+            self.runtimes,
+            self.pixel_versions,
+            self.cutting_recorded,
+        )
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -79,6 +95,7 @@ class PatientModelSpec:
             calibration = calibration_from(fields["calibration"]) if fields.get("calibration") else None
             cutting = Cutting.of(fields["cutting"]) if "cutting" in fields else AS_USUAL
             known = {"classes": tuple(fields["classes"]), "calibration": calibration, "cutting": cutting}
+            known |= {name: tuple(fields.get(name, ())) for name in ("runtimes", "pixel_versions")}
             return cls(**{"cutting_recorded": "cutting" in fields, **fields, **known})
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise CodesError(f"patient model's spec is not readable: {error}; found {text[:120]!r}") from error

@@ -10,7 +10,10 @@ from nic.errors import SettingError
 from nic.serving.faults import log_fault
 
 LOG = "NIC_ANSWERS_LOG"
-KEPT = ("score", "prediction", "ood_score", "ood", "tiles", "failed_tiles", "status", "model", "model_version")
+KEPT = (
+    *("score", "prediction", "ood_score", "ood", "tiles", "failed_tiles", "codes_differ", "status"),
+    *("model", "model_version"),
+)
 """Those of an answer that are kept, as far as it has them."""
 
 

@@ -1,20 +1,23 @@
 """Codes of slides that were asked for before: each slide is compressed once, whoever asks for it at the same time."""
 
+import logging
 import os
 import shutil
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from nic.errors import CodesError, OverLimit
+from nic.locks import locked_by_system
 from nic.serving.faults import log_fault
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 STALE_S = 3600.0
 """A draft as old as this is of a process that was killed."""
@@ -63,26 +66,20 @@ class CodesCache:
         if not lock.acquire(timeout=min(patience_s, 1e6)):
             raise OverLimit(f"another request is still at it after {patience_s:.0f} s; ask again")
         try:
-            held = self._among_processes(turn, max(0.0, until_s - time.monotonic()))
-            try:
+            with ExitStack() as held:
+                self._hold_among_processes(held, turn, max(0.0, until_s - time.monotonic()))
                 yield
-            finally:
-                if held:
-                    held.release()
         finally:
             lock.release()
 
-    def _among_processes(self, turn: str, patience_s: float) -> FileLock | None:
-        """None where the disk has no locks (NFS without its daemon) or no room for one."""
-        # A soft lock in their place would outlive a process that was killed.
-        lock = FileLock(self.folder / f"{turn}.lock", fallback_to_soft=False)
+    def _hold_among_processes(self, held: ExitStack, turn: str, patience_s: float) -> None:
         try:
-            lock.acquire(timeout=patience_s)
+            # A file in place of a lock could be left by a machine that died, and would hold up its slides for ever.
+            held.enter_context(locked_by_system(self.folder / f"{turn}.lock", patience_s))
         except Timeout:
             raise OverLimit(f"another request is still at it after {patience_s:.0f} s; ask again") from None
-        except (OSError, NotImplementedError):
-            return None
-        return lock
+        except OSError as error:  # no locks (NFS without its daemon) or no room: a slide may be made twice
+            log.debug("no lock in the cache's folder: %s", type(error).__name__)
 
     def _keep(self, fresh: Path, file: Path) -> None:
         """A copy in the folder, and no more files than it may hold."""

@@ -27,7 +27,7 @@ from nic.serving.effort import Effort
 from nic.serving.elsewhere import Elsewhere
 from nic.serving.limits import Limits
 from nic.serving.memory import Footprint, Memory
-from nic.serving.reading import Reading
+from nic.serving.reading import RowReading
 from nic.serving.requests import Source
 from nic.slides.plain_rgb import plain_rgb
 from nic.slides.slide import SlideSource, is_address
@@ -43,7 +43,9 @@ class Codes:
     elsewhere: None when no address is opened.
     """
 
-    def __init__(self, reading: Reading, cache: CodesCache, limits: Limits, elsewhere: Elsewhere | None = None) -> None:
+    def __init__(
+        self, reading: RowReading, cache: CodesCache, limits: Limits, elsewhere: Elsewhere | None = None
+    ) -> None:
         self.reading, self.cache, self.limits, self.elsewhere = reading, cache, limits, elsewhere
         self.memory = Memory(limits.memory_bytes)
 

@@ -3,19 +3,19 @@
 import time
 from dataclasses import dataclass
 
-from nic.compression.compress import BATCH_TILES
 from nic.errors import OverLimit
 from nic.serving.limits import NO_LIMIT
 
 
 @dataclass(frozen=True)
 class Effort:
-    """tiles: of tissue, at most. deadline_s: of the monotonic clock. batch_tiles: encoded at a time. features_bytes: of
-    the arrays of a file of codes. memory_bytes: to answer from codes, see nic.serving.memory."""
+    """tiles: of tissue, at most. deadline_s: of the monotonic clock. batch_tiles: encoded at a time; 0: as many as suit
+    the encoder. features_bytes: of the arrays of a file of codes. memory_bytes: to answer from codes, see
+    nic.serving.memory."""
 
     tiles: int
     deadline_s: float
-    batch_tiles: int = BATCH_TILES
+    batch_tiles: int = 0
     features_bytes: int = NO_LIMIT
     memory_bytes: int = NO_LIMIT
 

@@ -13,14 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nic.compression.compress import BATCH_TILES, threads_for
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import Cutting
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import CodesError, NicError, RequestRefused, SettingError
 from nic.patients.familiarity import Familiarity
 from nic.patients.predictor import PatientModel, PatientPrediction, SlideScores, score_map
-from nic.serving.apart import Apart
 from nic.serving.cache import CodesCache
 from nic.serving.codes import Codes
 from nic.serving.effort import Effort
@@ -28,7 +26,7 @@ from nic.serving.elsewhere import Elsewhere
 from nic.serving.faults import INTERNAL, log_fault
 from nic.serving.limits import Limits
 from nic.serving.maps import MAPS, MapRoom, score_map_of
-from nic.serving.reading import Here, Reading
+from nic.serving.reading import RowReading
 from nic.serving.requests import PatientRequest, by_patient
 
 UM2_PER_MM2 = 1e6
@@ -79,12 +77,9 @@ class ServedModel:
         """files: `patient`, and where there are such `encoder` and `familiarity`. elsewhere: None: no addresses."""
         patient_model = PatientModel(files["patient"], device=limits.device)
         cutting = patient_model.spec.cutting
-        reading = _reading(files.get("encoder"), cutting, limits)
-        if "encoder" in files:
-            reading.spec  # noqa: B018 - a graph that cannot be read keeps the server from starting
         return cls(
             patient_model,
-            Codes(reading, cache, limits, elsewhere),
+            Codes(_reading(files.get("encoder"), cutting, limits), cache, limits, elsewhere),
             Familiarity.load(files["familiarity"]) if "familiarity" in files else None,
             name,
             version,
@@ -96,7 +91,7 @@ class ServedModel:
         limits = self.codes.limits
         tiles = min(wishes.max_tiles or limits.tiles, limits.tiles)
         effort = Effort(
-            tiles, time.monotonic() + limits.seconds, wishes.batch_tiles or BATCH_TILES, limits.features_bytes,
+            tiles, time.monotonic() + limits.seconds, wishes.batch_tiles, limits.features_bytes,
             limits.memory_bytes,
         )  # fmt: skip
         room = MapRoom(limits.maps_bytes)
@@ -125,6 +120,7 @@ class ServedModel:
             "tiles": prediction.tiles if prediction else 0,
             "failed_tiles": evidence.failed_tiles,
             "tissue_mm2": evidence.tissue_um2 / UM2_PER_MM2,
+            "codes_differ": ", ".join(prediction.codes_differ) if prediction else "",
             **strangeness,
             # A patient of whom one slide is bad is answered from the others, and the answer says so.
             "status": "ok" if not refusals else "partial" if prediction else "refused",
@@ -137,7 +133,7 @@ class ServedModel:
 
     def _add(self, slide: CompressedSlide, evidence: "Evidence", kind: str, room: MapRoom, effort: Effort) -> None:
         """What is counted of a slide, before it is let go of. kind: of the map that is wanted, or none."""
-        self.patient_model.check(slide)
+        differ = self.patient_model.check(slide)
         effort.check_time()
         scores = self.patient_model.scored(slide)
         drawn = []
@@ -145,13 +141,13 @@ class ServedModel:
             effort.check_time()
             shown = score_map_of(slide, score_map(slide, scores), self.patient_model.spec)
             drawn.append(room.take(MAPS[kind](slide, shown)))
-        evidence.add(slide, scores, drawn)
+        evidence.add(slide, scores, drawn, differ)
 
     def _joined(self, evidence: "Evidence") -> PatientPrediction | None:
         """None where there is nothing to answer from. Raises NoTissue, EncoderError."""
         if not evidence.scores:
             return None
-        prediction = self.patient_model.joined(evidence.scores)
+        prediction = self.patient_model.joined(evidence.scores, codes_differ=evidence.codes_differ)
         numbers = (prediction.prediction, prediction.uncertainty, *prediction.calibrated.values())
         if not all(map(math.isfinite, numbers)):
             raise CodesError("the model's answer is no number; these codes are like none that it learned from")
@@ -168,7 +164,8 @@ class ServedModel:
 class Evidence:
     """What a patient's answer stands on, added up slide by slide: no two slides are held at a time.
 
-    codes: sum of all codes, [D]. maps: one a slide, in their order, where they are wanted.
+    codes: sum of all codes, [D]. maps: one a slide, in their order, where they are wanted. codes_differ: see
+    PatientModel.check.
     """
 
     scores: list[SlideScores] = field(default_factory=list)
@@ -176,13 +173,15 @@ class Evidence:
     failed_tiles: int = 0
     tissue_um2: float = 0.0
     maps: list[str] = field(default_factory=list)
+    codes_differ: list[str] = field(default_factory=list)
 
-    def add(self, slide: CompressedSlide, scores: SlideScores, drawn: Sequence[str]) -> None:
+    def add(self, slide: CompressedSlide, scores: SlideScores, drawn: Sequence[str], differ: Sequence[str]) -> None:
         self.scores.append(scores)
         self.codes = self.codes + slide.codes.sum(0, dtype=np.float64)
         self.failed_tiles += int(slide.failed.sum())
         self.tissue_um2 += int(slide.tissue.sum()) * slide.grid.stride_um**2
         self.maps += drawn
+        self.codes_differ += differ
 
     @property
     def mean_code(self) -> NDArray[np.float64]:
@@ -201,9 +200,7 @@ def _refused(refusals: list[str]) -> Iterator[None]:
         refusals.append(INTERNAL)
 
 
-def _reading(graph: Path | None, cutting: Cutting, limits: Limits) -> Reading:
-    if limits.apart:
-        if os.name != "posix":
-            raise SettingError("slides are read in processes that only POSIX can bound; serve on Linux or macOS")
-        return Apart(graph, cutting, limits.at_once, limits.reader_mb)
-    return Here(OnnxEncoder(graph, device=limits.device) if graph else None, cutting, threads_for(limits.at_once))
+def _reading(graph: Path | None, cutting: Cutting, limits: Limits) -> RowReading:
+    if limits.apart and os.name != "posix":
+        raise SettingError("slides are read in processes that only POSIX can bound; serve on Linux or macOS")
+    return RowReading.within(limits, OnnxEncoder(graph, device=limits.device) if graph else None, cutting)

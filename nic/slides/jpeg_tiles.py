@@ -2,10 +2,8 @@
 
 import math
 import os
-import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +16,7 @@ from nic.slides.tiff import FAULTS, is_complete, is_damaged
 
 
 class JpegTiles:
-    """One level of a TIFF whose tiles are JPEG, read without OpenSlide; threads may share it."""
+    """One level of a TIFF whose tiles are JPEG, read without OpenSlide. For one thread."""
 
     def __init__(self, path: Path, size_px: tuple[int, int], window_px: tuple[float, float]) -> None:
         """size_px: (width, height) of the level. window_px: (width, height) of what is read together as the reader goes
@@ -33,8 +31,7 @@ class JpegTiles:
         self.count = len(self._page.databytecounts)
         with reaching(path.name):
             self._file = path.open("rb")
-        self._lock = threading.Lock()
-        self._cache: OrderedDict[int, Future[NDArray[np.uint8]]] = OrderedDict()
+        self._cache: OrderedDict[int, NDArray[np.uint8]] = OrderedDict()
         across = min(self._columns, math.ceil(window_px[0] / self._page.tilewidth) + 1)
         self._cache_size = across * (math.ceil(window_px[1] / self._page.tilelength) + 2)
 
@@ -59,29 +56,24 @@ class JpegTiles:
         lefts = range(x_px // page.tilewidth * page.tilewidth, right, page.tilewidth)
         region[max(0, bottom - y_px) :] = 255
         region[:, max(0, right - x_px) :] = 255
-        # All are begun before any is waited for: threads on neighbouring rows then share the decoding.
-        tiles = [(top, left, self._begun(top, left)) for top in tops for left in lefts]
-        for top, left, tile in tiles:
-            y0, y1 = max(top, y_px), min(top + page.tilelength, bottom)
-            x0, x1 = max(left, x_px), min(left + page.tilewidth, right)
-            pixels = tile.result()[y0 - top : y1 - top, x0 - left : x1 - left]
-            region[y0 - y_px : y1 - y_px, x0 - x_px : x1 - x_px] = pixels
+        for top in tops:
+            for left in lefts:
+                y0, y1 = max(top, y_px), min(top + page.tilelength, bottom)
+                x0, x1 = max(left, x_px), min(left + page.tilewidth, right)
+                pixels = self._tile(top, left)[y0 - top : y1 - top, x0 - left : x1 - left]
+                region[y0 - y_px : y1 - y_px, x0 - x_px : x1 - x_px] = pixels
         return region
 
-    def _begun(self, top: int, left: int) -> Future[NDArray[np.uint8]]:
-        """The tile at a place, decoded here unless another thread is at it."""
+    def _tile(self, top: int, left: int) -> NDArray[np.uint8]:
+        """The tile at a place, [h, w, 3], decoded unless it was lately. Raises UnreadableSlide."""
         index = top // self._page.tilelength * self._columns + left // self._page.tilewidth
-        with self._lock:
-            known = self._cache.get(index)
-            tile = self._cache[index] = known or Future()
-            self._cache.move_to_end(index)
+        tile = self._cache.get(index)
+        if tile is None:
+            tile = self._cache[index] = self.decode(index)
             if len(self._cache) > self._cache_size:
                 self._cache.popitem(last=False)
-        if known is None:
-            try:
-                tile.set_result(self.decode(index))
-            except BaseException as error:  # whoever waits for the tile would wait for ever
-                tile.set_exception(error)
+        else:
+            self._cache.move_to_end(index)
         return tile
 
     def decode(self, index: int) -> NDArray[np.uint8]:

@@ -58,6 +58,13 @@ class Handle:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.image, self.by = opened(path)
+        self._cache_bytes = 0
+
+    def keep_decoded(self, cache_bytes: int) -> None:
+        """Let OpenSlide keep so many bytes of decoded tiles; of its own accord it keeps 32 MB."""
+        self._cache_bytes = cache_bytes
+        if isinstance(self.image, openslide.OpenSlide) and cache_bytes:
+            self.image.set_cache(openslide.OpenSlideCache(cache_bytes))
 
     def read(self, x_l0px: int, y_l0px: int, level: int, width_px: int, height_px: int) -> NDArray[np.uint8]:
         """RGB [height_px, width_px, 3], white where the slide has no pixels.
@@ -77,6 +84,7 @@ class Handle:
                 raise
             finally:
                 self.image = fresh  # the old one closes when the last thread lets go of it
+                self.keep_decoded(self._cache_bytes)
             return _on_white(np.asarray(region))
 
 

@@ -1,8 +1,7 @@
 """A slide as batches of tiles at the encoder's resolution, cut at the exact um/px whatever its levels."""
 
 import math
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from types import TracebackType
@@ -16,24 +15,31 @@ from nic.slides.jpeg_tiles import JpegTiles
 from nic.slides.names import suffix
 from nic.slides.slide import Slide
 from nic.slides.tiling import TileGrid
-from nic.threads import done_ahead
 
 TOLERANCE = 1.1
 """A level may be this much coarser than asked: scanners that say 0.5 mean 0.497 to 0.55."""
 BAND_CELLS = 64
-"""Columns that are read together, from top to bottom: what is decoded for one row is soon wanted for the next, and a
-slide a hundred times as wide needs no more memory."""
+"""Most columns that are read together, from top to bottom: what is decoded for one row is soon wanted for the next."""
+STRIP_PX = 1 << 22
+"""Most pixels of one row of such a band: large tiles are read in narrower bands, and a slide a hundred times as wide
+needs no more memory. A strip takes 3 bytes a pixel; decoded JPEG tiles and OpenSlide's cache are bounded beside it."""
 WIDEST_GAP = 3
 """Columns between two cells beyond which reading the glass between them costs more than a new strip."""
 
 TOGETHER = 8
 """Means taken in one product: of fewer, calls are what takes time; of more, products with nothing."""
+BLOCK_CELLS = 4
+"""Neighbouring tiles whose rows are averaged in one product: as many as stay in a core's cache."""
+WEIGHT_BITS = 16
+"""Weights of rows are multiples of 2 ** -16: a float32 then holds their sums exactly, in whatever order they are added,
+and a tile's pixels do not depend on the tiles that are averaged with it."""
 
-PIXEL_VERSION = 2
+PIXEL_VERSION = 3
 """Of the arithmetic by which tiles are cut and averaged, from `TileReader._strip` on; it stands in each file of codes.
 Codes of another version differ by rounding, at most one grey value of a pixel: they are used, and counted.
 1: a strip with a gap between its cells was averaged in floats, rounded half to even; one without in whole numbers,
-rounded half up. 2: whole cells are averaged in whole numbers whatever lies beside them."""
+rounded half up. 2: whole cells are averaged in whole numbers whatever lies beside them. 3: where a tile is no whole
+number of pixels, weights have WEIGHT_BITS."""
 
 RAW_SUFFIXES = (".svs", ".tif", ".tiff", ".ptif", ".ptiff", ".btf", ".tf2", ".tf8", ".qptiff")
 RAW, DIFFERENT = "jpeg tiles", "openslide, for raw tiles differ from it"
@@ -70,14 +76,14 @@ class TileReader:
     """Reads the tiles of a grid from the coarsest level that is at or finer than read_mpp, averaging by area.
 
     read_mpp: um/px to read at, the same for all slides: a stored coarser level is not the finer one averaged. A level
-    may be a tenth coarser than that, because nominal resolutions are. threads: that read ahead of the caller.
+    may be a tenth coarser than that, because nominal resolutions are.
     way: how pixels are read: RAW, DIFFERENT, `openslide` or `tifffile`; they are the same.
     A tile's pixels depend on its place alone, not on the other cells that are asked for.
     Raises ResolutionTooLow when the finest level is coarser still, or coarser than the tiles.
     """
 
-    def __init__(self, slide: Slide, grid: TileGrid, read_mpp: float, threads: int = 1) -> None:
-        self.slide, self.grid, self.threads = slide, grid, threads
+    def __init__(self, slide: Slide, grid: TileGrid, read_mpp: float) -> None:
+        self.slide, self.grid = slide, grid
         read_mpp = min(read_mpp, grid.tile_mpp)  # what is coarser than a tile would be blown up
         fit = [i for i, d in enumerate(slide.level_downsamples) if slide.mpp * d <= read_mpp * TOLERANCE]
         if not fit:
@@ -86,9 +92,12 @@ class TileReader:
             )
         self.level = fit[-1]
         self.downsample = slide.level_downsamples[self.level]
-        window_px = BAND_CELLS * grid.stride_l0px / self.downsample, threads * grid.side_l0px / self.downsample
+        side_px = grid.side_l0px / self.downsample
+        self.band_cells = max(1, min(BAND_CELLS, int(STRIP_PX / (side_px * grid.stride_l0px / self.downsample))))
+        window_px = self.band_cells * grid.stride_l0px / self.downsample, side_px
         # OpenSlide is asked in whole level-0 px; where a level lies between them, it shifts each region by itself.
         self._shifts = self.downsample != round(self.downsample)
+        slide.keep_decoded(self.level, *window_px)
         self._jpeg, self.way = _verified_jpeg(slide, self.level, window_px)
 
     def __enter__(self) -> "TileReader":
@@ -97,30 +106,29 @@ class TileReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """The slide stays open."""
         if self._jpeg:
             self._jpeg.close()
 
-    def batches(
-        self, rows: NDArray[np.intp], cols: NDArray[np.intp], batch_size: int = 64
-    ) -> Generator[TileBatch, None, None]:
-        """The tiles of the cells asked for, band by band; few wait: memory stays flat when the caller is slow.
-
-        Whoever leaves before the last batch closes it (contextlib.closing) before the reader: no read runs after that.
-        """
+    def batches(self, rows: NDArray[np.intp], cols: NDArray[np.intp], batch_size: int = 64) -> Iterator[TileBatch]:
+        """The tiles of the cells asked for, band by band, each batch but the last of `batch_size`."""
         pending: list[TileBatch] = []
-        with closing(done_ahead(lambda cells: self._strip(*cells), _strips(rows, cols), self.threads)) as strips:
-            for strip in strips:
-                if len(strip) == batch_size and not pending:
-                    yield strip
-                    continue
-                pending.append(strip)
-                if sum(map(len, pending)) >= batch_size:
-                    joined = TileBatch.joined(pending)
-                    whole = len(joined) // batch_size * batch_size
-                    yield from (joined.part(i, i + batch_size) for i in range(0, whole, batch_size))
-                    pending = [joined.part(whole, len(joined))] if whole < len(joined) else []
-            if pending:
-                yield TileBatch.joined(pending)
+        for row, together in _strips(rows, cols, self.band_cells):
+            strip = self._strip(row, together)
+            if len(strip) == batch_size and not pending:
+                yield strip
+                continue
+            pending.append(strip)
+            if sum(map(len, pending)) >= batch_size:
+                joined = TileBatch.joined(pending)
+                whole = len(joined) // batch_size * batch_size
+                yield from (joined.part(i, i + batch_size) for i in range(0, whole, batch_size))
+                pending = [joined.part(whole, len(joined))] if whole < len(joined) else []
+        if pending:
+            yield TileBatch.joined(pending)
 
     def _strip(self, row: int, cols: NDArray[np.intp]) -> TileBatch:
         """Tiles of one stretch of a row; when the stretch cannot be decoded, each cell is tried by itself.
@@ -165,14 +173,19 @@ def _openslide_region(
     return slide.read_region(round(x_px * downsample), round(y_px * downsample), level, width_px, height_px)
 
 
-def _strips(rows: NDArray[np.intp], cols: NDArray[np.intp]) -> Iterator[tuple[int, NDArray[np.intp]]]:
+def _strips(rows: NDArray[np.intp], cols: NDArray[np.intp], band_cells: int) -> Iterator[tuple[int, NDArray[np.intp]]]:
     """Cells as (row, neighbouring columns), row after row of one band after the other."""
-    order = np.lexsort((cols, rows, cols // BAND_CELLS))
+    order = in_bands(rows, cols, band_cells)
     rows, cols = rows[order], cols[order]
-    apart = (np.diff(rows) != 0) | (np.diff(cols) > WIDEST_GAP) | (np.diff(cols // BAND_CELLS) != 0)
+    apart = (np.diff(rows) != 0) | (np.diff(cols) > WIDEST_GAP) | (np.diff(cols // band_cells) != 0)
     for run in np.split(np.arange(len(rows)), np.flatnonzero(apart) + 1):
         if len(run):
             yield int(rows[run[0]]), cols[run]
+
+
+def in_bands(rows: NDArray[np.intp], cols: NDArray[np.intp], band_cells: int = BAND_CELLS) -> NDArray[np.intp]:
+    """The order in which cells are read: from top to bottom of one band of columns after the other."""
+    return np.lexsort((cols, rows, cols // band_cells))
 
 
 def cut_tiles(
@@ -188,16 +201,31 @@ def cut_tiles(
             left, right = int(x[run[0]]), int(x[run[-1]] + side_px)
             tiles[run] = _whole_cells(strip[: int(side_px), left:right], len(run), tile_px)
         return tiles
-    for tile, left in zip(tiles, x, strict=True):
-        start = math.floor(left)
+    starts = np.floor(x).astype(int)
+    width = math.ceil(side_px) + 1
+    columns = np.zeros((0, 0), np.float32)
+    for number, (tile, left, start) in enumerate(zip(tiles, x, starts, strict=True)):
+        if number % BLOCK_CELLS == 0:
+            first, last = start, starts[number : number + BLOCK_CELLS][-1]
+            rows = _averaged_rows(strip[:, first : last + width], y, side_px, tile_px)
+            columns = cv2.transpose(rows).reshape(-1, tile_px * 3)
         offset = round(left - start, 6)
         # As many columns as the tile needs: what follows from its place among others must not reach the arithmetic.
-        lines = strip[:, start : start + math.ceil(round(offset + side_px, 6))].astype(np.float32)
-        rows = _averaged(lines.reshape(len(lines), -1), y, side_px, tile_px)
-        columns = cv2.transpose(rows.reshape(tile_px, -1, 3)).reshape(-1, tile_px * 3)
-        across = _averaged(columns, offset, side_px, tile_px)
+        source = columns[start - first :][: math.ceil(round(offset + side_px, 6))]
+        across = np.empty((tile_px, tile_px * 3), np.float32)
+        for into, of, weights in _weights(tile_px, side_px, offset, len(source)):
+            np.matmul(weights, source[of], out=across[into])
         cv2.transpose(np.rint(across).astype(np.uint8).reshape(tile_px, tile_px, 3), tile)
     return tiles
+
+
+def _averaged_rows(strip: NDArray[np.uint8], y: float, side_px: float, tile_px: int) -> NDArray[np.float32]:
+    """A strip [h, w, 3] averaged to [tile_px, w, 3]: matrix products of few rows, for few matter to each mean."""
+    means = np.empty((tile_px, strip.shape[1], 3), np.float32)
+    flat = means.reshape(tile_px, -1)
+    for into, of, weights in _weights(tile_px, side_px, y, len(strip)):
+        np.matmul(weights, strip[of].astype(np.float32).reshape(len(strip[of]), -1), out=flat[into])
+    return means
 
 
 def _whole_cells(run: NDArray[np.uint8], count: int, tile_px: int) -> NDArray[np.uint8]:
@@ -206,20 +234,12 @@ def _whole_cells(run: NDArray[np.uint8], count: int, tile_px: int) -> NDArray[np
     return np.asarray(row.reshape(tile_px, count, tile_px, 3).transpose(1, 0, 2, 3))
 
 
-def _averaged(lines: NDArray[np.float32], start_px: float, side_px: float, tile_px: int) -> NDArray[np.float32]:
-    """Lines [source_px, m] averaged to [tile_px, m]: a matrix product, few lines at a time, for few matter to each."""
-    means = np.empty((tile_px, lines.shape[1]), np.float32)
-    for into, of, weights in _weights(tile_px, side_px, start_px, len(lines)):
-        np.matmul(weights, lines[of], out=means[into])
-    return means
-
-
 @lru_cache(maxsize=256)
 def _weights(
     tile_px: int, side_px: float, start_px: float, source_px: int
 ) -> list[tuple[slice, slice, NDArray[np.float32]]]:
     """Of TOGETHER means after another: which they are, the lines they are of, and their weights [means, lines]."""
-    dense = area_weights(tile_px, side_px, start_px, source_px)
+    dense = rounded_weights(area_weights(tile_px, side_px, start_px, source_px))
     parts = []
     for first in range(0, tile_px, TOGETHER):
         weights = dense[first : first + TOGETHER]
@@ -229,14 +249,22 @@ def _weights(
     return parts
 
 
-def area_weights(tile_px: int, side_px: float, start_px: float, source_px: int) -> NDArray[np.float32]:
+def area_weights(tile_px: int, side_px: float, start_px: float, source_px: int) -> NDArray[np.float64]:
     """Weights [tile_px, source_px] that average a span of `side_px` source pixels, from start_px on, by exact area."""
     edges = start_px + np.arange(tile_px + 1) * side_px / tile_px
     pixels = np.arange(source_px)
     low = np.maximum(edges[:-1, None], pixels)
     high = np.minimum(edges[1:, None], pixels + 1)
     weights = np.maximum(0, high - low)
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def rounded_weights(weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Weights [n, m] as multiples of 2 ** -WEIGHT_BITS; each row still adds up to 1."""
+    whole = np.rint(weights * 2**WEIGHT_BITS)
+    largest = np.arange(len(whole)), whole.argmax(axis=1)
+    whole[largest] += 2**WEIGHT_BITS - whole.sum(axis=1)
+    return np.asarray(whole / 2**WEIGHT_BITS, np.float32)
 
 
 def _verified_jpeg(slide: Slide, level: int, window_px: tuple[float, float]) -> tuple[JpegTiles | None, str]:

@@ -24,6 +24,11 @@ from nic.slides.source import SlideSource as SlideSource
 BLOCK_PX = 2048
 """Side of the pieces in which an overview is read, so that a slide without a pyramid needs no more memory."""
 
+CACHE_BYTES = 32 << 20, 128 << 20
+"""Least and most that OpenSlide keeps of decoded tiles."""
+USUAL_TILE_PX = 512
+"""Side of the tiles of a slide that does not give it."""
+
 OTHER_COLOUR = 30.0
 """Of 255: two levels of one slide differ by less in the mean of some hundred pixels."""
 
@@ -75,7 +80,19 @@ class Slide:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._handle.image.close()
+
+    def keep_decoded(self, level: int, width_px: float, height_px: float) -> None:
+        """Have OpenSlide keep the decoded tiles of a window of a level, and of the next rows, within CACHE_BYTES."""
+        properties, decoded = self._handle.image.properties, 4
+        for axis, side, more in (("width", width_px, 1), ("height", height_px, 2)):
+            tile = int(properties.get(f"openslide.level[{level}].tile-{axis}", USUAL_TILE_PX))
+            decoded *= (math.ceil(side / tile) + more) * tile
+        least, most = CACHE_BYTES
+        self._handle.keep_decoded(min(max(decoded, least), most))
 
     def read_region(self, x_l0px: int, y_l0px: int, level: int, width_px: int, height_px: int) -> NDArray[np.uint8]:
         """Pixels [height_px, width_px, 3] RGB; white where the slide has none. Raises UnreadableSlide; UnreachedSlide

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from aiohttp import ClientTimeout
 from filelock import Timeout
 from fsspec.asyn import AsyncFileSystem, sync
 from fsspec.callbacks import Callback
@@ -68,14 +67,19 @@ class Told:
 
 def opened(uri: str) -> tuple[Any, str]:
     """Whatever fsspec reads. Raises NotStaged, MissingExtra."""
-    # A slide may take longer than the five minutes that web servers are given else; a silent one is given up.
-    patience = {"client_kwargs": {"timeout": ClientTimeout(total=None, sock_connect=SILENT_S, sock_read=SILENT_S)}}
     try:
-        return url_to_fs(uri, **(patience if uri.startswith(WEB) else {}))  # type: ignore[no-any-return]
+        return url_to_fs(uri, **(_patience() if uri.startswith(WEB) else {}))  # type: ignore[no-any-return]
     except ImportError as error:
         raise MissingExtra(f"{uri.partition('://')[0]}: {error}") from error
     except ValueError as error:
         raise NotStaged(f"{uri}: {error}") from error
+
+
+def _patience() -> dict[str, Any]:
+    """A slide may take longer than the five minutes that web servers are given else; a silent one is given up."""
+    from aiohttp import ClientTimeout  # here: slides that lie on a disk need no web client, slow to import
+
+    return {"client_kwargs": {"timeout": ClientTimeout(total=None, sock_connect=SILENT_S, sock_read=SILENT_S)}}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -78,7 +77,7 @@ class AnnotatedSlides:
             for first in range(0, len(row), PART_TILES):
                 rows, cols = row[first : first + PART_TILES], col[first : first + PART_TILES]
                 names = [f"{slide.source.slide_id} tile ({r}, {c})" for r, c in zip(rows, cols, strict=True)]
-                cut = partial(_cut, slide.source, grid, rows, cols, names)
+                cut = partial(_cut, slide.source, grid, field.read_mpp or field.tile_mpp / 2, rows, cols, names)
                 yield Part(names, labels[rows, cols], np.full(len(rows), slide.group), cut)
 
     def _labels(self, slide: Slide, areas: Sequence[Area], grid: TileGrid) -> NDArray[np.int64]:
@@ -175,16 +174,20 @@ def _whole_cells(slide: Slide, field: Field) -> TileGrid:
 
 
 def _cut(
-    source: SlideSource, grid: TileGrid, rows: NDArray[np.intp], cols: NDArray[np.intp], names: Sequence[str]
+    source: SlideSource,
+    grid: TileGrid,
+    read_mpp: float,
+    rows: NDArray[np.intp],
+    cols: NDArray[np.intp],
+    names: Sequence[str],
 ) -> Iterator[Cut]:
-    """Tiles in the order of their cells, read at half the tile's um/px where the slide has it, as slides are."""
+    """Tiles in the order of their cells, read at read_mpp where the slide is as fine, as slides are compressed."""
     tiles: dict[tuple[int, int], Cut] = {}
     with (
         Slide.open(source) as slide,
-        TileReader(slide, grid, max(grid.tile_mpp / 2, slide.mpp)) as reader,
-        closing(reader.batches(rows, cols)) as batches,
+        TileReader(slide, grid, max(read_mpp, slide.mpp)) as reader,
     ):
-        for batch in batches:
+        for batch in reader.batches(rows, cols):
             for tile, row, col, failed in zip(batch.tiles, batch.row, batch.col, batch.failed, strict=True):
                 tiles[int(row), int(col)] = None if failed else tile
     for row, col, name in zip(rows, cols, names, strict=True):

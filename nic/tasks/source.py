@@ -19,10 +19,14 @@ Cut = Pixels | UnreadableTile | None
 
 @dataclass(frozen=True)
 class Field:
-    """What a tile shows, whatever it is cut from: tile_px x tile_px pixels of tile_mpp um."""
+    """What a tile shows, whatever it is cut from: tile_px x tile_px pixels of tile_mpp um.
+
+    read_mpp: um/px that slides are read at before averaging to tile_mpp; 0 for half of tile_mpp.
+    """
 
     tile_px: int
     tile_mpp: float
+    read_mpp: float = 0
 
     def side_px(self, mpp: float) -> float:
         """Side in pixels of an image at `mpp` um/px: exact, rarely whole."""

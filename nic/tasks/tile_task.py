@@ -3,13 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from nic.errors import TaskError
 from nic.tasks.source import Field, TileSource
@@ -19,6 +18,10 @@ PIXELS = "glass"
 """How pixels are decoded. Caches without it may hold black where an image is transparent."""
 COARSER = 1.05
 """Images may be this much coarser than the tile, for scanners' odd um/px; beyond it detail would be invented."""
+
+
+Split = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""Indices of the tiles for training, and of those for validation."""
 
 
 @dataclass(frozen=True)
@@ -49,26 +52,38 @@ class TileSet:
     tiles: NDArray[np.uint8]
     labels: NDArray[np.int64]
     groups: NDArray[np.str_]
+    splits: dict[tuple[float, int], Split] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What `split` gave before: of a million tiles of many slides it takes minutes, and each trial asks again."""
 
 
-def load_tiles(task: TileTask, tile_px: int, tile_mpp: float, cache: Path) -> TileSet:
+def load_tiles(task: TileTask, tile_px: int, tile_mpp: float, cache: Path, read_mpp: float = 0) -> TileSet:
     """Every tile of the task, decoded once, resampled by area to tile_mpp, and mapped from a file in `cache`.
 
+    read_mpp: um/px that slides are read at, as the encoder has it compressed; 0 for half of tile_mpp, as ours are.
     Raises TaskError when images are coarser than tile_mpp, when a field is smaller than the tile and the task does
     not say what to do then, when more than a hundredth cannot be read, or when a class is left without tiles.
     """
     if task.mpp > tile_mpp * COARSER:
         raise TaskError(f"{task.name}: images at {task.mpp:g} um/px, wanted {tile_mpp:g} or finer")
     folder = cache / f"{task.name}-{task.digest}-{tile_px}px-{tile_mpp:g}mpp-{PIXELS}"
-    cached = cached_tiles(task.name, task.classes, task.source, Field(tile_px, tile_mpp), folder)
+    if read_mpp not in (0, tile_mpp / 2):  # tiles at half of tile_mpp keep the folder that they always had
+        folder = folder.with_name(f"{folder.name}-read{read_mpp:g}mpp")
+    cached = cached_tiles(task.name, task.classes, task.source, Field(tile_px, tile_mpp, read_mpp), folder)
     return TileSet(task, cached.tiles, cached.labels, cached.groups)
 
 
-def split(tile_set: TileSet, fraction: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def split(tile_set: TileSet, fraction: float, seed: int) -> Split:
     """Indices for training and for validation; no group stands in both, and every class stands in each.
 
-    Raises TaskError when a class comes from too few groups for that.
+    Made once for each fraction and seed, and kept with the tile set. Raises TaskError when a class comes from too few
+    groups for that.
     """
+    if (fraction, seed) not in tile_set.splits:
+        tile_set.splits[fraction, seed] = _split(tile_set, fraction, seed)
+    return tile_set.splits[fraction, seed]
+
+
+def _split(tile_set: TileSet, fraction: float, seed: int) -> Split:
     labels, groups = tile_set.labels, tile_set.groups
     distinct = len(np.unique(groups))
     count = min(round(1 / fraction), distinct, int(np.bincount(labels).max()))
@@ -86,7 +101,10 @@ def split(tile_set: TileSet, fraction: float, seed: int) -> tuple[NDArray[np.int
 
 def _folds(
     labels: NDArray[np.int64], groups: NDArray[np.str_], distinct: int, count: int, seed: int
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+) -> Iterator[Split]:
+    # Here: a stage that only digests its tasks splits none, and it takes a second to import.
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
     if distinct < len(groups):
         by_group = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
         yield from by_group.split(labels, labels, groups)

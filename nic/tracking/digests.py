@@ -3,23 +3,18 @@
 import ast
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
 from nic.compression.content import content_digest
-from nic.errors import CodesError, UnreachedSlide
-from nic.slides.finding import file_of
-from nic.slides.slide import SlideSource
-from nic.slides.staging import version_of
+from nic.errors import CodesError
 
 PROJECT = Path(__file__).resolve().parents[2]
 PINS = PROJECT / "requirements.txt"
 ASKED_AT_ONCE = 32
 """Files that are looked at at a time: on a share, and still more elsewhere, each look is a wait."""
-EDGE_BYTES = 1 << 13
-"""What is read of either end of a slide: its directories and some of its tiles."""
 OF_ROWS = "rows-"
 """Beginning of a digest of codes by their content; those of before it was taken are of names and sizes, and bare."""
 
@@ -108,35 +103,6 @@ def _codes_or_size(file: Path) -> object:
         return _size(file)
 
 
-def slides_digest(sources: Sequence[SlideSource]) -> str:
-    """Digest of slides, by what can be known without reading them whole, wherever they lie."""
-    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        contents = pool.map(slide_content, sources)
-        return digest(
-            {source.slide_id: [source.mpp, content] for source, content in zip(sources, contents, strict=True)}
-        )
-
-
-def slide_content(source: SlideSource) -> str:
-    """Of one that cannot be reached the reason: it is noted as unreached when its turn comes."""
-    try:
-        return version_of(source) or _ends(file_of(source))
-    except (UnreachedSlide, OSError) as error:
-        return f"{type(error).__name__}: {error}"
-
-
-def _ends(slide: Path) -> str:
-    """Size and both ends of a slide's file; of a folder's files their names and sizes, as of those beside a .mrxs."""
-    if not slide.is_file():
-        return output_digest(slide)
-    size, beside = slide.stat().st_size, slide.with_suffix("")
-    with slide.open("rb") as file:
-        ends = hashlib.sha256(file.read(EDGE_BYTES))
-        file.seek(max(0, size - EDGE_BYTES))
-        ends.update(file.read(EDGE_BYTES))
-    return digest({"bytes": size, "ends": ends.hexdigest(), "beside": folder_digest(beside)})
-
-
 def file_sha256(path: Path) -> str:
     """Digest of a file's bytes."""
     with path.open("rb") as file:
@@ -156,7 +122,7 @@ def _imports_of(file: Path, root: Path, changed_ns: int) -> tuple[Path, ...]:
 
 
 def _imports(file: Path, root: Path) -> Iterator[Path]:
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in _statements(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -169,3 +135,11 @@ def _imports(file: Path, root: Path) -> Iterator[Path]:
             for candidate in (path.with_suffix(".py"), path / "__init__.py"):
                 if name.split(".")[0] in ("nic", "entrypoints", "registry") and candidate.is_file():
                     yield candidate
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Those below a node, at any depth. No import stands in an expression: walking those takes ten times as long."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case):
+            yield child
+            yield from _statements(child)

@@ -6,7 +6,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -129,15 +129,16 @@ def _in_one_line(record: logging.LogRecord) -> bool:
 
 def _try_database(uri: str) -> None:
     """Connect once, and begin to write to a SQLite file: MLflow tries for minutes."""
-    if uri.partition("+")[0].partition(":")[0] not in DATABASES:
-        return
-    is_file = _sqlite_file(uri) is not None
-    engine = sqlalchemy.create_engine(uri, connect_args={"timeout": LOCKED_S} if is_file else {})
-    try:
-        with engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE" if is_file else "SELECT 1")
-    finally:
-        engine.dispose()
+    if file := _sqlite_file(uri):
+        with closing(sqlite3.connect(file, timeout=LOCKED_S)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+    elif uri.partition("+")[0].partition(":")[0] in DATABASES:
+        engine = sqlalchemy.create_engine(uri)
+        try:
+            with engine.connect() as connection:
+                connection.exec_driver_sql("SELECT 1")
+        finally:
+            engine.dispose()
 
 
 @contextmanager

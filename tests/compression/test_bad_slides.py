@@ -6,10 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import PixelEncoder, spoil_tile, tissue_image, write_slide
+from conftest import PixelEncoder, compress_here, spoil_tile, tissue_image, write_slide
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.engines import CompressionReport, compress_cohort
+from nic.compression.engines import CompressionReport
 from nic.slides.slide import SlideSource, find_slides
 
 GOOD = ("odd_mpp", "plain", "single_level")
@@ -53,7 +53,7 @@ def slides(tmp_path: Path) -> list[SlideSource]:
 
 @pytest.fixture
 def report(slides: list[SlideSource], tmp_path: Path, pixel_encoder: PixelEncoder) -> CompressionReport:
-    return compress_cohort(slides, pixel_encoder, tmp_path / "codes")
+    return compress_here(slides, pixel_encoder, tmp_path / "codes")
 
 
 def test_each_bad_slide_is_in_the_table_with_its_reason(report: CompressionReport, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -11,10 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import PixelEncoder, spoil_tile, tissue_image, write_slide
+from conftest import PixelEncoder, compress_here, spoil_tile, tissue_image, write_slide
 
 from nic.compression.codes_folder import CodesFolder
-from nic.compression.engines import compress_cohort
 from nic.compression.work import How
 from nic.slides.slide import SlideSource, find_slides
 
@@ -31,7 +31,7 @@ class Slow(PixelEncoder):
         time.sleep(0.05)
         return super().encode(tiles)
 
-report = compress_cohort(find_slides(sys.argv[1]), Slow(), Path(sys.argv[2]))
+report = compress_cohort(find_slides(sys.argv[1]), Slow(), Path(sys.argv[2]), readers=1)
 print(json.dumps([report.done, report.reused]))
 """
 
@@ -40,6 +40,15 @@ def start(slides: Path, out: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}"}
     arguments = [sys.executable, "-c", RUN, str(slides), str(out)]
     return subprocess.Popen(arguments, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process has started; none where it has ended."""
+    try:
+        lists = [task / "children" for task in Path(f"/proc/{pid}/task").iterdir()]
+        return [int(child) for file in lists for child in file.read_text().split()]
+    except FileNotFoundError:
+        return []
 
 
 def made(folder: Path, count: int) -> Path:
@@ -67,7 +76,7 @@ def test_a_slide_held_elsewhere_is_waited_for(tmp_path: Path, pixel_encoder: Pix
         time.sleep(0.01)
     assert {r.pid for r in status.running} == {run.pid}
     assert status.left[-1:] == ("s02",)
-    report = compress_cohort(find_slides(slides), pixel_encoder, out)
+    report = compress_here(find_slides(slides), pixel_encoder, out)
     done, _ = json.loads(run.communicate()[0].splitlines()[-1])
     assert sorted([*report.done, *done]) == ["s00", "s01"]
     assert sorted(report.reused) == sorted(done)
@@ -82,7 +91,7 @@ def test_the_claim_of_a_run_that_was_killed_is_taken_over(tmp_path: Path, pixel_
     run.kill()
     run.communicate()
     (out / f".0123.{run.pid}@{socket.gethostname()}.draft").write_bytes(b"half")
-    assert compress_cohort(find_slides(slides), pixel_encoder, out).done == ["s00"]
+    assert compress_here(find_slides(slides), pixel_encoder, out).done == ["s00"]
     assert [p.name for p in out.iterdir() if p.is_file()] == ["s00.h5"]
 
 
@@ -103,7 +112,7 @@ def test_a_claim_of_a_run_that_was_killed_before_it_wrote_its_name_is_taken_over
     slides, out = made(tmp_path / "slides", 1), tmp_path / "codes"
     (out / ".claims").mkdir(parents=True)
     (out / ".claims" / "s00").touch()
-    assert compress_cohort(find_slides(slides), pixel_encoder, out).done == ["s00"]
+    assert compress_here(find_slides(slides), pixel_encoder, out).done == ["s00"]
     assert not list((out / ".claims").iterdir())
 
 
@@ -113,7 +122,7 @@ def test_quarantine_says_how_a_slide_gets_out_and_lets_it(tmp_path: Path, pixel_
     for index in range(6, 18):
         spoil_tile(spoilt, index)
     out, sources = tmp_path / "codes", [SlideSource("mute", mute), SlideSource("spoilt", spoilt)]
-    assert len(compress_cohort(sources, pixel_encoder, out).quarantined) == 2
+    assert len(compress_here(sources, pixel_encoder, out).quarantined) == 2
     with (out / "quarantine.csv").open() as file:
         table = {row["slide"]: row for row in csv.DictReader(file)}
     assert (table["mute"]["reason"], table["spoilt"]["reason"]) == ("MissingResolution", "TooManyFailedCells")
@@ -122,14 +131,14 @@ def test_quarantine_says_how_a_slide_gets_out_and_lets_it(tmp_path: Path, pixel_
     assert [q.slide for q in CodesFolder(out).status(["mute", "spoilt"]).quarantined] == ["mute", "spoilt"]
 
     mended = [SlideSource("mute", mute, mpp=0.5), sources[1]]
-    report = compress_cohort(mended, pixel_encoder, out, How(accept=["spoilt"]))
+    report = compress_here(mended, pixel_encoder, out, How(accept=["spoilt"]))
     assert (report.done, report.quarantined) == (["mute", "spoilt"], [])
     assert not (out / "quarantine.csv").exists()
 
 
 def test_status_counts_tiles_and_knows_no_speed_when_nothing_runs(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
     slides, out = made(tmp_path / "slides", 3), tmp_path / "codes"
-    compress_cohort(find_slides(slides), pixel_encoder, out)
+    compress_here(find_slides(slides), pixel_encoder, out)
     status = CodesFolder(out).status(["s00", "s01", "s02", "s03"])
     assert (len(status.done), status.left, status.running) == (3, ("s03",), ())
     assert status.tiles > 30
@@ -145,10 +154,14 @@ def test_runs_killed_fifty_times_lose_nothing_and_write_nothing_twice(tmp_path: 
     seen: dict[str, tuple[int, float]] = {}
     runs = [start(slides, out), start(slides, out)]
     for kill in range(50):
-        time.sleep(moments.uniform(0.2, 2.5))
-        victim = runs[kill % 2]
-        victim.kill()
-        victim.communicate()
+        time.sleep(moments.uniform(1, 6))  # a run and its process that reads take some seconds to start
+        victim, is_whole = runs[kill % 2], kill % 4 < 2
+        if is_whole:
+            for reader in children(victim.pid):
+                os.kill(reader, signal.SIGKILL)
+        else:
+            victim.kill()
+            victim.communicate()
         for file in out.glob("*.h5"):
             stat = file.stat()
             assert seen.setdefault(file.name, (stat.st_ino, stat.st_mtime)) == (stat.st_ino, stat.st_mtime)
@@ -156,8 +169,10 @@ def test_runs_killed_fifty_times_lose_nothing_and_write_nothing_twice(tmp_path: 
             assert all((quiet / name).read_bytes() == (out / name).read_bytes() for name in seen)
             out, seen = tmp_path / f"codes{kill}", {}
             runs[1 - kill % 2].communicate()
+            if is_whole:
+                victim.communicate()
             runs = [start(slides, out), start(slides, out)]
-        else:
+        elif not is_whole:
             runs[kill % 2] = start(slides, out)
     for run in runs:
         run.communicate()

@@ -7,13 +7,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import PixelEncoder, spoil_tile, tissue_image, write_slide
+from conftest import PixelEncoder, compress_here, spoil_tile, tissue_image, write_slide
 from numpy.typing import NDArray
 
-from entrypoints.compress import made_by_older_pixels
+from entrypoints.stages.compress import made_by_older_pixels
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.engines import compress_cohort
 from nic.compression.setting import Setting
 from nic.compression.work import How
 from nic.encoder.spec import EncoderSpec
@@ -98,10 +97,10 @@ def test_a_variant_turned_is_the_slide_turned(tmp_path: Path, pixel_encoder: Pix
 
 def test_variants_are_made_when_a_file_has_none(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
     path, out = write_slide(tmp_path / "a.tif", tissue_image(700, 600)), tmp_path / "codes"
-    assert compress_cohort([source(path)], pixel_encoder, out).done == ["a"]
+    assert compress_here([source(path)], pixel_encoder, out).done == ["a"]
     assert CompressedSlide.load_variants(out / "a.h5") is None
-    assert compress_cohort([source(path)], pixel_encoder, out, How(Setting(variants=8))).done == ["a"]
-    assert compress_cohort([source(path)], pixel_encoder, out, How(Setting(variants=8))).reused == ["a"]
+    assert compress_here([source(path)], pixel_encoder, out, How(Setting(variants=8))).done == ["a"]
+    assert compress_here([source(path)], pixel_encoder, out, How(Setting(variants=8))).reused == ["a"]
     variants = CompressedSlide.load_variants(out / "a.h5")
     assert variants is not None
     assert np.array_equal(variants[0], CompressedSlide.load(out / "a.h5").codes)
@@ -146,29 +145,29 @@ def test_the_runtime_in_the_file_is_the_encoders(tmp_path: Path, pixel_encoder: 
     with pytest.raises(EncoderError, match=r"runtime=onnx: the encoder runs by openvino"):
         compress_slide(source(path), Faster())
     out = tmp_path / "codes"
-    assert compress_cohort([source(path)], pixel_encoder, out).done == ["a"]
-    assert compress_cohort([source(path)], Faster(), out, How(Setting(runtime="openvino"))).done == ["a"]
+    assert compress_here([source(path)], pixel_encoder, out).done == ["a"]
+    assert compress_here([source(path)], Faster(), out, How(Setting(runtime="openvino"))).done == ["a"]
     assert CompressedSlide.load(out / "a.h5").runtime == "openvino"  # a file of another runtime is made anew
 
 
 def test_codes_say_by_which_arithmetic_their_tiles_were_averaged(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
     path, out = write_slide(tmp_path / "a.tif", tissue_image(700, 600)), tmp_path / "codes"
-    compress_cohort([source(path)], pixel_encoder, out)
+    compress_here([source(path)], pixel_encoder, out)
     assert CompressedSlide.load(out / "a.h5").pixel_version == PIXEL_VERSION
     assert CompressedSlide.pixel_version_of(out / "a.h5") == PIXEL_VERSION
     with h5py.File(out / "a.h5", "r+") as file:
         del file.attrs["pixel_version"]  # as files were before they said it
     assert CompressedSlide.load(out / "a.h5").pixel_version == CompressedSlide.pixel_version_of(out / "a.h5") == 1
-    assert compress_cohort([source(path)], pixel_encoder, out).reused == ["a"]
+    assert compress_here([source(path)], pixel_encoder, out).reused == ["a"]
     assert made_by_older_pixels(out, ["a"]) == 1
 
 
 def test_an_odd_attribute_is_a_damaged_file_and_ends_nothing(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
     path, out = write_slide(tmp_path / "a.tif", tissue_image(700, 600)), tmp_path / "codes"
-    compress_cohort([source(path)], pixel_encoder, out)
+    compress_here([source(path)], pixel_encoder, out)
     with h5py.File(out / "a.h5", "r+") as file:
         file.attrs["min_tissue"] = [0.6, 0.7]
-    assert compress_cohort([source(path)], pixel_encoder, out).done == ["a"]
+    assert compress_here([source(path)], pixel_encoder, out).done == ["a"]
 
 
 def test_a_bad_slide_is_recorded_and_the_others_are_done(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
@@ -181,7 +180,7 @@ def test_a_bad_slide_is_recorded_and_the_others_are_done(tmp_path: Path, pixel_e
     (slides / "text.svs").write_text("a letter, not a slide")
     whole = write_slide(slides / "cut.tif", tissue_image(700, 600)).read_bytes()
     (slides / "cut.tif").write_bytes(whole[: len(whole) // 3])
-    report = compress_cohort(find_slides(slides), pixel_encoder, tmp_path / "codes")
+    report = compress_here(find_slides(slides), pixel_encoder, tmp_path / "codes")
     assert report.done == ["good"]
     assert {q.slide: q.reason for q in report.quarantined} == {
         "cut": "UnreadableSlide",
@@ -197,47 +196,47 @@ def test_finished_files_are_kept_and_broken_ones_made_anew(tmp_path: Path, pixel
     for name in ("a", "b"):
         write_slide(tmp_path / f"{name}.tif", tissue_image(700, 600))
     sources, out = find_slides(f"{tmp_path}/*.tif"), tmp_path / "codes"
-    assert compress_cohort(sources, pixel_encoder, out).done == ["a", "b"]
+    assert compress_here(sources, pixel_encoder, out).done == ["a", "b"]
     (out / "b.h5").write_bytes((out / "b.h5").read_bytes()[:1000])
-    again = compress_cohort(sources, pixel_encoder, out)
+    again = compress_here(sources, pixel_encoder, out)
     assert (again.reused, again.done) == (["a"], ["b"])
     assert len(CompressedSlide.load(out / "b.h5").codes)
 
 
 def test_another_encoder_or_another_slide_is_compressed_anew(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
     path, out = write_slide(tmp_path / "a.tif", tissue_image(700, 600)), tmp_path / "codes"
-    compress_cohort([source(path)], pixel_encoder, out)
+    compress_here([source(path)], pixel_encoder, out)
 
     class Other(PixelEncoder):
         spec = EncoderSpec(48, 64, 1.0, 0.5, "pixels", (), "1" * 64)
 
-    assert compress_cohort([source(path)], Other(), out).done == ["a"]
+    assert compress_here([source(path)], Other(), out).done == ["a"]
     write_slide(path, tissue_image(700, 600, seed=3))
-    assert compress_cohort([source(path)], Other(), out).done == ["a"]
+    assert compress_here([source(path)], Other(), out).done == ["a"]
 
 
 def test_another_resolution_or_tissue_share_is_compressed_anew(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
     path, out = write_slide(tmp_path / "a.tif", tissue_image(700, 600)), tmp_path / "codes"
-    compress_cohort([source(path)], pixel_encoder, out)
-    assert compress_cohort([source(path)], pixel_encoder, out, How(Setting(min_tissue=0.9))).done == ["a"]
+    compress_here([source(path)], pixel_encoder, out)
+    assert compress_here([source(path)], pixel_encoder, out, How(Setting(min_tissue=0.9))).done == ["a"]
     finer = SlideSource("a", path, mpp=0.4)
-    assert compress_cohort([finer], pixel_encoder, out, How(Setting(min_tissue=0.9))).done == ["a"]
-    assert compress_cohort([finer], pixel_encoder, out, How(Setting(min_tissue=0.9))).reused == ["a"]
+    assert compress_here([finer], pixel_encoder, out, How(Setting(min_tissue=0.9))).done == ["a"]
+    assert compress_here([finer], pixel_encoder, out, How(Setting(min_tissue=0.9))).reused == ["a"]
 
 
 def test_a_slide_that_is_refused_keeps_its_older_file(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
     path, out = write_slide(tmp_path / "a.tif", tissue_image(700, 600)), tmp_path / "codes"
-    compress_cohort([source(path)], pixel_encoder, out)
+    compress_here([source(path)], pixel_encoder, out)
     before = (out / "a.h5").read_bytes()
     write_slide(path, np.full((600, 700, 3), 242, np.uint8))
-    assert [r.reason for r in compress_cohort([source(path)], pixel_encoder, out).quarantined] == ["NoTissue"]
+    assert [r.reason for r in compress_here([source(path)], pixel_encoder, out).quarantined] == ["NoTissue"]
     assert sorted(p.name for p in out.glob("[!.]*")) == ["a.h5", "quarantine.csv"]
     assert (out / "a.h5").read_bytes() == before
 
 
 def test_an_interrupted_recompression_keeps_the_older_file(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
     path, out = write_slide(tmp_path / "a.tif", tissue_image(700, 600)), tmp_path / "codes"
-    compress_cohort([source(path)], pixel_encoder, out)
+    compress_here([source(path)], pixel_encoder, out)
     before = (out / "a.h5").read_bytes()
 
     class Interrupted(PixelEncoder):
@@ -247,7 +246,7 @@ def test_an_interrupted_recompression_keeps_the_older_file(tmp_path: Path, pixel
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        compress_cohort([source(path)], Interrupted(), out)
+        compress_here([source(path)], Interrupted(), out)
     assert [p.name for p in out.iterdir() if p.is_file()] == ["a.h5"]
     assert (out / "a.h5").read_bytes() == before
 
@@ -273,8 +272,8 @@ def test_two_slides_never_share_a_file(tmp_path: Path, pixel_encoder: PixelEncod
     one, other = (write_slide(tmp_path / f"{name}.tif", tissue_image(700, 600)) for name in ("a", "b"))
     sources = [SlideSource("x", one), SlideSource("x", other)]
     with pytest.raises(CodesError, match=r"x\.h5: wanted for two slides"):
-        compress_cohort(sources, pixel_encoder, tmp_path / "codes")
-    assert compress_cohort([sources[0]] * 2, pixel_encoder, tmp_path / "codes").done == ["x"]
+        compress_here(sources, pixel_encoder, tmp_path / "codes")
+    assert compress_here([sources[0]] * 2, pixel_encoder, tmp_path / "codes").done == ["x"]
 
 
 def test_an_encoder_that_breaks_ends_the_run_and_what_was_done_stays(
@@ -294,9 +293,9 @@ def test_an_encoder_that_breaks_ends_the_run_and_what_was_done_stays(
 
     sources, out = find_slides(tmp_path), tmp_path / "codes"
     with pytest.raises(RuntimeError):
-        compress_cohort(sources, Breaking(), out)
+        compress_here(sources, Breaking(), out)
     kept = len(list(out.glob("*.h5")))
-    report = compress_cohort(sources, pixel_encoder, out)
+    report = compress_here(sources, pixel_encoder, out)
     assert (len(report.reused), len(report.done)) == (kept, 6 - kept)
     assert kept > 0
 
@@ -359,7 +358,7 @@ def test_three_formats_of_one_real_slide_give_one_grid(shared_data: Path, pixel_
 def test_a_coarse_level_is_recorded_with_both_figures(
     shared_data: Path, tmp_path: Path, pixel_encoder: PixelEncoder
 ) -> None:
-    (refusal,) = compress_cohort(
+    (refusal,) = compress_here(
         [source(shared_data / "wsi" / "camelyon_lowres_level.dcm")], pixel_encoder, tmp_path
     ).quarantined
     assert refusal.reason == "ResolutionTooLow"

@@ -10,12 +10,11 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from conftest import PixelEncoder, tissue_image, write_slide
+from conftest import PixelEncoder, compress_here, tissue_image, write_slide
 from numpy.typing import NDArray
 
 from nic.compression.codes_folder import CodesFolder
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.engines import compress_cohort
 from nic.compression.records import MANY
 from nic.errors import UnreachedCodes, UnreachedSlides, UnreadableSlide, UnwritableFolder
 from nic.files import cannot_be_read
@@ -34,7 +33,7 @@ def slides(tmp_path: Path) -> list[SlideSource]:
 
 @pytest.fixture
 def out(tmp_path: Path, slides: list[SlideSource]) -> Path:
-    assert compress_cohort(slides, PixelEncoder(), tmp_path / "codes").done == ["a", "b", "c"]
+    assert compress_here(slides, PixelEncoder(), tmp_path / "codes").done == ["a", "b", "c"]
     return tmp_path / "codes"
 
 
@@ -55,13 +54,13 @@ def test_a_folder_of_slides_that_is_away_leaves_all_codes_and_slides_that_come_b
     before = contents(out)
     folder = slides[0].path.parent
     folder.rename(folder.with_name("away"))
-    report = compress_cohort(slides, PixelEncoder(), out)
+    report = compress_here(slides, PixelEncoder(), out)
     assert [miss.slide for miss in report.unreached] == ["a", "b", "c"]
     assert not report.quarantined
     assert contents(out) == before
     assert [miss.slide for miss in CodesFolder(out).status(["a", "b", "c"]).unreached] == ["a", "b", "c"]
     folder.with_name("away").rename(folder)
-    assert compress_cohort(slides, PixelEncoder(), out).reused == ["a", "b", "c"]
+    assert compress_here(slides, PixelEncoder(), out).reused == ["a", "b", "c"]
     assert not (out / "unreached.csv").exists()
     assert not CodesFolder(out).unreached()
 
@@ -74,7 +73,7 @@ def test_errors_of_the_system_say_nothing_of_a_slide(
 ) -> None:
     before = contents(out)
     monkeypatch.setattr(Slide, "open", raising(number))
-    report = compress_cohort(slides, PixelEncoder(), out)
+    report = compress_here(slides, PixelEncoder(), out)
     assert [miss.reason for miss in report.unreached] == ["UnreachedSlide"] * 3
     assert os.strerror(number) in report.unreached[0].evidence
     assert "/somewhere" not in report.unreached[0].evidence
@@ -90,7 +89,7 @@ def test_no_memory_for_a_slide_leaves_its_codes(slides: list[SlideSource], out: 
         def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
             raise MemoryError
 
-    report = compress_cohort(slides, Large(), out)
+    report = compress_here(slides, Large(), out)
     assert ["memory" in miss.evidence for miss in report.unreached] == [True] * 3
     assert contents(out) == before
 
@@ -103,7 +102,7 @@ def test_a_slide_that_looks_damaged_because_it_is_gone_is_unreached(
             slides[0].path.unlink(missing_ok=True)
             raise UnreadableSlide("a: cannot decode at (0, 0)")
 
-    report = compress_cohort(slides[:1], Unmounting(), tmp_path / "codes")
+    report = compress_here(slides[:1], Unmounting(), tmp_path / "codes")
     assert ([miss.slide for miss in report.unreached], report.quarantined) == (["a"], [])
 
 
@@ -116,7 +115,7 @@ def test_codes_that_cannot_be_read_are_neither_missing_nor_damaged(
         for read in (CompressedSlide.made_of, CompressedSlide.load, CompressedSlide.count, CompressedSlide.identity):
             with pytest.raises(UnreachedCodes, match=r"a\.h5: cannot be read now: Permission denied"):
                 read(out / "a.h5")
-        report = compress_cohort(slides, PixelEncoder(), out)
+        report = compress_here(slides, PixelEncoder(), out)
     assert [miss.reason for miss in report.unreached] == ["UnreachedCodes"] * 3
     assert contents(out) == before
 
@@ -137,10 +136,10 @@ def test_what_hdf5_says_of_the_system_is_known_from_what_it_says_of_the_content(
 def test_many_slides_in_a_row_that_cannot_be_had_end_the_run(tmp_path: Path, slides: list[SlideSource]) -> None:
     missing = [SlideSource(f"m{number:03}", tmp_path / "away" / f"m{number:03}.svs") for number in range(200)]
     out = tmp_path / "codes"
-    compress_cohort(slides, PixelEncoder(), out)
+    compress_here(slides, PixelEncoder(), out)
     before = contents(out)
     with pytest.raises(UnreachedSlides, match=rf"^{MANY} slides in a row could not be reached.*no such file") as error:
-        compress_cohort([*missing, *slides], PixelEncoder(), out)
+        compress_here([*missing, *slides], PixelEncoder(), out)
     assert "\n" not in str(error.value)
     assert MANY <= (out / "unreached.csv").read_text().count("\n") - 1 < 100
     assert contents(out) == before
@@ -155,7 +154,7 @@ def test_a_folder_that_cannot_be_written_ends_the_run_with_a_sentence(
     other = PixelEncoder()
     other.spec = PixelEncoder.spec.with_sha256("1" * 64)  # type: ignore[misc]
     with pytest.raises(UnwritableFolder, match=rf"codes: cannot be written: {os.strerror(number)}; .* run again$"):
-        compress_cohort(slides, other, out)
+        compress_here(slides, other, out)
     assert contents(out) == before
 
 
@@ -170,13 +169,13 @@ def test_a_full_disk_ends_the_run_and_it_goes_on_when_there_is_room(tmp_path: Pa
     try:
         out = disk / "codes"
         with pytest.raises(UnwritableFolder, match="No space left on device; what is in it stays; make room"):
-            compress_cohort(slides, PixelEncoder(), out)
+            compress_here(slides, PixelEncoder(), out)
         kept = contents(out)
         assert len(kept) < 3
         assert all(len(CompressedSlide.load(out / name).codes) for name in kept)
         assert not list(out.glob(".*.draft"))
         subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
-        report = compress_cohort(slides, PixelEncoder(), out)
+        report = compress_here(slides, PixelEncoder(), out)
         assert (sorted(report.reused + report.done), len(report.reused)) == (["a", "b", "c"], len(kept))
         assert kept.items() <= contents(out).items()
     finally:
@@ -187,6 +186,6 @@ def test_a_name_that_no_file_can_have_is_refused_and_the_others_are_done(
     slides: list[SlideSource], tmp_path: Path
 ) -> None:
     long = SlideSource("L" * 260, slides[0].path)
-    report = compress_cohort([long, *slides], PixelEncoder(), tmp_path / "codes")
+    report = compress_here([long, *slides], PixelEncoder(), tmp_path / "codes")
     assert report.done == ["a", "b", "c"]
     assert ["the name is too long" in refusal.evidence for refusal in report.quarantined] == [True]

@@ -5,11 +5,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import PixelEncoder, tissue_image, write_slide
+from conftest import PixelEncoder, compress_here, tissue_image, write_slide
 
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.engines import compress_cohort
 from nic.compression.setting import Setting
 from nic.compression.work import How
 from nic.errors import EncoderError
@@ -64,10 +63,10 @@ def test_a_file_says_how_its_tiles_overlap(half: CompressedSlide, tmp_path: Path
 def test_another_overlap_is_compressed_anew(slide: SlideSource, tmp_path: Path) -> None:
     for overlap, wanted in ((0, 1), (32, 1), (32, 0)):
         how = How(Setting(overlap_px=overlap, exclude=()))
-        assert len(compress_cohort([slide], PixelEncoder(), tmp_path, how).done) == wanted
+        assert len(compress_here([slide], PixelEncoder(), tmp_path, how).done) == wanted
 
 
 @pytest.mark.parametrize("overlap", [-1, 64, 100])
 def test_more_than_a_tile_cannot_overlap(slide: SlideSource, tmp_path: Path, overlap: int) -> None:
     with pytest.raises(EncoderError, match=f"overlap_px={overlap}: the encoder's tiles are 64 px wide, wanted 0 to 63"):
-        compress_cohort([slide], PixelEncoder(), tmp_path, How(Setting(overlap_px=overlap)))
+        compress_here([slide], PixelEncoder(), tmp_path, How(Setting(overlap_px=overlap)))

@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PixelEncoder, tissue_image, write_slide
+from conftest import PixelEncoder, compress_here, tissue_image, write_slide
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.engines import compress_cohort
 from nic.compression.setting import Setting
 from nic.compression.work import How
 from nic.patients.cohort import read_cohort
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging, find_sources
-from nic.tracking.digests import slide_content
+from nic.tracking.slide_digests import slide_content
 
 boto3, moto_server = (
     pytest.importorskip(name, reason="wants s3fs and moto[server]") for name in ("boto3", "moto.server")
@@ -53,26 +52,26 @@ def test_slides_of_a_bucket_are_staged_and_compressed_once(
     how = How(staging=Staging(staged, max(p.stat().st_size for p in tmp_path.glob("*.tif")) + 1000))  # room for one
     slides = find_sources("s3://slides")
     assert [slide.uri for slide in slides] == ["s3://slides/a.tif", "s3://slides/b.tif"]
-    assert compress_cohort(slides, pixel_encoder, out, how).done == ["a", "b"]
+    assert compress_here(slides, pixel_encoder, out, how).done == ["a", "b"]
     assert len(list(staged.glob("*/*.tif"))) == 1
-    here = compress_cohort([SlideSource("a", tmp_path / "a.tif")], pixel_encoder, tmp_path / "here")
+    here = compress_here([SlideSource("a", tmp_path / "a.tif")], pixel_encoder, tmp_path / "here")
     assert here.done == ["a"]
     ours, theirs = (CompressedSlide.load(folder / "a.h5") for folder in (out, tmp_path / "here"))
     assert (ours.codes == theirs.codes).all()
     assert ours.fingerprint == theirs.fingerprint
 
     none = Staging(tmp_path / "never", 1)  # nothing fits: a slide that is fetched again would be refused
-    assert compress_cohort(slides, pixel_encoder, out, replace(how, staging=none)).reused == ["a", "b"]
+    assert compress_here(slides, pixel_encoder, out, replace(how, staging=none)).reused == ["a", "b"]
     other = How(Setting(min_tissue=0.9), staging=none)
     before_all = {file.name: file.read_bytes() for file in out.glob("*.h5")}
-    assert [r.reason for r in compress_cohort(slides, pixel_encoder, out, other).unreached] == ["NotStaged"] * 2
+    assert [r.reason for r in compress_here(slides, pixel_encoder, out, other).unreached] == ["NotStaged"] * 2
     assert {file.name: file.read_bytes() for file in out.glob("*.h5")} == before_all
     assert sorted(before_all) == ["a.h5", "b.h5"]
     before = slide_content(slides[0])
     put(bucket, "a", write_slide(tmp_path / "a2.tif", tissue_image(700, 600, 7)))
     slides = find_sources("s3://slides")
     assert slide_content(slides[0]) != before
-    report = compress_cohort(slides[:1], pixel_encoder, out, how)
+    report = compress_here(slides[:1], pixel_encoder, out, how)
     assert report.done == ["a"]
     assert (CompressedSlide.load(out / "a.h5").codes != theirs.codes).any()
 
@@ -82,9 +81,7 @@ def test_a_slide_that_is_not_in_its_bucket_is_unreached(tmp_path: Path, pixel_en
     table = tmp_path / "cohort.csv"
     table.write_text("patient,slide,split\np1,s3://slides/a.tif,train\np2,s3://slides/gone.tif,train\n")
     slides = [slide for patient in read_cohort(table).patients for slide in patient.slides]
-    report = compress_cohort(
-        slides, pixel_encoder, tmp_path / "codes", How(staging=Staging(tmp_path / "staged", 10**9))
-    )
+    report = compress_here(slides, pixel_encoder, tmp_path / "codes", How(staging=Staging(tmp_path / "staged", 10**9)))
     assert report.done == ["a"]
     assert [(miss.slide, miss.reason) for miss in report.unreached] == [("gone", "NotStaged")]
     assert not report.quarantined

@@ -6,12 +6,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import PixelEncoder, tissue_image, write_slide
+from conftest import PixelEncoder, compress_here, tissue_image, write_slide
 from leica import write_scn
 
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.engines import compress_cohort
 from nic.compression.setting import Setting
 from nic.compression.tissue_rule import Everything, Given, Otsu, Saturated, rule_named, rule_said
 from nic.compression.work import How
@@ -129,7 +128,7 @@ def test_another_rule_or_another_mask_compresses_anew(slide: SlideSource, tmp_pa
     cv2.imwrite(str(masks / "s.png"), np.ones((15, 20), np.uint8))
 
     def report(how: How) -> tuple[list[str], list[str]]:
-        found = compress_cohort([slide], PixelEncoder(), out, how)
+        found = compress_here([slide], PixelEncoder(), out, how)
         return found.done, found.reused
 
     given = How(Setting(tissue=Given(masks), exclude=()))
@@ -142,10 +141,10 @@ def test_another_rule_or_another_mask_compresses_anew(slide: SlideSource, tmp_pa
     before = (out / "s.h5").read_bytes()
     (masks / "s.png").rename(masks / "other.png")
     assert report(given) == ([], [])
-    (refusal,) = compress_cohort([slide], PixelEncoder(), out, given).quarantined
+    (refusal,) = compress_here([slide], PixelEncoder(), out, given).quarantined
     assert (refusal.reason, refusal.slide) == ("MaskError", "s")
     (masks / "other.png").unlink()
-    (miss,) = compress_cohort([slide], PixelEncoder(), out, given).unreached
+    (miss,) = compress_here([slide], PixelEncoder(), out, given).unreached
     assert (miss.reason, miss.slide) == ("UnreachedSlide", "s")
     assert (out / "s.h5").read_bytes() == before
     assert report(How()) == (["s"], [])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from entrypoints import import_encoder
+from entrypoints.stages import import_encoder
 from nic.encoder.foreign import import_onnx
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import EncoderError

@@ -9,8 +9,8 @@ import pytest
 from conftest import PixelEncoder, tissue_image
 from leica import OFFSET_PX, write_scn
 
-from entrypoints import compress, import_features, status
-from entrypoints.draw_maps import draw, in_words, patients_of
+from entrypoints.stages import compress, import_features, status
+from entrypoints.stages.draw_maps import draw, in_words, patients_of
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError

@@ -78,6 +78,16 @@ def test_strangers_refusals_and_broken_tiles_are_found(training: np.ndarray) -> 
     assert alarms(answers(150, 2).assign(failed_tiles=30), training) == ["tiles that could not be decoded"]
 
 
+def test_codes_of_another_runtime_are_counted_and_no_alarm(training: np.ndarray) -> None:
+    differ = ["runtime=openvino"] * 3 + ["", None] * 73 + ["pixel_version=1"]
+    table = answers(150, 2).assign(codes_differ=differ)
+    found = {check.name: check for check in checks(table, served(table), training)}
+    shown = found["codes unlike those of training"]
+    assert shown.found == "4 of 150 patients (3 by runtime=openvino; 1 by pixel_version=1)"
+    assert not shown.alarm
+    assert "codes unlike those of training" not in [c.name for c in checks(answers(150, 2), served(table), training)]
+
+
 def test_nobody_answered_is_an_alarm(training: np.ndarray) -> None:
     table = answers(20, 3).assign(status="refused", prediction=None, ood=None, ood_score=None, tiles=0)
     assert alarms(table, training) == ["predictions", "without a full answer"]

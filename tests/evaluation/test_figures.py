@@ -29,6 +29,17 @@ def test_numbers_at_risk_are_those_still_followed() -> None:
     assert "C-index" in texts(figure)
 
 
+@pytest.mark.parametrize("months", [20.0, 61.0, 300.0])
+def test_the_words_beside_the_numbers_at_risk_are_whole(months: float) -> None:
+    """Left of the first number, without touching it, and inside of the picture."""
+    figure = figures.kaplan_meier(MONTHS * months / 61, EVENT, HAZARD, 0.0, C_INDEX, "survival")
+    figure.canvas.draw()
+    below = [a for a in figure.axes[0].texts if isinstance(a, Annotation)]
+    [words] = [a.get_window_extent() for a in below if a.get_text() == "at risk"]
+    numbers = [a.get_window_extent() for a in below if a.get_text() != "at risk"]
+    assert figure.bbox.x0 <= words.x0 < words.x1 < min(number.x0 for number in numbers)
+
+
 @pytest.mark.parametrize(("median", "said"), [(99.0, "high risk: nobody"), (-99.0, "low risk: nobody")])
 def test_an_empty_risk_group_is_said(median: float, said: str) -> None:
     assert said in texts(figures.kaplan_meier(MONTHS, EVENT, HAZARD, median, C_INDEX, "survival"))

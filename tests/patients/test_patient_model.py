@@ -191,7 +191,7 @@ def test_slides_that_were_cut_otherwise_are_refused(
     slide = replace(usual, slide_id="other", **{k: v for k, v in changed.items() if k != "overlap_px"})
     if "overlap_px" in changed:
         slide = replace(slide, grid=replace(slide.grid, overlap_px=changed["overlap_px"]))
-    with pytest.raises(ForeignCodes, match=f"other: compressed with {theirs}; .* compressed with {ours}; compress"):
+    with pytest.raises(ForeignCodes, match=f"other: compressed with {theirs}; wanted .* with {ours}, as .*; compress"):
         models["regression"].predict([usual, slide])
 
 

@@ -19,7 +19,7 @@ from nic.patients.networks import PatientNetwork, patient_scores
 from nic.patients.pooled_linear import PooledLinear, pooled_features
 from nic.patients.predictor import PatientModel
 from nic.patients.targets import Classes, Survival, Targets, Values
-from nic.patients.training import NetworkName, ensemble_scores, fit_folds
+from nic.patients.training import Ensemble, NetworkName, ensemble_scores, fit_folds
 
 RIVALS: tuple[NetworkName, ...] = ("crop-cnn", "attention-mil", "pooled-linear")
 ENDPOINTS = {
@@ -183,6 +183,22 @@ def test_the_published_crop_sees_383_cells_and_smaller_slides_take_smaller_ones(
         [PatientCells("p", (SlideCells.of(slide_of(np.ones(shape, int), rng)),))] for shape in ((20, 9), (1, 900))
     )
     assert (halvings_for(small), halvings_for(large)) == (2, 6)
+
+
+def test_the_published_crop_network_is_exported_for_slides_of_any_size(slide_of, tmp_path: Path) -> None:
+    """Six halvings: one score for each block of 64 x 64 cells, more than the smaller of these slides has."""
+    torch.manual_seed(0)
+    network = CropCNN(8, 6, width=8).eval()
+    slides = [slide_of(np.ones(shape, int), np.random.default_rng(0)) for shape in ((5, 7), (70, 130))]
+    ensemble = Ensemble((network,), np.arange(4.0), np.array([0, 1, 0, 1]))
+    targets, encoder, path = Values(np.arange(4.0)), slides[0].encoder, tmp_path / "model.onnx"
+    export_ensemble(
+        ensemble, ENDPOINTS["regression"], targets, cohort_digest="c", encoder=encoder, encoder_version="e/1", path=path
+    )
+    model = PatientModel(path)
+    for slide in slides:
+        wanted = ensemble_scores(ensemble, [PatientCells("p", (SlideCells.of(slide),))])[0]
+        assert model.predict([slide]).score == pytest.approx(wanted, abs=1e-4)
 
 
 def test_crops_hold_the_right_codes_at_the_right_places_and_their_centres_lie_deep(slide_of) -> None:

@@ -14,8 +14,8 @@ from conftest import tissue_image, write_slide
 from PIL import Image
 from served_files import write_graphs
 
-from entrypoints.lineage import answers_in
-from entrypoints.predict import write
+from entrypoints.stages.lineage import answers_in
+from entrypoints.stages.predict import write
 from nic.compression.compress import compress_slide
 from nic.encoder.onnx import OnnxEncoder
 from nic.patients.cohort import Patient, Row, read_cohort
@@ -214,7 +214,7 @@ def test_slides_at_addresses_are_answered_for_as_if_they_lay_here(folder: Path, 
         found, gone = batch.answers(away, tmp_path / "away.jsonl")
         assert found["prediction"] == pytest.approx(wanted["prediction"], abs=1e-6)
         assert gone["status"] == "refused"
-        assert asked.patients == ["P", "a", "z"]
+        assert sorted(asked.patients) == ["P", "a", "z"]  # two are asked at a time
         batch.answers(away, tmp_path / "away.jsonl")
         assert asked.patients[3:] == ["z"]
         shutil.copy(folder / "b.tif", tmp_path / "wsi" / "a.tif")

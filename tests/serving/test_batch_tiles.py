@@ -11,17 +11,15 @@ from conftest import tissue_image, write_slide
 from onnx import TensorProto, helper, numpy_helper
 from served_files import write_graphs
 
-from nic.compression.compress import BATCH_TILES
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import Cutting
 from nic.encoder.onnx import METADATA_KEY, OnnxEncoder
-from nic.encoder.spec import EncoderSpec
+from nic.encoder.spec import USUAL_BATCH_TILES, EncoderSpec
 from nic.errors import RequestRefused
-from nic.serving.apart import Apart
 from nic.serving.cache import CodesCache
 from nic.serving.effort import Effort
 from nic.serving.limits import Limits
-from nic.serving.reading import Here, Reading
+from nic.serving.reading import RowReading
 from nic.serving.served_model import ServedModel, Wishes
 from nic.slides.slide import SlideSource
 
@@ -60,18 +58,18 @@ def write_counting_graph(path: Path) -> None:
     onnx.save(model, path)
 
 
-def here(graph: Path) -> Reading:
-    return Here(OnnxEncoder(graph))
+def here(graph: Path) -> RowReading:
+    return RowReading(OnnxEncoder(graph))
 
 
-def apart(graph: Path) -> Reading:
-    return Apart(graph, Cutting(), 1, 4096)
+def apart(graph: Path) -> RowReading:
+    return RowReading.within(Limits((graph.parent,), at_once=1), OnnxEncoder(graph), Cutting())
 
 
 @pytest.mark.parametrize("reading", [here, apart])
-@pytest.mark.parametrize("batch_tiles", [1, 7, BATCH_TILES])
+@pytest.mark.parametrize("batch_tiles", [1, 7, USUAL_BATCH_TILES])
 def test_so_many_tiles_are_encoded_at_a_time(
-    folder: Path, tmp_path: Path, reading: Callable[[Path], Reading], batch_tiles: int
+    folder: Path, tmp_path: Path, reading: Callable[[Path], RowReading], batch_tiles: int
 ) -> None:
     effort, source = Effort(1000, float("inf"), batch_tiles), SlideSource("a", folder / "a.tif")
     reading(folder / "counting.onnx").compress(source, (folder,), effort, tmp_path / "a.h5")

@@ -163,7 +163,7 @@ def test_any_cells_come_in_order_and_in_full_batches(tmp_path: Path) -> None:
         grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, 64, 1.0)
         every = read(slide, grid)
         rows, cols = np.array([2, 0, 0, 1, 0, 2]), np.array([11, 9, 0, 5, 1, 0])
-        reader = TileReader(slide, grid, 0.5, threads=3)
+        reader = TileReader(slide, grid, 0.5)
         batches = list(reader.batches(rows, cols, batch_size=4))
         assert [len(batch) for batch in batches] == [4, 2]
         cells = [(int(r), int(c)) for batch in batches for r, c in zip(batch.row, batch.col, strict=True)]

@@ -10,6 +10,9 @@ from conftest import tissue_image, write_slide
 from leica import OFFSET_PX, write_scn
 
 from nic.errors import MissingResolution, TaskError, UnreadableSlide
+from nic.slides.reader import TileReader
+from nic.slides.slide import Slide, SlideSource
+from nic.slides.tiling import TileGrid
 from nic.tasks.annotated_slides import read_annotated_slides
 from nic.tasks.entries import SlidesEntry
 from nic.tasks.source import Field
@@ -173,6 +176,20 @@ def test_tiles_of_a_slide_wider_than_a_band_keep_their_labels(tmp_path: Path) ->
         window = image[row * 128 : (row + 1) * 128, col * 128 : (col + 1) * 128]
         assert isinstance(tile, np.ndarray)
         assert np.abs(window.reshape(64, 2, 64, 2, 3).mean((1, 3)) - tile).max() <= 0.5
+
+
+def test_tiles_are_read_as_the_encoder_has_slides_compressed(slides: Path) -> None:
+    """At 1.0 um/px from the slide's own second level, whose JPEG is not the first one's averaged."""
+    for number, path in enumerate(sorted((slides / "slides").glob("*.tif"))):
+        write_slide(path, tissue_image(SIZE, SIZE, number))
+    read_at = {mpp: load_tiles(read(slides), 64, 1.0, slides / "cache", mpp).tiles for mpp in (0, 0.5, 1.0)}
+    with Slide.open(SlideSource("s", slides / "slides" / "patient_0_node_0.tif")) as slide:
+        grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, 64, 1.0)
+        for mpp in (0.5, 1.0):
+            with TileReader(slide, grid, mpp) as reader:
+                [batch] = reader.batches(np.array([3]), np.array([3]))
+            there = {at: any(np.array_equal(batch.tiles[0], tile) for tile in tiles) for at, tiles in read_at.items()}
+            assert there == {0: mpp == 0.5, 0.5: mpp == 0.5, 1.0: mpp == 1.0}
 
 
 @pytest.mark.parametrize("second", [".json", ".GeoJSON", ".tif.geojson"])

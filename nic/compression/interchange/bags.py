@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from nic.compression.interchange.hdf5 import as_bag, unusable
@@ -15,6 +14,8 @@ from nic.files import drafted
 
 def read_bag(path: Path) -> NDArray[Any]:
     """Codes float [N, D]. Nothing but tensors is unpickled. Raises InterchangeError, UnreachedCodes."""
+    import torch  # here: the other layouts are no files of torch, which takes seconds to import
+
     try:
         bag = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
@@ -26,5 +27,7 @@ def read_bag(path: Path) -> NDArray[Any]:
 
 
 def write_bag(codes: NDArray[np.float32], path: Path) -> None:
+    import torch  # here: as in `read_bag`
+
     with drafted(path) as draft:
         torch.save(torch.from_numpy(codes), draft)

@@ -1,0 +1,164 @@
+"""Which tiles of a slide have a code, and those tiles, tested: jobs for `nic.slides.jobs`."""
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nic.compression.tissue_rule import TissueRule
+from nic.errors import NoTissue, UnreadableSlide
+from nic.slides.jobs import BLURRED, ENCODE, FAILED, Answer, CheckedTiles, LastSlide, TileShape
+from nic.slides.quality import REASONS, blurred, dark_regions, pen_marks, spoilt_cells
+from nic.slides.reader import in_bands
+from nic.slides.slide import Slide
+from nic.slides.source import SlideSource
+from nic.slides.tiling import TileGrid
+from nic.slides.tissue import overview_px, tissue_fraction
+
+OVERVIEW_PX = 640
+CELLS_AT_A_TIME = 512
+"""Of a job: so few that all processes have work until a slide is read, and so many that a job's own cost is small."""
+
+
+@dataclass(frozen=True)
+class SlidePlan:
+    """What is to be read of a slide. tissue: bool [rows, cols], cells to read. excluded: uint8 [rows, cols], why others
+    are not, of REASONS. overview: uint8, a JPEG of the slide. band_cells: columns that are best read together. reader:
+    how pixels are read. size_l0px: (width, height)."""
+
+    grid: TileGrid
+    tissue: NDArray[np.bool_]
+    excluded: NDArray[np.uint8]
+    overview: NDArray[np.uint8]
+    band_cells: int
+    fingerprint: str
+    reader: str
+    size_l0px: tuple[int, int]
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> "SlidePlan":
+        """From what PlanTiles returns."""
+        grid = dict(answer["grid"])
+        grid["origin_l0px"] = tuple(grid["origin_l0px"])
+        width, height = answer["size_l0px"]
+        return cls(
+            TileGrid(**grid),
+            np.array(answer["tissue"]),
+            np.array(answer["excluded"]),
+            np.array(answer["overview"]),
+            answer["band_cells"],
+            answer["fingerprint"],
+            answer["reader"],
+            (width, height),
+        )
+
+    def jobs(self, source: SlideSource, shape: TileShape, *, test_focus: bool) -> list["ReadTiles"]:
+        """All tiles to read; the same jobs however many processes there are."""
+        rows, cols = np.nonzero(self.tissue)
+        order = in_bands(rows, cols, self.band_cells)
+        row, col = rows[order].astype(np.int32), cols[order].astype(np.int32)
+        parts = [np.s_[start : start + CELLS_AT_A_TIME] for start in range(0, len(row), CELLS_AT_A_TIME)]
+        return [ReadTiles(source, shape, self.fingerprint, row[part], col[part], test_focus) for part in parts]
+
+
+@dataclass(frozen=True)
+class Identify:
+    """Open a slide. Returns its `fingerprint` and its `mpp`. Raises SlideError."""
+
+    source: SlideSource
+
+    def run(self, last: LastSlide) -> Generator[CheckedTiles, None, Answer]:
+        yield from ()
+        with Slide.open(self.source) as slide:
+            return {"fingerprint": slide.fingerprint, "mpp": slide.mpp}
+
+
+@dataclass(frozen=True)
+class PlanTiles:
+    """Find the tissue of a slide. Returns the fields of a SlidePlan.
+
+    Raises SlideError: unreadable, no or wrong resolution, no tissue, a given mask that does not fit.
+    """
+
+    source: SlideSource
+    shape: TileShape
+    tissue: TissueRule
+    min_tissue: float
+    exclude: tuple[str, ...]
+
+    def run(self, last: LastSlide) -> Generator[CheckedTiles, None, Answer]:
+        yield from ()
+        reader = last.reader(self.source, self.shape)
+        slide, grid = reader.slide, reader.grid
+        thumbnail, unreadable = slide.overview(overview_px(slide.size_l0px, slide.mpp))
+        tissue, excluded = self._cells(slide, grid, thumbnail, unreadable)
+        return {
+            "grid": {name: getattr(grid, name) for name in TileGrid.__dataclass_fields__},
+            "tissue": tissue,
+            "excluded": excluded,
+            "overview": _jpeg(thumbnail),
+            "band_cells": reader.band_cells,
+            "fingerprint": slide.fingerprint,
+            "reader": reader.way,
+            "size_l0px": slide.size_l0px,
+        }
+
+    def _cells(
+        self, slide: Slide, grid: TileGrid, thumbnail: NDArray[np.uint8], unreadable: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
+        """Cells to read, bool [rows, cols], and why others are not, of REASONS. Raises NoTissue."""
+        tests = {"pen": pen_marks, "dark": dark_regions}
+        spoilt = {name: test(thumbnail) & ~unreadable for name, test in tests.items() if name in self.exclude}
+        # What the thumbnail cannot show may be tissue; the reader finds out, and counts what failed.
+        usable = self.tissue.mask(slide, thumbnail) | unreadable
+        for mask in spoilt.values():
+            usable &= ~mask
+        share = tissue_fraction(usable, slide.size_l0px, grid)
+        shares = {name: tissue_fraction(mask, slide.size_l0px, grid) for name, mask in spoilt.items()}
+        tissue, excluded = share >= self.min_tissue, spoilt_cells(share, shares, self.min_tissue)
+        if not tissue.any():
+            others = ", ".join(f"{(excluded == n).sum()} are {REASONS[n]}" for n in np.unique(excluded) if n)
+            raise NoTissue(
+                f"{slide.slide_id}: no tile of {grid.rows} x {grid.cols} holds {self.min_tissue:.0%} of tissue"
+                + (f"; {others}" if others else "")
+            )
+        return tissue, excluded
+
+
+@dataclass(frozen=True)
+class ReadTiles:
+    """Some tiles of a slide, row and col int32 [n], in the order in which they are read; those that could not be
+    decoded or, where test_focus is set, are out of focus, only by their cells.
+
+    Raises SlideError, also when the file is another one than its plan was made of.
+    """
+
+    source: SlideSource
+    shape: TileShape
+    fingerprint: str
+    row: NDArray[np.int32]
+    col: NDArray[np.int32]
+    test_focus: bool
+
+    def run(self, last: LastSlide) -> Generator[CheckedTiles, None, Answer]:
+        reader = last.reader(self.source, self.shape)
+        if reader.slide.fingerprint != self.fingerprint:
+            raise UnreadableSlide(f"{self.source.slide_id}: the file was replaced while it was read; run again")
+        for batch in reader.batches(self.row.astype(np.intp), self.col.astype(np.intp), self.shape.together):
+            state = np.where(batch.failed, FAILED, ENCODE).astype(np.uint8)
+            if self.test_focus:
+                state[~batch.failed & blurred(batch.tiles, self.shape.tile_mpp)] = BLURRED
+            row, col = batch.row.astype(np.int32), batch.col.astype(np.int32)
+            yield CheckedTiles(batch.tiles[state == ENCODE], row, col, state)
+        return {}
+
+
+def _jpeg(thumbnail: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A picture of the slide, its longer side OVERVIEW_PX at most, as the bytes of a JPEG."""
+    scale = min(1.0, OVERVIEW_PX / max(thumbnail.shape[:2]))
+    height, width = (max(1, round(side * scale)) for side in thumbnail.shape[:2])
+    small = cv2.resize(thumbnail, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1], np.uint8)

@@ -1,0 +1,244 @@
+"""An encoder on several devices: a process for each, which holds the one session there, behind one `encode`."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Generator, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nic.encoder.batches import RUNS_AT_ONCE
+from nic.encoder.runtimes import LoadedEncoder, load_encoder
+from nic.encoder.spec import EncoderSpec, Runtime, check_tiles
+from nic.errors import EncoderError
+from nic.onnx.device import Device, devices_named
+from nic.slides.process import KILL_S, how_ended, started
+from nic.slides.wire import SLOT_BYTES, Message, Messages, SharedTiles, as_error, question
+from nic.threads import cores
+
+FEWEST_AHEAD = 2
+"""Batches that a process has at least: one is copied while another is encoded."""
+
+
+@contextmanager
+def encoder_on(path: Path, runtime: Runtime = "onnx", devices: str = "auto") -> Iterator[LoadedEncoder]:
+    """An encoder on one device, in this process, or on several, as cuda:all or cpu,cpu, in a process for each.
+
+    Raises as load_encoder.
+    """
+    wanted = devices_named(devices)
+    if len(wanted) == 1:
+        yield load_encoder(path, runtime, wanted[0])
+        return
+    with SeveralEncoders(path, runtime, wanted) as encoder:
+        yield encoder
+
+
+class EncodingProcess:
+    """One process, nic/encoder/encoding_process.py, as the one that asks it sees it; threads may share it.
+
+    device: of its session. free: slots of the shared memory that nobody uses. tiles: how many it encoded.
+    agreement, batch_tiles: see LoadedEncoder; as it said them last.
+    """
+
+    def __init__(self, path: Path, runtime: Runtime, device: Device, slots: int) -> None:
+        self.device, self.slots = device, slots
+        self.free = list(range(slots))
+        self.tiles = 0
+        self.agreement: float | None = None
+        self.batch_tiles = 0
+        self._memory = SharedTiles(slots=slots)
+        command = [sys.executable, "-m", "nic.encoder.encoding_process", "{fd}", str(slots), str(path), runtime]
+        self._process: subprocess.Popen[bytes] = started([*command, str(device)], self._memory)
+        self._lock = threading.Lock()
+        self._ended: EncoderError | None = None
+        self._ready: Future[Message] = Future()
+        self._asked: dict[int, Future[Message]] = {}
+        self._hearing = threading.Thread(target=self._hear, daemon=True)
+        self._hearing.start()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ready(self) -> Message:
+        """What its encoder says of itself, once it is loaded. Raises as load_encoder."""
+        return self._ready.result()
+
+    def encode(self, slot: int, tiles: NDArray[np.uint8], code_size: int) -> NDArray[np.float32]:
+        """Codes [N, code_size] of tiles that fit into a slot. Raises what encoding them raised, EncoderError when the
+        process has ended."""
+        np.copyto(self._memory.tiles(slot, len(tiles), tiles.shape[1]), tiles)
+        answer = Future[Message]()
+        with self._lock:
+            self.check()
+            self._asked[slot] = answer
+            self._write(question({"slot": slot, "count": len(tiles)}))
+        values = answer.result()
+        with self._lock:
+            self.tiles += len(tiles)
+            self.agreement, self.batch_tiles = values["agreement"], values["batch_tiles"]
+        return self._memory.codes(slot, len(tiles), code_size).copy()
+
+    def check(self) -> None:
+        """Raises EncoderError when it has ended."""
+        if self._ended:
+            raise self._ended
+
+    def stop(self) -> None:
+        """Let it end; it gets no more questions."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def close(self) -> None:
+        """As `stop`, and see that it has ended."""
+        self.stop()
+        self._hearing.join(KILL_S)
+        if self._hearing.is_alive():
+            self._process.kill()
+            self._hearing.join(KILL_S)
+        self._memory.close()
+
+    def _write(self, content: bytes) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(content)  # less than a pipe takes at once
+        except BrokenPipeError:  # it has ended; who hears it says how
+            return
+
+    def _hear(self) -> None:
+        assert self._process.stdout is not None
+        messages = Messages()
+        with self._process.stdout as answers:
+            try:
+                while content := os.read(answers.fileno(), 1 << 16):
+                    messages.feed(content)
+                    while (values := messages.next()) is not None:
+                        self._take(values)
+            except (ValueError, KeyError, TypeError):  # no answer of ours
+                self._process.kill()
+        error = EncoderError(f"{self.device}: its encoding process ended by {how_ended(self._process.wait())}")
+        with self._lock:
+            self._ended = error
+            asked = [*self._asked.values(), *([] if self._ready.done() else [self._ready])]
+            self._asked.clear()
+        for waiting in asked:
+            waiting.set_exception(error)
+
+    def _take(self, values: Message) -> None:
+        with self._lock:
+            waiting = self._asked.pop(values["slot"]) if "slot" in values else self._ready
+        if "error" in values:
+            waiting.set_exception(as_error(values))
+        else:
+            waiting.set_result(values)
+
+
+class SeveralEncoders:
+    """Encodes as one encoder does, each batch on the device with the least to do; threads may share it.
+
+    Processes start at once, beside each other. One that dies is an EncoderError of all that it was asked, and of
+    whatever comes after. Use it as a context. Raises as load_encoder.
+    """
+
+    def __init__(self, path: Path, runtime: Runtime, devices: tuple[Device, ...]) -> None:
+        on_cpus = sum(device.kind == "cpu" for device in devices)
+        ahead = {"cpu": max(FEWEST_AHEAD, -(-cores() // max(1, on_cpus)))}
+        self.runtime: str = runtime
+        self._changed = threading.Condition()
+        self._processes: list[EncodingProcess] = []
+        try:
+            for device in devices:
+                slots = ahead.get(device.kind, RUNS_AT_ONCE)
+                self._processes.append(EncodingProcess(path.absolute(), runtime, device, slots))
+            said = [process.ready() for process in self._processes]
+            self.spec = EncoderSpec.from_json(said[0]["spec"])
+            if len({values["spec"] for values in said}) > 1:
+                raise EncoderError(f"{path.name}: changed while it was loaded")
+        except BaseException:
+            self.close()
+            raise
+        for process, values in zip(self._processes, said, strict=True):
+            process.device, process.batch_tiles = Device.named(values["device"]), values["batch_tiles"]
+        self.device_note = ", ".join(values["device_note"] for values in said)
+
+    def __enter__(self) -> "SeveralEncoders":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._processes:
+            process.stop()
+        for process in self._processes:
+            process.close()
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes, in the order of their devices."""
+        return [process.pid for process in self._processes]
+
+    @property
+    def device(self) -> Device:
+        """That of the first process; `shares` has all."""
+        return self._processes[0].device
+
+    @property
+    def shares(self) -> str:
+        """The devices, and how many tiles each encoded so far."""
+        return ", ".join(f"{process.device} ({process.tiles:,} tiles)" for process in self._processes)
+
+    @property
+    def agreement(self) -> float | None:
+        """The least of the devices; None before, and of an encoder that runs in f32."""
+        return min((p.agreement for p in self._processes if p.agreement is not None), default=None)
+
+    @property
+    def at_once(self) -> int:
+        """Threads that gain by encoding at the same time."""
+        return sum(process.slots for process in self._processes)
+
+    @property
+    def batch_tiles(self) -> int:
+        """Tiles to encode at a time: as many as suit every device."""
+        return min(process.batch_tiles for process in self._processes)
+
+    def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Tiles uint8 [N, tile_px, tile_px, 3] RGB to codes float32 [N, D].
+
+        Raises EncoderError for other arrays, and when a process has ended; OutOfMemory when not even one tile fits.
+        """
+        check_tiles(tiles, self.spec)
+        for process in self._processes:
+            process.check()
+        most = max(1, SLOT_BYTES // max(3 * self.spec.tile_px**2, 4 * self.spec.code_size))
+        parts = []
+        for first in range(0, max(1, len(tiles)), most):
+            with self._lent() as (process, slot):
+                parts.append(process.encode(slot, tiles[first : first + most], self.spec.code_size))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    @contextmanager
+    def _lent(self) -> Generator[tuple[EncodingProcess, int], None, None]:
+        """The process with the least to do, and a slot of it; waits while all are taken."""
+        with self._changed:
+            while not (able := [process for process in self._processes if process.free]):
+                self._changed.wait()
+            process = min(able, key=lambda process: (process.slots - len(process.free), process.tiles))
+            slot = process.free.pop()
+        try:
+            yield process, slot
+        finally:
+            with self._changed:
+                process.free.append(slot)
+                self._changed.notify()

@@ -1,0 +1,8 @@
+"""What is chosen of a training by name. Needs nothing that trains, so that a command line is understood without it."""
+
+from typing import Literal
+
+NetworkName = Literal["grid-cnn", "crop-cnn", "attention-mil", "pooled-linear"]
+"""The networks of a patient model, see `nic.patients.networks`."""
+Ties = Literal["efron", "breslow"]
+"""How Cox takes deaths at one time."""

@@ -1,0 +1,131 @@
+"""Jobs that do odd things to the process that does them. Processes that read import this module by its name."""
+
+import os
+import signal
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nic.compression.tissue_rule import Everything
+from nic.slides.jobs import BLURRED, ENCODE, Answer, CheckedTiles, LastSlide
+from nic.slides.slide import Slide
+from nic.slides.source import SlideSource
+
+NOWHERE = SlideSource("nowhere", Path("nowhere.tif"))
+
+
+@dataclass(frozen=True)
+class Gives:
+    """Batches of three cells, the second of which is blurred; their tiles say which batch they are of."""
+
+    batches: int
+    source: SlideSource = NOWHERE
+
+    def run(self, last: LastSlide) -> Generator[CheckedTiles, None, Answer]:
+        for number in range(self.batches):
+            tiles = np.full((2, 8, 8, 3), number % 256, np.uint8)
+            row, col = np.full(3, number, np.int32), np.arange(3, dtype=np.int32)
+            yield CheckedTiles(tiles, row, col, np.array([ENCODE, BLURRED, ENCODE], np.uint8))
+        return {"given": self.batches, "halves": np.arange(self.batches) / 2}
+
+
+@dataclass(frozen=True)
+class Dies:
+    """By a signal, or an exit code below 0; once if there is a `mark`, a file that is made by then."""
+
+    how: int
+    mark: Path | None = None
+    source: SlideSource = NOWHERE
+
+    def run(self, last: LastSlide) -> Generator[CheckedTiles, None, Answer]:
+        yield from ()
+        if self.mark:
+            if self.mark.exists():
+                return {"lived": True}
+            self.mark.touch()
+        if self.how > 0:
+            os.kill(os.getpid(), self.how)
+        os._exit(-self.how)
+
+
+@dataclass(frozen=True)
+class Sleeps:
+    seconds: float
+    source: SlideSource = NOWHERE
+
+    def run(self, last: LastSlide) -> Generator[CheckedTiles, None, Answer]:
+        yield from ()
+        time.sleep(self.seconds)
+        return {}
+
+
+@dataclass(frozen=True)
+class Raises:
+    error: Any
+    cause: Any = None
+    source: SlideSource = NOWHERE
+
+    def run(self, last: LastSlide) -> Generator[CheckedTiles, None, Answer]:
+        yield from ()
+        raise self.error from self.cause
+
+
+@dataclass(frozen=True)
+class Takes:
+    """So many megabytes of memory."""
+
+    megabytes: int
+    source: SlideSource = NOWHERE
+
+    def run(self, last: LastSlide) -> Generator[CheckedTiles, None, Answer]:
+        yield from ()
+        return {"taken": len(bytearray(self.megabytes << 20))}
+
+
+@dataclass(frozen=True)
+class TellsOfItself:
+    source: SlideSource = NOWHERE
+
+    def run(self, last: LastSlide) -> Generator[CheckedTiles, None, Answer]:
+        yield from ()
+        return {"environment": dict(os.environ), "pid": os.getpid()}
+
+
+@dataclass(frozen=True)
+class SaysNonsense:
+    """What a decoder might, that a slide has made do something else."""
+
+    content: bytes
+    source: SlideSource = NOWHERE
+
+    def run(self, last: LastSlide) -> Generator[CheckedTiles, None, Answer]:
+        yield from ()
+        for fd in range(3, 32):  # whichever of them it is
+            try:
+                os.write(fd, self.content)
+            except OSError:
+                continue
+        time.sleep(60)
+        return {}
+
+
+@dataclass(frozen=True)
+class Deadly(Everything):
+    """A rule of tissue that ends the process or holds it up, at slides whose name begins so."""
+
+    crash: str = "crash"
+    hang: str = "hang"
+
+    def mask(self, slide: Slide, thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        if slide.slide_id.startswith(self.crash):
+            os.kill(os.getpid(), signal.SIGABRT)
+        if slide.slide_id.startswith(self.hang):
+            if slide.slide_id.endswith("away"):
+                slide.path.unlink()
+            time.sleep(600)
+        return super().mask(slide, thumbnail)
