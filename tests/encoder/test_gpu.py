@@ -15,9 +15,9 @@ from nic.encoder.batches import GPU_PX, RUNS_AT_ONCE
 from nic.encoder.export import export_encoder
 from nic.encoder.foreign import import_onnx
 from nic.encoder.network import TileEncoder
-from nic.encoder.runtimes import load_encoder, load_encoders
+from nic.encoder.runtimes import load_encoder
 from nic.errors import NoDevice
-from nic.onnx.device import Device, cuda_devices
+from nic.onnx.device import Device, cuda_devices, devices_named
 from nic.onnx.pixels import Scaling
 
 
@@ -74,7 +74,7 @@ def test_codes_in_half_point_the_same_way(graphs: dict[str, Path], name: str) ->
 def test_auto_is_the_first_gpu(graphs: dict[str, Path]) -> None:
     assert load_encoder(graphs["published"]).device == GPU
     assert load_encoder(graphs["published"], device=f"cuda:{devices() - 1}").device.number == devices() - 1
-    assert len(load_encoders(graphs["published"], devices="cuda:all")) == devices()
+    assert len(devices_named("cuda:all")) == devices()
 
 
 def test_a_gpu_that_is_not_there_is_refused(graphs: dict[str, Path]) -> None:

@@ -21,8 +21,9 @@ from onnx_files import write_layers
 from served_files import write_plain_graphs
 
 from entrypoints import import_encoder
+from entrypoints.stages.import_encoder import imported as import_as
 from nic.encoder.foreign import import_onnx
-from nic.encoder.runtimes import encoder_files, load_encoder
+from nic.encoder.runtimes import load_encoder
 from nic.errors import EncoderError
 from nic.onnx.files import graph_files, graph_in, graph_sha256
 from nic.onnx.pixels import Scaling
@@ -61,7 +62,7 @@ def tiles(count: int, px: int = PX) -> np.ndarray:
 
 def test_weights_stay_beside_the_graph_when_it_is_imported(source: Path, imported: Path) -> None:
     assert sorted(file.name for file in imported.parent.iterdir()) == ["encoder.onnx", "layers.data"]
-    assert encoder_files(imported) == [imported, imported.parent / "layers.data"]
+    assert graph_files(imported) == [imported, imported.parent / "layers.data"]
     assert (imported.parent / "layers.data").read_bytes() == (source.parent / "layers.data").read_bytes()
     assert imported.stat().st_size < WIDTH * WIDTH
     encoder = load_encoder(imported)
@@ -98,7 +99,7 @@ def test_weights_elsewhere_are_refused(source: Path, tmp_path: Path, name: str) 
             use(moved)
     config = import_encoder.Config(moved, tile_px=PX)
     with pytest.raises(EncoderError, match="own folder"):
-        import_encoder.imported(config, tmp_path / "e.onnx")
+        import_as(config, tmp_path / "e.onnx")
 
 
 def test_weights_that_are_gone_or_cut_short_are_refused(source: Path, imported: Path, tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_all_files_are_registered_and_served(imported: Path, store: None) -> Non
     wanted = load_encoder(imported)
     version = register_encoder(imported, {"nic.encoder_sha256": wanted.spec.sha256})
     graph = encoder_file(version.uri)
-    assert [file.name for file in encoder_files(graph)] == ["encoder.onnx", "layers.data"]
+    assert [file.name for file in graph_files(graph)] == ["encoder.onnx", "layers.data"]
     assert encoder_digest(version.uri) == graph_sha256(graph) == find_version(version.uri).tags["nic.graph.encoder"]
     assert load_encoder(graph.parent).spec == wanted.spec
     served = mlflow.pyfunc.load_model(version.uri)
@@ -152,7 +153,8 @@ def test_a_folder_with_two_graphs_is_refused(imported: Path) -> None:
 IMPORT = """
 import resource, sys
 from pathlib import Path
-from entrypoints.import_encoder import Config, imported
+from entrypoints.import_encoder import Config
+from entrypoints.stages.import_encoder import imported
 spec, difference = imported(Config(Path(sys.argv[1]), tile_px=32, mean="0,0,0", std="1,1,1"), Path(sys.argv[2]))
 print(spec.sha256, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
