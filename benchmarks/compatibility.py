@@ -1,11 +1,11 @@
 """How far codes and answers move when codes are made otherwise: the figures of docs/compatibility.md.
 
-    python -m benchmarks.compatibility [encoder.onnx|.h5] [--other encoder.h5] [--slides FOLDER] [--patients 60]
+    python -m benchmarks.compatibility [encoder.onnx|.h5] [--other encoder.h5] [--slides FOLDER] [--only cutting]
 
 Slides of the phantom's breast cohort, of three labs, are compressed in each way. A small ensemble is trained on usual
 codes (ONNX Runtime f32) for the logarithm of the lymphocytes per mm2, and answers for patients kept apart by codes of
 each way. It is also trained on mixtures in the worst case: the patients with higher labels have codes of one way, all
-others usual ones. Some ten minutes on two cores.
+others usual ones. Some twenty minutes on two busy cores.
 
 Without arguments the encoders are published ones, and the slides real ones, of ../shared/data, where that is.
 
@@ -100,16 +100,19 @@ def main() -> None:
     arguments.add_argument("encoder", type=Path, nargs="?", help="an .onnx file of nic, or a published .h5")
     arguments.add_argument("--other", type=Path, help="another encoder of the same size of code")
     arguments.add_argument("--slides", type=Path, help="folder of real slides, of which codes alone are compared")
-    arguments.add_argument("--patients", type=int, default=60)
+    arguments.add_argument("--patients", type=int, default=60, help="of the phantom; 0 for real slides alone")
+    arguments.add_argument("--only", nargs="*", default=[], help="groups or names of ways; all where none is given")
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         graph = graph_of(given.encoder or SHARED / "published_encoders" / "multitask-4.h5", folder, seed=0)
         other = graph_of(given.other or SHARED / "published_encoders" / "bigan.h5", folder, seed=1)
         real = sorted((given.slides or SHARED / "wsi").glob("*.[st][vi]*"))
-        ways = list(ways_of(graph, other))
+        usual, *ways = ways_of(graph, other)
+        ways = [usual, *(way for way in ways if not given.only or {way.group, way.name} & set(given.only))]
         print(f"{graph.name}; {torch.get_num_threads()} threads; {', '.join(OnnxEncoder(graph).providers)}")
-        on_phantom(ways, Cohort.drawn(folder, given.patients))
+        if given.patients:
+            on_phantom(ways, Cohort.drawn(folder, given.patients))
         on_real(ways, [SlideSource(path.stem, path) for path in real])
 
 

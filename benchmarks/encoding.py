@@ -1,42 +1,67 @@
-"""How near encoding comes to what the cores can multiply: the ONNX graph, a faster runtime, torch eager, plain gemm.
+"""How near encoding comes to what the cores can multiply, and to torch on the same device.
 
     python -m benchmarks.encoding [encoder.onnx] [--threads 2]
+    python -m benchmarks.encoding --transformer ViT-S [--threads 2] [--repeats 7]
 
-Without a graph an untrained encoder of the published architecture is exported. Each thread encodes batches of its own,
-as compression has it. The faster runtime is OpenVINO, or ONNX Runtime in f16 where there is a GPU; all then run on it.
+The first: the ONNX graph, a faster runtime, torch eager, plain gemm. Without a graph an untrained encoder of the
+published architecture is exported. Each thread encodes batches of its own, as compression has it. The faster runtime is
+OpenVINO, or ONNX Runtime in f16 where there is a GPU; all then run on it.
+The second: a vision transformer of 224 px with random weights, as torch exports it: torch eager, ONNX Runtime on the
+graph as it is written, and with its attention fused, in f32, and in f16 where there is a GPU. On a CPU all use as many
+threads for one run. Time is wall time; the processor's own time is beside it, which says more on a busy machine.
 """
 
 import argparse
 import tempfile
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 from benchmarks.timing import seconds
+from nic.encoder.batches import Batches
 from nic.encoder.export import export_encoder
 from nic.encoder.faster import FasterEncoder, by_openvino, in_half
+from nic.encoder.foreign import import_onnx
 from nic.encoder.network import TileEncoder, scaled
 from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.spec import Encoder
+from nic.onnx.device import Device
+from nic.onnx.export import export_graph
+from nic.onnx.pixels import Scaling
+from nic.onnx.runtime import OnnxGraph
 from nic.threads import cores
 
 FLOP_A_TILE = 90.4e6
 """Of the published architecture at 64 px: two for each multiply-add."""
 SIDE, BATCH, BATCHES = 2048, 64, 4
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+WHERE = Device(DEVICE)  # type: ignore[arg-type]
+SIZES = {"ViT-S": (384, 6, 12), "ViT-B": (768, 12, 12), "ViT-L": (1024, 16, 24)}
+"""Width, heads, blocks."""
+PX, PATCH_PX = 224, 16
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("encoder", type=Path, nargs="?", help="an .onnx file of 64 px tiles")
     arguments.add_argument("--threads", type=int, default=cores())
+    arguments.add_argument("--transformer", choices=SIZES)
+    arguments.add_argument("--repeats", type=int, default=7)
+    arguments.add_argument("--tiles", type=int, default=64 if DEVICE == "cuda" else 8, help="of a transformer's batch")
     given = arguments.parse_args()
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory() as folder:
-        compare(given.encoder or exported(Path(folder)), given.threads)
+        if given.transformer:
+            compare_transformer(given.transformer, Path(folder), given.threads, given.tiles, given.repeats)
+        else:
+            compare(given.encoder or exported(Path(folder)), given.threads)
 
 
 def exported(folder: Path) -> Path:
@@ -46,12 +71,13 @@ def exported(folder: Path) -> Path:
 
 
 def faster(path: Path) -> FasterEncoder:
-    return in_half(path) if DEVICE == "cuda" else by_openvino(path)
+    return in_half(path, WHERE) if DEVICE == "cuda" else by_openvino(path)
 
 
 def compare(path: Path, threads: int) -> None:
-    exact, fast, network = OnnxEncoder(path), faster(path), TileEncoder().eval().to(DEVICE)
-    tiles = np.random.default_rng(0).integers(0, 256, (BATCH, 64, 64, 3), np.uint8)
+    exact, fast, network = OnnxEncoder(path, device=WHERE), faster(path), TileEncoder().eval().to(DEVICE)
+    batch = exact.batch_tiles
+    tiles = np.random.default_rng(0).integers(0, 256, (batch, 64, 64, 3), np.uint8)
     left, right = torch.rand(SIDE, SIDE, device=DEVICE), torch.rand(SIDE, SIDE, device=DEVICE)
     batches = BATCHES * threads
 
@@ -76,14 +102,108 @@ def compare(path: Path, threads: int) -> None:
         "gemm f32": gemm,
     }
     taken = seconds(*ways.values(), repeats=9)
-    taken[:, 3] *= batches * BATCH * FLOP_A_TILE / (batches // 2 * 2 * SIDE**3)  # for as many tiles as the others
-    print(f"{threads} threads, {', '.join(exact.providers)}")
+    taken[:, 3] *= batches * batch * FLOP_A_TILE / (batches // 2 * 2 * SIDE**3)  # for as many tiles as the others
+    print(f"{threads} threads, {exact.device_note}, {batch} tiles a batch")
     for name, median in zip(ways, np.median(taken, 0), strict=True):
-        print(f"  {name:18} {batches * BATCH / median:9.0f} tiles/s")
-    print(f"gemm {FLOP_A_TILE * batches * BATCH / np.median(taken[:, 3]) / 1e9:.0f} GFLOP/s")
+        print(f"  {name:18} {batches * batch / median:9.0f} tiles/s")
+    print(f"gemm {FLOP_A_TILE * batches * batch / np.median(taken[:, 3]) / 1e9:.0f} GFLOP/s")
     print(f"least cosine of {fast.name} to f32: {fast.agreement:.5f}")
     to_gemm, to_eager, gained = (np.median(taken[:, a] / taken[:, b]) for a, b in ((3, 0), (2, 0), (0, 1)))
     print(f"ONNX Runtime f32 / gemm {to_gemm:.2f}, / torch eager {to_eager:.1f}; {fast.name} / f32 {gained:.1f}")
+
+
+class Block(nn.Module):
+    """Attention with query, key and value from one layer, as timm has it, and two layers behind."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.qkv, self.out = heads, nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.before, self.behind = nn.LayerNorm(width), nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, rows, width = x.shape
+        packed = self.qkv(self.before(x)).reshape(batch, rows, 3, self.heads, width // self.heads)
+        query, key, value = packed.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+        x = x + self.out(mixed.reshape(batch, rows, width))
+        added: Tensor = x + self.down(functional.gelu(self.up(self.behind(x))))
+        return added
+
+
+class Transformer(nn.Module):
+    """Images float [B, 3, 224, 224] to codes [B, width]."""
+
+    def __init__(self, width: int, heads: int, depth: int) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, PATCH_PX, PATCH_PX)
+        self.token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.places = nn.Parameter(torch.randn(1, (PX // PATCH_PX) ** 2 + 1, width) * 0.02)
+        self.blocks = nn.Sequential(*(Block(width, heads) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.patches(image).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.places
+        codes: Tensor = self.norm(self.blocks(x))[:, 0]
+        return codes
+
+
+def export_transformer(size: str, folder: Path) -> tuple[Transformer, Path]:
+    """A network of random weights, and the encoder that import_encoder makes of its graph."""
+    torch.manual_seed(0)
+    network = Transformer(*SIZES[size]).eval()
+    source, path = folder / f"{size}.onnx", folder / "imported" / "encoder.onnx"
+    export_graph(network, {"image": torch.rand(2, 3, PX, PX)}, ["codes"], {"image": {0: "batch"}}, {}, source)
+    how = {"tile_px": PX, "tile_mpp": 0.5, "read_mpp": 0.5, "scaling": Scaling(MEAN, STD, "rgb")}
+    import_onnx(source, path, name=size, **how)  # type: ignore[arg-type]
+    return network, path
+
+
+def compare_transformer(size: str, folder: Path, threads: int, count: int, repeats: int) -> None:
+    network, path = export_transformer(size, folder)
+    network = network.to(DEVICE)
+    mean, std = (torch.tensor(values, device=DEVICE).view(3, 1, 1) for values in (MEAN, STD))
+    tiles = np.random.default_rng(0).integers(0, 256, (count, PX, PX, 3), np.uint8)
+
+    def eager(model: nn.Module, kind: torch.dtype) -> np.ndarray:
+        with torch.no_grad():
+            image = torch.from_numpy(tiles).to(DEVICE).permute(0, 3, 1, 2) / 255
+            return model(((image - mean) / std).to(kind)).float().cpu().numpy()
+
+    fused = OnnxEncoder(path, threads, WHERE)
+    plain = OnnxGraph(path, threads, WHERE)
+    parts = Batches(lambda part: plain.run(tiles=part)[0], WHERE, PX, "plain")
+    ways: dict[str, Callable[[], np.ndarray]] = {
+        "torch eager f32": lambda: eager(network, torch.float32),
+        "ONNX Runtime f32, as it is written": lambda: parts.encode(tiles),
+        "ONNX Runtime f32, fused": lambda: fused.encode(tiles),
+    }
+    if DEVICE == "cuda":
+        half, by_half = Transformer(*SIZES[size]).eval(), in_half(path, WHERE)
+        half.load_state_dict(network.state_dict())
+        half = half.half().to(DEVICE)
+        ways["torch eager f16"] = lambda: eager(half, torch.float16)
+        ways["ONNX Runtime f16, fused"] = lambda: by_half.encode(tiles)
+    codes = [way() for way in ways.values()]
+    wall, busy = np.empty((repeats, len(ways))), np.empty((repeats, len(ways)))
+    for turn in range(repeats):
+        for place, way in enumerate(ways.values()):
+            start, processor = time.perf_counter(), time.process_time()
+            way()
+            wall[turn, place], busy[turn, place] = time.perf_counter() - start, time.process_time() - processor
+    print(f"{size}, {count} tiles of {PX} px, {threads} threads, {fused.device_note}; {parts.tiles} tiles a run")
+    for place, name in enumerate(ways):
+        apart = np.abs(codes[place] - codes[0]).max()
+        medians = np.median(wall[:, place]), np.median(busy[:, place])
+        print(f"  {name:36} {count / medians[0]:8.1f} tiles/s, {1e3 * medians[1] / count:7.1f} ms of processor a tile,"
+              f" codes differ by {apart:.1e}")  # fmt: skip
+    print(f"codes fused against as written: {np.abs(codes[2] - codes[1]).max():.1e}")
+    for name, taken in (("wall", wall), ("processor", busy)):
+        gained, over, whole = (np.median(taken[:, a] / taken[:, b]) for a, b in ((1, 2), (0, 1), (0, 2)))
+        print(f"{name}: fused / as written {gained:.2f}; as written / torch {over:.2f}; fused / torch {whole:.2f}")
+    if DEVICE == "cuda":
+        print(f"f16: fused / torch {np.median(wall[:, 3] / wall[:, 4]):.2f}")
 
 
 if __name__ == "__main__":

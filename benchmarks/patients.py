@@ -1,12 +1,13 @@
 """How near patient training comes to the bare step's speed, and what memory it takes as patients grow in number.
 
     python -m benchmarks.patients [--patients 500] [--side 300] [--tissue 0.4] [--endpoint regression] [--epochs 3]
-        [--network grid-cnn] [--folder work/benchmark]
+        [--network grid-cnn] [--folder work/benchmark] [--times 3]
 
 Made codes of 128 numbers on grids of side x side cells lie in files as `compress` leaves them (500 patients with 300 x
 300 take 4.6 GB). The loop is `fit_network`: codes mapped from the files, turned, made dense, forward, backward,
-optimizer, Lightning. The bare step is the same network's forward, backward and optimizer on one batch in memory that
-never changes; both take turns, so that they suffer alike when the machine is busy. Memory is what the process itself
+optimizer. The bare step is the same network's passes, two of survival, and the same optimizer in the same precision, on
+one batch in memory that never changes; both take turns, so that they suffer alike when the machine is busy. Beside wall
+time stands processor time, which neighbours on a shared machine disturb less. Memory is what the process itself
 holds (RssAnon): pages of the files belong to the system, which drops them when it needs them. It is taken with a
 quarter of the patients and with all of them, after opening and at its peak in training, each in a process of its own;
 the difference is what a patient costs. Descriptors and maps that stay open are counted too: where nobody raised it, a
@@ -17,7 +18,7 @@ import argparse
 import ctypes
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -32,9 +33,21 @@ from nic.patients.cohort import Patient, Row
 from nic.patients.crops import PatientCells, gather_cells, make_batch
 from nic.patients.networks import PatientNetwork
 from nic.patients.targets import Survival, Targets, Values
-from nic.patients.training import BATCH_PATIENTS, fit_network, loss_of, untrained
+from nic.patients.training import (
+    BATCH_PATIENTS,
+    Scored,
+    backward_of_all,
+    backward_of_mean,
+    chunks_of,
+    fit_network,
+    loss_of,
+    optimizer_of,
+    scores_in_turn,
+    untrained,
+)
 from nic.slides.slide import SlideSource
 from nic.slides.tiling import TileGrid
+from nic.training_device import precision_of, training_device
 
 CODE_SIZE = 128
 ENCODER = EncoderSpec(CODE_SIZE, 64, 1.0, 0.5, "random", (), sha256="b" * 64)
@@ -67,33 +80,41 @@ def labels(endpoint: str, patients: int) -> Targets:
 
 
 class Bare:
-    """Forward, backward and optimizer, patient after patient, on dense grids that stay in memory."""
+    """The passes and the optimizer, on patients whose codes stay in memory and never change."""
 
-    def __init__(self, network: PatientNetwork, cells: list[PatientCells], targets: Targets) -> None:
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.network = network.to(self.device).train()
-        patients = torch.arange(len(cells))
-        loss, self.size = loss_of(targets.take(np.arange(len(cells)))), len(cells)
-        self.parts = [(make_batch(cells[run]).to(self.device), patients[run]) for run in network.chunks(cells)]
-        self.loss = loss
-        self.optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
+    def __init__(self, network: PatientNetwork, cells: list[PatientCells], targets: Targets, passes: int) -> None:
+        device = training_device()
+        self.precision = precision_of(device) if device.type == "cuda" else torch.float32
+        self.network = network.to(device).train()
+        self.loss, self.size = loss_of(targets), len(cells)
+        self.whole, self.passes = isinstance(targets, Survival), passes
+        chunks = chunks_of(network, cells, np.arange(len(cells)), np.random.default_rng(0))
+        self.batches = [(chunk, make_batch([cells[i] for i in chunk.patients]).to(device)) for chunk in chunks]
+        self.optimizer = optimizer_of(network, 1e-3)
 
-    def seconds_a_patient(self, steps: int) -> float:
+    def step(self) -> None:
+        self.optimizer.zero_grad()
+        if self.whole:
+            backward_of_all(self.loss, [self.one_pass() for _ in range(self.passes)])
+        else:
+            backward_of_mean(self.loss, self.one_pass(), self.size)
+        self.optimizer.step()
+
+    def one_pass(self) -> Iterator[Scored]:
+        return scores_in_turn(self.network, self.batches, self.precision)
+
+    def seconds_a_patient(self, steps: int) -> np.ndarray:
         start = now()
         for _ in range(steps):
-            self.optimizer.zero_grad()
-            for batch, patients in self.parts:
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-                    scores = self.network.training_scores(batch)
-                self.loss(scores.cpu(), patients).backward()
-            self.optimizer.step()
+            self.step()
         return (now() - start) / steps / self.size
 
 
-def now() -> float:
+def now() -> np.ndarray:
+    """Seconds on the clock, and of this process on all cores."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter()
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def own_mib() -> float:
@@ -125,7 +146,7 @@ class Measured:
     """Of a process of its own. opening_ms: a patient. held_mib: by all, before training. peak_mib: in training.
 
     descriptors, maps: open after opening, more than before. seconds: of each epoch, a patient's in the loop and in the
-    bare step after it.
+    bare step after it, on the clock and of processors.
     """
 
     patients: int
@@ -134,19 +155,21 @@ class Measured:
     descriptors: int
     maps: int
     peak_mib: float
-    seconds: list[tuple[float, float]]
+    seconds: list[tuple[np.ndarray, np.ndarray]]
 
 
-def measured(given: argparse.Namespace, count: int, epochs: int) -> Measured:
+def measure(given: argparse.Namespace, count: int, epochs: int) -> Measured:
     """Open and train the first patients."""
     patients = make_codes(given.folder, count, given.side, given.tissue)
     few = list(gather_cells(patients[: BATCH_PATIENTS if given.side < 200 else 4], given.folder).cells)
     mib, files, start = held_mib(), open_files(), now()
     cells = gather_cells(patients, given.folder).cells
-    opening_ms = (now() - start) / count * 1e3
+    opening_ms = (now() - start)[0] / count * 1e3
     held, (descriptors, maps) = held_mib() - mib, (after - b for after, b in zip(open_files(), files, strict=True))
-    bare = Bare(untrained(given.network, few), few, labels("regression", len(few)))
-    seconds: list[tuple[float, float]] = []
+    network = untrained(given.network, few)
+    passes = min(2, len(network.chunks(cells)))  # as the loop of a survival endpoint takes
+    bare = Bare(network, few, labels(given.endpoint, len(few)), passes)
+    seconds: list[tuple[np.ndarray, np.ndarray]] = []
     resumed = [now()]
 
     def on_epoch(_: int, __: float) -> None:
@@ -176,13 +199,14 @@ def compare(given: argparse.Namespace) -> None:
     make_codes(given.folder, given.patients, given.side, given.tissue)
     epochs = given.epochs + 1  # the first warms up
     few, everyone = (
-        in_new_process(measured, given, *wanted)
+        in_new_process(measure, given, *wanted)
         for wanted in ((-(-given.patients // 4), 4 * epochs), (given.patients, epochs))
     )
-    loop, alone = np.median(everyone.seconds[1:], axis=0)
+    seconds = np.array(everyone.seconds[1:])  # [epochs, loop and bare step, wall and processor]
+    loop, alone = np.median(seconds, axis=0)
     print(f"{given.network}, {given.endpoint}, {given.patients} patients, {given.side} x {given.side} cells")
-    print(f"bare step    {alone * 1e3:9.2f} ms a patient")
-    print(f"whole loop   {loop * 1e3:9.2f} ms a patient")
+    for name, (wall, processor) in (("bare step", alone), ("whole loop", loop)):
+        print(f"{name:12} {wall * 1e3:9.2f} ms a patient, {processor * 1e3:.2f} of processors")
     print(f"opening      {everyone.opening_ms:9.2f} ms a patient, once")
     print(f"open files   {everyone.descriptors:9d} descriptors and {everyone.maps} maps between two uses")
     for name, less, more in (
@@ -192,7 +216,8 @@ def compare(given: argparse.Namespace) -> None:
         each = (more - less) / max(1, everyone.patients - few.patients)
         ends = f"{less:9.1f} MiB with {few.patients} patients, {more:.1f} with {everyone.patients}"
         print(f"{name}  {ends}: {each:.4f} MiB a patient")
-    print(f"bare step / whole loop: {np.median([b / a for a, b in everyone.seconds[1:]]):.2f}")
+    ratio, of_processors = np.median(seconds[:, 1] / seconds[:, 0], axis=0)
+    print(f"bare step / whole loop: {ratio:.2f}; of processor time {of_processors:.2f}", flush=True)
 
 
 def in_new_process(work: Callable[..., Measured], *given: object) -> Measured:
@@ -210,7 +235,10 @@ def main() -> None:
     arguments.add_argument("--network", default="grid-cnn")
     arguments.add_argument("--epochs", type=int, default=3)
     arguments.add_argument("--folder", type=Path, default=Path("work/benchmark"), help="where the codes are kept")
-    compare(arguments.parse_args())
+    arguments.add_argument("--times", type=int, default=3, help="how often the whole is measured")
+    given = arguments.parse_args()
+    for _ in range(given.times):
+        compare(given)
 
 
 if __name__ == "__main__":

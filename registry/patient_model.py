@@ -40,11 +40,8 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
         files = {name: Path(path) for name, path in context.artifacts.items()}
         config = context.model_config or {}
         confined = config.get("confined", True)
-        limits = (
-            Limits.from_environment()
-            if confined
-            else Limits.none(config["at_once"], cores(), Device.named(config.get("device", "auto")))
-        )
+        device = Device.named(config.get("device", "auto"))
+        limits = Limits.from_environment() if confined else Limits.none(config["at_once"], cores(), device)
         self.folder = tempfile.TemporaryDirectory(prefix="nic-codes-")  # readable by its owner alone; gone at exit
         folder = Path(os.environ.get("NIC_CACHE_DIR", self.folder.name))
         cache = CodesCache(folder, number(os.environ, "NIC_CACHE_MB", int, 1024) * MB)

@@ -15,11 +15,27 @@ from nic.encoder.spec import EncoderSpec
 from nic.threads import cores
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+LONGEST = (
+    "tracking/test_small_store.py",
+    "registry/test_server.py",
+    "entrypoints/test_compare.py",
+    "encoder/test_resume.py",
+    "phantom/test_phantom_study.py",
+    "evaluation/test_maps.py",
+)
+"""Files that take most of a minute each, as `pytest --durations` shows."""
 
 
 def pytest_xdist_auto_num_workers() -> int:
     """As many as this process may use: xdist counts those of the machine, or half of them."""
     return cores()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first: on several cores none is left to one worker while the others have ended."""
+    tests = Path(__file__).parent
+    ranks = {tests / file: rank for rank, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(LONGEST)))
 
 
 compress_here = partial(compress_cohort, readers=0)

@@ -1,5 +1,6 @@
-"""Stores as a group of people has them: MLflow's server, PostgreSQL behind it, and any other process on a port."""
+"""Stores as a group of people has them: a file, MLflow's server, PostgreSQL behind it; and any process on a port."""
 
+import atexit
 import os
 import shutil
 import socket
@@ -8,14 +9,30 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import pytest
+from mlflow.tracking import MlflowClient
 
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+
+def new_store(folder: Path) -> str:
+    """URI of a fresh SQLite store in a folder: a copy of an empty one, whose tables take seconds to make."""
+    return f"sqlite:///{shutil.copyfile(_empty_store(), folder / 'mlflow.db')}"
+
+
+@cache
+def _empty_store() -> Path:
+    """Made once a process."""
+    folder = Path(mkdtemp(prefix="nic-store-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
+    return folder / "mlflow.db"
 
 
 def free_port() -> int:

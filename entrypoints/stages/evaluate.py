@@ -50,7 +50,7 @@ def run(config: Config) -> dict[str, Any]:
         publish_answers(done.version, answers_record(done, config.seed))  # last: what failed before leaves no figure
         found, missing = done.estimates[0], len(done.unanswered)
         if differ := counted(answer.codes_differ for answer in done.answers):
-            print(f"codes unlike those of the training, used all the same (docs/compatibility.md): {differ} patients")
+            print(differ)
         stage.log("codes_differ", sum(bool(answer.codes_differ) for answer in done.answers))
         print(f"{done.version.uri}: {config.split} {found.name} {found}, n = {found.n}; without codes: {missing}")
         oracle = oracle_of(study, done, config.seed)

@@ -59,8 +59,8 @@ def run(config: Config) -> dict[str, Any]:
         write(answers, config.out)
         counts = answers["status"].value_counts().to_dict()
         print(f"{config.out}: {', '.join(f'{n} {status}' for status, n in counts.items())}")
-        if differ := counted(str(names).split(", ") for names in answers["codes_differ"] if names):
-            print(f"codes unlike those of the training, used all the same (docs/compatibility.md): {differ} patients")
+        if differ := differing(answers):
+            print(differ)
         for status, n in counts.items():
             stage.log(str(status), n)
         stage.result.update(outputs=[str(config.out)], **counts)
@@ -75,6 +75,12 @@ def compress_first(config: Config, patients: Sequence[Patient]) -> None:
     how = How(Setting.like(PatientModel(graph_file(config.model, "patient")).spec.cutting))
     graph, cluster = graph_file(config.model, "encoder"), Cluster(config.address)
     compress_on_ray(slides, graph, EncoderLoader(device="cpu"), Path(config.codes), how, cluster)
+
+
+def differing(answers: pd.DataFrame) -> str:
+    """How many patients' codes differ from the training's; models registered before that was answered do not say."""
+    texts = answers.get("codes_differ", [])
+    return counted(text.split(", ") for text in texts if isinstance(text, str) and text)
 
 
 def write(answers: pd.DataFrame, out: Path) -> None:

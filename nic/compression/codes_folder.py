@@ -19,10 +19,12 @@ from filelock import SoftFileLease, Timeout
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.records import Quarantined, Records, Unreached, named, record_of
 from nic.compression.setting import Setting
+from nic.compression.tile_jobs import Identify
 from nic.encoder.spec import EncoderSpec
 from nic.errors import NicError, UnwritableFolder
 from nic.files import drafted, reason, sweep_drafts
-from nic.slides.slide import Slide, SlideSource
+from nic.slides.jobs import IN_PROCESS, Reading
+from nic.slides.slide import SlideSource
 
 LEASE_S = 60.0
 """A run on another machine that has not renewed its claim for so long is taken for dead."""
@@ -129,12 +131,15 @@ class CodesFolder:
             for folder in (self.path, self._refusals.folder, self._misses.folder, self._versions):
                 sweep_drafts(folder)
 
-    def holds(self, source: SlideSource, encoder: EncoderSpec, setting: Setting) -> bool:
-        """Whether the finished file of this slide, encoder and setting is there. Raises SlideError, UnreachedCodes."""
+    def holds(self, source: SlideSource, encoder: EncoderSpec, setting: Setting, reading: Reading = IN_PROCESS) -> bool:
+        """Whether the finished file of this slide, encoder and setting is there. reading: where the slide is opened.
+
+        Raises SlideError, UnreachedCodes, and what `reading` raises.
+        """
         if not self.file(source.slide_id).is_file():
             return False
-        with Slide.open(source) as slide:
-            wanted = setting.made_of(encoder.sha256, slide.fingerprint, slide.mpp, slide.slide_id)
+        slide = reading.ask(Identify(source))
+        wanted = setting.made_of(encoder.sha256, slide["fingerprint"], slide["mpp"], source.slide_id)
         return CompressedSlide.made_of(self.file(source.slide_id)) == wanted
 
     def holds_version(self, source: SlideSource, version: str, encoder: EncoderSpec, setting: Setting) -> bool:

@@ -74,13 +74,16 @@ def check_codes(slide_id: str, codes: CodesKind, training: TrainingCodes) -> tup
 
 
 def counted(differences: Iterable[Iterable[str]]) -> str:
-    """How many patients have each difference, in words: `runtime=openvino (3)`; empty where nobody has one."""
+    """A sentence of how many patients have each counted difference; empty where nobody has one."""
     counts = Counter(name for of_patient in differences for name in set(of_patient))
-    return ", ".join(f"{name} ({count})" for name, count in sorted(counts.items()))
+    if not counts:
+        return ""
+    listed = ", ".join(f"{name} ({count} patients)" for name, count in sorted(counts.items()))
+    return f"codes unlike those of the training, used all the same (docs/compatibility.md): {listed}"
 
 
 def _differences(slide_id: str, codes: CodesKind, training: TrainingCodes) -> dict[Fact, str]:
-    """The facts that differ, refused ones first, each with its message."""
+    """The facts that differ: a refused one with its message, a counted one as name=value."""
     found: dict[Fact, str] = {}
     if codes.encoder_sha256 != training.encoder_sha256:
         found["encoder"] = (

@@ -12,7 +12,7 @@ from nic.compression.setting import Setting
 from nic.compression.tile_jobs import PlanTiles, SlidePlan
 from nic.encoder.spec import Encoder, batch_tiles_of
 from nic.errors import OutOfFocus, TooManyFailedCells
-from nic.slides.jobs import BLURRED, ENCODE, FAILED, CheckedTiles, InThisProcess, Reading, TileShape
+from nic.slides.jobs import BLURRED, ENCODE, FAILED, IN_PROCESS, CheckedTiles, Reading, TileShape
 from nic.slides.quality import REASONS
 from nic.slides.slide import SlideSource
 from nic.slides.turns import turned
@@ -21,7 +21,6 @@ from nic.threads import SharedThreads, done_ahead
 MOST_FAILED = 0.1
 """Largest share of tissue tiles that may be undecodable, unless the slide is accepted as it is."""
 AS_USUAL = Setting()
-HERE = InThisProcess()
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def compress_slide(
     most_failed: float = MOST_FAILED,
     batch_tiles: int = 0,
     fill: bool = True,
-    reading: Reading = HERE,
+    reading: Reading = IN_PROCESS,
     encoding: SharedThreads | None = None,
     watch: Callable[[int], None] = lambda tiles: None,
 ) -> CompressedSlide:

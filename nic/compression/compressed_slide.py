@@ -101,8 +101,10 @@ class CompressedSlide:
 
     def corners_l0px(self) -> NDArray[np.int64]:
         """(x, y) of each tile's top-left, [N, 2]."""
-        corners = [self.grid.tile_origin_l0px(int(r), int(c)) for r, c in zip(self.row, self.col, strict=True)]
-        return np.array(corners, np.int64).reshape(-1, 2)
+        # A call for each row and column, not for each tile: the process that encodes has little time for one.
+        x = np.array([self.grid.tile_origin_l0px(0, col)[0] for col in range(self.grid.cols)], np.int64)
+        y = np.array([self.grid.tile_origin_l0px(row, 0)[1] for row in range(self.grid.rows)], np.int64)
+        return np.stack([x[self.col], y[self.row]], axis=1)
 
     def save(self, path: Path) -> None:
         """Write the file under a temporary name and rename it: a half-written file never has the final name.
@@ -177,6 +179,15 @@ class CompressedSlide:
         if fault:
             raise CodesError(f"{path.name}: {fault}; compress the slide again")
         return slide
+
+    @classmethod
+    def load_cells(cls, path: Path) -> "CompressedSlide":
+        """All but the codes, for pictures: `codes` is [N, 0]. Raises CodesError, UnreachedCodes."""
+        try:
+            with h5py.File(path, locking=False) as file:
+                return cls._read(file, with_codes=False)
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise _unusable(path, error) from error
 
     @staticmethod
     def load_variants(path: Path) -> NDArray[np.float16] | None:
@@ -262,14 +273,14 @@ class CompressedSlide:
             raise _unusable(path, error) from error
 
     @classmethod
-    def _read(cls, file: h5py.File) -> "CompressedSlide":
+    def _read(cls, file: h5py.File, *, with_codes: bool = True) -> "CompressedSlide":
         a, size = file.attrs, file["coords"].attrs
         if a["nic_format"] != FORMAT:
             raise ValueError(f"format {a['nic_format']}, wanted {FORMAT}")
         x, y = (int(v) for v in a["origin_l0px"])
         return cls(
             slide_id=str(a["slide_id"]),
-            codes=file["features"][:],
+            codes=file["features"][:] if with_codes else np.empty((len(file["row"]), 0), np.float16),
             row=file["row"][:],
             col=file["col"][:],
             grid=TileGrid(

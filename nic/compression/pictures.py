@@ -96,7 +96,7 @@ def _kept_picture(codes: Path, slide_id: str) -> Image:
         kept = cv2.imread(str(picture), cv2.IMREAD_COLOR_RGB)
         if kept is not None:
             return np.asarray(kept, np.uint8)
-    content = cv2.imencode(".jpg", contact_picture(CompressedSlide.load(file))[..., ::-1])[1]
+    content = cv2.imencode(".jpg", contact_picture(CompressedSlide.load_cells(file))[..., ::-1])[1]
     with CodesFolder(codes).writing(), drafted(picture) as draft:
         draft.write_bytes(content.tobytes())
     return np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR_RGB), np.uint8)

@@ -65,6 +65,18 @@ class SlidePlan:
 
 
 @dataclass(frozen=True)
+class Identify:
+    """Open a slide. Returns its `fingerprint` and its `mpp`. Raises SlideError."""
+
+    source: SlideSource
+
+    def run(self, last: LastSlide) -> Generator[CheckedTiles, None, Answer]:
+        yield from ()
+        with Slide.open(self.source) as slide:
+            return {"fingerprint": slide.fingerprint, "mpp": slide.mpp}
+
+
+@dataclass(frozen=True)
 class PlanTiles:
     """Find the tissue of a slide. Returns the fields of a SlidePlan.
 

@@ -1,18 +1,19 @@
 """One slide of a cohort: claimed, and compressed, kept, refused or not reached. What an engine does with each."""
 
 import time
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from nic.compression.codes_folder import CodesFolder
-from nic.compression.compress import AS_USUAL, HERE, MOST_FAILED, compress_slide
+from nic.compression.compress import AS_USUAL, MOST_FAILED, compress_slide
 from nic.compression.records import Quarantined, Unreached
 from nic.compression.setting import Setting
 from nic.encoder.spec import Encoder
 from nic.errors import CodesError, CrashingSlide, SlideError, UnreachedSlide, UnwritableFolder
 from nic.slides.finding import file_of
-from nic.slides.jobs import Answer, CheckedTiles, LastSlide, Reading
+from nic.slides.jobs import IN_PROCESS, Answer, CheckedTiles, LastSlide, Reading
 from nic.slides.opening import check_reach
 from nic.slides.processes import SILENT_S, ReaderDied, ReaderHung, ReaderLate, ReadersBusy
 from nic.slides.slide import SlideSource
@@ -44,7 +45,7 @@ class How:
 class Workers:
     """Where slides are read, and the threads that encode them; None: one for each slide."""
 
-    reading: Reading = HERE
+    reading: Reading = IN_PROCESS
     encoding: SharedThreads | None = None
 
 
@@ -94,8 +95,8 @@ def _compressed_or_kept(
     version = version_of(source)
     if version and folder.holds_version(source, version, encoder.spec, how.setting):
         return Outcome(source.slide_id, reused=True)
-    with how.staging.local(source) as local:
-        reused = folder.holds(local, encoder.spec, how.setting)
+    with how.staging.local(source) as local, _survived(local, workers.reading):
+        reused = folder.holds(local, encoder.spec, how.setting, workers.reading)
         reader = "" if reused else _compress(folder, local, encoder, how, workers)
     if version:
         folder.note_version(source, version)
@@ -103,25 +104,31 @@ def _compressed_or_kept(
 
 
 def _compress(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: How, workers: Workers) -> str:
-    """How the pixels were read. Raises CrashingSlide or UnreachedSlide when reading them ended or held up a process."""
+    """How the pixels were read."""
+    compressed = compress_slide(
+        source,
+        encoder,
+        how.setting,
+        most_failed=1.0 if source.slide_id in how.accept else MOST_FAILED,
+        batch_tiles=how.batch_tiles,
+        reading=workers.reading,
+        encoding=workers.encoding,
+    )
+    folder.save(compressed)
+    return compressed.reader
+
+
+@contextmanager
+def _survived(source: SlideSource, reading: Reading) -> Iterator[None]:
+    """What ended or held up the processes that read becomes CrashingSlide or UnreachedSlide."""
     try:
-        compressed = compress_slide(
-            source,
-            encoder,
-            how.setting,
-            most_failed=1.0 if source.slide_id in how.accept else MOST_FAILED,
-            batch_tiles=how.batch_tiles,
-            reading=workers.reading,
-            encoding=workers.encoding,
-        )
+        yield
     except ReaderDied as death:
         raise CrashingSlide(f"{source.slide_id}: reading it ended two processes ({death.how})") from death
     except ReaderHung as silence:
-        if answers(source, workers.reading):
+        if answers(source, reading):
             raise CrashingSlide(f"{source.slide_id}: {silence}, though its folder answers") from silence
         raise UnreachedSlide(f"{source.slide_id}: {silence}, and so does its folder") from silence
-    folder.save(compressed)
-    return compressed.reader
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nic.encoder.network import task_heads
 from nic.encoder.objective import Judgement, Objective
-from nic.encoder.tile_stream import Batch, HeldOut, Part
+from nic.encoder.tile_stream import Batch, HeldOut
 from nic.tasks.tile_auc import TileScores
 
 
@@ -32,13 +32,16 @@ def task_losses(logits: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
 class FixedWeights(nn.Module):
     """Mean over tasks of weight x loss. weights: by task, in the order of the losses."""
 
+    on_device: Tensor
+
     def __init__(self, weights: Mapping[str, float]) -> None:
         super().__init__()
         self.weights = dict(weights)
+        self.register_buffer("on_device", torch.tensor(list(weights.values())), persistent=False)
 
     def forward(self, losses: Tensor) -> Tensor:
         """losses: [T] to a scalar."""
-        return (losses * losses.new_tensor(list(self.weights.values()))).mean()
+        return (losses * self.on_device).mean()
 
     def extra_repr(self) -> str:
         return str(self.weights)
@@ -84,14 +87,13 @@ class Multitask(Objective):
 
     def judge(self, held_out: HeldOut) -> Judgement:
         """AUC of each task, macro one-vs-rest where there are more than two classes; the score is their mean."""
-        pairs = zip(self.heads, held_out.parts, strict=True)
-        scores = tuple(self._scores(head, part, held_out) for head, part in pairs)
+        scores = tuple(self._scores(task, held_out) for task in range(len(self.heads)))
         aucs = {f"auc.{found.task}": _auc(found) for found in scores}
         return Judgement(float(np.mean(list(aucs.values()))), aucs, scores)
 
-    def _scores(self, head: nn.Module, part: Part, held_out: HeldOut) -> TileScores:
-        tile_set, which = part
-        logits = torch.cat([head(self.encoder(tiles)) for tiles in held_out.plain(part)])
+    def _scores(self, task: int, held_out: HeldOut) -> TileScores:
+        tile_set, which = held_out.parts[task]
+        logits = torch.cat([self.heads[task](self.encoder(tiles)) for tiles in held_out.plain(task)])
         probabilities = logits.float().softmax(1).cpu().numpy()
         return TileScores(tile_set.task.name, tile_set.labels[which], probabilities, tile_set.groups[which])
 

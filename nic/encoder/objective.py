@@ -58,8 +58,9 @@ class Unsupervised(Objective):
     """An objective that takes no labels, judged by a loss on augmented tiles that are held out."""
 
     def judge(self, held_out: HeldOut) -> Judgement:
-        random = held_out.generator()
-        losses = torch.stack([self.held_out_loss(b, random) for b in held_out.batches(self.views, random)])
+        random = held_out.generators()
+        batches = held_out.batches(self.views, random.host)
+        losses = torch.stack([self.held_out_loss(batch, random.device) for batch in batches])
         loss = float(losses.mean())
         return Judgement(-loss, {"loss": loss})
 

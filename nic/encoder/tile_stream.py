@@ -1,7 +1,10 @@
 """The tiles that an encoder sees, whatever it is trained for: batches of an epoch, and the tiles that are held out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,12 +15,17 @@ from nic.encoder.network import scaled
 from nic.tasks.augment import augment
 from nic.tasks.tile_task import TileSet
 from nic.threads import done_ahead
+from nic.training_device import pinned, sent
 
 Part = tuple[TileSet, NDArray[np.intp]]
 """A task's tiles and which of them are meant."""
 Gathered = tuple[Tensor, tuple[Tensor, ...]]
-"""Tiles uint8 [B, px, px, 3], one task after another, and the labels int64 of each task."""
+"""Tiles uint8 [B, K, px, px, 3] of K steps, one task after another, and the labels int64 [share, K] of each task."""
 AT_ONCE = 256
+AT_ONCE_ON_GPU = 1024
+"""Tiles that are gathered and augmented together: of fewer, a GPU waits for the host to launch its kernels."""
+RESIDENT_SHARE = 0.25
+"""Of a GPU's free memory, what all tiles may take; where they need more, batches are read from the files."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +39,23 @@ class Batch:
     labels: tuple[Tensor, ...]
 
 
+class Generators(NamedTuple):
+    """host: for what is drawn on the CPU. device: for what losses draw; on a CPU it is the same."""
+
+    host: torch.Generator
+    device: torch.Generator
+
+    @classmethod
+    def of(cls, seed: int, device: torch.device) -> "Generators":
+        host = torch.Generator().manual_seed(seed)
+        return cls(host, host if device.type == "cpu" else torch.Generator(device).manual_seed(seed))
+
+
 def augmented(tiles: Tensor, views: int, strength: str, random: torch.Generator) -> tuple[Tensor, ...]:
-    """Tiles uint8 [B, px, px, 3] as the network takes them, `views` times, each time augmented differently."""
+    """Tiles uint8 [B, px, px, 3] as the network takes them, `views` times, each time augmented differently.
+
+    random: on the CPU.
+    """
     pixels = tiles.permute(0, 3, 1, 2).contiguous().float().div_(255)
     return tuple(augment(pixels, strength, random).mul(2).sub_(1) for _ in range(views))
 
@@ -42,32 +65,100 @@ def epoch_seed(seed: int, epoch: int) -> int:
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
 
 
+class TileStore:
+    """The tiles of all tasks, and the device that they are wanted on.
+
+    A place counts the tiles of all tasks, one task after another. tiles: all of them, uint8 [N, px, px, 3], on the
+    device, where it is a GPU with room for them.
+    """
+
+    def __init__(self, tile_sets: Sequence[TileSet], device: torch.device) -> None:
+        self.tile_sets, self.device = tile_sets, device
+        counts = [len(tile_set.labels) for tile_set in tile_sets]
+        self.starts = np.cumsum([0, *counts[:-1]])
+        self.labels = np.concatenate([tile_set.labels for tile_set in tile_sets])
+        self.tiles: Tensor | None = None
+        if device.type == "cuda":
+            free_bytes, _ = torch.cuda.mem_get_info(device)
+            if sum(tile_set.tiles.nbytes for tile_set in tile_sets) <= RESIDENT_SHARE * free_bytes:
+                self.tiles = self._all()
+
+    def gathered(self, wanted: Iterable[NDArray[np.intp]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Tiles uint8 [n, px, px, 3] and labels int64 [n] on the device, of one array of places [n] after another.
+
+        Threads read tiles from the files ahead of the network.
+        """
+        if self.tiles is not None:
+            for places in wanted:
+                labels = torch.from_numpy(self.labels[places])
+                where = sent(torch.from_numpy(places), self.device)
+                yield self.tiles.index_select(0, where), sent(labels, self.device)
+            return
+        with closing(done_ahead(self._read, wanted)) as ahead:
+            for tiles, labels in ahead:
+                yield tiles.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+
+    def _read(self, places: NDArray[np.intp]) -> tuple[Tensor, Tensor]:
+        task = np.searchsorted(self.starts, places, side="right") - 1
+        tiles = np.empty((len(places), *self.tile_sets[0].tiles.shape[1:]), np.uint8)
+        for number in np.unique(task):
+            its = task == number
+            tiles[its] = self.tile_sets[number].tiles[places[its] - self.starts[number]]
+        labels = torch.from_numpy(self.labels[places])
+        return pinned(torch.from_numpy(tiles), self.device), pinned(labels, self.device)
+
+    def _all(self) -> Tensor:
+        """Copied by pieces, for which the files' pages need no memory of their own."""
+        tiles = torch.empty(
+            (len(self.labels), *self.tile_sets[0].tiles.shape[1:]), dtype=torch.uint8, device=self.device
+        )
+        for start, tile_set in zip(self.starts, self.tile_sets, strict=True):
+            for first in range(0, len(tile_set.tiles), AT_ONCE_ON_GPU):
+                piece = torch.from_numpy(np.array(tile_set.tiles[first : first + AT_ONCE_ON_GPU]))
+                tiles[start + first :][: len(piece)] = sent(piece, self.device)
+        return tiles
+
+
 @dataclass(frozen=True)
 class Epoch:
     """The batches of one epoch: every task in equal shares, each class of a task equally often.
 
-    share: tiles of a task in a batch. Tiles are gathered from the mapped files by threads, ahead of the network.
+    chosen: of each task of the store, the tiles to draw from. share: tiles of a task in a batch.
     """
 
-    parts: Sequence[Part]
+    store: TileStore
+    chosen: Sequence[NDArray[np.intp]]
     share: int
     steps: int
     seed: int
 
+    @property
+    def steps_at_once(self) -> int:
+        """Steps whose tiles are gathered and augmented together: one on a CPU, which does not wait for launches."""
+        return max(1, AT_ONCE_ON_GPU // self.batch) if self.store.device.type == "cuda" else 1
+
+    @property
+    def batch(self) -> int:
+        return self.share * len(self.chosen)
+
     def __len__(self) -> int:
-        return self.steps
+        return -(-self.steps // self.steps_at_once)
 
     def __iter__(self) -> Iterator[Gathered]:
         rng = np.random.default_rng(self.seed)
-        members = [_Members.of(part) for part in self.parts]
-        draws = ([task.draw(self.share, rng) for task in members] for _ in range(self.steps))
-        return done_ahead(self._gather, draws)
+        members = [_Members.of(*task) for task in zip(self.store.tile_sets, self.chosen, strict=True)]
+        steps = (self._step(members, rng) for _ in range(self.steps))
+        # Tiles of one place in several steps are neighbours: augmentation turns eighths of what it is given, so that
+        # each step has tiles of all turns.
+        groups = iter(lambda: list(islice(steps, self.steps_at_once)), [])
+        together = (np.stack(places, axis=1).ravel() for places in groups)
+        for tiles, labels in self.store.gathered(together):
+            by_step = labels.view(self.batch, -1)
+            yield tiles.view(*by_step.shape, *tiles.shape[1:]), torch.split(by_step, self.share)
 
-    def _gather(self, chosen: Sequence[NDArray[np.intp]]) -> Gathered:
-        sets = [tile_set for tile_set, _ in self.parts]
-        tiles = np.concatenate([t.tiles[which] for t, which in zip(sets, chosen, strict=True)])
-        labels = [torch.from_numpy(t.labels[which]) for t, which in zip(sets, chosen, strict=True)]
-        return torch.from_numpy(tiles), tuple(labels)
+    def _step(self, members: Sequence["_Members"], rng: np.random.Generator) -> NDArray[np.intp]:
+        drawn = [start + task.draw(self.share, rng) for start, task in zip(self.store.starts, members, strict=True)]
+        return np.concatenate(drawn)
 
 
 @dataclass(frozen=True)
@@ -79,8 +170,7 @@ class _Members:
     sizes: NDArray[np.intp]
 
     @classmethod
-    def of(cls, part: Part) -> "_Members":
-        tile_set, which = part
+    def of(cls, tile_set: TileSet, which: NDArray[np.intp]) -> "_Members":
         labels = tile_set.labels[which]
         sizes = np.bincount(labels, minlength=len(tile_set.task.classes))
         return cls(which[np.argsort(labels, kind="stable")], sizes.cumsum() - sizes, sizes)
@@ -95,34 +185,41 @@ class _Members:
 class HeldOut:
     """Tiles of every task that training does not see.
 
-    augmentation, seed: those of the training. batch_size: of augmented batches.
+    chosen: of each task of the store. augmentation, seed: those of the training. batch_size: of augmented batches.
     """
 
-    parts: Sequence[Part]
+    store: TileStore
+    chosen: Sequence[NDArray[np.intp]]
     augmentation: str
     batch_size: int
     seed: int
-    device: torch.device
+
+    @property
+    def parts(self) -> list[Part]:
+        return list(zip(self.store.tile_sets, self.chosen, strict=True))
 
     def __len__(self) -> int:
-        return sum(len(which) for _, which in self.parts)
+        return sum(len(which) for which in self.chosen)
 
-    def generator(self) -> torch.Generator:
+    def generators(self) -> Generators:
         """The same draws every time, so that epochs are compared on equal terms."""
-        return torch.Generator(self.device).manual_seed(self.seed)
+        return Generators.of(self.seed, self.store.device)
 
-    def plain(self, part: Part) -> Iterator[Tensor]:
-        """Tiles of a task as they are, float [<= 256, 3, px, px] in [-1, 1]."""
-        tile_set, which = part
-        for first in range(0, len(which), AT_ONCE):
-            tiles = torch.from_numpy(tile_set.tiles[which[first : first + AT_ONCE]]).to(self.device)
+    def plain(self, task: int) -> Iterator[Tensor]:
+        """Tiles of a task, by its number, as they are: float [<= 256, 3, px, px] in [-1, 1]."""
+        places = self.store.starts[task] + self.chosen[task]
+        for tiles, _ in self.store.gathered(
+            places[first : first + AT_ONCE] for first in range(0, len(places), AT_ONCE)
+        ):
             yield scaled(tiles).contiguous(memory_format=torch.channels_last)
 
     def batches(self, views: int, random: torch.Generator) -> Iterator[Batch]:
-        """Tiles of all tasks mixed and augmented, in batches that differ in size by one at most; without labels."""
-        places = [(part, place) for part, (_, which) in enumerate(self.parts) for place in which]
+        """Tiles of all tasks mixed and augmented, in batches that differ in size by one at most; without labels.
+
+        random: on the CPU.
+        """
+        places = np.concatenate([start + which for start, which in zip(self.store.starts, self.chosen, strict=True)])
         order = np.random.default_rng(self.seed).permutation(len(places))
-        for chosen in np.array_split(order, max(1, len(order) // self.batch_size)):
-            tiles = np.stack([self.parts[part][0].tiles[place] for part, place in (places[i] for i in chosen)])
-            views_of = augmented(torch.from_numpy(tiles).to(self.device), views, self.augmentation, random)
-            yield Batch(views_of, ())
+        wanted = np.array_split(places[order], max(1, len(order) // self.batch_size))
+        for tiles, _ in self.store.gathered(wanted):
+            yield Batch(augmented(tiles, views, self.augmentation, random), ())

@@ -5,6 +5,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
@@ -21,10 +22,11 @@ from nic.encoder.allocator import keep_freed_memory
 from nic.encoder.multitask import FixedWeights, LearnedWeights, Multitask, normalised
 from nic.encoder.network import TileEncoder
 from nic.encoder.objective import Judgement, Objective
-from nic.encoder.tile_stream import Batch, Epoch, Gathered, HeldOut, Part, augmented, epoch_seed
+from nic.encoder.tile_stream import Batch, Epoch, Gathered, Generators, HeldOut, TileStore, augmented, epoch_seed
 from nic.errors import EncoderError
 from nic.tasks.tile_auc import TileScores
 from nic.tasks.tile_task import TileSet, split
+from nic.training_device import mixed, precision_of, training_device
 
 VALIDATION = 0.2
 RISING = 0.3
@@ -105,12 +107,11 @@ def fit(
         raise EncoderError(f"batch_size {schedule.batch_size}: {wanted}")
     keep_freed_memory()
     lightning.seed_everything(schedule.seed, verbose=False)
-    parts = [(t, *split(t, VALIDATION, schedule.seed)) for t in tile_sets]
-    training = [(tile_set, train) for tile_set, train, _ in parts]
-    fitting = _Fitting(make(), training, [(t, held_out) for t, _, held_out in parts], schedule, log, on_epoch)
+    device = training_device()
+    fitting = _Fitting(make(), TileStore(tile_sets, device), schedule, log, on_epoch)
     path = checkpoints / f"{_key(fitting.objective, tile_sets, schedule)}.ckpt" if checkpoints else None
     begun = path if path and path.is_file() else None
-    _trainer(schedule.epochs, path).fit(fitting, ckpt_path=begun, weights_only=False)
+    _trainer(device, schedule.epochs, path).fit(fitting, ckpt_path=begun, weights_only=False)
     best = fitting.best
     assert best is not None
     fitting.objective.load_state_dict(best.weights)
@@ -155,43 +156,52 @@ class _Fitting(lightning.LightningModule):
     def __init__(
         self,
         objective: Objective,
-        training: Sequence[Part],
-        held_out: Sequence[Part],
+        store: TileStore,
         schedule: Schedule,
         log: Log,
         on_epoch: OnEpoch | None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False  # players take turns
-        self.objective, self.training_parts, self.held_out_parts = objective, training, held_out
+        self.objective, self.store = objective, store
         self.schedule, self.record, self.on_epoch = schedule, log, on_epoch
-        tiles = schedule.tiles_per_epoch or sum(len(which) for _, which in training)
+        splits = [split(tile_set, VALIDATION, schedule.seed) for tile_set in store.tile_sets]
+        self.training_tiles, self.held_out = [train for train, _ in splits], [held_out for _, held_out in splits]
+        tiles = schedule.tiles_per_epoch or sum(map(len, self.training_tiles))
         self.steps = max(1, tiles // schedule.batch_size)
-        self.held_out_tiles = sum(len(which) for _, which in held_out)
+        self.held_out_tiles = sum(map(len, self.held_out))
+        self.precision = precision_of(store.device)
         self.losses: list[Tensor] = []
         self.best: _Best | None = None
 
     def train_dataloader(self) -> Epoch:
-        share = self.schedule.batch_size // len(self.training_parts)
+        share = self.schedule.batch_size // len(self.training_tiles)
         seed = epoch_seed(self.schedule.seed, self.current_epoch)
-        return Epoch(self.training_parts, share, self.steps, seed)
+        return Epoch(self.store, self.training_tiles, share, self.steps, seed)
 
     def on_train_start(self) -> None:
         self.trainer.should_stop = self._out_of_patience(self.current_epoch - 1)
 
     def on_train_epoch_start(self) -> None:
-        seed = epoch_seed(self.schedule.seed, self.current_epoch)
-        self.random = torch.Generator(self.device).manual_seed(seed)
+        self.random = Generators.of(epoch_seed(self.schedule.seed, self.current_epoch), self.store.device)
 
     def training_step(self, gathered: Gathered, index: int) -> None:
+        """One step of the optimizers, or on a GPU several: their tiles come augmented together."""
         tiles, labels = gathered
-        views = augmented(tiles, self.objective.views, self.schedule.augmentation, self.random)
-        batch, losses = Batch(views, labels), []
-        for player, (optimizer, rate) in enumerate(zip(self._optimizers(), self._rates(), strict=True)):
-            with self.toggled_optimizer(optimizer):
-                loss = self.objective.loss(batch, player, self.random)
+        batch, steps = tiles.shape[:2]
+        views = augmented(tiles.flatten(0, 1), self.objective.views, self.schedule.augmentation, self.random.host)
+        by_step = [view.view(batch, steps, *view.shape[1:]) for view in views]
+        for step in range(steps):
+            self._step(Batch(tuple(view[:, step] for view in by_step), tuple(of_task[:, step] for of_task in labels)))
+
+    def _step(self, batch: Batch) -> None:
+        losses, optimizers = [], self._optimizers()
+        for player, (optimizer, rate) in enumerate(zip(optimizers, self._rates(), strict=True)):
+            with self.toggled_optimizer(optimizer) if len(optimizers) > 1 else nullcontext():
                 optimizer.zero_grad()
-                self.manual_backward(loss)
+                with mixed(self.store.device, self.precision):
+                    loss = self.objective.loss(batch, player, self.random.device)
+                    self.manual_backward(loss)
                 optimizer.step()
             rate.step()
             losses.append(loss.detach())
@@ -216,9 +226,9 @@ class _Fitting(lightning.LightningModule):
             remedy = f"lower learning_rate, now {self.schedule.learning_rate:g}"
             raise EncoderError(f"{self.objective.name}: training diverged in epoch {self.current_epoch}; {remedy}")
         schedule = self.schedule
-        held_out = HeldOut(self.held_out_parts, schedule.augmentation, schedule.batch_size, schedule.seed, self.device)
+        held_out = HeldOut(self.store, self.held_out, schedule.augmentation, schedule.batch_size, schedule.seed)
         self.objective.eval()
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with mixed(self.store.device, self.precision):
             judgement = self.objective.judge(held_out)
         self.objective.train()
         for player, loss in enumerate(losses):
@@ -240,7 +250,7 @@ class _Fitting(lightning.LightningModule):
     def configure_optimizers(self) -> tuple[list[Optimizer], list[LRScheduler]]:
         peak, steps = self.schedule.learning_rate, self.steps * self.schedule.epochs
         low, high = self.objective.momentum
-        optimizers = [AdamW(player.parameters(), peak, weight_decay=1e-4) for player in self.objective.players()]
+        optimizers = [optimizer_of(player, peak, self.store.device) for player in self.objective.players()]
         rates = [OneCycleLR(o, peak, steps, pct_start=RISING, base_momentum=low, max_momentum=high) for o in optimizers]
         return [*optimizers], [*rates]
 
@@ -254,8 +264,13 @@ class _Fitting(lightning.LightningModule):
         return found if isinstance(found, list) else [found]
 
 
-def _trainer(epochs: int, checkpoint: Path | None) -> lightning.Trainer:
-    """Of a training in bfloat16 that leaves a checkpoint after each epoch, where there is a place for it."""
+def optimizer_of(player: nn.Module, learning_rate: float, device: torch.device) -> AdamW:
+    """AdamW of a player's weights; on a GPU in one kernel. On CPUs that gains nothing, and rounds differently."""
+    return AdamW(player.parameters(), learning_rate, weight_decay=1e-4, fused=device.type == "cuda")
+
+
+def _trainer(device: torch.device, epochs: int, checkpoint: Path | None) -> lightning.Trainer:
+    """Of a training on one device that leaves a checkpoint after each epoch, where there is a place for it."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     callbacks: list[Callback] = [TQDMProgressBar(refresh_rate=10)]
@@ -263,9 +278,8 @@ def _trainer(epochs: int, checkpoint: Path | None) -> lightning.Trainer:
         callbacks.append(ModelCheckpoint(checkpoint.parent, checkpoint.stem, enable_version_counter=False))
     return lightning.Trainer(
         max_epochs=epochs,
-        accelerator="auto",
+        accelerator=device.type,
         devices=1,
-        precision="bf16-mixed",
         logger=False,
         callbacks=callbacks,
         enable_checkpointing=checkpoint is not None,

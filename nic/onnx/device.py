@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import onnxruntime as ort
-
 from nic.errors import EncoderError, NoDevice
 
 CUDA = "CUDAExecutionProvider"
@@ -74,6 +72,8 @@ def check_cuda(device: Device) -> None:
     count = cuda_devices()
     if device.number >= count:
         raise NoDevice(f"no {device}: the NVIDIA driver sees {count}, cuda:0 to cuda:{count - 1}")
+    import onnxruntime as ort  # here, so that who reads a device's name alone needs no runtime
+
     if CUDA not in ort.get_available_providers():
         raise NoDevice(f"no {device}: this onnxruntime knows no CUDA; pip install onnxruntime-gpu in its place")
     with contextlib.redirect_stdout(io.StringIO()):  # it prints what it misses; `why_no_cuda` names that
@@ -82,6 +82,8 @@ def check_cuda(device: Device) -> None:
 
 def why_no_cuda() -> str:
     """Why ONNX Runtime, which has tried, could not load its part for CUDA: most often the name of a library."""
+    import onnxruntime as ort
+
     folder = Path(ort.__file__).parent / "capi"
     try:
         ctypes.CDLL(str(folder / "libonnxruntime_providers_cuda.so"))

@@ -29,7 +29,7 @@ def graph_files(path: Path) -> list[Path]:
     except OSError as error:
         raise EncoderError(f"{path.name}: not a readable ONNX graph: {error.strerror}") from error
     for name in names:
-        if PurePath(name).name != name or name == path.name:
+        if not name or PurePath(name).name != name or name == path.name:
             raise EncoderError(f"{path.name}: its weights are in {name!r}; wanted a file in the graph's own folder")
         if not (path.parent / name).is_file():
             raise EncoderError(f"{path.name}: its weights are in {name}, and there is no such file beside it")

@@ -1,7 +1,7 @@
 """Compressed slides of patients as dense, padded, turned batches for a grid network."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from nic.errors import NoTissue
 from nic.patients.cohort import Patient
 from nic.patients.mapped import MappedFile
 from nic.slides.turns import TURNS
+from nic.training_device import pinned
 
 SAMPLED_CELLS = 1 << 17
 """Codes that stand for all where a distribution is wanted."""
@@ -159,9 +160,17 @@ class Batch:
         flat = values.new_zeros(slides * height * width, values.shape[1]).index_copy(0, self.place, values)
         return flat.view(slides, height, width, -1).permute(0, 3, 1, 2)
 
+    def pinned(self, device: torch.device) -> "Batch":
+        """In memory that the device copies from by itself, if it is a GPU."""
+        return self._each(lambda tensor: pinned(tensor, device))
+
     def to(self, device: torch.device) -> "Batch":
-        cells, place = self.cells.to(device), self.place.to(device)
-        return Batch(cells, place, self.valid.to(device), self.patient.to(device), self.patients)
+        """On the device; of what is pinned the copy is queued there, and nobody waits for it."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
+        cells, place, valid, patient = map(change, (self.cells, self.place, self.valid, self.patient))
+        return Batch(cells, place, valid, patient, self.patients)
 
 
 @dataclass(frozen=True)

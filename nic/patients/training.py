@@ -1,15 +1,17 @@
-"""Ensembles of patient networks, one a fold. The only importer of Lightning in this room."""
+"""Ensembles of patient networks, one a fold: what a fold is, an epoch, a step, and the gradient of its loss."""
 
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
-import lightning
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import OneCycleLR
 from tqdm import tqdm
 
 from nic.errors import EndpointError
@@ -25,14 +27,13 @@ from nic.patients.pooled_linear import PooledLinear, fit_pooled_linear
 from nic.patients.splits import Folds, stratified_folds
 from nic.patients.targets import Classes, Survival, Targets, Values, check_teachable
 from nic.threads import done_ahead
+from nic.training_device import mixed, precision_of, sent, training_device
 
 BATCH_PATIENTS = 16
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """loss(scores [B], patients [B] int64, whose they are among the training patients) -> scalar."""
-Score = Callable[[slice], torch.Tensor]
-"""score(chunk) -> scores of the patients of a chunk of a batch."""
-LossOf = Callable[[torch.Tensor, slice], torch.Tensor]
-"""loss(scores, whose they are within the batch) -> scalar."""
+Scored = tuple[torch.Tensor, torch.Tensor]
+"""Scores [n], with their graph, and the patients [n] int64 that they are of."""
 
 
 @dataclass(frozen=True)
@@ -117,19 +118,137 @@ def fit_network(
     stopping, so no validation part is taken from the few patients there are, and none can leak.
     """
     check_teachable(targets, "patients of the other folds")
-    lightning.seed_everything(seed, verbose=False)
+    torch.manual_seed(seed)
     if name == "pooled-linear":
         network: PatientNetwork = fit_pooled_linear(cells, targets, seed)
         on_epoch(0, float("nan"))
     else:
         network = untrained(name, cells)
-        # Cox compares each patient with all who live longer: its batch is the whole cohort.
-        whole = isinstance(targets, Survival)
-        steps = _Epochs(network, cells, len(cells) if whole else BATCH_PATIENTS, 2 if whole else 1, seed)
-        _trainer(epochs).fit(_Fitting(network, loss_of(targets, ties), whole, learning_rate, on_epoch), steps)
-        network.eval().cpu()
+        train(network, cells, targets, epochs, learning_rate, seed, on_epoch, ties)
     to_reported_scale(network, cells, targets)
     return network
+
+
+def train(
+    network: PatientNetwork,
+    cells: Sequence[PatientCells],
+    targets: Targets,
+    epochs: int,
+    learning_rate: float,
+    seed: int,
+    on_epoch: Callable[[int, float], None],
+    ties: Ties = "efron",
+) -> None:
+    """Let the network's scores minimise the loss of the targets, on a GPU where there is one; it ends on the CPU.
+
+    An epoch shows every patient once, in a new order and drawn anew. A step is AdamW on the loss of BATCH_PATIENTS of
+    them. Of survival it is that of all: Cox compares each patient with all who live longer.
+    """
+    device, loss = training_device(), loss_of(targets, ties)
+    precision = precision_of(device) if device.type == "cuda" else torch.float32
+    whole = isinstance(targets, Survival)
+    steps = 1 if whole else -(-len(cells) // BATCH_PATIENTS)
+    network.to(device).train()
+    optimizer = optimizer_of(network, learning_rate)
+    rate = OneCycleLR(optimizer, learning_rate, total_steps=epochs * steps)
+    rng = np.random.default_rng(seed)
+    for epoch in range(epochs):
+        parts = np.array_split(rng.permutation(len(cells)), steps)
+        plan = [chunks_of(network, cells, part, rng) for part in parts]
+        passes = 2 if whole and len(plan[0]) > 1 else 1
+        in_order = [chunk for step in plan for chunk in step * passes]
+        losses = []
+        with closing(done_ahead(partial(drawn, network, cells, device), in_order)) as ahead:
+            for part, step in zip(parts, plan, strict=True):
+                # Each pass takes the next chunks of those drawn ahead: they come in the order of the line above.
+                scored = [scores_in_turn(network, islice(ahead, len(step)), precision) for _ in range(passes)]
+                optimizer.zero_grad()
+                value = backward_of_all(loss, scored) if whole else backward_of_mean(loss, scored[0], len(part))
+                losses.append(value)
+                clip_grad_norm_(network.parameters(), 1.0)
+                optimizer.step()
+                rate.step()
+        on_epoch(epoch, float(np.mean(torch.stack(losses).tolist())))  # read from the device once an epoch
+    network.eval().cpu()
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Patients that go through the network together. patients: [n]. seeds: [n], of what is drawn of each this time."""
+
+    patients: NDArray[np.intp]
+    seeds: NDArray[np.int64]
+
+
+def chunks_of(
+    network: PatientNetwork, cells: Sequence[PatientCells], patients: NDArray[np.intp], rng: np.random.Generator
+) -> list[Chunk]:
+    """The patients of a step in chunks that bound the memory."""
+    runs = network.chunks([cells[i] for i in patients])
+    seeds = rng.integers(2**31, size=len(patients))
+    return [Chunk(patients[run], seeds[run]) for run in runs]
+
+
+def drawn(
+    network: PatientNetwork, cells: Sequence[PatientCells], device: torch.device, chunk: Chunk
+) -> tuple[Chunk, Batch]:
+    """The codes of a chunk, turned and cropped, the same each time; threads draw them, ahead of the network."""
+    pairs = zip(chunk.patients, chunk.seeds, strict=True)
+    batch = make_batch([network.drawn(cells[i], np.random.default_rng(seed)) for i, seed in pairs])
+    return chunk, batch.pinned(device)
+
+
+def scores_in_turn(
+    network: PatientNetwork, batches: Iterable[tuple[Chunk, Batch]], precision: torch.dtype
+) -> Iterator[Scored]:
+    """One pass: scores of the patients of each chunk."""
+    device = network.mean.device
+    for chunk, batch in batches:
+        torch.manual_seed(int(chunk.seeds[0]))  # a second pass drops the channels that the first did
+        with mixed(device, precision):
+            scores = network.training_scores(batch.to(device))
+        yield scores.float(), torch.from_numpy(chunk.patients)
+
+
+def backward_of_mean(loss: Loss, scored: Iterable[Scored], patients: int) -> torch.Tensor:
+    """Back-propagate a loss that is the mean over all patients of a step of what each has alone. Returns the loss."""
+    losses = []
+    for scores, of in scored:
+        value = loss(scores, of) * len(of) / patients
+        value.backward()  # type: ignore[no-untyped-call]
+        losses.append(value.detach())
+    return sum(losses, start=torch.zeros(()))
+
+
+def backward_of_all(loss: Loss, passes: Sequence[Iterable[Scored]]) -> torch.Tensor:
+    """Back-propagate a loss that compares patients, at the memory of one chunk. Returns the loss.
+
+    passes: one where there is one chunk, else two. In the first the scores are computed without a graph, and the loss
+    gives each its gradient. In the second every chunk is computed again, to the same scores, and back-propagated with
+    its share: the gradient of all at once.
+    """
+    if len(passes) == 1:
+        ((scores, patients),) = passes[0]
+        value = loss(scores, patients)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value.detach()
+    first, again = passes
+    with torch.no_grad():
+        scores, patients = map(torch.cat, zip(*first, strict=True))
+    scores.requires_grad_()
+    value = loss(scores, patients)
+    (gradient,) = torch.autograd.grad(value, scores)
+    start = 0
+    for part, _ in again:
+        part.backward(gradient[start : start + len(part)])  # type: ignore[no-untyped-call]
+        start += len(part)
+    return value.detach()
+
+
+def optimizer_of(network: PatientNetwork, learning_rate: float) -> AdamW:
+    """AdamW, on a GPU in one kernel."""
+    on_gpu = network.mean.device.type == "cuda"
+    return AdamW(network.parameters(), learning_rate, weight_decay=1e-2, fused=on_gpu)
 
 
 def untrained(name: NetworkName, cells: Sequence[PatientCells]) -> PatientNetwork:
@@ -150,18 +269,19 @@ def untrained(name: NetworkName, cells: Sequence[PatientCells]) -> PatientNetwor
 
 
 def loss_of(targets: Targets, ties: Ties = "efron") -> Loss:
-    """What scores of some of the training patients are to minimise."""
+    """What scores of some of the training patients are to minimise. Scores may be on a GPU, patients are on the CPU."""
     match targets:
         case Values(value):
             standard = torch.tensor((value - value.mean()) / _deviation(value), dtype=torch.float32)
-            return lambda score, patient: squared_error(score, standard[patient])
+            return lambda score, patient: squared_error(score, sent(standard[patient], score.device))
         case Classes(positive, _):
             label, share = torch.tensor(positive, dtype=torch.float32), float(positive.mean())
-            return lambda score, patient: balanced_cross_entropy(score, label[patient], share)
+            return lambda score, patient: balanced_cross_entropy(score, sent(label[patient], score.device), share)
         case Survival(time_months, event):
             months, seen = torch.tensor(time_months), torch.tensor(event)
             cox = TIES[ties]
-            return lambda score, patient: cox(score, months[patient], seen[patient])
+            # It sorts and counts, which GPUs do slowly: some hundred scores, once an epoch.
+            return lambda score, patient: cox(score.cpu(), months[patient], seen[patient])
 
 
 def scores_of(network: PatientNetwork, cells: Sequence[PatientCells]) -> NDArray[np.float64]:
@@ -194,148 +314,6 @@ def to_reported_scale(network: PatientNetwork, cells: Sequence[PatientCells], ta
             network.rescale(1.0, -float(scores_of(network, cells).mean()))
         case Classes():
             pass
-
-
-def backward_by_chunks(score: Score, chunks: Sequence[slice], loss: LossOf) -> torch.Tensor:
-    """Back-propagate `loss` of all scores at the memory of one chunk; the same gradient as all at once.
-
-    The scores are computed without a graph, the loss gives each its gradient, and every chunk is then computed again
-    and back-propagated with its share. score(chunk) must give the same scores both times. Returns the loss.
-    """
-    everyone = slice(0, chunks[-1].stop)
-    if len(chunks) == 1:
-        value = loss(score(chunks[0]), everyone)
-        value.backward()  # type: ignore[no-untyped-call]
-        return value.detach()
-    with torch.no_grad():
-        scores = torch.cat([score(chunk) for chunk in chunks])
-    scores.requires_grad_()
-    value = loss(scores, everyone)
-    (gradient,) = torch.autograd.grad(value, scores)
-    for chunk in chunks:
-        score(chunk).backward(gradient[chunk])  # type: ignore[no-untyped-call]
-    return value.detach()
-
-
-def backward_of_mean(score: Score, chunks: Sequence[slice], loss: LossOf) -> torch.Tensor:
-    """The same in one pass, for a loss that is the mean over patients of what each has alone."""
-    total = torch.zeros(())
-    for chunk in chunks:
-        value = loss(score(chunk), chunk) * (chunk.stop - chunk.start) / chunks[-1].stop
-        value.backward()
-        total += value.detach()
-    return total
-
-
-@dataclass(frozen=True)
-class _Step:
-    """One step of the optimizer. patients: [B] int64. batches: made ahead, in the order in which they are taken."""
-
-    patients: torch.Tensor
-    chunks: list[slice]
-    seeds: NDArray[np.int64]
-    batches: Iterator[Batch]
-
-
-class _Epochs:
-    """Steps over all patients in a new order every epoch, in equal parts of at most `largest`.
-
-    passes: how often the chunks of a step are asked for. What is drawn depends on a step's seeds alone, so that both
-    passes see the same.
-    """
-
-    def __init__(
-        self, network: PatientNetwork, cells: Sequence[PatientCells], largest: int, passes: int, seed: int
-    ) -> None:
-        self.network, self.cells, self.passes = network, cells, passes
-        self.parts = -(-len(cells) // largest)
-        self.rng = np.random.default_rng(seed)
-
-    def __len__(self) -> int:
-        return self.parts
-
-    def __iter__(self) -> Iterator[_Step]:
-        steps = [self._step(part) for part in np.array_split(self.rng.permutation(len(self.cells)), self.parts)]
-        wanted = [(part, seeds, c) for part, chunks, seeds in steps for c in chunks * self._passes(chunks)]
-        batches = done_ahead(self._made, wanted)
-        for part, chunks, seeds in steps:
-            taken = islice(batches, len(chunks) * self._passes(chunks))
-            yield _Step(torch.from_numpy(part), chunks, seeds, taken)
-
-    def _step(self, part: NDArray[np.intp]) -> tuple[NDArray[np.intp], list[slice], NDArray[np.int64]]:
-        chunks = self.network.chunks([self.cells[i] for i in part])
-        return part, chunks, self.rng.integers(2**31, size=len(part))
-
-    def _passes(self, chunks: list[slice]) -> int:
-        return self.passes if len(chunks) > 1 else 1
-
-    def _made(self, wanted: tuple[NDArray[np.intp], NDArray[np.int64], slice]) -> Batch:
-        part, seeds, chunk = wanted
-        drawn = zip(part[chunk], seeds[chunk], strict=True)
-        return make_batch([self.network.drawn(self.cells[i], np.random.default_rng(seed)) for i, seed in drawn])
-
-
-class _Fitting(lightning.LightningModule):
-    """A network and the loss of its scores. whole: the loss compares patients, so that it wants all scores at once."""
-
-    def __init__(
-        self,
-        network: PatientNetwork,
-        loss: Loss,
-        whole: bool,
-        learning_rate: float,
-        on_epoch: Callable[[int, float], None],
-    ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.network, self.loss = network, loss
-        self.backward_of = backward_by_chunks if whole else backward_of_mean
-        self.learning_rate, self.on_epoch = learning_rate, on_epoch
-        self.losses: list[float] = []
-
-    def transfer_batch_to_device(self, batch: _Step, device: torch.device, _: int) -> _Step:
-        return batch  # its batches go there one by one
-
-    def training_step(self, step: _Step, _: int) -> None:
-        def score(chunk: slice) -> torch.Tensor:
-            torch.manual_seed(int(step.seeds[chunk.start]))  # a second pass drops the channels that the first did
-            return self.network.training_scores(next(step.batches).to(self.device)).float().cpu()
-
-        optimizer, schedule = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
-        assert isinstance(optimizer, torch.optim.Optimizer)
-        assert isinstance(schedule, torch.optim.lr_scheduler.LRScheduler)
-        optimizer.zero_grad()
-        value = self.backward_of(score, step.chunks, lambda scores, chunk: self.loss(scores, step.patients[chunk]))
-        self.clip_gradients(optimizer, 1.0, "norm")
-        optimizer.step()
-        schedule.step()
-        self.losses.append(float(value))
-
-    def on_train_epoch_end(self) -> None:
-        self.on_epoch(self.current_epoch, float(np.mean(self.losses)))
-        self.losses.clear()
-
-    def configure_optimizers(self) -> tuple[list[torch.optim.Optimizer], list[torch.optim.lr_scheduler.LRScheduler]]:
-        optimizer = torch.optim.AdamW(self.network.parameters(), self.learning_rate, weight_decay=1e-2)
-        steps = int(self.trainer.estimated_stepping_batches)
-        return [optimizer], [torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, total_steps=steps)]
-
-
-def _trainer(epochs: int) -> lightning.Trainer:
-    """A trainer that trains and says nothing, on one device: a CUDA GPU in half precision, or else the CPU."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", module=r"lightning\.pytorch")
-    return lightning.Trainer(
-        max_epochs=epochs,
-        # Of several GPUs Lightning would take all, and start this program again for each.
-        accelerator="cuda" if torch.cuda.is_available() else "cpu",
-        devices=1,
-        precision="bf16-mixed" if torch.cuda.is_available() else "32-true",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
 
 
 def _deviation(value: NDArray[np.float64]) -> float:

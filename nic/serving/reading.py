@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from nic.compression.compress import HERE, compress_slide
+from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import AS_USUAL, Cutting
 from nic.compression.setting import Setting
@@ -19,7 +19,7 @@ from nic.serving.confined import Roots, opened
 from nic.serving.effort import Effort
 from nic.serving.limits import Limits
 from nic.slides.faults import ReaderFault
-from nic.slides.jobs import NO_DEADLINE, Answer, CheckedTiles, Job, LastSlide, Reading
+from nic.slides.jobs import IN_PROCESS, NO_DEADLINE, Answer, CheckedTiles, Job, LastSlide, Reading
 from nic.slides.processes import Processes, ReaderDied, ReaderHung, ReaderLate, ReadersBusy
 from nic.slides.slide import Slide, SlideSource
 from nic.threads import SharedThreads
@@ -52,8 +52,8 @@ class RowReading:
         self,
         encoder: Encoder | None,
         cutting: Cutting = AS_USUAL,
-        looking: Reading = HERE,
-        compressing: Reading = HERE,
+        looking: Reading = IN_PROCESS,
+        compressing: Reading = IN_PROCESS,
         at_once: int = 1,
         *,
         strangers: bool = False,

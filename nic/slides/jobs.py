@@ -106,7 +106,7 @@ class Reading(Protocol):
         ...
 
 
-class InThisProcess:
+class InProcessReader:
     """Does jobs in the thread that asks: one's own slides, or a process that may die of them. Nothing ends a job."""
 
     def ask(self, job: Job, deadline_s: float = NO_DEADLINE) -> Answer:
@@ -123,6 +123,9 @@ class InThisProcess:
                 yield from job.run(last)
         finally:
             last.close()
+
+
+IN_PROCESS = InProcessReader()
 
 
 def _exhausted(steps: Generator[CheckedTiles, None, Answer]) -> Answer:

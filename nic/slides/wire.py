@@ -6,6 +6,7 @@ made do something else may say what it likes, and nothing that it says is run.
 
 import builtins
 import json
+import math
 import mmap
 import os
 import pickle
@@ -123,7 +124,7 @@ class Messages:
         for name, (dtype, shape) in head["arrays"].items():
             if dtype not in DTYPES or any(side < 0 for side in shape):
                 raise ValueError(f"an array of {dtype} {shape}")
-            count = int(np.prod(shape, dtype=np.int64))
+            count = math.prod(shape)
             stop = start + count * np.dtype(dtype).itemsize
             if len(rest) < stop:
                 return None

@@ -1,5 +1,8 @@
 """Augmentation of batches of tiles, on the device that trains: what is drawn, how strongly, and in which order.
 
+All is drawn on the host and sent to the device: which tiles are changed decides the sizes of what the device computes,
+and a GPU that were asked for them would stand still. So the draws of a seed are the same on each device.
+
 benchmarks/augmentation.py shows what it costs beside the encoder's own step, and beside a chain of kornia's single
 augmentations, which take many times as long and no generator of one's own.
 """
@@ -14,6 +17,7 @@ from torch import Tensor
 from nic.errors import TaskError
 from nic.tasks.colour import blurred, restained, toned
 from nic.tasks.geometry import CONTROL, SYMMETRIES, moved, turned
+from nic.training_device import sent
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def augment(tiles: Tensor, strength: str, generator: torch.Generator) -> Tensor:
     """Tiles float [B, 3, px, px] in [0, 1], augmented each by itself. strength: none, light or heavy.
 
     Heavy colour augmentation is one of the paper's findings; flips and quarter turns come with any strength but none.
-    generator: on the tiles' device. Raises TaskError for an unknown strength.
+    generator: on the CPU. Raises TaskError for an unknown strength.
     """
     if strength not in STRENGTHS:
         raise TaskError(f"augmentation {strength!r}, wanted one of {', '.join(STRENGTHS)}")
@@ -84,12 +88,13 @@ def augment(tiles: Tensor, strength: str, generator: torch.Generator) -> Tensor:
 
 def displaced(tiles: Tensor, strength: Strength, generator: torch.Generator) -> Tensor:
     """Flips, quarter turns, and some tiles scaled and bent."""
-    first = torch.randint(SYMMETRIES, (1,), generator=generator, device=generator.device)
+    first = torch.randint(SYMMETRIES, (1,), generator=generator).numpy()[0]
     tiles = turned(tiles, int(first))
     some = _some(len(tiles), WARPED, generator)
     zoom = (strength.zoom * _uniform(len(some), generator)).exp()
-    bend_px = torch.randn(len(some), 2, CONTROL, CONTROL, generator=generator, device=generator.device)
-    return tiles.index_copy_(0, some, moved(tiles.index_select(0, some), zoom, strength.bend_px * bend_px))
+    bend_px = strength.bend_px * torch.randn(len(some), 2, CONTROL, CONTROL, generator=generator)
+    which, zoom, bend_px = (sent(drawn, tiles.device) for drawn in (some, zoom, bend_px))
+    return tiles.index_copy_(0, which, moved(tiles.index_select(0, which), zoom, bend_px))
 
 
 def recoloured(tiles: Tensor, strength: Strength, generator: torch.Generator) -> Tensor:
@@ -97,33 +102,36 @@ def recoloured(tiles: Tensor, strength: Strength, generator: torch.Generator) ->
     batch = len(tiles)
     scale = 1 + strength.hed * _uniform((batch, 3), generator)
     shift = 0.1 * strength.hed * _uniform((batch, 3), generator)
-    tiles = restained(tiles, scale, shift)
     hue = strength.hue * _uniform(batch, generator)
     saturation = 1 + strength.saturation * _uniform(batch, generator)
     contrast = 1 + strength.contrast * _uniform(batch, generator)
-    return toned(tiles, hue, saturation, contrast, strength.brightness * _uniform(batch, generator))
+    brightness = strength.brightness * _uniform(batch, generator)
+    stains = (sent(drawn, tiles.device) for drawn in (scale, shift))
+    tones = (sent(drawn, tiles.device) for drawn in (hue, saturation, contrast, brightness))
+    return toned(restained(tiles, *stains), *tones)
 
 
 def softened(tiles: Tensor, strength: Strength, generator: torch.Generator) -> Tensor:
     """Some tiles blurred, some with noise, in place."""
-    device = generator.device
     some = _some(len(tiles), BLURRED, generator)
-    sigma_px = strength.blur_px * torch.rand(len(some), generator=generator, device=device)
-    tiles.index_copy_(0, some, blurred(tiles.index_select(0, some), sigma_px.clamp_(min=0.1)))
+    sigma_px = (strength.blur_px * torch.rand(len(some), generator=generator)).clamp_(min=0.1)
+    which, sigma_px = (sent(drawn, tiles.device) for drawn in (some, sigma_px))
+    tiles.index_copy_(0, which, blurred(tiles.index_select(0, which), sigma_px))
     some = _some(len(tiles), NOISY, generator)
-    grain = torch.randn(GRAINS, *tiles.shape[1:], generator=generator, device=device)
-    amount = strength.noise * torch.rand(len(some), 1, 1, 1, generator=generator, device=device)
-    which = torch.randint(GRAINS, (len(some),), generator=generator, device=device)
-    return tiles.index_add_(0, some, grain[which].mul_(amount))
+    grain = torch.randn(GRAINS, *tiles.shape[1:], generator=generator)
+    amount = strength.noise * torch.rand(len(some), 1, 1, 1, generator=generator)
+    of_each = torch.randint(GRAINS, (len(some),), generator=generator)
+    which, grain, amount, of_each = (sent(drawn, tiles.device) for drawn in (some, grain, amount, of_each))
+    return tiles.index_add_(0, which, grain.index_select(0, of_each).mul_(amount))
 
 
 def _some(batch: int, share: float, generator: torch.Generator) -> Tensor:
     """Indices of the tiles that are chosen, each by its own draw."""
-    return torch.nonzero(torch.rand(batch, generator=generator, device=generator.device) < share)[:, 0]
+    return torch.from_numpy(np.flatnonzero(torch.rand(batch, generator=generator).numpy() < share))
 
 
 def _uniform(shape: int | tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return 2 * torch.rand(shape, generator=generator, device=generator.device) - 1
+    return 2 * torch.rand(shape, generator=generator) - 1
 
 
 def examples(tiles: NDArray[np.uint8], strength: str, copies: int, seed: int) -> NDArray[np.uint8]:

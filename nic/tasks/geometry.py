@@ -1,5 +1,7 @@
 """Batched geometry on tiles."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -31,15 +33,21 @@ def moved(tiles: Tensor, zoom: Tensor, bend_px: Tensor) -> Tensor:
     fetched from their centres, which keeps them as they are.
     """
     px = tiles.shape[-1]
-    rows = _cubic(px).to(tiles)
+    rows, straight = _pixels(px, tiles.device)
     fetched = rows @ (bend_px * (2 / px)) @ rows.T  # [B, 2, px, px] in units of half a tile
-    place = (torch.arange(px, device=tiles.device) + 0.5) * (2 / px) - 1
-    straight = torch.stack([place.expand(px, px), place[:, None].expand(px, px)])
     fetched += straight / zoom[:, None, None, None]
     return functional.grid_sample(tiles, fetched.permute(0, 2, 3, 1), padding_mode="reflection", align_corners=False)
 
 
-def _cubic(px: int) -> Tensor:
-    """[px, CONTROL]: weight of each control point at each pixel; applied to rows and columns it is bicubic."""
+@cache
+def _pixels(px: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Constants of a tile, made once for each device.
+
+    [px, CONTROL]: weight of each control point at each pixel; applied to rows and columns it is bicubic. [2, px, px]:
+    x and y of each pixel's centre, from -1 to 1 across the tile.
+    """
     points = torch.eye(CONTROL)[None, None]
-    return functional.interpolate(points, (px, CONTROL), mode="bicubic", align_corners=True)[0, 0]
+    rows = functional.interpolate(points, (px, CONTROL), mode="bicubic", align_corners=True)[0, 0]
+    place = (torch.arange(px) + 0.5) * (2 / px) - 1
+    straight = torch.stack([place.expand(px, px), place[:, None].expand(px, px)])
+    return rows.to(device), straight.to(device)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -18,6 +18,10 @@ PIXELS = "glass"
 """How pixels are decoded. Caches without it may hold black where an image is transparent."""
 COARSER = 1.05
 """Images may be this much coarser than the tile, for scanners' odd um/px; beyond it detail would be invented."""
+
+
+Split = tuple[NDArray[np.intp], NDArray[np.intp]]
+"""Indices of the tiles for training, and of those for validation."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class TileSet:
     tiles: NDArray[np.uint8]
     labels: NDArray[np.int64]
     groups: NDArray[np.str_]
+    splits: dict[tuple[float, int], Split] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What `split` gave before: of a million tiles of many slides it takes minutes, and each trial asks again."""
 
 
 def load_tiles(task: TileTask, tile_px: int, tile_mpp: float, cache: Path, read_mpp: float = 0) -> TileSet:
@@ -66,11 +72,18 @@ def load_tiles(task: TileTask, tile_px: int, tile_mpp: float, cache: Path, read_
     return TileSet(task, cached.tiles, cached.labels, cached.groups)
 
 
-def split(tile_set: TileSet, fraction: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def split(tile_set: TileSet, fraction: float, seed: int) -> Split:
     """Indices for training and for validation; no group stands in both, and every class stands in each.
 
-    Raises TaskError when a class comes from too few groups for that.
+    Made once for each fraction and seed, and kept with the tile set. Raises TaskError when a class comes from too few
+    groups for that.
     """
+    if (fraction, seed) not in tile_set.splits:
+        tile_set.splits[fraction, seed] = _split(tile_set, fraction, seed)
+    return tile_set.splits[fraction, seed]
+
+
+def _split(tile_set: TileSet, fraction: float, seed: int) -> Split:
     labels, groups = tile_set.labels, tile_set.groups
     distinct = len(np.unique(groups))
     count = min(round(1 / fraction), distinct, int(np.bincount(labels).max()))
@@ -88,7 +101,7 @@ def split(tile_set: TileSet, fraction: float, seed: int) -> tuple[NDArray[np.int
 
 def _folds(
     labels: NDArray[np.int64], groups: NDArray[np.str_], distinct: int, count: int, seed: int
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+) -> Iterator[Split]:
     # Here: a stage that only digests its tasks splits none, and it takes a second to import.
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 

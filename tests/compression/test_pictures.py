@@ -43,6 +43,14 @@ def test_counts_are_those_of_the_file(tmp_path: Path) -> None:
     assert str(Counts.of(slide)) == f"{len(slide.codes)} encoded, 8 pen"
 
 
+def test_a_picture_wants_no_codes(tmp_path: Path) -> None:
+    slide = inked_slide(tmp_path)
+    slide.save(tmp_path / "a.h5")
+    cells = CompressedSlide.load_cells(tmp_path / "a.h5")
+    assert cells.codes.shape == (len(slide.codes), 0)
+    assert np.array_equal(contact_picture(cells), contact_picture(slide))
+
+
 def test_a_sheet_has_all_pictures_and_keeps_them(tmp_path: Path) -> None:
     inked_slide(tmp_path).save(tmp_path / "a.h5")
     (tmp_path / "b.h5").write_bytes((tmp_path / "a.h5").read_bytes())

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 
@@ -14,7 +13,6 @@ from nic.encoder.export import export_encoder
 from nic.encoder.network import TileEncoder, scaled
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import EncoderError, ParityFailed
-from nic.onnx.runtime import OnnxGraph
 
 
 @pytest.fixture(scope="module")
@@ -58,24 +56,6 @@ def test_the_graph_computes_what_torch_does_at_any_batch(trained: TileEncoder, e
     with torch.no_grad():
         expected = trained(scaled(torch.from_numpy(tiles))).numpy()
     assert np.abs(OnnxEncoder(exported).encode(tiles) - expected).max() <= 1e-4
-
-
-def test_what_is_bound_to_a_device_gives_the_same(exported: Path) -> None:
-    """With a processor for a device; tiles that are no block of memory too."""
-    tiles, graph = np.random.default_rng(0).integers(0, 256, (10, 64, 64, 3), np.uint8)[::2], OnnxGraph(exported)
-    assert np.array_equal(graph.run_bound({"tiles": tiles})[0], graph.run(tiles=tiles)[0])
-
-
-@pytest.mark.gpu
-def test_a_gpu_gives_the_codes_of_a_processor(exported: Path) -> None:
-    graph = OnnxGraph(exported)
-    if graph.device != "cuda":
-        pytest.skip("no CUDA device")
-    processor = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
-    for count in (1, 64, 10):
-        tiles = np.random.default_rng(count).integers(0, 256, (2 * count, 64, 64, 3), np.uint8)[::2]
-        wanted = processor.run(None, {"tiles": np.ascontiguousarray(tiles)})[0]
-        assert np.abs(graph.run(tiles=tiles)[0] - wanted).max() <= 1e-3 * np.abs(wanted).max()
 
 
 def test_the_graph_says_how_tiles_are_cut(exported: Path) -> None:

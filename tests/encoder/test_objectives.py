@@ -21,7 +21,7 @@ from nic.encoder.multitask import (
 )
 from nic.encoder.network import TileDecoder, TileEncoder
 from nic.encoder.objective import Objective
-from nic.encoder.tile_stream import Batch, HeldOut
+from nic.encoder.tile_stream import Batch, HeldOut, TileStore
 from nic.encoder.vae import Vae, kl_from_normal, squared_error
 from nic.tasks.tile_task import TileSet, TileTask
 
@@ -177,7 +177,8 @@ def held_out() -> HeldOut:
     tiles = np.random.default_rng(0).integers(0, 256, (30, 64, 64, 3)).astype(np.uint8)
     labels = np.repeat([0, 1], 15)
     tile_set = TileSet(TileTask("a", ("x", "y"), 1.0, Path()), tiles, labels, labels.astype(str))  # type: ignore[arg-type]
-    return HeldOut([(tile_set, np.arange(30)), (tile_set, np.arange(10, 20))], "light", 8, 0, torch.device("cpu"))
+    store = TileStore([tile_set, tile_set], torch.device("cpu"))
+    return HeldOut(store, [np.arange(30), np.arange(10, 20)], "light", 8, 0)
 
 
 @pytest.mark.parametrize("make", OBJECTIVES, ids=["multitask", "vae", "contrastive", "bigan"])

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from mlflow.tracking import MlflowClient
+from stores import new_store
 
 from entrypoints.evaluation import evaluated
 from entrypoints.stages import compare, evaluate
@@ -117,7 +118,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict
     (folder / "codes").mkdir()
     train = write_study(folder)
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    mlflow.set_tracking_uri(new_store(folder))
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("compare", artifact_location=str(folder / "mlruns")))
     with mlflow.start_run():
         models = {

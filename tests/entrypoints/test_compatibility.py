@@ -185,6 +185,13 @@ def test_a_model_from_before_the_record_takes_any_runtime_and_counts_nothing(fol
         predict_cohort(model, [patient(ROWS["runtime that this version does not know"])], folder / "codes")
 
 
+def test_answers_of_models_from_before_are_read_without_the_column(predicted: pd.DataFrame) -> None:
+    assert predict.differing(predicted.drop(columns="codes_differ")) == ""
+    mixed = pd.concat([predicted, predicted[["status"]]])  # of a journal that two versions of a model wrote
+    assert predict.differing(mixed) == predict.differing(predicted)
+    assert "pixel_version=1 (1 patients), runtime=openvino (1 patients)" in predict.differing(predicted)
+
+
 @pytest.mark.slow
 def test_a_model_remembers_what_it_was_trained_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From a training on two runtimes to an evaluation on one more pixel version."""
@@ -224,5 +231,5 @@ def test_a_model_remembers_what_it_was_trained_on(tmp_path: Path, capsys: pytest
     remembered = PatientModel(graph_file(model, "patient")).spec
     assert (remembered.runtimes, remembered.pixel_versions) == (("onnx", "openvino"), (PIXEL_VERSION,))
     evaluate.run(evaluate.Config(*place, model))
-    assert "used all the same (docs/compatibility.md): pixel_version=1 (1) patients" in capsys.readouterr().out
+    assert "used all the same (docs/compatibility.md): pixel_version=1 (1 patients)" in capsys.readouterr().out
     mlflow.set_tracking_uri(before)

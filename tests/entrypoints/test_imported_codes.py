@@ -11,6 +11,7 @@ import pytest
 import yaml
 from conftest import tissue_image, write_slide
 from mlflow.tracking import MlflowClient
+from stores import new_store
 
 from entrypoints.stages import compare_networks, draw_maps, evaluate, import_features, monitor, predict, train_patients
 from nic.errors import ForeignCodes, LeakFound, RequestRefused
@@ -56,7 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     }
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    mlflow.set_tracking_uri(new_store(folder))
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("imported", artifact_location=str(folder / "mlruns")))
     config = import_features.Config(features, "trident", folder / "codes", mpp=0.25)
     assert import_features.run(config)["quarantined"] == []

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
+from stores import new_store
 
 from entrypoints.registration import Trained, held_out_tiles, log_augmentation, register_trained
 from nic.encoder.certificate import Comparison
@@ -29,7 +30,7 @@ class Config:
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_tracking_uri(new_store(tmp_path))
     mlflow.set_experiment("registration")
     yield
     mlflow.set_tracking_uri(before)

@@ -15,6 +15,7 @@ from archive import archive
 from conftest import tissue_image, write_slide
 from mlflow.exceptions import MlflowException
 from served_files import write_graphs
+from stores import new_store
 
 from nic.compression.compress import compress_slide
 from nic.encoder.onnx import OnnxEncoder
@@ -38,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def version(folder: Path) -> Iterator[RegisteredVersion]:
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    mlflow.set_tracking_uri(new_store(folder))
     experiment = mlflow.create_experiment("served", artifact_location=str(folder / "artifacts"))
     with mlflow.start_run(experiment_id=experiment):
         yield register_patient_model("nic-score", folder / "encoder.onnx", folder / "patient.onnx", {"nic.code": "x"})

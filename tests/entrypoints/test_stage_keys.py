@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 from mlflow.tracking import MlflowClient
+from stores import new_store
 
 from entrypoints.stages import (
     compare,
@@ -76,7 +77,7 @@ def write(folder: Path, study: dict[str, Any] = STUDY, cohort: pd.DataFrame = CO
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Versions by name alone, two of them of one encoder."""
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}")
+    mlflow.set_tracking_uri(new_store(tmp_path_factory.mktemp("store")))
     client = MlflowClient()
     for name, digests in (("nic-encoder", ("a", "a", "b")), ("nic-grade", ("a", "a")), ("nic-dead", ("a", "a"))):
         client.create_registered_model(name)

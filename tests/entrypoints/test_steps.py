@@ -8,6 +8,7 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 from rich.console import Console
+from stores import new_store
 
 from entrypoints.stages.train_encoder import one_alone
 from entrypoints.steps import Steps
@@ -22,7 +23,7 @@ NAME = "nic-score"
 def client(tmp_path: Path) -> Iterator[MlflowClient]:
     """Versions 1 and 2, of which 2 is champion."""
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    mlflow.set_tracking_uri(new_store(tmp_path))
     client = MlflowClient()
     client.create_registered_model(NAME)
     for _ in range(2):

@@ -1,6 +1,6 @@
 """Training finds what was planted, the same for the same seed, and its gradient is that of all patients at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -14,7 +14,15 @@ from nic.patients.grid_cnn import GridCNN
 from nic.patients.losses import cox_loss
 from nic.patients.splits import stratified_folds
 from nic.patients.targets import Classes, Survival, Targets, Values
-from nic.patients.training import backward_by_chunks, fit_folds, score_patients, scores_of
+from nic.patients.training import (
+    Scored,
+    backward_of_all,
+    backward_of_mean,
+    fit_folds,
+    loss_of,
+    score_patients,
+    scores_of,
+)
 
 Cells = list[PatientCells]
 
@@ -101,24 +109,34 @@ def test_the_gradient_by_chunks_is_that_of_the_whole_cohort(burden) -> None:
     network = GridCNN(8).double().train()
     months, event = torch.tensor(np.ceil(10 * (1 - share)) + 1), torch.tensor(share > 0.3)
 
-    def score(chunk: slice) -> torch.Tensor:
-        scores = []
-        for number in range(chunk.start, chunk.stop):  # one patient a pass, so that both ways drop alike
-            torch.manual_seed(number)
-            batch = training.make_batch([cells[number]])
-            maps = network(batch.codes.double(), batch.valid.double())
-            scores.append(training.patient_scores(maps, batch.valid.double(), batch.patient, 1))
-        return torch.cat(scores)
+    def scored(chunks: list[slice]) -> Iterator[Scored]:
+        for chunk in chunks:
+            scores = []
+            for number in range(chunk.start, chunk.stop):  # one patient a pass, so that both ways drop alike
+                torch.manual_seed(number)
+                batch = training.make_batch([cells[number]])
+                maps = network(batch.codes.double(), batch.valid.double())
+                scores.append(training.patient_scores(maps, batch.valid.double(), batch.patient, 1))
+            yield torch.cat(scores), torch.arange(chunk.start, chunk.stop)
 
-    def gradients(chunks: list[slice]) -> tuple[float, torch.Tensor]:
+    def gradients(backward: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:
         network.zero_grad()
-        value = backward_by_chunks(score, chunks, lambda scores, _: cox_loss(scores, months, event))
+        value = backward()
         return float(value), torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
 
-    whole = gradients([slice(0, len(cells))])
-    single = gradients([slice(i, i + 1) for i in range(len(cells))])
-    assert single[0] == pytest.approx(whole[0], abs=1e-9)
-    torch.testing.assert_close(single[1], whole[1], rtol=0, atol=1e-9)
+    def cox(scores: torch.Tensor, patients: torch.Tensor) -> torch.Tensor:
+        return cox_loss(scores, months[patients], event[patients])
+
+    everyone, single = [slice(0, len(cells))], [slice(i, i + 1) for i in range(len(cells))]
+    whole = gradients(lambda: backward_of_all(cox, [scored(everyone)]))
+    twice = gradients(lambda: backward_of_all(cox, [scored(single), scored(single)]))
+    assert twice[0] == pytest.approx(whole[0], abs=1e-9)
+    torch.testing.assert_close(twice[1], whole[1], rtol=0, atol=1e-9)
+    mean = loss_of(Values(share))
+    whole = gradients(lambda: backward_of_all(mean, [scored(everyone)]))
+    once = gradients(lambda: backward_of_mean(mean, scored(single), len(cells)))
+    assert once[0] == pytest.approx(whole[0], abs=1e-9)
+    torch.testing.assert_close(once[1], whole[1], rtol=0, atol=1e-9)
 
 
 def test_runs_hold_every_patient_once_within_the_limit(burden, monkeypatch) -> None:

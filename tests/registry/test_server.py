@@ -19,6 +19,7 @@ import requests
 from conftest import tissue_image, write_slide
 from prometheus_client.parser import text_string_to_metric_families
 from served_files import write_graphs
+from stores import new_store
 
 from entrypoints.companions import write_reference
 from nic.encoder.onnx import OnnxEncoder
@@ -56,7 +57,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     spec = OnnxEncoder(folder / "encoder.onnx").spec
     Familiarity(np.zeros(spec.code_size), np.eye(spec.code_size), 1e-6).save(folder / "familiarity.npz")
     reference = write_reference(folder / "reference", folder / "encoder.onnx", folder / "patient.onnx", spec)
-    store, before = f"sqlite:///{folder / 'mlflow.db'}", mlflow.get_tracking_uri()
+    store, before = new_store(folder), mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(store)
     experiment = mlflow.create_experiment("served", artifact_location=str(folder / "artifacts"))
     companions = {"familiarity": folder / "familiarity.npz", "reference": reference}

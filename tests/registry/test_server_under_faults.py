@@ -21,7 +21,7 @@ import requests
 from conftest import tissue_image, write_slide
 from prometheus_client.parser import text_string_to_metric_families
 from served_files import codes_file, write_plain_graphs
-from stores import free_port
+from stores import free_port, new_store
 
 from entrypoints.companions import write_reference
 from nic.serving.faults import INTERNAL
@@ -84,7 +84,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     shutil.copyfile(slides / "a.h5", folder / "outside.h5")
     os.mkfifo(slides / "pipe.h5")
     reference = write_reference(folder / "reference", folder / "encoder.onnx", folder / "patient.onnx", spec)
-    store, before = f"sqlite:///{folder / 'mlflow.db'}", mlflow.get_tracking_uri()
+    store, before = new_store(folder), mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(store)
     experiment = mlflow.create_experiment("faults", artifact_location=str(folder / "artifacts"))
     with mlflow.start_run(experiment_id=experiment):

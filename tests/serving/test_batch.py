@@ -214,7 +214,7 @@ def test_slides_at_addresses_are_answered_for_as_if_they_lay_here(folder: Path, 
         found, gone = batch.answers(away, tmp_path / "away.jsonl")
         assert found["prediction"] == pytest.approx(wanted["prediction"], abs=1e-6)
         assert gone["status"] == "refused"
-        assert asked.patients == ["P", "a", "z"]
+        assert sorted(asked.patients) == ["P", "a", "z"]  # two are asked at a time
         batch.answers(away, tmp_path / "away.jsonl")
         assert asked.patients[3:] == ["z"]
         shutil.copy(folder / "b.tif", tmp_path / "wsi" / "a.tif")

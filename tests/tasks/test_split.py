@@ -1,5 +1,7 @@
 """Training and validation share no slide or patient, and every class stands in each."""
 
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,3 +42,14 @@ def test_tiles_of_unknown_slides_are_split_in_proportion(seed: int) -> None:
     train, validation = split(tiles, 0.2, seed)
     assert np.bincount(tiles.labels[validation]).tolist() == [16, 4]
     assert sorted([*train, *validation]) == list(range(100))
+
+
+def test_a_split_is_made_once_and_travels_with_the_tiles() -> None:
+    tiles = tile_set([0, 1] * 12, [f"slide{i // 2 % 4}" for i in range(24)])
+    train, _ = split(tiles, 0.25, 0)
+    assert split(tiles, 0.25, 0)[0] is train
+    assert split(tiles, 0.25, 1)[0] is not train
+    elsewhere = pickle.loads(pickle.dumps(tiles))
+    assert (elsewhere.splits[0.25, 0][0] == train).all()
+    fewer = replace(tiles, labels=tiles.labels[:12], groups=tiles.groups[:12])
+    assert sorted(np.concatenate(split(fewer, 0.25, 0))) == list(range(12))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
+from stores import new_store
 
 
 @pytest.fixture(scope="module")
@@ -12,7 +13,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A fresh SQLite store, and an experiment in it that is the active one; its URI."""
     before = mlflow.get_tracking_uri()
     folder = tmp_path_factory.mktemp("store")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    uri = new_store(folder)
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("tests", artifact_location=str(folder / "artifacts")))
     yield uri

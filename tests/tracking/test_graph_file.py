@@ -6,6 +6,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
+from stores import new_store
 
 from nic.errors import UnknownModel
 from nic.tracking.registry import graph_file
@@ -14,7 +15,7 @@ from nic.tracking.registry import graph_file
 @pytest.fixture
 def uri(tmp_path: Path) -> Iterator[str]:
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    mlflow.set_tracking_uri(new_store(tmp_path))
     (tmp_path / "model" / "artifacts").mkdir(parents=True)
     (tmp_path / "model" / "artifacts" / "patient.onnx").write_bytes(b"graph")
     client = MlflowClient()

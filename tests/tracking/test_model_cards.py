@@ -6,6 +6,7 @@ from pathlib import Path
 import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
+from stores import new_store
 
 from nic.tracking.registry import LONGEST_CARD, RegisteredVersion, describe_version, find_version
 
@@ -14,7 +15,7 @@ from nic.tracking.registry import LONGEST_CARD, RegisteredVersion, describe_vers
 def version(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegisteredVersion]:
     before = mlflow.get_tracking_uri()
     folder: Path = tmp_path_factory.mktemp("store")
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    mlflow.set_tracking_uri(new_store(folder))
     client = MlflowClient()
     client.create_registered_model("nic-encoder")
     made = client.create_model_version("nic-encoder", source="file:///nowhere/model")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from stores import new_store
 
 from nic.tracking.digests import PROJECT, bytes_digest, code_digest, code_files, folder_digest
 from nic.tracking.registry import ENCODER_MODEL, PATIENT_MODEL, serving_digest
@@ -26,7 +27,7 @@ class Config:
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     before = mlflow.get_tracking_uri()
     folder = tmp_path_factory.mktemp("store")
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    mlflow.set_tracking_uri(new_store(folder))
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("runs", artifact_location=str(folder / "artifacts")))
     yield
     mlflow.set_tracking_uri(before)

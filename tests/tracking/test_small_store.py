@@ -16,6 +16,7 @@ import pytest
 import yaml
 from mlflow.tracking import MlflowClient
 from small_study import Place, place_in
+from stores import new_store
 
 from entrypoints.splitting import UNKNOWN_TILES, audit_measured
 from entrypoints.stages import compare, rollback
@@ -56,7 +57,7 @@ GATE = {
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """Version 1 is good, version 2 learned the labels turned round, version 3 is a copy of the first."""
     folder, before = tmp_path_factory.mktemp("small"), mlflow.get_tracking_uri()
-    place = place_in(folder, f"sqlite:///{folder / 'mlflow.db'}", str(folder / "mlruns"), {NAME: GATE})
+    place = place_in(folder, new_store(folder), str(folder / "mlruns"), {NAME: GATE})
     for study in ("study.yaml", "wrong.yaml"):
         place.train(study, epochs=1, network="pooled-linear")
     MlflowClient().copy_model_version(f"models:/{NAME}/1", NAME)
