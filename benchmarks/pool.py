@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,10 @@ import psutil
 from numpy.typing import NDArray
 
 from nic.compression.codes_folder import CodesFolder
-from nic.compression.compress import AS_USUAL, BATCH_TILES, encoding_threads
+from nic.compression.compress import AS_USUAL
 from nic.compression.tile_jobs import PlanTiles, ReadTiles, SlidePlan
 from nic.compression.work import How, Workers, take
-from nic.encoder.spec import Encoder, EncoderSpec
+from nic.encoder.spec import Encoder, EncoderSpec, at_once_of, batch_tiles_of, runtime_of
 from nic.slides.jobs import TileShape
 from nic.slides.processes import Processes
 from nic.slides.slide import SlideSource
@@ -39,9 +39,9 @@ class Figure:
 class FreeEncoder:
     """Codes of zeros, made beforehand."""
 
-    def __init__(self, spec: EncoderSpec) -> None:
-        self.spec = spec
-        self._codes = np.zeros((BATCH_TILES, spec.code_size), np.float32)
+    def __init__(self, spec: EncoderSpec, batch_tiles: int) -> None:
+        self.spec, self.batch_tiles = spec, batch_tiles
+        self._codes = np.zeros((batch_tiles, spec.code_size), np.float32)
 
     def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         return self._codes[: len(tiles)]
@@ -50,16 +50,16 @@ class FreeEncoder:
 class Pool:
     """Processes that read and threads that encode, started and warm, for one cohort.
 
-    cores: that this process is bound to. encoder: of tiles; BATCH_TILES at a time.
+    cores: that this process, and what it starts, is bound to.
     """
 
     def __init__(self, cores: Sequence[int], sources: Sequence[SlideSource], encoder: Encoder) -> None:
         os.sched_setaffinity(0, cores)
         self.sources, self.encoder = sources, encoder
-        self.free = FreeEncoder(self.encoder.spec)
+        self.free = FreeEncoder(encoder.spec, batch_tiles_of(encoder))
         self.reading = Processes(len(cores), modules=["nic.compression.tile_jobs"])
-        self.encoding = SharedThreads(encoding_threads(BATCH_TILES))
-        spec = self.encoder.spec
+        self.encoding = SharedThreads(at_once_of(encoder))
+        spec = encoder.spec
         self.shape = TileShape(spec.tile_px, spec.tile_mpp, spec.read_mpp)
         self.jobs = self._jobs()
         self.read()
@@ -80,10 +80,10 @@ class Pool:
     def compress(self, sources: Sequence[SlideSource], encoder: Encoder) -> int:
         """As compress_cohort, with processes and threads that are there."""
         before = sum(done.tiles for done in self.reading.did)
-        workers = Workers(self.reading, self.encoding)
+        workers, how = Workers(self.reading, self.encoding), How(replace(AS_USUAL, runtime=runtime_of(encoder)))
         with tempfile.TemporaryDirectory() as out, ThreadPoolExecutor(self.reading.count + 1) as slides:
             folder = CodesFolder(Path(out))
-            outcomes = slides.map(lambda source: take(folder, source, encoder, How(), workers, wait=True), sources)
+            outcomes = slides.map(lambda source: take(folder, source, encoder, how, workers, wait=True), sources)
             assert all(outcome and not outcome.left_out for outcome in outcomes)
         return sum(done.tiles for done in self.reading.did) - before
 
