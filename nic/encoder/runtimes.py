@@ -8,7 +8,6 @@ from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.spec import Encoder, Runtime
 from nic.errors import NoDevice
 from nic.onnx.device import Device
-from nic.onnx.files import graph_files, graph_in
 
 
 class LoadedEncoder(Encoder, Protocol):
@@ -72,8 +71,3 @@ class EncoderLoader:
 
     def __call__(self, path: Path) -> LoadedEncoder:
         return load_encoder(path, self.runtime, self.device)
-
-
-def encoder_files(path: Path) -> list[Path]:
-    """All files of an encoder: its .onnx file first, then those beside it that hold weights. Raises EncoderError."""
-    return graph_files(graph_in(path))

@@ -268,7 +268,7 @@ def model_folder(version: RegisteredVersion) -> Path:
 def encoder_file(source: str) -> Path:
     """An encoder's graph: of a `models:/` URI of the registry, of a path to an .onnx file, or to a folder with one.
 
-    Files of its weights lie beside it: see nic.encoder.runtimes.encoder_files.
+    Files of its weights lie beside it: see nic.onnx.files.graph_files.
     """
     return graph_file(source, "encoder") if source.startswith("models:/") else graph_in(Path(source))
 
