@@ -5,8 +5,9 @@
 OLD, NEW: names of commits; NEW is the one that is checked out unless it is given. Each is laid out in a worktree of its
 own, which is removed again, and run by this Python. `whole` is a process from its start to its end; `less start-up` is
 that, less a process that finds all slides done: it imports, loads the encoder and starts readers too. Processor time
-is of all processes together; others on the machine disturb it least. Slides are of two kinds, all tissue: levels x2 as
-generic TIFFs have them, and x4 as Aperio's. OLD / NEW above 1 says that NEW is faster.
+is of all processes together; others on the machine disturb it least. `cores had` is processor time by wall time of the
+whole: where others leave one core, wall time cannot show what a second one gains. Slides are of two kinds, all tissue:
+levels x2 as generic TIFFs have them, and x4 as Aperio's. OLD / NEW above 1 says that NEW is faster.
 """
 
 import argparse
@@ -28,12 +29,14 @@ from benchmarks.made_slide import made_slide
 COMPRESS = """
 import sys
 from pathlib import Path
+import nic
 from nic.compression.engines import compress_cohort
 from nic.encoder.onnx import OnnxEncoder
 from nic.slides.slide import SlideSource
 
 if __name__ == "__main__":
-    slide, graph, out, count = sys.argv[1:]
+    slide, graph, out, count, tree = sys.argv[1:]
+    assert Path(nic.__file__).is_relative_to(tree), f"{nic.__file__} is not of {tree}"
     sources = [SlideSource(f"s{n}", Path(slide)) for n in range(int(count))]
     report = compress_cohort(sources, OnnxEncoder(Path(graph)), Path(out))
     assert len(report.done) + len(report.reused) == int(count), report
@@ -44,7 +47,7 @@ def run(tree: Path, slide: Path, graph: Path, out: Path, count: int) -> tuple[fl
     """Wall and processor seconds of one process and its children."""
     environment = os.environ | {"PYTHONPATH": str(tree), "OMP_WAIT_POLICY": "PASSIVE"}
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    command = [sys.executable, "-c", COMPRESS, str(slide), str(graph), str(out), str(count)]
+    command = [sys.executable, "-c", COMPRESS, str(slide), str(graph), str(out), str(count), str(tree)]
     subprocess.run(command, env=environment, cwd=tree, check=True, stderr=subprocess.DEVNULL)
     wall_s, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     return wall_s, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -83,6 +86,8 @@ def compare(trees: tuple[Path, Path], slide: Path, graph: Path, count: int, roun
         f"{slide.stem}, {count} {'slide' if count == 1 else 'slides'}, {rounds} rounds, load {os.getloadavg()[0]:.1f}"
     )
     medians = np.median(taken, 0)
+    had = np.median(taken[:, :, 0, 1] / taken[:, :, 0, 0], 0)
+    print(f"  cores had, of {len(os.sched_getaffinity(0))}: old {had[0]:.2f}, new {had[1]:.2f}")
     for row, name in enumerate(("whole", "less start-up")):
         for column, kind in enumerate(("wall", "processor")):
             old, new = medians[:, row, column]
