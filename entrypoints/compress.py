@@ -40,9 +40,10 @@ class Config:
     address: str = "auto"
     """Of the Ray cluster: host:port, auto for the one this machine belongs to, or empty to start one here."""
     cpus: float = 1.0
-    """Cores of the cluster that a slide takes, each with a thread that reads and one that encodes."""
+    """Cores of the cluster that a slide takes, or with `gpus` two; each has a process that reads."""
     gpus: float = 0.0
-    """GPUs of the cluster that a slide takes; 0.25 lets four slides share one."""
+    """Share of a GPU of the cluster for a process that encodes two slides at a time and keeps its session; 0.5 lets two
+    such processes share one. 0: slides are encoded on CPUs, and no GPU is seen."""
     staged: Path = Path("work/staged")
     """Folder of each machine that slides which lie elsewhere are brought to."""
     staged_gb: float = 200.0
@@ -52,7 +53,14 @@ class Config:
     openvino==2026.4.1). The first codes of the faster ones are held against those of onnx."""
     device: str = "auto"
     """What the encoder runs on: cpu, cuda, or cuda:N, which must be there; auto takes the first GPU where that works,
-    else the CPU, and says why."""
+    else the CPU, and says why. cuda:all, or several with commas between, as cuda:0,cuda:1: a process encodes on each;
+    not with engine=ray, where each process sees its own GPU."""
+    batch_tiles: int = 0
+    """Tiles encoded at a time; 0 takes as many as suit the memory of the device."""
+    readers: int = 0
+    """Processes that read slides; 0 takes the number of cores. With engine=ray `cpus` says it."""
+    patience_s: float = 300.0
+    """Seconds without a word, after which a process that reads is taken to hang; it is ended, and its slide refused."""
     strict: bool = False
     """Exit with code 1 when a slide is in quarantine, as it does in any case when one could not be reached."""
 

@@ -26,14 +26,14 @@ class Config:
     workers: int = 0
     """Patients at a time; 0 takes the number of cores."""
     engine: Literal["local", "ray"] = "local"
-    """local takes the cores of this machine; ray first compresses, on a cluster, the slides that have no file in
-    `codes`, a folder that its nodes share."""
+    """local takes the cores of this machine; ray first compresses, on the CPUs of a cluster, the slides that have no
+    file in `codes`, a folder that its nodes share."""
     address: str = "auto"
     """Of the Ray cluster: host:port, auto for the one this machine belongs to, or empty to start one here."""
     columns: str = ""
     """What the cohort's table calls its columns, as patient=case_id,slide=file; empty where as we do."""
     device: str = "auto"
-    """What the networks run on: cpu, cuda, or cuda:N, which must be there; auto takes the first GPU that works."""
+    """What the networks run on here: cpu, cuda, or cuda:N, which must be there; auto takes the first GPU that works."""
     strict: bool = False
     """Exit with code 1 when a patient was not answered, or not from all slides."""
 

@@ -19,10 +19,10 @@ class Config:
     """Probe images that are coarser than an encoder's tiles too, their pixels repeated; said in the table."""
     work: Path = Path("work")
     """Folder for decoded tiles and their codes, kept for the next probe."""
-    seed: int = 0
-    """Seed of split and bootstrap; that of the training, so that its held-out tiles are probed."""
     device: str = "auto"
     """What the encoders run on: cpu, cuda, or cuda:N, which must be there; auto takes the first GPU that works."""
+    seed: int = 0
+    """Seed of split and bootstrap; that of the training, so that its held-out tiles are probed."""
 
 
 def run(config: Config) -> dict[str, Any]:

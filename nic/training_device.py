@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 BFLOAT16_OF_CPUS = ("avx512_bf16", "amx_bf16")
-"""Instructions without which bfloat16 is emulated: a training step then takes nine times as long as in float32."""
+"""Instructions without which bfloat16 is emulated: a training step then takes six to nine times as long."""
 
 
 def training_device() -> torch.device:

@@ -17,6 +17,9 @@ from nic.compression.setting import Setting
 from nic.compression.tissue_rule import rule_named
 from nic.compression.work import How
 from nic.encoder.runtimes import EncoderLoader
+from nic.encoder.several import encoder_on
+from nic.errors import NoDevice
+from nic.onnx.device import Device
 from nic.onnx.files import graph_sha256
 from nic.slides.quality import reasons_named
 from nic.slides.reader import PIXEL_VERSION
@@ -39,7 +42,7 @@ def inputs(config: Config) -> dict[str, str]:
 
 
 def compressed(config: Config, slides: list[SlideSource], stage: StageRun) -> CompressionReport:
-    graph, load = encoder_file(config.encoder), EncoderLoader(config.runtime, config.device)
+    graph = encoder_file(config.encoder)
     how = How(
         Setting(
             min_tissue=config.min_tissue,
@@ -51,17 +54,22 @@ def compressed(config: Config, slides: list[SlideSource], stage: StageRun) -> Co
         ),
         accept=[slide.strip() for slide in config.accept.split(",")],
         staging=Staging(config.staged.absolute(), int(config.staged_gb * 1e9)),
+        batch_tiles=config.batch_tiles,
+        silent_s=config.patience_s,
     )
     if config.engine == "ray":
-        cluster = Cluster(config.address, config.cpus, config.gpus)
+        cluster, device = Cluster(config.address, config.cpus, config.gpus), Device.named(config.device)
+        if device.kind == "cuda" and not config.gpus:
+            raise NoDevice(f"device={device}: on a cluster wanted gpus= too, a process's share of a GPU")
+        load = EncoderLoader(config.runtime, str(device))
         return compress_on_ray(slides, graph, load, config.out, how, cluster)
-    encoder = load(graph)
-    print(f"encoder by {config.runtime} on {encoder.device_note}")
-    stage.log_text(f"{config.runtime} on {encoder.device_note}\n", "device.txt")
-    report = compress_cohort(slides, encoder, config.out, how)
-    if encoder.agreement:
-        stage.log("agreement_with_f32", encoder.agreement)
-        print(f"{config.runtime}: least cosine to the codes in f32 {encoder.agreement:.5f}")
+    with encoder_on(graph, config.runtime, config.device) as encoder:
+        print(f"encoder by {config.runtime} on {encoder.device_note}")
+        stage.log_text(f"{config.runtime} on {encoder.device_note}\n", "device.txt")
+        report = compress_cohort(slides, encoder, config.out, how, readers=config.readers or None)
+        if encoder.agreement:
+            stage.log("agreement_with_f32", encoder.agreement)
+            print(f"{config.runtime}: least cosine to the codes in f32 {encoder.agreement:.5f}")
     return report
 
 
@@ -86,6 +94,7 @@ def run(config: Config) -> dict[str, Any]:
             print(f"  read by {', '.join(f'{way} ({count})' for way, count in report.readers.most_common())}")
         if report.shared:
             print(f"  {report.shared}")
+            stage.log_text(f"{report.shared}\n", "work_shared.txt")
         for number, sheet in enumerate(contact_sheets(config.out, finished), start=1):
             stage.log_image(sheet, f"contact_sheet_{number}.jpg")
         stage.log("slides", len(finished))

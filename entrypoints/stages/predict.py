@@ -16,6 +16,7 @@ from nic.compression.setting import Setting
 from nic.compression.work import How
 from nic.encoder.runtimes import EncoderLoader
 from nic.errors import RequestRefused
+from nic.onnx.device import Device
 from nic.patients.cohort import Patient
 from nic.patients.predictor import PatientModel
 from nic.serving.batch import Batch
@@ -36,6 +37,7 @@ def run(config: Config) -> dict[str, Any]:
         raise RequestRefused(f"out={config.out}: wanted a .csv or a .parquet")
     if config.codes and config.engine == "local" and not Path(config.codes).is_dir():
         raise RequestRefused(f"codes={config.codes}: no such folder")
+    Device.named(config.device)  # of which it takes one
     if config.engine == "ray" and not config.codes:
         raise RequestRefused("engine=ray wants codes=, a folder that all nodes share")
     with stage_run("predict", config, inputs(config)) as stage:
@@ -72,7 +74,7 @@ def compress_first(config: Config, patients: Sequence[Patient]) -> None:
     slides = [slide for patient in patients for slide in patient.slides]
     how = How(Setting.like(PatientModel(graph_file(config.model, "patient")).spec.cutting))
     graph, cluster = graph_file(config.model, "encoder"), Cluster(config.address)
-    compress_on_ray(slides, graph, EncoderLoader(device=config.device), Path(config.codes), how, cluster)
+    compress_on_ray(slides, graph, EncoderLoader(device="cpu"), Path(config.codes), how, cluster)
 
 
 def differing(answers: pd.DataFrame) -> str:

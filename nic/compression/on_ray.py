@@ -249,14 +249,17 @@ class Actors:
         return ref
 
     def note_start(self, ref: "ObjectRef[Any]") -> None:
-        hired = self._starting.pop(ref)
+        hired = self._starting[ref]  # `close` ends it when its encoder cannot be loaded
         try:
             hired.node, hired.device = _gotten(self._ray, ref)
+        except self._ray.exceptions.RayTaskError:
+            raise
         except self._ray.exceptions.RayError as error:
             self._failures, self._failure = self._failures + 1, error
         else:
             self._failures = 0
             self._hired.append(hired)
+        del self._starting[ref]
 
     def note_end(self, ref: "ObjectRef[Outcome | None]", error: Exception | None) -> bool:
         """An actor that failed is let go of; that a node took along died of no slide."""

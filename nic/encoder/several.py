@@ -13,6 +13,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
+from nic.encoder import encoding_process  # by its name, so that digests of code follow it
 from nic.encoder.batches import RUNS_AT_ONCE
 from nic.encoder.runtimes import LoadedEncoder, load_encoder
 from nic.encoder.spec import EncoderSpec, Runtime, check_tiles
@@ -54,7 +55,7 @@ class EncodingProcess:
         self.agreement: float | None = None
         self.batch_tiles = 0
         self._memory = SharedTiles(slots=slots)
-        command = [sys.executable, "-m", "nic.encoder.encoding_process", "{fd}", str(slots), str(path), runtime]
+        command = [sys.executable, "-m", encoding_process.__name__, "{fd}", str(slots), str(path), runtime]
         self._process: subprocess.Popen[bytes] = started([*command, str(device)], self._memory)
         self._lock = threading.Lock()
         self._ended: EncoderError | None = None

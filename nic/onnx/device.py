@@ -26,7 +26,7 @@ class Device:
         """Raises EncoderError when the text means no device, or several."""
         devices = devices_named(text)
         if len(devices) != 1:
-            raise EncoderError(f"device={text}: wanted one device")
+            raise EncoderError(f"device={text}: wanted one device; several are for compress with engine=local")
         return devices[0]
 
     def __str__(self) -> str:

@@ -26,9 +26,13 @@ SMALL = 1024
 """Numbers in a constant that may say a shape or a scale; weights have more."""
 
 
-def fused(path: Path, folder: Path) -> str | bytes | None:
+def fused(path: Path, folder: Path, *, on_cpu: bool = True) -> str | bytes | None:
     """The graph with attention and GELU fused, as ONNX Runtime loads it: a file in `folder`, or its bytes where its
-    weights lie beside `path` in files of their own. None where there is nothing to fuse, or that fails."""
+    weights lie beside `path` in files of their own. None where there is nothing to fuse, or that fails.
+
+    on_cpu: whether layers take their bias along in one Gemm: a ViT-S is some 4% faster by it on a CPU. On a GPU, where
+    this was not measured, the bias stays for ONNX Runtime to fuse into the GELU or normalisation behind it.
+    """
     try:
         model = onnx.load(path, load_external_data=False)
         graph = _Fusing(model)
@@ -39,6 +43,8 @@ def fused(path: Path, folder: Path) -> str | bytes | None:
     log.debug("%s: %d attentions and %d GELUs fused", path.name, *counts)
     if not any(counts):
         return None
+    if on_cpu:
+        graph.layers()
     graph.finish()
     if any(uses_external_data(tensor) for tensor in model.graph.initializer):
         return bytes(model.SerializeToString())
@@ -54,6 +60,7 @@ class _Fusing:
         self.nodes: list[NodeProto] = list(model.graph.node)
         self.shapes = _shapes(model)
         self.constants = {tensor.name: tensor for tensor in model.graph.initializer if math.prod(tensor.dims) <= SMALL}
+        self.weights = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
         self.constants |= {n.output[0]: n.attribute[0].t for n in self.nodes if n.op_type == "Constant"}
         self.makers = {output: node for node in self.nodes for output in node.output}
         self.users: defaultdict[str, list[NodeProto]] = defaultdict(list)
@@ -70,6 +77,12 @@ class _Fusing:
     def gelu(self) -> int:
         """Replace each x (1 + erf(x / sqrt 2)) / 2; how many there were."""
         return sum(self._activated(node) for node in self.nodes if node.op_type == "Erf")
+
+    def layers(self) -> None:
+        """Replace each x w + b of [batch, row, column] by one product of [batch x row, column]."""
+        for node in self.nodes:
+            if node.op_type == "MatMul":
+                self._layered(node)
 
     def finish(self) -> None:
         """Put new nodes where the ones that they replace were, and drop what nothing reads any more."""
@@ -127,6 +140,25 @@ class _Fusing:
         name = times.output[0]
         self.replaced[name] = [helper.make_node("Gelu", [value], [name], domain=MICROSOFT)]
         return True
+
+    def _layered(self, product: NodeProto) -> None:
+        plus = self._user(product.output[0], "Add")
+        value, weight = product.input
+        shape, wide = self.shapes.get(value, []), self.weights.get(weight, [])
+        if not plus or len(shape) != 3 or len(wide) != 2 or not isinstance(shape[1], int):
+            return
+        bias = _other(plus, product.output[0])
+        if self.weights.get(bias) != wide[1:]:
+            return
+        name = plus.output[0]
+        flat = helper.make_tensor(f"{name}/flat", TensorProto.INT64, [2], [-1, wide[0]])
+        whole = helper.make_tensor(f"{name}/whole", TensorProto.INT64, [3], [-1, shape[1], wide[1]])
+        self.model.graph.initializer.extend([flat, whole])
+        self.replaced[name] = [
+            helper.make_node("Reshape", [value, flat.name], [f"{name}/in"]),
+            helper.make_node("Gemm", [f"{name}/in", weight, bias], [f"{name}/out"]),
+            helper.make_node("Reshape", [f"{name}/out", whole.name], [name]),
+        ]
 
     def _made(self, value: str, kind: str) -> NodeProto | None:
         """The node that makes a value, if it is of this kind."""

@@ -101,7 +101,7 @@ def _session(device: Device, path: Path, threads: int | None, fused: bool) -> or
         from nic.onnx.fusing import fused as fused_graph  # the onnx package, for the few graphs that need it
 
         with tempfile.TemporaryDirectory(prefix="nic-") as folder:
-            if model := fused_graph(path, Path(folder)):
+            if model := fused_graph(path, Path(folder), on_cpu=device.kind == "cpu"):
                 try:
                     return _created(device, path, model, threads)
                 except NoDevice:
@@ -144,7 +144,7 @@ def _providers(device: Device) -> list[str | tuple[str, dict[str, str]]]:
         "device_id": str(device.number),
         # In TF32, the default of newer GPUs, codes have three digits: too few to answer as at registration.
         "use_tf32": "0",
-        # Batches are of one size: a search over all algorithms would gain little, and starts anew for the last batch.
+        # The usual search over all algorithms starts anew for each size of batch; most batches are of one size.
         "cudnn_conv_algo_search": "HEURISTIC",
     }
     return [(CUDA, how), "CPUExecutionProvider"]

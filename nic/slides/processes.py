@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
+from nic.slides import reading_process  # by its name, so that digests of code follow it
 from nic.slides.faults import ReaderFault
 from nic.slides.jobs import NO_DEADLINE, Answer, CheckedTiles, Job
 from nic.slides.process import KILL_S, Lent, ReadingProcess, Stuck, how_ended
@@ -90,7 +91,7 @@ class Processes:
         at_once: bool = True,
     ) -> None:
         self.count = count or cores()
-        self.command = [sys.executable, "-m", "nic.slides.reading_process", str(most_mb), "{fd}", *modules]
+        self.command = [sys.executable, "-m", reading_process.__name__, str(most_mb), "{fd}", *modules]
         self.tries, self.silent_s, self.quiet = tries, silent_s, quiet
         self.did = [Done() for _ in range(self.count)]
         self.running: list[ReadingProcess | None] = [None] * self.count

@@ -18,6 +18,7 @@ from slide_jobs import Deadly
 from nic.compression.engines import compress_cohort
 from nic.compression.on_ray import LOSSES, Cluster, compress_on_ray
 from nic.compression.setting import Setting
+from nic.compression.tissue_rule import Everything
 from nic.compression.work import How
 from nic.encoder.export import export_encoder
 from nic.encoder.network import TileEncoder
@@ -123,7 +124,7 @@ def test_tasks_keep_their_encoder_and_see_no_gpu(tmp_path: Path, graph: Path, sl
 def test_an_encoder_whose_weights_lie_beside_it_travels(tmp_path: Path, slides: list[SlideSource], on: Cluster) -> None:
     alone, beside = tmp_path / "alone.onnx", tmp_path / "beside.onnx"
     export_encoder(TileEncoder(), "random", [], alone, np.zeros((2, 64, 64, 3), np.uint8))
-    onnx.save(onnx.load(alone), beside, save_as_external_data=True, location="beside.data", size_threshold=0)
+    onnx.save(onnx.load(alone), beside, save_as_external_data=True, location="beside.data", size_threshold=1024)
     alone.unlink()
     load = EncoderLoader()
     there = compress_on_ray(slides[:2], beside, load, tmp_path / "there", How(), on)
@@ -175,7 +176,8 @@ def test_an_actor_that_dies_is_made_anew_and_its_other_slide_is_not_at_fault(
     green = write_slide(tmp_path / "green.tif", np.ascontiguousarray(tissue_image(700, 600)[..., [1, 0, 2]]))
     mixed = [slides[0], SlideSource("green", green), *slides[1:5]]
     mark = tmp_path / "mark" if once else None
-    report = compress_on_ray(mixed, graph, lambda _: Brittle(mark), tmp_path / "codes", How(), ACTORS)
+    how = How(Setting(tissue=Everything()))
+    report = compress_on_ray(mixed, graph, lambda _: Brittle(mark), tmp_path / "codes", how, ACTORS)
     others = [slide.slide_id for slide in slides[:5]]
     assert report.done == (["green", *others] if once else others)
     refused = [(refusal.slide, refusal.reason) for refusal in report.quarantined]

@@ -15,9 +15,10 @@ from nic.encoder.batches import GPU_PX, RUNS_AT_ONCE
 from nic.encoder.export import export_encoder
 from nic.encoder.foreign import import_onnx
 from nic.encoder.network import TileEncoder
-from nic.encoder.runtimes import load_encoder, load_encoders
+from nic.encoder.runtimes import load_encoder
+from nic.encoder.several import encoder_on
 from nic.errors import NoDevice
-from nic.onnx.device import Device, cuda_devices
+from nic.onnx.device import Device, cuda_devices, devices_named
 from nic.onnx.pixels import Scaling
 
 
@@ -74,7 +75,16 @@ def test_codes_in_half_point_the_same_way(graphs: dict[str, Path], name: str) ->
 def test_auto_is_the_first_gpu(graphs: dict[str, Path]) -> None:
     assert load_encoder(graphs["published"]).device == GPU
     assert load_encoder(graphs["published"], device=f"cuda:{devices() - 1}").device.number == devices() - 1
-    assert len(load_encoders(graphs["published"], devices="cuda:all")) == devices()
+    assert len(devices_named("cuda:all")) == devices()
+
+
+def test_two_processes_on_a_gpu_and_one_on_the_cpu_give_its_codes(graphs: dict[str, Path]) -> None:
+    batch = np.random.default_rng(0).integers(0, 256, (64, 64, 64, 3), np.uint8)
+    wanted = load_encoder(graphs["published"], device="cpu").encode(batch)
+    with encoder_on(graphs["published"], devices="cuda:0,cuda:0,cpu") as encoder, ThreadPoolExecutor(12) as pool:
+        for codes in pool.map(encoder.encode, [batch] * 12):
+            assert np.abs(codes - wanted).max() < 1e-3 * np.abs(wanted).max()
+        assert encoder.device_note == "cuda:0, cuda:0, cpu"
 
 
 def test_a_gpu_that_is_not_there_is_refused(graphs: dict[str, Path]) -> None:

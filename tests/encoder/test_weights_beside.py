@@ -17,15 +17,20 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+from conftest import tissue_image, write_slide
 from onnx_files import write_layers
 from served_files import write_plain_graphs
 
 from entrypoints import import_encoder
+from entrypoints.stages.import_encoder import imported as import_as
+from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.engines import compress_cohort
 from nic.encoder.foreign import import_onnx
-from nic.encoder.runtimes import encoder_files, load_encoder
+from nic.encoder.runtimes import load_encoder
 from nic.errors import EncoderError
 from nic.onnx.files import graph_files, graph_in, graph_sha256
 from nic.onnx.pixels import Scaling
+from nic.slides.slide import SlideSource
 from nic.tracking.registry import encoder_digest, encoder_file, find_version, register_encoder
 
 PLAIN = Scaling((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "rgb")
@@ -61,7 +66,7 @@ def tiles(count: int, px: int = PX) -> np.ndarray:
 
 def test_weights_stay_beside_the_graph_when_it_is_imported(source: Path, imported: Path) -> None:
     assert sorted(file.name for file in imported.parent.iterdir()) == ["encoder.onnx", "layers.data"]
-    assert encoder_files(imported) == [imported, imported.parent / "layers.data"]
+    assert graph_files(imported) == [imported, imported.parent / "layers.data"]
     assert (imported.parent / "layers.data").read_bytes() == (source.parent / "layers.data").read_bytes()
     assert imported.stat().st_size < WIDTH * WIDTH
     encoder = load_encoder(imported)
@@ -98,7 +103,7 @@ def test_weights_elsewhere_are_refused(source: Path, tmp_path: Path, name: str) 
             use(moved)
     config = import_encoder.Config(moved, tile_px=PX)
     with pytest.raises(EncoderError, match="own folder"):
-        import_encoder.imported(config, tmp_path / "e.onnx")
+        import_as(config, tmp_path / "e.onnx")
 
 
 def test_weights_that_are_gone_or_cut_short_are_refused(source: Path, imported: Path, tmp_path: Path) -> None:
@@ -134,13 +139,17 @@ def test_all_files_are_registered_and_served(imported: Path, store: None) -> Non
     wanted = load_encoder(imported)
     version = register_encoder(imported, {"nic.encoder_sha256": wanted.spec.sha256})
     graph = encoder_file(version.uri)
-    assert [file.name for file in encoder_files(graph)] == ["encoder.onnx", "layers.data"]
+    assert [file.name for file in graph_files(graph)] == ["encoder.onnx", "layers.data"]
     assert encoder_digest(version.uri) == graph_sha256(graph) == find_version(version.uri).tags["nic.graph.encoder"]
     assert load_encoder(graph.parent).spec == wanted.spec
-    served = mlflow.pyfunc.load_model(version.uri)
+    assert np.abs(served_code(version.uri) - wanted.encode(tiles(1))[0]).max() <= 1e-6
+
+
+def served_code(uri: str) -> np.ndarray:
+    """The code of the first tile by a registered version, as a server gives it."""
+    served = mlflow.pyfunc.load_model(uri)
     image = base64.b64encode(cv2.imencode(".png", tiles(1)[0][..., ::-1])[1].tobytes()).decode()
-    code = json.loads(served.predict(pd.DataFrame({"image": [image]}))["code"][0])
-    assert np.abs(np.array(code) - wanted.encode(tiles(1))[0]).max() <= 1e-6
+    return np.array(json.loads(served.predict(pd.DataFrame({"image": [image]}))["code"][0]))
 
 
 def test_a_folder_with_two_graphs_is_refused(imported: Path) -> None:
@@ -152,7 +161,8 @@ def test_a_folder_with_two_graphs_is_refused(imported: Path) -> None:
 IMPORT = """
 import resource, sys
 from pathlib import Path
-from entrypoints.import_encoder import Config, imported
+from entrypoints.import_encoder import Config
+from entrypoints.stages.import_encoder import imported
 spec, difference = imported(Config(Path(sys.argv[1]), tile_px=32, mean="0,0,0", std="1,1,1"), Path(sys.argv[2]))
 print(spec.sha256, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
@@ -160,7 +170,7 @@ print(spec.sha256, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 @pytest.mark.slow
 def test_a_graph_beyond_2_gib(tmp_path: Path, store: None) -> None:
-    """Imported, digested, registered, loaded, encoded with; the peak of memory is printed."""
+    """Imported, digested, registered, loaded, compressed with and served; the peak of memory is printed."""
     (tmp_path / "source").mkdir()
     source = write_layers(tmp_path / "source" / "large.onnx", PX, 12288, 4)
     size = source.with_suffix(".data").stat().st_size
@@ -179,4 +189,9 @@ def test_a_graph_beyond_2_gib(tmp_path: Path, store: None) -> None:
     assert again.spec == encoder.spec
     codes = again.encode(tiles(2))
     assert np.abs(codes[:, :3] - tiles(2).mean((1, 2)) / 255).max() <= 1e-5
+    slide = SlideSource("a", write_slide(tmp_path / "a.tif", tissue_image(400, 380)))
+    assert compress_cohort([slide], again, tmp_path / "codes", readers=1).done == ["a"]
+    assert CompressedSlide.load(tmp_path / "codes" / "a.h5").codes.shape[1] == codes.shape[1]
+    del encoder, again
+    assert np.abs(served_code(version.uri) - codes[0]).max() <= 1e-5
     print(f"this process: peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")

@@ -120,15 +120,16 @@ def test_who_is_slow_to_take_tiles_is_waited_for(one: Processes) -> None:
     assert batches == SLOTS + 3
 
 
-def test_a_deadline_ends_a_job_and_who_waits_for_a_process(one: Processes) -> None:
-    with ThreadPoolExecutor(1) as threads:
-        late = threads.submit(one.ask, Sleeps(60), time.monotonic() + 1)
-        time.sleep(0.3)
+def test_a_deadline_ends_a_job_and_who_waits_for_a_process() -> None:
+    with Processes(1, modules=["slide_jobs"], tries=1) as one, ThreadPoolExecutor(1) as threads:
+        one.ask(Gives(0))
+        late = threads.submit(one.ask, Sleeps(60), time.monotonic() + 2)
+        time.sleep(0.5)
         with pytest.raises(ReadersBusy):
             one.ask(Gives(1), time.monotonic() + 0.2)
-        with pytest.raises(ReaderLate):
+        with pytest.raises((ReaderLate, ReaderHung)):  # by the kernel's alarm, or on a busy machine by our own clock
             late.result()
-    assert one.ask(Gives(1), time.monotonic() + 60)["given"] == 1
+        assert one.ask(Gives(1), time.monotonic() + 60)["given"] == 1
 
 
 def test_memory_is_bounded() -> None:

@@ -129,7 +129,7 @@ def test_the_same_code_elsewhere_has_the_same_digest(checkout: Path, tmp_path_fa
 OF_PATIENTS_AND_ENCODERS = {
     "nic/serving/limits.py": (True, True),
     "nic/serving/served_model.py": (True, False),
-    "nic/serving/reader.py": (True, False),  # a process of its own, which nothing imports
+    "nic/slides/reading_process.py": (True, True),  # a process of its own
     "registry/server.py": (True, False),
     "registry/encoder_model.py": (False, True),
     "nic/onnx/runtime.py": (True, True),
