@@ -11,7 +11,7 @@ ONNX Runtime.
 The least that the machine allows is each JPEG tile decoded once and the encoder's multiplications as one large gemm,
 on all cores and nothing beside: what is left of plain / ours after that is not to be had in f32.
 --memory prints the peak of all processes together, and of the one reader that took most, for squares of 10,000 to
-100,000 px, and for an encoder of 512 px tiles on squares of 65,536 px. The whole is the sum of proportional set sizes
+140,000 px, and for an encoder of 512 px tiles on squares of 65,536 px. The whole is the sum of proportional set sizes
 (PSS: shared pages count once), looked at ten times a second; a reader's is the kernel's own peak (VmHWM).
 """
 
@@ -52,10 +52,11 @@ from nic.slides.tiling import TileGrid
 from nic.threads import cores
 
 PLAIN_THUMBNAIL_PX = 1024
-SIDES_PX = 10_000, 30_000, 60_000, 100_000
+SIDES_PX = 10_000, 30_000, 60_000, 100_000, 140_000
 WIDE_PX, LARGE_TILE_PX = 65_536, 512
-READER_MB = 512
-"""That a process which reads JPEG tiles of at most 512 px stays below, however large slide and tiles are."""
+READER_MB = 640
+"""That a process which reads JPEG tiles of at most 512 px stays below, however large slide and tiles are: most is taken
+while the tissue is looked for on the overview, which ends at 4,096 px."""
 COMPRESS = """
 import sys
 from pathlib import Path
@@ -206,9 +207,9 @@ def peaks(command: Sequence[str]) -> tuple[float, float]:
     return whole, reader
 
 
-def memory(folder: Path, tissue: float) -> None:
+def memory(folder: Path, tissue: float, sides_px: Sequence[int]) -> None:
     graph = exported(folder)
-    made = [(side_px, 4, 64, 0.25) for side_px in SIDES_PX]
+    made = [(side_px, 4, 64, 0.25) for side_px in sides_px]
     made += [(WIDE_PX, factor, LARGE_TILE_PX, mpp) for factor, mpp in ((2, 0.25), (4, 0.25), (4, 0.2425))]
     print(f"{cores()} cores, as many readers; {tissue:.0%} of each square is tissue")
     for side_px, factor, tile_px, mpp in made:
@@ -234,11 +235,12 @@ def main() -> None:
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--memory", action="store_true", help="peak memory instead of time")
     arguments.add_argument("--tissue", type=float, default=0.1, help="share of tissue, with --memory")
+    arguments.add_argument("--sides", type=int, nargs="+", default=SIDES_PX, help="px of squares, with --memory")
     given = arguments.parse_args()
     torch.set_num_threads(cores())
     with tempfile.TemporaryDirectory() as folder:
         if given.memory:
-            memory(Path(folder), given.tissue)
+            memory(Path(folder), given.tissue, given.sides)
         else:
             compare(Path(folder), given.side, given.factor, given.rounds)
 
