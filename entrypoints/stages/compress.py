@@ -9,7 +9,7 @@ from entrypoints.compress import Config
 from entrypoints.slides_named import slides_named
 from nic.compression.codes_folder import CodesFolder
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.engines import CompressionReport, compress_cohort
+from nic.compression.engines import CompressionReport, compress_cohort, tile_readers
 from nic.compression.on_ray import Cluster, compress_on_ray
 from nic.compression.pictures import contact_sheets
 from nic.compression.records import Quarantined, Unreached, check_all_reached
@@ -63,10 +63,13 @@ def compressed(config: Config, slides: list[SlideSource], stage: StageRun) -> Co
             raise NoDevice(f"device={device}: on a cluster wanted gpus= too, a process's share of a GPU")
         load = EncoderLoader(config.runtime, str(device))
         return compress_on_ray(slides, graph, load, config.out, how, cluster)
-    with encoder_on(graph, config.runtime, config.device) as encoder:
+    with (
+        tile_readers(how, config.readers or None) as reading,
+        encoder_on(graph, config.runtime, config.device) as encoder,
+    ):
         print(f"encoder by {config.runtime} on {encoder.device_note}")
         stage.log_text(f"{config.runtime} on {encoder.device_note}\n", "device.txt")
-        report = compress_cohort(slides, encoder, config.out, how, readers=config.readers or None)
+        report = compress_cohort(slides, encoder, config.out, how, readers=reading)
         if encoder.agreement:
             stage.log("agreement_with_f32", encoder.agreement)
             print(f"{config.runtime}: least cosine to the codes in f32 {encoder.agreement:.5f}")

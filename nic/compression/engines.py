@@ -49,19 +49,24 @@ class CompressionReport:
         )
 
 
+def tile_readers(how: How, count: int | None = None) -> Processes:
+    """Processes that read tiles, as many as there are cores unless said otherwise; they start while an encoder loads."""
+    return Processes(count, silent_s=how.silent_s, modules=["nic.compression.tile_jobs"])
+
+
 def compress_cohort(
     sources: Sequence[SlideSource],
     encoder: Encoder,
     out: Path,
     how: How = AS_USUAL,
     *,
-    readers: int | None = None,
+    readers: Processes | int | None = None,
 ) -> CompressionReport:
     """Compress every slide into out/<slide_id>.h5; a finished file is kept.
 
-    readers: processes that read tiles, as many as there are cores unless said otherwise; 0: this one reads, and dies of
-    what crashes a decoder. They take slides in turn, and share the last ones. Threads of this process encode, as many
-    as gain by it.
+    readers: processes that read tiles, as many as there are cores unless said otherwise, or those of `tile_readers`; 0:
+    this one reads, and dies of what crashes a decoder. They take slides in turn, and share the last ones. Threads of
+    this process encode, as many as gain by it.
     A bad slide goes into quarantine, out/quarantine.csv, one that cannot be had into out/unreached.csv; both are tried
     again by the next run, and a file that was there before stays. Another run on the same folder shares the work: what
     it holds is waited for.
@@ -73,8 +78,8 @@ def compress_cohort(
     with ExitStack() as held:
         workers = ALONE
         if readers != 0:
-            reading = Processes(readers, silent_s=how.silent_s, modules=["nic.compression.tile_jobs"])
-            workers = Workers(held.enter_context(reading), held.enter_context(SharedThreads(at_once_of(encoder))))
+            reading = readers if isinstance(readers, Processes) else held.enter_context(tile_readers(how, readers))
+            workers = Workers(reading, held.enter_context(SharedThreads(at_once_of(encoder))))
         outcomes = _all(wanted, encoder, folder, how, workers)
         return CompressionReport.of(outcomes, _shared(workers, encoder))
 

@@ -246,12 +246,6 @@ class Processes:
             ) from None
         return process
 
-    def _fail_next(self, error: Exception) -> None:
-        """Whoever asks next is answered with why no process starts."""
-        task = self._next(None)
-        if task:
-            self._put(task, error)
-
     def _next(self, last: object) -> Task | None:
         """A job of the slide `last`; of one that nobody has begun; or of the one with most left to do. None when
         no more come."""
