@@ -50,7 +50,7 @@ class CompressionReport:
 
 
 def tile_readers(how: How, count: int | None = None) -> Processes:
-    """Processes that read tiles, as many as there are cores unless said otherwise; they start while an encoder loads."""
+    """Processes that read tiles, as many as there are cores unless said otherwise. They start as they are made."""
     return Processes(count, silent_s=how.silent_s, modules=["nic.compression.tile_jobs"])
 
 

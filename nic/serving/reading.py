@@ -70,7 +70,7 @@ class RowReading:
     def within(cls, limits: Limits, encoder: Encoder | None, cutting: Cutting) -> "RowReading":
         """By as many processes as the limits say; by none, in this one."""
         if not limits.readers:
-            return cls(encoder, cutting, at_once=limits.at_once)
+            return cls(encoder, cutting, at_once=limits.at_once, strangers=limits.apart)
         looking, compressing = (
             Processes(
                 count,

@@ -13,6 +13,7 @@ import yaml
 from served_files import codes_file, write_plain_graphs
 
 from entrypoints import evaluate, predict, train_patients
+from entrypoints.stages.predict import differing
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError
 from nic.patients.cohort import Patient, Row
@@ -118,7 +119,9 @@ def predicted(folder: Path) -> Iterator[pd.DataFrame]:
 def served(folder: Path) -> pd.DataFrame:
     """What a server answers for all files, by slide."""
     files = {name: folder / f"{name}.onnx" for name in ("patient", "encoder")}
-    model = ServedModel.load(files, CodesCache(folder / "cache", 1 << 20), Limits((folder,)), "nic-score", "1")
+    model = ServedModel.load(
+        files, CodesCache(folder / "cache", 1 << 20), Limits((folder,), readers=0), "nic-score", "1"
+    )
     slides = ["usual", *ROWS.values()]
     rows = pd.DataFrame({"features": [str(folder / "codes" / f"{slide}.h5") for slide in slides], "patient": slides})
     return model.answer(rows, Wishes()).set_index("patient")
@@ -186,10 +189,10 @@ def test_a_model_from_before_the_record_takes_any_runtime_and_counts_nothing(fol
 
 
 def test_answers_of_models_from_before_are_read_without_the_column(predicted: pd.DataFrame) -> None:
-    assert predict.differing(predicted.drop(columns="codes_differ")) == ""
+    assert differing(predicted.drop(columns="codes_differ")) == ""
     mixed = pd.concat([predicted, predicted[["status"]]])  # of a journal that two versions of a model wrote
-    assert predict.differing(mixed) == predict.differing(predicted)
-    assert "pixel_version=1 (1 patients), runtime=openvino (1 patients)" in predict.differing(predicted)
+    assert differing(mixed) == differing(predicted)
+    assert "pixel_version=1 (1 patients), runtime=openvino (1 patients)" in differing(predicted)
 
 
 @pytest.mark.slow

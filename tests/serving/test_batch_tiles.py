@@ -84,7 +84,7 @@ def test_the_answer_does_not_depend_on_it_and_the_codes_are_kept_once(folder: Pa
 
     def asked(cache: str, batch_tiles: int) -> float:
         kept = CodesCache(tmp_path / cache, 1 << 30)
-        model = ServedModel.load(files, kept, Limits((folder,)), "nic-score", "7")
+        model = ServedModel.load(files, kept, Limits((folder,), readers=0), "nic-score", "7")
         return float(model.answer(rows, Wishes(batch_tiles=batch_tiles))["prediction"][0])
 
     answers = [asked(f"cache {batch_tiles}", batch_tiles) for batch_tiles in (0, 1, 7, 1024)]

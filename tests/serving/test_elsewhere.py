@@ -54,7 +54,7 @@ def site(folder: Path, tmp_path: Path) -> Iterator[Archive]:
 
 @pytest.fixture
 def model(folder: Path, site: Archive, tmp_path: Path) -> ServedModel:
-    return loaded(folder, tmp_path, f"{site.url}/wsi/", Limits((folder,), apart=False))
+    return loaded(folder, tmp_path, f"{site.url}/wsi/", Limits((folder,), apart=False, readers=0))
 
 
 def loaded(folder: Path, place: Path, prefixes: str, limits: Limits, **environ: str) -> ServedModel:
@@ -118,7 +118,7 @@ def test_many_who_ask_at_once_fetch_it_once(site: Archive, model: ServedModel) -
 
 @pytest.mark.parametrize("prefixes", ["", "  "])
 def test_without_a_prefix_nobody_is_asked(folder: Path, site: Archive, tmp_path: Path, prefixes: str) -> None:
-    model = loaded(folder, tmp_path, prefixes, Limits((folder,), apart=False))
+    model = loaded(folder, tmp_path, prefixes, Limits((folder,), apart=False, readers=0))
     assert model.codes.elsewhere is None
     bad, good = ask(model, {"slide": f"{site.url}/wsi/a.tif"}, {"slide": str(folder / "a.tif")})
     assert bad["reason"].startswith("OutsideRoots: slide 1: names no file of this server")
@@ -228,7 +228,7 @@ def test_a_redirect_is_not_followed(folder: Path, site: Archive, model: ServedMo
 def test_a_server_that_keeps_us_waiting_is_given_up_at_the_deadline(
     folder: Path, site: Archive, tmp_path: Path, name: str
 ) -> None:
-    model = loaded(folder, tmp_path, f"{site.url}/wsi", Limits((folder,), seconds=SECONDS, apart=False))
+    model = loaded(folder, tmp_path, f"{site.url}/wsi", Limits((folder,), seconds=SECONDS, apart=False, readers=0))
     begun = time.monotonic()
     good, bad = ask(model, {"slide": f"{site.url}/wsi/a.tif"}, {"slide": f"{site.url}/wsi/{name}"})
     assert time.monotonic() - begun < SECONDS + 2
@@ -258,7 +258,11 @@ def test_a_server_that_is_not_there_is_not_named(folder: Path, site: Archive, mo
 
 def test_no_room_in_time_is_a_refusal(folder: Path, site: Archive, tmp_path: Path) -> None:
     model = loaded(
-        folder, tmp_path, f"{site.url}/wsi", Limits((folder,), seconds=SECONDS, apart=False), NIC_STAGED_MB="1"
+        folder,
+        tmp_path,
+        f"{site.url}/wsi",
+        Limits((folder,), seconds=SECONDS, apart=False, readers=0),
+        NIC_STAGED_MB="1",
     )
     assert model.codes.elsewhere is not None
     staging = model.codes.elsewhere.staging

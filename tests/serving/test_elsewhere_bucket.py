@@ -59,7 +59,7 @@ def bucket(store: pytest.MonkeyPatch, folder: Path) -> Iterator[Any]:
 def loaded(folder: Path, place: Path) -> ServedModel:
     files = {"patient": folder / "patient.onnx", "encoder": folder / "encoder.onnx"}
     elsewhere = Elsewhere.from_environment(place / "staged", {"NIC_SLIDE_URIS": "s3://slides/tcga/"})
-    limits = Limits((folder,), seconds=SECONDS, apart=False)
+    limits = Limits((folder,), seconds=SECONDS, apart=False, readers=0)
     return ServedModel.load(files, CodesCache(place / "cache", 1 << 30), limits, "nic-score", "7", elsewhere)
 
 

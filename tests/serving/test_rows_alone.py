@@ -40,7 +40,7 @@ def model(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> ServedModel
     """The processes that read are started once for all tests of this module."""
     files = {name: folder / f"{name}.onnx" for name in ("patient", "encoder")}
     cache = CodesCache(tmp_path_factory.mktemp("cache"), 1 << 30)
-    return ServedModel.load(files, cache, Limits((folder,)), "nic-score", "7")
+    return ServedModel.load(files, cache, Limits((folder,), readers=0), "nic-score", "7")
 
 
 def limited(model: ServedModel, **limits: float) -> ServedModel:

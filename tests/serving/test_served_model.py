@@ -52,7 +52,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model(folder: Path, tmp_path: Path) -> ServedModel:
-    return loaded(folder, tmp_path, Limits((folder,)))
+    return loaded(folder, tmp_path, Limits((folder,), readers=0))  # processes: test_reading.py
 
 
 def loaded(folder: Path, cache: Path, limits: Limits) -> ServedModel:
