@@ -62,18 +62,23 @@ def main(fd: str, slots: str, graph: str, runtime: str, device: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks ends it, by closing its questions
     asker, memory = Asker(), SharedTiles(int(fd), int(slots))
     try:
-        encoder = load_encoder(Path(graph), cast(Runtime, runtime), device)
-        said = {"device": str(encoder.device), "device_note": encoder.device_note, "batch_tiles": encoder.batch_tiles}
+        serve(asker, memory, load_encoder(Path(graph), cast(Runtime, runtime), device), int(slots))
+    except (EOFError, BrokenPipeError):  # who asks has ended
+        return
     except Exception as error:
         asker.say_error(error, {})
-        return
-    asker.say({"spec": encoder.spec.to_json(), **said})
-    with ThreadPoolExecutor(int(slots)) as pool:
+
+
+def serve(asker: Asker, memory: SharedTiles, encoder: LoadedEncoder, slots: int) -> None:
+    """Raises EOFError or BrokenPipeError when nobody asks any more."""
+    itself = {"device": str(encoder.device), "device_note": encoder.device_note, "batch_tiles": encoder.batch_tiles}
+    asker.say({"spec": encoder.spec.to_json(), **itself})
+    with ThreadPoolExecutor(slots) as pool:
         try:
             while True:
                 question = asker.question()
                 pool.submit(answer, asker, encoder, memory, question["slot"], question["count"])
-        except EOFError:
+        finally:
             pool.shutdown(cancel_futures=True)
 
 

@@ -88,8 +88,8 @@ def main(most_mb: str, fd: str, *modules: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if int(most_mb):
         resource.setrlimit(resource.RLIMIT_DATA, (int(most_mb) << 20, int(most_mb) << 20))
-    asker.say({"ready": True})
-    try:
+    try:  # who asks may have ended before this process was ready
+        asker.say({"ready": True})
         while True:
             answer(asker, last, asker.job(last))
     except (EOFError, BrokenPipeError):

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from served_files import write_plain_graphs
 from slide_jobs import Dies, Gives, Raises, SaysNonsense, Sleeps, Takes, TellsOfItself
 
 from nic.errors import CodesError, UnreachedSlide, UnreadableSlide
 from nic.slides.faults import ReaderFault
 from nic.slides.process import MOST_STUCK, Stuck
 from nic.slides.processes import Processes, ReaderDied, ReaderHung, ReaderLate, ReadersBusy
-from nic.slides.wire import SLOTS
+from nic.slides.wire import SLOTS, SharedTiles
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +203,30 @@ def test_no_process_outlives_who_asks(tmp_path: Path) -> None:
     while (left := [pid for pid in pids if _runs(pid)]) and time.monotonic() < until_s:
         time.sleep(0.1)
     assert left == []
+
+
+@pytest.mark.parametrize("module", ["nic.slides.reading_process", "nic.encoder.encoding_process"])
+def test_a_process_whose_asker_is_gone_before_it_was_ready_ends_without_a_word(tmp_path: Path, module: str) -> None:
+    """Else its traceback stands below the one sentence that says why a run ended."""
+    memory, graphs = SharedTiles(), tmp_path / "graphs"
+    graphs.mkdir()
+    write_plain_graphs(graphs)
+    words = ["0", str(memory.fd)]
+    if module.startswith("nic.encoder"):
+        words = [str(memory.fd), str(SLOTS), str(graphs / "encoder.onnx"), "onnx", "cpu"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    command = [sys.executable, "-m", module, *words]
+    process = subprocess.Popen(command, env=environment, pass_fds=[memory.fd], **pipes)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdin.close()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait() == 0
+    process.stderr.close()
+    memory.close()
 
 
 def _runs(pid: int) -> bool:
