@@ -61,7 +61,7 @@ class Served:
 
     def readers(self) -> list[psutil.Process]:
         children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if "nic.serving.reader" in " ".join(child.cmdline())]
+        return [child for child in children if "nic.slides.reading_process" in " ".join(child.cmdline())]
 
     def peak_mb(self) -> float:
         """Of the process that answers: the most that it ever held."""
@@ -133,7 +133,9 @@ def test_hostile_files_of_codes_cost_their_rows_and_no_memory(served: Served) ->
 def test_a_stopped_reader_costs_a_row_and_the_next_is_answered(served: Served) -> None:
     row: dict[str, object] = {"slide": str(served.folder / "slides" / "a.tif")}
     assert served.ask(row)[0]["status"] == "ok"
-    for reader in served.readers():
+    readers = served.readers()
+    assert readers
+    for reader in readers:
         os.kill(reader.pid, signal.SIGSTOP)
     start = time.monotonic()
     with ThreadPoolExecutor(1) as threads:
