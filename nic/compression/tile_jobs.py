@@ -133,7 +133,7 @@ class ReadTiles:
     """Some tiles of a slide, row and col int32 [n], in the order in which they are read; those that could not be
     decoded or, where test_focus is set, are out of focus, only by their cells.
 
-    Raises SlideError, also when the file is another one than its plan was made of.
+    Raises SlideError; also when the file was replaced since the plan was made.
     """
 
     source: SlideSource
