@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from entrypoints.cli import launch
-
-Part = Literal["train", "external", "cross_validated"]
+from nic.patients.choices import Part
 
 
 @dataclass(frozen=True)

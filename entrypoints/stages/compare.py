@@ -34,8 +34,8 @@ def run(config: Config) -> dict[str, Any]:
     entry = read_study(config.study).endpoint(config.endpoint)
     with stage_run("compare", config, inputs(config)) as stage:
         # Here: the run is open, or refused, before the seconds that these take to import.
-        from entrypoints.measures import comparison_table
-        from entrypoints.splitting import log_audit
+        from nic.stages.measures import comparison_table
+        from nic.stages.splitting import log_audit
 
         first, second, audit = measured_alike(config)
         table = comparison_table(first, second, seed=config.seed)
@@ -56,8 +56,8 @@ def measured_alike(config: Config) -> tuple[list[Measure], list[Measure], list[s
     patient taught one of them.
     """
     # Here: as in `run`.
-    from entrypoints.measures import measures_of
-    from entrypoints.splitting import audit_measured
+    from nic.stages.measures import measures_of
+    from nic.stages.splitting import audit_measured
 
     study = read_study(config.study)
     endpoint = study.endpoint(config.endpoint).endpoint

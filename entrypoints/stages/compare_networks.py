@@ -3,7 +3,7 @@
 from typing import Any
 
 from entrypoints.compare_networks import Config
-from entrypoints.network_comparison import (
+from nic.stages.network_comparison import (
     Schedule,
     codes_of,
     compare_on,

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from entrypoints.compress import Config
-from entrypoints.slides_named import slides_named
 from nic.compression.codes_folder import CodesFolder
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.engines import CompressionReport, compress_cohort, tile_readers
@@ -25,6 +24,7 @@ from nic.slides.quality import reasons_named
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging
+from nic.stages.slides_named import slides_named
 from nic.tracking.digests import bytes_digest, codes_digest
 from nic.tracking.registry import encoder_file
 from nic.tracking.runs import StageRun, stage_run

@@ -73,10 +73,10 @@ def draw(patient: Patient, model: PatientModel, codes: Path, drawn: Path) -> Ite
     A row a slide, with the mean of its map. Raises NicError.
     """
     # Here: the run is open, or refused, before the seconds that these take to import.
-    from entrypoints.mapping import compressed, thumbnail_and_origin
     from nic.evaluation.map_picture import picture, png
     from nic.evaluation.maps import geojson, write_raster
     from nic.serving.maps import score_maps
+    from nic.stages.mapping import compressed, thumbnail_and_origin
 
     slides = compressed(patient, codes)
     if not slides:

@@ -31,10 +31,10 @@ def run(config: Config) -> dict[str, Any]:
     study = read_study(config.study)
     with stage_run("evaluate", config, inputs(config)) as stage:
         # Here: the run is open, or refused, before the seconds that these take to import.
-        from entrypoints.evaluation import answers_record, evaluated, oracle_of
-        from entrypoints.reporting import report_of
-        from entrypoints.splitting import log_audit
         from nic.evaluation.report import render
+        from nic.stages.evaluation import answers_record, evaluated, oracle_of
+        from nic.stages.reporting import report_of
+        from nic.stages.splitting import log_audit
         from nic.tracking.figures import publish_answers
 
         done = evaluated(study, config.endpoint, config.codes, config.model, config.split, config.seed)

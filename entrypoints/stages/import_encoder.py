@@ -39,7 +39,7 @@ def run(config: Config) -> dict[str, Any]:
     entries = tile_tasks(config)
     with stage_run("import_encoder", config, inputs(config)) as stage, TemporaryDirectory(prefix="nic-") as folder:
         # Here: the run is open, or refused, before the seconds that these take to import.
-        from entrypoints.registration import register_imported
+        from nic.stages.registration import register_imported
 
         graph = Path(folder) / "encoder.onnx"
         spec, parity = imported(config, graph)

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from entrypoints.import_features import Config
-from entrypoints.slides_named import slides_named
 from entrypoints.stages import compress
 from nic.compression.interchange.layouts import import_folder
 from nic.compression.interchange.tile_codes import Given
 from nic.slides.slide import SlideSource
+from nic.stages.slides_named import slides_named
 from nic.tracking.digests import bytes_digest, codes_digest, digest
 from nic.tracking.runs import stage_run
 from nic.tracking.slide_digests import slides_digest

@@ -1,10 +1,10 @@
 """What `entrypoints.main` does."""
 
-from entrypoints.evaluate import Part
 from entrypoints.main import Config
 from entrypoints.stages import compress, evaluate, make_phantom, train_encoder, train_patients
-from entrypoints.steps import Steps
+from nic.patients.choices import Part
 from nic.patients.cohort import Cohort
+from nic.stages.steps import Steps
 from nic.study import read_whole_study
 from nic.tracking.runs import stage_run
 

@@ -3,9 +3,9 @@
 from rich.console import Console
 from rich.table import Table
 
-from entrypoints.slides_named import slides_named
 from entrypoints.status import Config
 from nic.compression.codes_folder import CodesFolder
+from nic.stages.slides_named import slides_named
 
 
 def run(config: Config) -> None:

@@ -53,8 +53,8 @@ def run(config: Config) -> dict[str, Any]:
 def trained_anew(config: Config, read: dict[str, str], stage: StageRun, folder: Path) -> dict[str, Any]:
     """The registered version and its figures. folder: keeps what a killed training needs to go on."""
     # Here: what was trained before is registered again without torch, which takes seconds to import.
-    from entrypoints.objectives import Training
-    from entrypoints.registration import log_augmentation, register_trained
+    from nic.stages.objectives import Training
+    from nic.stages.registration import log_augmentation, register_trained
 
     tasks = tile_tasks(config)
     stage.log_text(origins_text(origins_of(tasks)), ORIGINS_FILE)

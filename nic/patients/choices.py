@@ -6,3 +6,5 @@ NetworkName = Literal["grid-cnn", "crop-cnn", "attention-mil", "pooled-linear"]
 """The networks of a patient model, see `nic.patients.networks`."""
 Ties = Literal["efron", "breslow"]
 """How Cox takes deaths at one time."""
+Part = Literal["train", "external", "cross_validated"]
+"""Which patients of a cohort are measured. cross_validated: those of training, each by networks that never saw them."""

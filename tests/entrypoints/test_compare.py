@@ -13,7 +13,6 @@ import yaml
 from mlflow.tracking import MlflowClient
 from stores import new_store
 
-from entrypoints.evaluation import evaluated
 from entrypoints.stages import compare, evaluate
 from nic.compression.compressed_slide import CompressedSlide
 from nic.encoder.spec import EncoderSpec
@@ -25,6 +24,7 @@ from nic.patients.grid_cnn import GridCNN
 from nic.patients.targets import Survival, Targets, Values
 from nic.patients.training import Ensemble
 from nic.slides.tiling import TileGrid
+from nic.stages.evaluation import evaluated
 from nic.study import read_study
 from nic.tracking.registry import register_patient_model
 

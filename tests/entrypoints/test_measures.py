@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from entrypoints.measures import comparison_table, measured, measures_of
 from nic.errors import EndpointError, UnknownColumn
 from nic.patients.calibration import PlattProbability, Prognosis
 from nic.patients.calibration_fit import fit_calibration
@@ -16,6 +15,7 @@ from nic.patients.predictor import PatientPrediction
 from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values, guess_of
 from nic.slides.slide import SlideSource
+from nic.stages.measures import comparison_table, measured, measures_of
 
 N = 150
 

@@ -12,10 +12,10 @@ import torch
 from mlflow.tracking import MlflowClient
 from stores import new_store
 
-from entrypoints.registration import Trained, held_out_tiles, log_augmentation, register_trained
 from nic.encoder.certificate import Comparison
 from nic.encoder.network import TileEncoder
 from nic.encoder.training import VALIDATION
+from nic.stages.registration import Trained, held_out_tiles, log_augmentation, register_trained
 from nic.tasks.tile_auc import TileScores
 from nic.tasks.tile_task import TileSet, TileTask, split
 from nic.tracking.runs import stage_run

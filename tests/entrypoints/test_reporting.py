@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from entrypoints.cohort_flow import flow
-from entrypoints.evaluation import Evaluation
-from entrypoints.report_words import case_words, misuses, question
-from entrypoints.reporting import calibration_picture, goodness, lineage, subgroups
 from nic.compression.codes_folder import CodesFolder, Quarantined
 from nic.errors import UnknownColumn
 from nic.patients.calibration import ResidualInterval
 from nic.patients.cohort import Endpoint, read_cohort
 from nic.patients.predictor import PatientPrediction
 from nic.patients.spec import PatientModelSpec
+from nic.stages.cohort_flow import flow
+from nic.stages.evaluation import Evaluation
+from nic.stages.report_words import case_words, misuses, question
+from nic.stages.reporting import calibration_picture, goodness, lineage, subgroups
 from nic.tracking.registry import RegisteredVersion
 
 ENDPOINT = Endpoint("score", "regression", ("score",), "points")

@@ -11,7 +11,7 @@ from rich.console import Console
 from stores import new_store
 
 from entrypoints.stages.train_encoder import one_alone
-from entrypoints.steps import Steps
+from nic.stages.steps import Steps
 from nic.tracking.registry import CHAMPION, PREVIOUS
 from nic.tracking.runs import Finished
 from nic.tracking.succession import roll_back

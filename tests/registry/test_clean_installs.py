@@ -10,8 +10,8 @@ import mlflow
 import pytest
 from served_files import write_graphs
 
-from entrypoints.companions import write_reference
 from nic.encoder.onnx import OnnxEncoder
+from nic.stages.companions import write_reference
 from nic.tracking.registry import REFERENCE, model_folder, register_patient_model
 
 pytestmark = pytest.mark.slow  # two environments are filled from PyPI

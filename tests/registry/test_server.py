@@ -21,9 +21,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from served_files import write_graphs
 from stores import new_store
 
-from entrypoints.companions import write_reference
 from nic.encoder.onnx import OnnxEncoder
 from nic.patients.familiarity import Familiarity
+from nic.stages.companions import write_reference
 from nic.tracking.registry import RegisteredVersion, load_served, register_patient_model
 
 ROOT = Path(__file__).resolve().parents[2]

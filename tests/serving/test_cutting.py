@@ -7,7 +7,6 @@ import pytest
 from conftest import tissue_image, write_slide
 from served_files import write_graphs
 
-from entrypoints.companions import write_reference
 from nic.compression.compress import compress_slide
 from nic.compression.cutting import Cutting
 from nic.compression.setting import Setting
@@ -18,6 +17,7 @@ from nic.serving.limits import Limits
 from nic.serving.served_model import ServedModel, Wishes
 from nic.serving.smoke import check_reference
 from nic.slides.slide import SlideSource
+from nic.stages.companions import write_reference
 
 OVERLAPPING = Cutting(overlap_px=32, min_tissue=0.3, exclude=("blurred",), tissue="saturation above 20")
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from served_files import write_graphs
 
-from entrypoints.companions import write_reference
 from nic.compression.compress import compress_slide
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import RequestRefused, SmokeFailed
@@ -31,6 +30,7 @@ from nic.serving.requests import by_patient
 from nic.serving.served_model import ServedModel, Wishes
 from nic.serving.smoke import check_reference
 from nic.slides.slide import SlideSource
+from nic.stages.companions import write_reference
 
 STRANGER = "Jane_Roe_1931"
 

@@ -18,8 +18,8 @@ from conftest import tissue_image, write_slide
 from served_files import write_graphs
 from stores import free_port, listening, postgresql
 
-from entrypoints.companions import write_reference
 from nic.encoder.onnx import OnnxEncoder
+from nic.stages.companions import write_reference
 from nic.tracking.digests import PROJECT
 from nic.tracking.registry import CHAMPION, register_patient_model
 from nic.tracking.succession import crown

@@ -18,11 +18,11 @@ from mlflow.tracking import MlflowClient
 from small_study import Place, place_in
 from stores import new_store
 
-from entrypoints.splitting import UNKNOWN_TILES, audit_measured
 from entrypoints.stages import compare, rollback
 from nic.errors import EndpointError, LeakFound
 from nic.patients.cohort import Endpoint, read_cohort
 from nic.patients.spec import METADATA, PatientModelSpec
+from nic.stages.splitting import UNKNOWN_TILES, audit_measured
 from nic.tracking import promotion
 from nic.tracking.evidence import graph_sha256, spec_of
 from nic.tracking.figures import artifact_text, publish_answers, read_answers

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from entrypoints.registration import Trained, log_tuning
 from nic.encoder.bigan import BiGan
 from nic.encoder.contrastive import Contrastive
 from nic.encoder.model_card import comparison_text
@@ -17,6 +16,7 @@ from nic.encoder.training import Schedule, fit, fit_multitask
 from nic.encoder.tuned_fit import fit_tuned, short_trial
 from nic.encoder.tuning import Setting, tune
 from nic.encoder.vae import Vae
+from nic.stages.registration import Trained, log_tuning
 from nic.tasks.tile_task import TileSet
 from nic.tracking.digests import code_digest, digest
 from nic.tracking.runs import StageRun, log_trial

@@ -1,8 +1,8 @@
 """What a report says in sentences: what a model answers, of a patient, what it is for, and what not."""
 
-from entrypoints.evaluation import Evaluation
 from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.stages.evaluation import Evaluation
 
 SYNTHETIC = (
     "Synthetic study. The slides and the patients are drawn by a program: the figures say that the software finds what "

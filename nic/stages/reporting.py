@@ -6,12 +6,6 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from entrypoints.cohort_flow import flow
-from entrypoints.evaluation import Evaluation
-from entrypoints.mapping import map_of
-from entrypoints.measures import measures_of
-from entrypoints.predictions import figure_of
-from entrypoints.report_words import GOODNESS, PART_NOTICES, SYNTHETIC, case_words, misuses, question, uses
 from nic.errors import UnknownColumn
 from nic.evaluation import calibration_figures, cases
 from nic.evaluation.figures import forest
@@ -21,6 +15,12 @@ from nic.evaluation.subgroups import Subgroup, subgroups_of
 from nic.patients.calibration import Prognosis, ResidualInterval
 from nic.patients.cohort import Patient
 from nic.patients.targets import Classes, Survival, Values
+from nic.stages.cohort_flow import flow
+from nic.stages.evaluation import Evaluation
+from nic.stages.mapping import map_of
+from nic.stages.measures import measures_of
+from nic.stages.predictions import figure_of
+from nic.stages.report_words import GOODNESS, PART_NOTICES, SYNTHETIC, case_words, misuses, question, uses
 from nic.tracking.answers import cells_of
 
 CASES = 3

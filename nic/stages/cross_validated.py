@@ -14,7 +14,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from entrypoints.measures import calibrated_columns
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import EmptyCohort, RegistryError
 from nic.evaluation.measures import (
@@ -37,6 +36,7 @@ from nic.patients.out_of_fold import OutOfFold
 from nic.patients.predictor import PatientModel, PatientPrediction, score_map
 from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Values
+from nic.stages.measures import calibrated_columns
 from nic.tracking.figures import artifact_text
 from nic.tracking.registry import RegisteredVersion
 from nic.tracking.training_data import PATIENTS_FILE

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from entrypoints.evaluation import Evaluation
-from entrypoints.report_words import made_of
 from nic.compression.codes_folder import CodesFolder
 from nic.evaluation.report import Excluded, FlowStep
 from nic.patients.cohort import Patient
+from nic.stages.evaluation import Evaluation
+from nic.stages.report_words import made_of
 
 NAMED = 12
 """Patients or slides named where some were left out."""
