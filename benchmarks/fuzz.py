@@ -27,9 +27,8 @@ from nic.encoder.export import export_encoder
 from nic.encoder.network import TileEncoder
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import NicError
-from nic.serving.effort import Effort
-from nic.serving.limits import Limits
-from nic.serving.reading import RowReading
+from nic.serving.limits import Effort, Limits
+from nic.serving.row_reader import RowReading
 from nic.slides.slide import SlideSource
 
 APERIO = "Aperio Image Library v10.0.51\r\n512x512 [0,0 512x512] (128x128) JPEG/RGB Q=70|AppMag = 20|MPP = 0.5"

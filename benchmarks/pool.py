@@ -19,8 +19,8 @@ from nic.compression.tile_jobs import PlanTiles, ReadTiles, SlidePlan
 from nic.compression.work import How, Workers, take
 from nic.encoder.spec import Encoder, EncoderSpec, at_once_of, batch_tiles_of, runtime_of
 from nic.slides.jobs import TileShape
-from nic.slides.processes import Processes
 from nic.slides.slide import SlideSource
+from nic.slides.subprocess_reader import Processes
 from nic.threads import SharedThreads
 
 READING, COHORT, ONE, FREE = "reading", "compression", "one slide", "free encoder"

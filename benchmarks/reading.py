@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from benchmarks.made_slide import made_slide
 from nic.compression.tile_jobs import CELLS_AT_A_TIME, ReadTiles
+from nic.slides.grid import TileGrid
 from nic.slides.jobs import TileShape
 from nic.slides.jpeg_tiles import JpegTiles
-from nic.slides.processes import Processes
 from nic.slides.reader import TileBatch, TileReader, cut_tiles, in_bands
 from nic.slides.slide import Slide, SlideSource
-from nic.slides.tiling import TileGrid
+from nic.slides.subprocess_reader import Processes
 
 SHAPE = TileShape(64, 1.0, 0.5)
 STRIP_CELLS = 64

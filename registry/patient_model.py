@@ -17,13 +17,11 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 
 from nic.errors import RequestRefused
 from nic.onnx.device import Device
-from nic.serving.answers_log import AnswersLog
 from nic.serving.cache import CodesCache
-from nic.serving.elsewhere import Elsewhere
-from nic.serving.faults import OURS, log_fault
 from nic.serving.limits import Limits, number
-from nic.serving.served_model import ServedModel, Wishes
-from nic.serving.smoke import check_reference
+from nic.serving.operator_log import OURS, AnswersLog, log_fault
+from nic.serving.remote_slides import Elsewhere
+from nic.serving.served_model import ServedModel, Wishes, check_reference
 from nic.threads import cores
 
 MB = 1 << 20

@@ -27,10 +27,9 @@ from prometheus_client import CollectorRegistry, make_asgi_app, multiprocess
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nic.errors import SettingError, SmokeFailed
-from nic.serving.answers_log import AnswersLog
-from nic.serving.faults import OURS, log_fault
 from nic.serving.limits import number
 from nic.serving.metrics import count_answers, count_request, status_to_count
+from nic.serving.operator_log import OURS, AnswersLog, log_fault
 from nic.serving.requests import no_column
 
 SHARED_COUNTS = "PROMETHEUS_MULTIPROC_DIR"

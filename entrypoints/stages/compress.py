@@ -20,7 +20,7 @@ from nic.encoder.several import encoder_on
 from nic.errors import NoDevice
 from nic.onnx.device import Device
 from nic.onnx.files import graph_sha256
-from nic.slides.quality import reasons_named
+from nic.slides.qc import reasons_named
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging

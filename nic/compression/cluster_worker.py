@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from nic.compression.codes_folder import CodesFolder
 from nic.compression.work import How, Outcome, Workers, take
 from nic.encoder.spec import Encoder, at_once_of
-from nic.slides.processes import Processes
 from nic.slides.slide import SlideSource
+from nic.slides.subprocess_reader import Processes
 from nic.threads import SharedThreads
 
 Load = Callable[[Path], Encoder]

@@ -12,10 +12,10 @@ from nic.compression.setting import Setting
 from nic.compression.tile_jobs import PlanTiles, SlidePlan
 from nic.encoder.spec import Encoder, batch_tiles_of
 from nic.errors import OutOfFocus, TooManyFailedCells
+from nic.slides.d4 import turned
 from nic.slides.jobs import BLURRED, ENCODE, FAILED, IN_PROCESS, CheckedTiles, Reading, TileShape
-from nic.slides.quality import REASONS
+from nic.slides.qc import REASONS
 from nic.slides.slide import SlideSource
-from nic.slides.turns import turned
 from nic.threads import SharedThreads, done_ahead
 
 MOST_FAILED = 0.1

@@ -28,11 +28,11 @@ from nic.compression.tissue_rule import GIVEN
 from nic.encoder.spec import IMPORTED, EncoderSpec
 from nic.errors import CodesError, UnreachedCodes
 from nic.files import cannot_be_read, reason
-from nic.slides.quality import REASONS
+from nic.slides.d4 import TURNS
+from nic.slides.grid import TileGrid
+from nic.slides.qc import REASONS
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.resolution import UM_TIMES_MAGNIFICATION
-from nic.slides.tiling import TileGrid
-from nic.slides.turns import TURNS
 
 FORMAT = 1
 IDENTIFYING_CODES = 1000
@@ -46,10 +46,10 @@ class CompressedSlide:
     is tissue that could not be decoded and has no code. fingerprint: of the slide's file. min_tissue: least share of
     tissue in a cell with a code. reader: how pixels were read. size_l0px: (width, height), where it is known.
     exclude, tissue_rule, runtime: how it was compressed, see nic.compression.setting. excluded: uint8 [rows, cols],
-    which of nic.slides.quality.REASONS keeps a cell without a code though it may be tissue. overview: uint8, the
+    which of nic.slides.qc.REASONS keeps a cell without a code though it may be tissue. overview: uint8, the
     bytes of a JPEG of the whole slide, for pictures. pixel_version: of the arithmetic that made tiles of pixels, see
     nic.slides.reader; it says nothing of codes of another tool.
-    variants: float16 [8, N, D], codes of the tiles in their eight turns (see nic.slides.turns), the first of them
+    variants: float16 [8, N, D], codes of the tiles in their eight turns (see nic.slides.d4), the first of them
     `codes`; None where they were not asked for, and after `load`, because they are eight times as large.
     """
 

@@ -10,7 +10,7 @@ class Cutting:
     """Equal for slides that one patient model may be asked about.
 
     overlap_px: pixels of a tile that the next one shows again. min_tissue: least share of tissue in a tile with a code.
-    exclude: which of nic.slides.quality.REASONS keep a tile out, sorted. tissue: what counts as tissue, in the words of
+    exclude: which of nic.slides.qc.REASONS keep a tile out, sorted. tissue: what counts as tissue, in the words of
     nic.compression.tissue_rule; `given` where each slide had a mask of its own.
     """
 

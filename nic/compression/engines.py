@@ -14,8 +14,8 @@ from nic.compression.records import Quarantined, Streak, Unreached
 from nic.compression.work import ALONE, How, Outcome, Workers, take
 from nic.encoder.spec import Encoder, at_once_of, devices_of
 from nic.errors import CodesError
-from nic.slides.processes import Processes
 from nic.slides.slide import SlideSource
+from nic.slides.subprocess_reader import Processes
 from nic.threads import SharedThreads, cores
 
 AS_USUAL = How()

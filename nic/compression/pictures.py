@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nic.compression.codes_folder import CodesFolder
 from nic.compression.compressed_slide import CompressedSlide
 from nic.files import drafted
-from nic.slides.quality import REASONS
+from nic.slides.qc import REASONS
 
 Image = NDArray[np.uint8]
 ENCODED, FAILED, INK = (46, 140, 90), (230, 30, 140), (34, 49, 63)

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from nic.compression.tissue_rule import TissueRule
 from nic.errors import NoTissue, UnreadableSlide
+from nic.slides.grid import TileGrid
 from nic.slides.jobs import BLURRED, ENCODE, FAILED, Answer, CheckedTiles, LastSlide, TileShape
-from nic.slides.quality import REASONS, blurred, dark_regions, pen_marks, spoilt_cells
+from nic.slides.qc import REASONS, blurred, dark_regions, pen_marks, spoilt_cells
 from nic.slides.reader import in_bands
 from nic.slides.slide import Slide
 from nic.slides.source import SlideSource
-from nic.slides.tiling import TileGrid
 from nic.slides.tissue import overview_px, tissue_fraction
 
 OVERVIEW_PX = 640

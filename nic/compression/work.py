@@ -12,12 +12,12 @@ from nic.compression.records import Quarantined, Unreached
 from nic.compression.setting import Setting
 from nic.encoder.spec import Encoder
 from nic.errors import CodesError, CrashingSlide, SlideError, UnreachedSlide, UnwritableFolder
-from nic.slides.finding import file_of
 from nic.slides.jobs import IN_PROCESS, Answer, CheckedTiles, LastSlide, Reading
 from nic.slides.opening import check_reach
-from nic.slides.processes import SILENT_S, ReaderDied, ReaderHung, ReaderLate, ReadersBusy
+from nic.slides.search import file_of
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging, version_of
+from nic.slides.subprocess_reader import SILENT_S, ReaderDied, ReaderHung, ReaderLate, ReadersBusy
 from nic.threads import SharedThreads
 
 STAGING = Staging(Path("work/staged"), 200 << 30)

@@ -16,7 +16,7 @@ import numpy as np
 
 from nic.encoder.runtimes import LoadedEncoder, load_encoder
 from nic.encoder.spec import Runtime
-from nic.slides.wire import Message, SharedTiles, as_values, message, read_question
+from nic.slides.messages import Message, SharedTiles, as_values, message, read_question
 
 
 class Asker:

@@ -19,8 +19,8 @@ from nic.encoder.runtimes import LoadedEncoder, load_encoder
 from nic.encoder.spec import EncoderSpec, Runtime, check_tiles
 from nic.errors import EncoderError
 from nic.onnx.device import Device, devices_named
-from nic.slides.process import KILL_S, how_ended, started
-from nic.slides.wire import SLOT_BYTES, Message, Messages, SharedTiles, as_error, question
+from nic.slides.messages import SLOT_BYTES, Message, Messages, SharedTiles, as_error, question
+from nic.slides.reading_process import KILL_S, how_ended, started
 from nic.threads import cores
 
 FEWEST_AHEAD = 2

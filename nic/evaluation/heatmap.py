@@ -6,7 +6,7 @@ from matplotlib import colormaps
 from matplotlib.colors import Normalize
 from numpy.typing import NDArray
 
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 
 COLOURS = "RdBu_r"
 OPACITY = 0.7

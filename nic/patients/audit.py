@@ -14,7 +14,7 @@ from tqdm import tqdm
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import LeakFound
 from nic.patients.cohort import Patient
-from nic.slides.turns import TURNS, turned
+from nic.slides.d4 import TURNS, turned
 
 EXTERNAL = "external"
 TRAINING = "the model's training"

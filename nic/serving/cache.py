@@ -15,7 +15,7 @@ from filelock import Timeout
 
 from nic.errors import CodesError, OverLimit
 from nic.locks import locked_by_system
-from nic.serving.faults import log_fault
+from nic.serving.operator_log import log_fault
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

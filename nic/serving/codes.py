@@ -21,14 +21,13 @@ from PIL import Image, UnidentifiedImageError
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError, MissingResolution, NicError, OverLimit, RequestRefused, UnreadableSlide
 from nic.serving.cache import CodesCache
-from nic.serving.codes_file import check_numbers
-from nic.serving.confined import Roots, path_of
-from nic.serving.effort import Effort
-from nic.serving.elsewhere import Elsewhere
-from nic.serving.limits import Limits
+from nic.serving.limits import Effort, Limits
 from nic.serving.memory import Footprint, Memory
-from nic.serving.reading import RowReading
+from nic.serving.remote_slides import Elsewhere
 from nic.serving.requests import Source
+from nic.serving.roots import Roots, path_of
+from nic.serving.row_reader import RowReading
+from nic.serving.untrusted_codes import check_numbers
 from nic.slides.plain_rgb import plain_rgb
 from nic.slides.slide import SlideSource, is_address
 

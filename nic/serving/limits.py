@@ -1,12 +1,13 @@
 """How much a served model does for one request, from which folders and on which device. Needs no slide."""
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from nic.errors import EncoderError, SettingError
+from nic.errors import EncoderError, OverLimit, SettingError
 from nic.onnx.device import AUTO, Device
 from nic.threads import cores
 
@@ -99,3 +100,25 @@ def number(environ: Mapping[str, str], name: str, kind: Callable[[str], Number],
     if not value > 0:
         raise SettingError(f"{name}={text}: wanted a number above 0")
     return value
+
+
+@dataclass(frozen=True)
+class Effort:
+    """tiles: of tissue, at most. deadline_s: of the monotonic clock. batch_tiles: encoded at a time; 0: as many as suit
+    the encoder. features_bytes: of the arrays of a file of codes. memory_bytes: to answer from codes, see
+    nic.serving.memory."""
+
+    tiles: int
+    deadline_s: float
+    batch_tiles: int = 0
+    features_bytes: int = NO_LIMIT
+    memory_bytes: int = NO_LIMIT
+
+    @property
+    def left_s(self) -> float:
+        return max(0.0, self.deadline_s - time.monotonic())
+
+    def check_time(self) -> None:
+        """Raises OverLimit past the deadline."""
+        if time.monotonic() > self.deadline_s:
+            raise OverLimit("not done in time; compress it, and give the file of its codes")

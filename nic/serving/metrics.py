@@ -5,7 +5,7 @@ from typing import Any
 
 from prometheus_client import Counter, Histogram
 
-from nic.serving.faults import INTERNAL
+from nic.serving.operator_log import INTERNAL
 
 REQUESTS = Counter(
     "nic_requests",

@@ -1,11 +1,13 @@
 """Requests to answers: one row a patient, whatever is wrong with the others."""
 
+import json
 import math
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +18,17 @@ from numpy.typing import NDArray
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import Cutting
 from nic.encoder.onnx import OnnxEncoder
-from nic.errors import CodesError, NicError, RequestRefused, SettingError
+from nic.errors import CodesError, NicError, RequestRefused, SettingError, SmokeFailed
 from nic.patients.familiarity import Familiarity
 from nic.patients.predictor import PatientModel, PatientPrediction, SlideScores, score_map
+from nic.serving.answer_maps import MAPS, MapRoom, score_map_of
 from nic.serving.cache import CodesCache
 from nic.serving.codes import Codes
-from nic.serving.effort import Effort
-from nic.serving.elsewhere import Elsewhere
-from nic.serving.faults import INTERNAL, log_fault
-from nic.serving.limits import Limits
-from nic.serving.maps import MAPS, MapRoom, score_map_of
-from nic.serving.reading import RowReading
+from nic.serving.limits import Effort, Limits
+from nic.serving.operator_log import INTERNAL, log_fault
+from nic.serving.remote_slides import Elsewhere
 from nic.serving.requests import PatientRequest, by_patient
+from nic.serving.row_reader import RowReading
 
 UM2_PER_MM2 = 1e6
 MOST_BATCH_TILES = 1024
@@ -204,3 +205,22 @@ def _reading(graph: Path | None, cutting: Cutting, limits: Limits) -> RowReading
     if limits.apart and os.name != "posix":
         raise SettingError("slides are read in processes that only POSIX can bound; serve on Linux or macOS")
     return RowReading.within(limits, OnnxEncoder(graph, device=limits.device) if graph else None, cutting)
+
+
+TOLERANCE = 1e-3
+"""Of the answer, or of 1 where it is smaller: another processor or a GPU rounds otherwise, a wrong graph is far off."""
+
+
+def check_reference(model: ServedModel, folder: Path) -> None:
+    """Ask what request.json asks. Raises SmokeFailed when the model answers otherwise than answers.json says."""
+    rows = pd.DataFrame(json.loads((folder / "request.json").read_text()))
+    rows["slide"] = [str(folder / name) for name in rows["slide"]]
+    [wanted] = (row["prediction"] for row in json.loads((folder / "answers.json").read_text()))
+    with tempfile.TemporaryDirectory() as made:  # not the server's cache: the answer is to be computed each time
+        codes = Codes(model.codes.reading, CodesCache(Path(made), most_bytes=0), Limits.none())
+        [answer] = replace(model, codes=codes).answer(rows, Wishes()).to_dict("records")
+    if answer["status"] != "ok":
+        raise SmokeFailed(f"the reference was not answered: {answer['reason']}")
+    found = float(answer["prediction"])
+    if not abs(found - wanted) <= TOLERANCE * max(1.0, abs(wanted)):
+        raise SmokeFailed(f"the reference's answer is {found:.6g}, at registration it was {wanted:.6g}; not served")

@@ -7,10 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nic.slides.grid import TileGrid
 from nic.slides.reader import TileReader
 from nic.slides.slide import Slide
 from nic.slides.source import SlideSource
-from nic.slides.tiling import TileGrid
 
 Answer = Mapping[str, Any]
 """Values that JSON knows, and arrays."""

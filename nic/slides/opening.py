@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nic.errors import NicError, UnreachedSlide, UnreadableSlide, UnsupportedSlide
 from nic.slides import tiff
-from nic.slides.names import FOREIGN, SUFFIXES, is_hidden, printable, suffix
+from nic.slides.source import FOREIGN, SUFFIXES, is_hidden, printable, suffix
 
 OPENSLIDE, TIFFFILE = "openslide", "tifffile"
 """What opened a slide."""

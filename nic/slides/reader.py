@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import ResolutionTooLow, UnreadableSlide
+from nic.slides.grid import TileGrid
 from nic.slides.jpeg_tiles import JpegTiles
-from nic.slides.names import suffix
 from nic.slides.slide import Slide
-from nic.slides.tiling import TileGrid
+from nic.slides.source import suffix
 
 TOLERANCE = 1.1
 """A level may be this much coarser than asked: scanners that say 0.5 mean 0.497 to 0.55."""

@@ -1,23 +1,166 @@
-"""The process that reads slides for `nic.slides.processes`: one job after the other, until nobody asks.
-
-    python -m nic.slides.reading_process <megabytes, or 0> <file descriptor of shared tiles> [modules to import]
-
-The kernel ends it when a job takes longer than it may or memory runs out, wherever a native library may be.
-"""
+"""One process that reads slides, as the one that asks it sees it."""
 
 import importlib
 import os
 import resource
 import select
 import signal
+import subprocess
 import sys
+import threading
+import time
 import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from nic.slides.jobs import CheckedTiles, LastSlide
-from nic.slides.wire import SLOTS, Message, SharedTiles, as_values, message, read_question
+from nic.errors import UnreachedSlide
+from nic.slides.jobs import CheckedTiles, Job, LastSlide
+from nic.slides.messages import SLOTS, Message, Messages, SharedTiles, as_values, message, question, read_question
+
+KILL_S = 1.0
+"""For a process to end by itself; and again, for the kernel to end it."""
+MOST_STUCK = 16
+"""Processes that even the kernel cannot end, because a share does not answer; beyond, no more are started."""
+SECRETS = ("NIC_API_TOKEN",)
+
+
+class Stuck:
+    """Processes that were killed and live on: the kernel waits for a share on their behalf. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._lock = threading.Lock()
+
+    def add(self, process: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            self._processes.append(process)
+
+    def check(self) -> None:
+        """Before another is started. Raises UnreachedSlide when there are too many."""
+        with self._lock:
+            self._processes = [process for process in self._processes if process.poll() is None]
+            count = len(self._processes)
+        if count >= MOST_STUCK:
+            raise UnreachedSlide(f"{count} processes that read wait for a share that does not answer; ask again later")
+
+
+def started(command: Sequence[str], memory: SharedTiles, *, quiet: bool = False) -> subprocess.Popen[bytes]:
+    """A process of ours that sees the memory, and ends when its questions do. For the others see ReadingProcess."""
+    environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
+    # A served model's nic lies in the model's own folder, which only sys.path knows.
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [word.replace("{fd}", str(memory.fd)) for word in command],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL if quiet else None,
+        bufsize=0,
+        pass_fds=[memory.fd],
+    )
+
+
+def how_ended(code: int) -> str:
+    """The signal that ended a process, or its exit code."""
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+@dataclass
+class Lent:
+    """Tiles in the memory of a process, until they are given back."""
+
+    tiles: CheckedTiles
+    slot: int
+    process: "ReadingProcess"
+
+    def give_back(self) -> None:
+        self.process.free(self.slot)
+
+
+class ReadingProcess:
+    """One process, nic/slides/reading_process.py, from its start to its end."""
+
+    def __init__(self, command: Sequence[str], *, quiet: bool = False) -> None:
+        """command: what to run; the file descriptor of its shared tiles stands for `{fd}`. quiet: whether what it
+        writes to stderr is dropped, where it may name a patient."""
+        self.memory = SharedTiles()
+        self._process = started(command, self.memory, quiet=quiet)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._questions, self._answers = self._process.stdin, self._process.stdout
+        self._poll = select.poll()
+        self._poll.register(self._answers, select.POLLIN)
+        self._messages = Messages()
+        self._lock = threading.Lock()
+        self._lent = 0
+        self.heard_s = time.monotonic()
+        self.slide: object = None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def ask(self, job: Job, seconds: float) -> None:
+        """seconds: after which the kernel ends it; 0: never."""
+        self._write({"job": job, "seconds": seconds})
+
+    def free(self, slot: int) -> None:
+        with self._lock:
+            self._lent -= 1
+        self._write({"free": slot})
+
+    def lend(self, values: Message) -> Lent:
+        """The tiles of a message."""
+        with self._lock:
+            self._lent += 1
+        tiles = self.memory.tiles(values["slot"], values["count"], values["tile_px"])
+        return Lent(CheckedTiles(tiles, values["row"], values["col"], values["state"]), values["slot"], self)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it can say nothing before tiles are given back."""
+        return self._lent == SLOTS
+
+    def hear(self, until_s: float) -> Message | None:
+        """What it says next; None when nothing came in time. Raises EOFError when it has ended."""
+        while (values := self._messages.next()) is None:
+            if not self._poll.poll(1000 * min(max(0.0, until_s - time.monotonic()), 1e6)):
+                return None
+            content = os.read(self._answers.fileno(), 1 << 16)
+            if not content:
+                raise EOFError
+            self._messages.feed(content)
+        self.heard_s = time.monotonic()
+        return values
+
+    def end(self, stuck: Stuck, *, kill: bool = False) -> int:
+        """Make sure that it has ended, or that nobody waits for it. Its exit code; 0 while there is none."""
+        if kill:
+            self._process.kill()
+        for pipe in (self._questions, self._answers):
+            pipe.close()
+        self.memory.close()
+        for _ in range(2):
+            try:
+                return self._process.wait(KILL_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+        stuck.add(self._process)
+        return 0
+
+    def _write(self, values: Message) -> None:
+        try:
+            content = memoryview(question(values))
+            with self._lock:
+                while content:
+                    content = content[self._questions.write(content) :]
+        except (BrokenPipeError, ValueError):  # it has ended; hearing says how
+            return
+
 
 IDLE_S = 1.0
 """After which the last slide is closed: its share may be unmounted, its file replaced."""

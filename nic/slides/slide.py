@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import UnreadableSlide
-from nic.slides.finding import file_of
-from nic.slides.finding import find_slides as find_slides
-from nic.slides.names import SUFFIXES as SUFFIXES
-from nic.slides.names import is_address as is_address
-from nic.slides.names import printable
 from nic.slides.opening import UNDECODABLE, Handle, dicom_files, reaching
 from nic.slides.resolution import resolution
+from nic.slides.search import file_of
+from nic.slides.search import find_slides as find_slides
+from nic.slides.source import SUFFIXES as SUFFIXES
 from nic.slides.source import SlideSource as SlideSource
+from nic.slides.source import is_address as is_address
+from nic.slides.source import printable
 
 BLOCK_PX = 2048
 """Side of the pieces in which an overview is read, so that a slide without a pyramid needs no more memory."""

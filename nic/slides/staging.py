@@ -17,8 +17,8 @@ from fsspec.exceptions import FSTimeoutError
 
 from nic.errors import MissingExtra, NotStaged, UnreadableSlide
 from nic.locks import locked
-from nic.slides.names import file_name, is_hidden, suffix
 from nic.slides.slide import SUFFIXES, SlideSource, find_slides, is_address
+from nic.slides.source import file_name, is_hidden, suffix
 
 SEVERAL_FILES = (".mrxs", ".vms", ".vmu", ".dcm")
 """Formats of which a slide is more than the file that is named."""

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 
 OVERVIEW_MPP = 8.0
 """um/px of the thumbnail that the mask is made of; sizes below are areas in its pixels."""

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 from nic.tasks.areas import Area
 from nic.tasks.labelling import IGNORED
 

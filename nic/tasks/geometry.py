@@ -14,7 +14,7 @@ CONTROL = 5
 def turned(tiles: Tensor, first: int) -> Tensor:
     """Flips and quarter turns: each eighth of a batch [B, C, px, px] by another of the eight, the first by `first`.
 
-    first: 0 to 7; numbered as in nic.slides.turns. Copied whole: sampling each tile by itself costs more.
+    first: 0 to 7; numbered as in nic.slides.d4. Copied whole: sampling each tile by itself costs more.
     """
     changed = torch.empty_like(tiles)
     # Beyond 7 the numbers go on from 0: only their three lowest bits are looked at.

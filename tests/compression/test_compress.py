@@ -18,9 +18,9 @@ from nic.compression.work import How
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError, EncoderError, NoTissue, ResolutionTooLow, TooManyFailedCells
 from nic.patients.crops import SlideCells
+from nic.slides.d4 import TURNS, turned
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.slide import SlideSource, find_slides
-from nic.slides.turns import TURNS, turned
 
 
 def source(path: Path) -> SlideSource:

@@ -20,8 +20,8 @@ from nic.compression.setting import Setting
 from nic.compression.work import How
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EncoderError
-from nic.slides.processes import Processes
 from nic.slides.slide import SlideSource
+from nic.slides.subprocess_reader import Processes
 from nic.threads import SharedThreads, cores
 
 

@@ -22,9 +22,9 @@ from nic.patients.predictor import PatientModel, predict_cohort
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits
 from nic.serving.served_model import ServedModel, Wishes
+from nic.slides.d4 import TURNS
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.slide import SlideSource
-from nic.slides.turns import TURNS
 from nic.tracking.registry import find_version, graph_file, register_encoder, register_patient_model
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"

@@ -13,7 +13,7 @@ from nic.errors import LeakFound
 from nic.patients import audit as audit_module
 from nic.patients.audit import EXTERNAL, AuditedSlide, check_leaks, slides_to_audit
 from nic.patients.cohort import read_cohort
-from nic.slides.turns import turned
+from nic.slides.d4 import turned
 
 
 def picture(seed: int) -> np.ndarray:

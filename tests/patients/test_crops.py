@@ -12,7 +12,7 @@ from nic.encoder.spec import EncoderSpec
 from nic.errors import ForeignCodes, NoTissue
 from nic.patients.cohort import Patient, read_cohort
 from nic.patients.crops import PatientCells, SlideCells, gather_cells, make_batch
-from nic.slides.turns import TURNS
+from nic.slides.d4 import TURNS
 
 
 @pytest.fixture

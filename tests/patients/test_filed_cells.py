@@ -18,8 +18,8 @@ from nic.patients.crops import PatientCells, SlideCells, gather_cells, make_batc
 from nic.patients.networks import CROP_CELLS
 from nic.patients.targets import Classes, Survival, Targets, Values
 from nic.patients.training import NetworkName, fit_folds
+from nic.slides.d4 import TURNS
 from nic.slides.slide import SlideSource
-from nic.slides.turns import TURNS
 
 SlideOf = Callable[..., CompressedSlide]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory and descriptors are read from /proc")

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from starlette.types import Message, Receive, Scope, Send
 
 from nic.errors import SettingError
-from nic.serving.faults import INTERNAL
+from nic.serving.operator_log import INTERNAL
 from registry.server import Guard, admission, refuse_unguarded
 
 ROW = {"status": "ok", "reason": "", "tiles": 3, "failed_tiles": 0, "ood": False}

@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from served_files import codes_file, write_plain_graphs
 from stores import free_port, new_store
 
-from nic.serving.faults import INTERNAL
+from nic.serving.operator_log import INTERNAL
 from nic.stages.companions import write_reference
 from nic.tracking.registry import register_patient_model
 

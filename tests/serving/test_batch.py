@@ -21,8 +21,8 @@ from nic.encoder.onnx import OnnxEncoder
 from nic.patients.cohort import Patient, Row, read_cohort
 from nic.serving.batch import Batch
 from nic.serving.cache import CodesCache
-from nic.serving.elsewhere import Elsewhere
 from nic.serving.limits import Limits
+from nic.serving.remote_slides import Elsewhere
 from nic.serving.served_model import ServedModel, Wishes
 from nic.slides.slide import SlideSource
 

@@ -17,9 +17,8 @@ from nic.encoder.onnx import METADATA_KEY, OnnxEncoder
 from nic.encoder.spec import USUAL_BATCH_TILES, EncoderSpec
 from nic.errors import RequestRefused
 from nic.serving.cache import CodesCache
-from nic.serving.effort import Effort
-from nic.serving.limits import Limits
-from nic.serving.reading import RowReading
+from nic.serving.limits import Effort, Limits
+from nic.serving.row_reader import RowReading
 from nic.serving.served_model import ServedModel, Wishes
 from nic.slides.slide import SlideSource
 

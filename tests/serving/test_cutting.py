@@ -14,8 +14,7 @@ from nic.encoder.onnx import OnnxEncoder
 from nic.patients.predictor import PatientModel
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits
-from nic.serving.served_model import ServedModel, Wishes
-from nic.serving.smoke import check_reference
+from nic.serving.served_model import ServedModel, Wishes, check_reference
 from nic.slides.slide import SlideSource
 from nic.stages.companions import write_reference
 

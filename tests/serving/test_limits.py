@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from nic.errors import SettingError
-from nic.serving.confined import opened, path_of
 from nic.serving.limits import Limits
+from nic.serving.roots import opened, path_of
 
 
 def test_roots_come_from_the_environment_else_where_the_server_was_started(

@@ -17,9 +17,9 @@ from served_files import codes_file, write_plain_graphs
 
 from nic.errors import OverLimit, RequestRefused
 from nic.serving.cache import CodesCache
-from nic.serving.faults import INTERNAL
 from nic.serving.limits import Limits
 from nic.serving.memory import Footprint, Memory
+from nic.serving.operator_log import INTERNAL
 from nic.serving.served_model import ServedModel, Wishes
 
 STRANGER = "Jane_Roe_1931"

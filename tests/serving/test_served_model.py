@@ -27,8 +27,7 @@ from nic.patients.familiarity import Familiarity
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits
 from nic.serving.requests import by_patient
-from nic.serving.served_model import ServedModel, Wishes
-from nic.serving.smoke import check_reference
+from nic.serving.served_model import ServedModel, Wishes, check_reference
 from nic.slides.slide import SlideSource
 from nic.stages.companions import write_reference
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nic.errors import InterchangeError, UnreachedCodes
 from nic.files import cannot_be_read, reason
-from nic.slides.names import slide_id
+from nic.slides.source import slide_id
 
 
 def unusable(path: Path, error: BaseException, wrong: str) -> InterchangeError | UnreachedCodes:

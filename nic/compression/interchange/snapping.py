@@ -9,7 +9,7 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.tile_codes import TileCodes
 from nic.compression.tissue_rule import GIVEN
 from nic.errors import InterchangeError
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 
 SAME_LATTICE_PX = 4
 

@@ -12,8 +12,8 @@ from conftest import tissue_image, write_slide
 from served_files import write_graphs
 
 from nic.serving.cache import CodesCache
-from nic.serving.elsewhere import Elsewhere
 from nic.serving.limits import Limits
+from nic.serving.remote_slides import Elsewhere
 from nic.serving.served_model import ServedModel, Wishes
 
 boto3, moto_server, s3fs = (

@@ -17,11 +17,10 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import Cutting
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import ForeignCodes, OutsideRoots, OverLimit, UnreachedSlide, UnreadableSlide
-from nic.serving.effort import Effort
-from nic.serving.limits import Limits
-from nic.serving.reading import RowReading
-from nic.slides.processes import Processes
+from nic.serving.limits import Effort, Limits
+from nic.serving.row_reader import RowReading
 from nic.slides.slide import SlideSource
+from nic.slides.subprocess_reader import Processes
 
 
 @pytest.fixture(scope="module")

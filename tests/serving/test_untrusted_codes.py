@@ -12,8 +12,8 @@ from served_files import codes_file, write_plain_graphs
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError, NicError, OverLimit
-from nic.serving.codes_file import check_codes, check_numbers
-from nic.serving.effort import Effort
+from nic.serving.limits import Effort
+from nic.serving.untrusted_codes import check_codes, check_numbers
 
 MB = 1 << 20
 EFFORT = Effort(1000, float("inf"), features_bytes=256 * MB, memory_bytes=1024 * MB)

@@ -21,8 +21,8 @@ from served_files import write_graphs
 
 from nic.errors import MissingExtra, SettingError
 from nic.serving.cache import CodesCache
-from nic.serving.elsewhere import Elsewhere
 from nic.serving.limits import Limits
+from nic.serving.remote_slides import Elsewhere
 from nic.serving.served_model import ServedModel, Wishes
 
 STRANGER = "Jane_Roe_1931"
@@ -242,7 +242,7 @@ def test_a_server_that_keeps_us_waiting_is_given_up_at_the_deadline(
 def test_silence_costs_the_other_rows_little(
     site: Archive, model: ServedModel, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("nic.serving.elsewhere.SILENT_S", 0.5)
+    monkeypatch.setattr("nic.serving.remote_slides.SILENT_S", 0.5)
     bad, good = ask(model, {"slide": f"{site.url}/wsi/{name}"}, {"slide": f"{site.url}/wsi/a.tif"})
     assert bad["reason"].startswith("NotStaged: slide 1: ")
     assert good["status"] == "ok"

@@ -4,10 +4,12 @@ import os
 from pathlib import Path, PureWindowsPath
 
 from nic.errors import UnreachedSlide, UnreadableSlide
-from nic.slides.names import (
+from nic.slides.opening import dicom_files, is_dicom, knows, reaching
+from nic.slides.source import (
     FEATURES,
     FOREIGN,
     SUFFIXES,
+    SlideSource,
     is_address,
     is_hidden,
     is_slide_name,
@@ -16,8 +18,6 @@ from nic.slides.names import (
     slide_id,
     suffix,
 )
-from nic.slides.opening import dicom_files, is_dicom, knows, reaching
-from nic.slides.source import SlideSource
 
 NO_SLIDES = FEATURES | {
     *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".svg", ".pdf", ".xml", ".json", ".geojson", ".qpdata", ".qpproj"),

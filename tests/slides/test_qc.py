@@ -12,7 +12,7 @@ from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.setting import Setting
 from nic.errors import NoTissue, OutOfFocus, UnknownTest
-from nic.slides.quality import REASONS, blurred, dark_regions, pen_marks, reasons_named, spoilt_cells
+from nic.slides.qc import REASONS, blurred, dark_regions, pen_marks, reasons_named, spoilt_cells
 from nic.slides.slide import Slide, SlideSource
 
 Image = NDArray[np.uint8]

@@ -14,14 +14,13 @@ from nic.compression.cutting import AS_USUAL, Cutting
 from nic.compression.setting import Setting
 from nic.encoder.spec import Encoder, EncoderSpec, at_once_of, batch_tiles_of
 from nic.errors import ForeignCodes, NicError, OverLimit, UnreachedSlide, UnreadableSlide
-from nic.serving.codes_file import check_codes
-from nic.serving.confined import Roots, opened
-from nic.serving.effort import Effort
-from nic.serving.limits import Limits
-from nic.slides.faults import ReaderFault
+from nic.serving.limits import Effort, Limits
+from nic.serving.roots import Roots, opened
+from nic.serving.untrusted_codes import check_codes
 from nic.slides.jobs import IN_PROCESS, NO_DEADLINE, Answer, CheckedTiles, Job, LastSlide, Reading
-from nic.slides.processes import Processes, ReaderDied, ReaderHung, ReaderLate, ReadersBusy
+from nic.slides.messages import ReaderFault
 from nic.slides.slide import Slide, SlideSource
+from nic.slides.subprocess_reader import Processes, ReaderDied, ReaderHung, ReaderLate, ReadersBusy
 from nic.threads import SharedThreads
 
 OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -76,7 +75,7 @@ class RowReading:
                 count,
                 most_mb=limits.reader_mb if limits.apart else 0,
                 tries=1 if limits.apart else 2,
-                modules=["nic.serving.reading"],
+                modules=["nic.serving.row_reader"],
                 quiet=limits.apart,
                 at_once=False,
             )

@@ -12,10 +12,9 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 
 from nic.slides import reading_process  # by its name, so that digests of code follow it
-from nic.slides.faults import ReaderFault
 from nic.slides.jobs import NO_DEADLINE, Answer, CheckedTiles, Job
-from nic.slides.process import KILL_S, Lent, ReadingProcess, Stuck, how_ended
-from nic.slides.wire import as_error
+from nic.slides.messages import ReaderFault, as_error
+from nic.slides.reading_process import KILL_S, Lent, ReadingProcess, Stuck, how_ended
 from nic.threads import cores
 
 GRACE_S = 2.0

@@ -11,7 +11,7 @@ from PIL import Image
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError, OverLimit
-from nic.serving.effort import Effort
+from nic.serving.limits import Effort
 from nic.serving.memory import Footprint
 
 ARRAYS = {"features": "f", "row": "iu", "col": "iu", "tissue": "b", "failed": "b", "excluded": "u", "overview": "u"}

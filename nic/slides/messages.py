@@ -11,7 +11,9 @@ import mmap
 import os
 import pickle
 import tempfile
+import traceback
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,6 @@ from numpy.typing import NDArray
 
 import nic.errors
 from nic.errors import NicError
-from nic.slides.faults import ReaderFault, place_of
 
 SLOTS = 3
 """Batches of tiles that a process may be ahead of who asks."""
@@ -161,3 +162,20 @@ def as_error(values: Message) -> Exception:
     if number is not None:
         error.__cause__ = OSError(number, os.strerror(number))
     return error
+
+
+class ReaderFault(RuntimeError):
+    """A process that reads slides met an error that nobody foresaw. where: kind and place of it."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(where)
+        self.where = where
+
+
+def place_of(error: BaseException) -> str:
+    """The kind of an error, and the modules and lines it came through, innermost first; nothing of its text."""
+    if isinstance(error, ReaderFault):
+        return error.where
+    frames = reversed(traceback.extract_tb(error.__traceback__)[-3:])
+    number = f" {error.errno}" if isinstance(error, OSError) and error.errno else ""
+    return f"{type(error).__name__}{number} at {' < '.join(f'{PurePath(f.filename).name}:{f.lineno}' for f in frames)}"

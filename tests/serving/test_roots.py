@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nic.errors import OutsideRoots, UnreadableSlide
-from nic.serving.confined import opened, path_of
+from nic.serving.roots import opened, path_of
 
 
 @pytest.fixture

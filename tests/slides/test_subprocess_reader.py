@@ -17,10 +17,9 @@ from served_files import write_plain_graphs
 from slide_jobs import Dies, Gives, Raises, SaysNonsense, Sleeps, Takes, TellsOfItself
 
 from nic.errors import CodesError, UnreachedSlide, UnreadableSlide
-from nic.slides.faults import ReaderFault
-from nic.slides.process import MOST_STUCK, Stuck
-from nic.slides.processes import Processes, ReaderDied, ReaderHung, ReaderLate, ReadersBusy
-from nic.slides.wire import SLOTS, SharedTiles
+from nic.slides.messages import SLOTS, ReaderFault, SharedTiles
+from nic.slides.reading_process import MOST_STUCK, Stuck
+from nic.slides.subprocess_reader import Processes, ReaderDied, ReaderHung, ReaderLate, ReadersBusy
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +184,7 @@ def test_processes_start_when_there_is_work_for_them() -> None:
 def test_no_process_outlives_who_asks(tmp_path: Path) -> None:
     script = (
         "from slide_jobs import TellsOfItself\n"
-        "from nic.slides.processes import Processes\n"
+        "from nic.slides.subprocess_reader import Processes\n"
         "import time\n"
         "p = Processes(2, modules=['slide_jobs'])\n"
         "print(p.ask(TellsOfItself())['pid'], *(r.pid for r in p.running if r), flush=True)\n"
