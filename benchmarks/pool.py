@@ -20,7 +20,7 @@ from nic.compression.work import How, Workers, take
 from nic.encoder.spec import Encoder, EncoderSpec, at_once_of, batch_tiles_of, runtime_of
 from nic.slides.jobs import TileShape
 from nic.slides.slide import SlideSource
-from nic.slides.subprocess_reader import Processes
+from nic.slides.subprocess_reader import SubprocessReader
 from nic.threads import SharedThreads
 
 READING, COHORT, ONE, FREE = "reading", "compression", "one slide", "free encoder"
@@ -57,7 +57,7 @@ class Pool:
         os.sched_setaffinity(0, cores)
         self.sources, self.encoder = sources, encoder
         self.free = FreeEncoder(encoder.spec, batch_tiles_of(encoder))
-        self.reading = Processes(len(cores), modules=["nic.compression.tile_jobs"])
+        self.reading = SubprocessReader(len(cores), modules=["nic.compression.tile_jobs"])
         self.encoding = SharedThreads(at_once_of(encoder))
         spec = encoder.spec
         self.shape = TileShape(spec.tile_px, spec.tile_mpp, spec.read_mpp)

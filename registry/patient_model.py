@@ -20,8 +20,8 @@ from nic.onnx.device import Device
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits, number
 from nic.serving.operator_log import OURS, AnswersLog, log_fault
-from nic.serving.remote_slides import Elsewhere
-from nic.serving.served_model import ServedModel, Wishes, check_reference
+from nic.serving.remote_slides import RemoteSlides
+from nic.serving.served_model import RequestParams, ServedModel, check_reference
 from nic.threads import cores
 
 MB = 1 << 20
@@ -44,7 +44,7 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
         folder = Path(os.environ.get("NIC_CACHE_DIR", self.folder.name))
         cache = CodesCache(folder, number(os.environ, "NIC_CACHE_MB", int, 1024) * MB)
         staged = Path(self.folder.name) / "staged"
-        elsewhere = Elsewhere.from_environment(staged) if confined else Elsewhere.anywhere(staged)
+        elsewhere = RemoteSlides.from_environment(staged) if confined else RemoteSlides.anywhere(staged)
         name, version = _registered_version(files["patient"].parents[1])
         self.model = ServedModel.load(files, cache, limits, name, version, elsewhere)
         self.proven = "reference" in files
@@ -55,7 +55,7 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
         """Raises MlflowException: INVALID_PARAMETER_VALUE (400) in words of ours, INTERNAL_ERROR (500) without any."""
         try:
-            answers = self.model.answer(model_input, Wishes(**(params or {})))
+            answers = self.model.answer(model_input, RequestParams(**(params or {})))
             if self.log:
                 self.log.keep([{str(k): v for k, v in row.items()} for row in answers.to_dict("records")])
             return answers

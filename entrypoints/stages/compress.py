@@ -20,7 +20,7 @@ from nic.encoder.several import encoder_on
 from nic.errors import NoDevice
 from nic.onnx.device import Device
 from nic.onnx.files import graph_sha256
-from nic.slides.qc import reasons_named
+from nic.slides.qc import qc_tests_named
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging
@@ -48,7 +48,7 @@ def compressed(config: Config, slides: list[SlideSource], stage: StageRun) -> Co
             min_tissue=config.min_tissue,
             overlap_px=config.overlap_px,
             variants=config.variants,
-            exclude=reasons_named(config.exclude),
+            exclude=qc_tests_named(config.exclude),
             tissue=rule_named(config.tissue, config.mask_bounds),
             runtime=config.runtime,
         ),

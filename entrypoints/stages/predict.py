@@ -19,7 +19,7 @@ from nic.errors import RequestRefused
 from nic.onnx.device import Device
 from nic.patients.cohort import Patient
 from nic.patients.predictor import PatientModel
-from nic.serving.batch import Batch
+from nic.serving.batch import BatchPredictor
 from nic.threads import cores
 from nic.tracking.digests import codes_digest
 from nic.tracking.registry import find_version, graph_file, load_served
@@ -45,7 +45,7 @@ def run(config: Config) -> dict[str, Any]:
         if not patients:
             raise RequestRefused("nothing to answer for: wanted slides=, or codes= with compressed slides in it")
         workers = min(config.workers or cores(), len(patients))
-        batch = Batch(
+        batch = BatchPredictor(
             load_served(config.model, workers, config.device),
             find_version(config.model).uri,
             Path(config.codes) if config.codes else None,

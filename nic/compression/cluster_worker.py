@@ -13,7 +13,7 @@ from nic.compression.codes_folder import CodesFolder
 from nic.compression.work import How, Outcome, Workers, take
 from nic.encoder.spec import Encoder, at_once_of
 from nic.slides.slide import SlideSource
-from nic.slides.subprocess_reader import Processes
+from nic.slides.subprocess_reader import SubprocessReader
 from nic.threads import SharedThreads
 
 Load = Callable[[Path], Encoder]
@@ -42,7 +42,7 @@ class ClusterWorker:
         self._folder, self._how = work.folder, work.how
         self.encoder = _loaded(work)
         self._held = ExitStack()
-        reading = Processes(work.readers, silent_s=work.how.silent_s, modules=["nic.compression.tile_jobs"])
+        reading = SubprocessReader(work.readers, silent_s=work.how.silent_s, modules=["nic.compression.tile_jobs"])
         encoding = SharedThreads(at_once_of(self.encoder) if work.on_gpu else work.readers)
         self._workers = Workers(self._held.enter_context(reading), self._held.enter_context(encoding))
 

@@ -23,7 +23,7 @@ from nic.compression.tile_jobs import Identify
 from nic.encoder.spec import EncoderSpec
 from nic.errors import NicError, UnwritableFolder
 from nic.files import drafted, reason, sweep_drafts
-from nic.slides.jobs import IN_PROCESS, Reading
+from nic.slides.jobs import IN_PROCESS, Reader
 from nic.slides.slide import SlideSource
 
 LEASE_S = 60.0
@@ -131,7 +131,7 @@ class CodesFolder:
             for folder in (self.path, self._refusals.folder, self._misses.folder, self._versions):
                 sweep_drafts(folder)
 
-    def holds(self, source: SlideSource, encoder: EncoderSpec, setting: Setting, reading: Reading = IN_PROCESS) -> bool:
+    def holds(self, source: SlideSource, encoder: EncoderSpec, setting: Setting, reading: Reader = IN_PROCESS) -> bool:
         """Whether the finished file of this slide, encoder and setting is there. reading: where the slide is opened.
 
         Raises SlideError, UnreachedCodes, and what `reading` raises.

@@ -12,9 +12,9 @@ from nic.compression.setting import Setting
 from nic.compression.tile_jobs import PlanTiles, SlidePlan
 from nic.encoder.spec import Encoder, batch_tiles_of
 from nic.errors import OutOfFocus, TooManyFailedCells
-from nic.slides.d4 import turned
-from nic.slides.jobs import BLURRED, ENCODE, FAILED, IN_PROCESS, CheckedTiles, Reading, TileShape
-from nic.slides.qc import REASONS
+from nic.slides.d4 import d4_variant
+from nic.slides.jobs import BLURRED, ENCODE, FAILED, IN_PROCESS, CheckedTiles, Reader, TileShape
+from nic.slides.qc import QC_TESTS
 from nic.slides.slide import SlideSource
 from nic.threads import SharedThreads, done_ahead
 
@@ -41,7 +41,7 @@ def compress_slide(
     most_failed: float = MOST_FAILED,
     batch_tiles: int = 0,
     fill: bool = True,
-    reading: Reading = IN_PROCESS,
+    reading: Reader = IN_PROCESS,
     encoding: SharedThreads | None = None,
     watch: Callable[[int], None] = lambda tiles: None,
 ) -> CompressedSlide:
@@ -64,7 +64,9 @@ def compress_slide(
     codes = Codes(plan, setting.variants, spec.code_size)
 
     def encoded(batch: Batch) -> tuple[Batch, list[NDArray[np.float32]]]:
-        return batch, [encoder.encode(np.ascontiguousarray(turned(batch.tiles, n))) for n in range(setting.variants)]
+        return batch, [
+            encoder.encode(np.ascontiguousarray(d4_variant(batch.tiles, n))) for n in range(setting.variants)
+        ]
 
     size = batch_tiles or batch_tiles_of(encoder)
     jobs = plan.jobs(source, shape, test_focus="blurred" in exclude)
@@ -111,7 +113,7 @@ def compress_slide(
 class Codes:
     """Codes of a slide as they come in, in any order; what comes twice counts once.
 
-    failed: bool [rows, cols], cells that could not be decoded. excluded: uint8 [rows, cols], of REASONS.
+    failed: bool [rows, cols], cells that could not be decoded. excluded: uint8 [rows, cols], of QC_TESTS.
     """
 
     def __init__(self, plan: SlidePlan, variants: int, code_size: int) -> None:
@@ -127,7 +129,7 @@ class Codes:
         for checked in tiles:
             row, col = checked.row, checked.col
             self.failed[row, col] = checked.state == FAILED
-            self.excluded[row, col] = np.where(checked.state == BLURRED, REASONS.index("blurred"), 0)
+            self.excluded[row, col] = np.where(checked.state == BLURRED, QC_TESTS.index("blurred"), 0)
             read += len(checked.tiles)
             watch(read)
             yield checked

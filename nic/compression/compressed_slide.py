@@ -28,9 +28,9 @@ from nic.compression.tissue_rule import GIVEN
 from nic.encoder.spec import IMPORTED, EncoderSpec
 from nic.errors import CodesError, UnreachedCodes
 from nic.files import cannot_be_read, reason
-from nic.slides.d4 import TURNS
+from nic.slides.d4 import D4_VARIANTS
 from nic.slides.grid import TileGrid
-from nic.slides.qc import REASONS
+from nic.slides.qc import QC_TESTS
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.resolution import UM_TIMES_MAGNIFICATION
 
@@ -46,7 +46,7 @@ class CompressedSlide:
     is tissue that could not be decoded and has no code. fingerprint: of the slide's file. min_tissue: least share of
     tissue in a cell with a code. reader: how pixels were read. size_l0px: (width, height), where it is known.
     exclude, tissue_rule, runtime: how it was compressed, see nic.compression.setting. excluded: uint8 [rows, cols],
-    which of nic.slides.qc.REASONS keeps a cell without a code though it may be tissue. overview: uint8, the
+    which of nic.slides.qc.QC_TESTS keeps a cell without a code though it may be tissue. overview: uint8, the
     bytes of a JPEG of the whole slide, for pictures. pixel_version: of the arithmetic that made tiles of pixels, see
     nic.slides.reader; it says nothing of codes of another tool.
     variants: float16 [8, N, D], codes of the tiles in their eight turns (see nic.slides.d4), the first of them
@@ -139,7 +139,7 @@ class CompressedSlide:
         file["row"], file["col"] = self.row, self.col
         if self.excluded is not None:
             file["excluded"] = self.excluded
-            file["excluded"].attrs["reasons"] = REASONS
+            file["excluded"].attrs["reasons"] = QC_TESTS
         if self.overview is not None:
             file["overview"] = self.overview
         file.attrs.update(
@@ -320,7 +320,7 @@ class CompressedSlide:
             return f"cells lie outside the grid of {shape[0]} x {shape[1]}"
         if (np.diff(place) <= 0).any():
             return "cells are not in the order of (row, col), or one stands twice"
-        turned = (TURNS, *self.codes.shape)
+        turned = (D4_VARIANTS, *self.codes.shape)
         if self.variants is not None and (self.variants.dtype != np.float16 or self.variants.shape != turned):
             found = f"{self.variants.dtype} {list(self.variants.shape)}"
             return f"variants are {found}, wanted float16 {list(turned)}"

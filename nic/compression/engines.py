@@ -15,7 +15,7 @@ from nic.compression.work import ALONE, How, Outcome, Workers, take
 from nic.encoder.spec import Encoder, at_once_of, devices_of
 from nic.errors import CodesError
 from nic.slides.slide import SlideSource
-from nic.slides.subprocess_reader import Processes
+from nic.slides.subprocess_reader import SubprocessReader
 from nic.threads import SharedThreads, cores
 
 AS_USUAL = How()
@@ -49,9 +49,9 @@ class CompressionReport:
         )
 
 
-def tile_readers(how: How, count: int | None = None) -> Processes:
+def tile_readers(how: How, count: int | None = None) -> SubprocessReader:
     """Processes that read tiles, as many as there are cores unless said otherwise. They start as they are made."""
-    return Processes(count, silent_s=how.silent_s, modules=["nic.compression.tile_jobs"])
+    return SubprocessReader(count, silent_s=how.silent_s, modules=["nic.compression.tile_jobs"])
 
 
 def compress_cohort(
@@ -60,7 +60,7 @@ def compress_cohort(
     out: Path,
     how: How = AS_USUAL,
     *,
-    readers: Processes | int | None = None,
+    readers: SubprocessReader | int | None = None,
 ) -> CompressionReport:
     """Compress every slide into out/<slide_id>.h5; a finished file is kept.
 
@@ -78,7 +78,9 @@ def compress_cohort(
     with ExitStack() as held:
         workers = ALONE
         if readers != 0:
-            reading = readers if isinstance(readers, Processes) else held.enter_context(tile_readers(how, readers))
+            reading = (
+                readers if isinstance(readers, SubprocessReader) else held.enter_context(tile_readers(how, readers))
+            )
             workers = Workers(reading, held.enter_context(SharedThreads(at_once_of(encoder))))
         outcomes = _all(wanted, encoder, folder, how, workers)
         return CompressionReport.of(outcomes, _shared(workers, encoder))
@@ -102,7 +104,7 @@ def _all(
         return None
 
     # A slide for each process that reads, and one more, which is brought or written meanwhile.
-    pool = ThreadPoolExecutor(workers.reading.count + 1 if isinstance(workers.reading, Processes) else cores())
+    pool = ThreadPoolExecutor(workers.reading.count + 1 if isinstance(workers.reading, SubprocessReader) else cores())
 
     def all_of(left: Sequence[SlideSource], wait: bool) -> list[SlideSource]:
         """Those that another run holds."""
@@ -120,7 +122,7 @@ def _all(
 
 def _shared(workers: Workers, encoder: Encoder) -> str:
     """How the work was shared, in words."""
-    if not (isinstance(workers.reading, Processes) and workers.encoding):
+    if not (isinstance(workers.reading, SubprocessReader) and workers.encoding):
         return ""
     reading, encoding = workers.reading, workers.encoding
     tiles = ", ".join(f"{done.tiles:,}" for done in reading.did)

@@ -6,9 +6,9 @@ from nic.compression.cutting import Cutting
 from nic.compression.tissue_rule import Otsu, TissueRule, rule_said
 from nic.encoder.spec import Encoder, Runtime, runtime_of
 from nic.errors import EncoderError
-from nic.slides.qc import REASONS
+from nic.slides.qc import QC_TESTS
 
-ALL_TESTS = tuple(sorted(REASONS[1:]))
+ALL_TESTS = tuple(sorted(QC_TESTS[1:]))
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Setting:
     min_tissue: least share of tissue in a tile that is encoded. overlap_px: pixels of a tile, as the encoder takes it,
     that the next one shows again: half of its side makes four times as many tiles. variants: 8 encodes every tile in
     its eight turns too, read once: an encoder knows up from down, so that the codes of a turned slide are not those of
-    the slide, turned. exclude: which of nic.slides.qc.REASONS keep a tile out. tissue: what counts as such.
+    the slide, turned. exclude: which of nic.slides.qc.QC_TESTS keep a tile out. tissue: what counts as such.
     runtime: what runs the encoder's graph; it stands in the file, and `check` refuses an encoder of another.
     """
 

@@ -12,7 +12,7 @@ from nic.compression.tissue_rule import TissueRule
 from nic.errors import NoTissue, UnreadableSlide
 from nic.slides.grid import TileGrid
 from nic.slides.jobs import BLURRED, ENCODE, FAILED, Answer, CheckedTiles, LastSlide, TileShape
-from nic.slides.qc import REASONS, blurred, dark_regions, pen_marks, spoilt_cells
+from nic.slides.qc import QC_TESTS, cells_failing_qc, dark_regions, out_of_focus, pen_marks
 from nic.slides.reader import in_bands
 from nic.slides.slide import Slide
 from nic.slides.source import SlideSource
@@ -26,7 +26,7 @@ CELLS_AT_A_TIME = 512
 @dataclass(frozen=True)
 class SlidePlan:
     """What is to be read of a slide. tissue: bool [rows, cols], cells to read. excluded: uint8 [rows, cols], why others
-    are not, of REASONS. overview: uint8, a JPEG of the slide. band_cells: columns that are best read together. reader:
+    are not, of QC_TESTS. overview: uint8, a JPEG of the slide. band_cells: columns that are best read together. reader:
     how pixels are read. size_l0px: (width, height)."""
 
     grid: TileGrid
@@ -109,7 +109,7 @@ class PlanTiles:
     def _cells(
         self, slide: Slide, grid: TileGrid, thumbnail: NDArray[np.uint8], unreadable: NDArray[np.bool_]
     ) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-        """Cells to read, bool [rows, cols], and why others are not, of REASONS. Raises NoTissue."""
+        """Cells to read, bool [rows, cols], and why others are not, of QC_TESTS. Raises NoTissue."""
         tests = {"pen": pen_marks, "dark": dark_regions}
         spoilt = {name: test(thumbnail) & ~unreadable for name, test in tests.items() if name in self.exclude}
         # What the thumbnail cannot show may be tissue; the reader finds out, and counts what failed.
@@ -118,9 +118,9 @@ class PlanTiles:
             usable &= ~mask
         share = tissue_fraction(usable, slide.size_l0px, grid)
         shares = {name: tissue_fraction(mask, slide.size_l0px, grid) for name, mask in spoilt.items()}
-        tissue, excluded = share >= self.min_tissue, spoilt_cells(share, shares, self.min_tissue)
+        tissue, excluded = share >= self.min_tissue, cells_failing_qc(share, shares, self.min_tissue)
         if not tissue.any():
-            others = ", ".join(f"{(excluded == n).sum()} are {REASONS[n]}" for n in np.unique(excluded) if n)
+            others = ", ".join(f"{(excluded == n).sum()} are {QC_TESTS[n]}" for n in np.unique(excluded) if n)
             raise NoTissue(
                 f"{slide.slide_id}: no tile of {grid.rows} x {grid.cols} holds {self.min_tissue:.0%} of tissue"
                 + (f"; {others}" if others else "")
@@ -150,7 +150,7 @@ class ReadTiles:
         for batch in reader.batches(self.row.astype(np.intp), self.col.astype(np.intp), self.shape.together):
             state = np.where(batch.failed, FAILED, ENCODE).astype(np.uint8)
             if self.test_focus:
-                state[~batch.failed & blurred(batch.tiles, self.shape.tile_mpp)] = BLURRED
+                state[~batch.failed & out_of_focus(batch.tiles, self.shape.tile_mpp)] = BLURRED
             row, col = batch.row.astype(np.int32), batch.col.astype(np.int32)
             yield CheckedTiles(batch.tiles[state == ENCODE], row, col, state)
         return {}

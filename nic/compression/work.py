@@ -12,7 +12,7 @@ from nic.compression.records import Quarantined, Unreached
 from nic.compression.setting import Setting
 from nic.encoder.spec import Encoder
 from nic.errors import CodesError, CrashingSlide, SlideError, UnreachedSlide, UnwritableFolder
-from nic.slides.jobs import IN_PROCESS, Answer, CheckedTiles, LastSlide, Reading
+from nic.slides.jobs import IN_PROCESS, Answer, CheckedTiles, LastSlide, Reader
 from nic.slides.opening import check_reach
 from nic.slides.search import file_of
 from nic.slides.slide import SlideSource
@@ -45,7 +45,7 @@ class How:
 class Workers:
     """Where slides are read, and the threads that encode them; None: one for each slide."""
 
-    reading: Reading = IN_PROCESS
+    reading: Reader = IN_PROCESS
     encoding: SharedThreads | None = None
 
 
@@ -119,7 +119,7 @@ def _compress(folder: CodesFolder, source: SlideSource, encoder: Encoder, how: H
 
 
 @contextmanager
-def _survived(source: SlideSource, reading: Reading) -> Iterator[None]:
+def _survived(source: SlideSource, reading: Reader) -> Iterator[None]:
     """What ended or held up the processes that read becomes CrashingSlide or UnreachedSlide."""
     try:
         yield
@@ -143,7 +143,7 @@ class Reach:
         return {}
 
 
-def answers(source: SlideSource, reading: Reading) -> bool:
+def answers(source: SlideSource, reading: Reader) -> bool:
     """Whether a slide's file can be read by now, asked of a process, for a share that hangs would hold up this one."""
     try:
         reading.ask(Reach(source), time.monotonic() + ANSWERS_S)

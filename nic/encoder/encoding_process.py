@@ -16,7 +16,7 @@ import numpy as np
 
 from nic.encoder.runtimes import LoadedEncoder, load_encoder
 from nic.encoder.spec import Runtime
-from nic.slides.messages import Message, SharedTiles, as_values, message, read_question
+from nic.slides.messages import Message, SharedTiles, error_values, message, read_request
 
 
 class Asker:
@@ -30,7 +30,7 @@ class Asker:
 
     def question(self) -> Message:
         """The next one. Raises EOFError when nobody asks any more."""
-        values: Message = read_question(self._questions)
+        values: Message = read_request(self._questions)
         return values
 
     def say(self, values: Message) -> None:
@@ -41,7 +41,7 @@ class Asker:
 
     def say_error(self, error: Exception, values: Message) -> None:
         """With its traceback on stderr where nobody foresaw it."""
-        said = as_values(error)
+        said = error_values(error)
         if said["error"] == "fault":
             traceback.print_exception(error)
         self.say({**values, **said})

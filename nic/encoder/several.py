@@ -19,8 +19,8 @@ from nic.encoder.runtimes import LoadedEncoder, load_encoder
 from nic.encoder.spec import EncoderSpec, Runtime, check_tiles
 from nic.errors import EncoderError
 from nic.onnx.device import Device, devices_named
-from nic.slides.messages import SLOT_BYTES, Message, Messages, SharedTiles, as_error, question
-from nic.slides.reading_process import KILL_S, how_ended, started
+from nic.slides.messages import SLOT_BYTES, Message, MessageBuffer, SharedTiles, error_of, question
+from nic.slides.reading_process import KILL_S, exit_reason, start_process
 from nic.threads import cores
 
 FEWEST_AHEAD = 2
@@ -56,7 +56,7 @@ class EncodingProcess:
         self.batch_tiles = 0
         self._memory = SharedTiles(slots=slots)
         command = [sys.executable, "-m", encoding_process.__name__, "{fd}", str(slots), str(path), runtime]
-        self._process: subprocess.Popen[bytes] = started([*command, str(device)], self._memory)
+        self._process: subprocess.Popen[bytes] = start_process([*command, str(device)], self._memory)
         self._lock = threading.Lock()
         self._ended: EncoderError | None = None
         self._ready: Future[Message] = Future()
@@ -115,7 +115,7 @@ class EncodingProcess:
 
     def _hear(self) -> None:
         assert self._process.stdout is not None
-        messages = Messages()
+        messages = MessageBuffer()
         with self._process.stdout as answers:
             try:
                 while content := os.read(answers.fileno(), 1 << 16):
@@ -124,7 +124,7 @@ class EncodingProcess:
                         self._take(values)
             except (ValueError, KeyError, TypeError):  # no answer of ours
                 self._process.kill()
-        error = EncoderError(f"{self.device}: its encoding process ended by {how_ended(self._process.wait())}")
+        error = EncoderError(f"{self.device}: its encoding process ended by {exit_reason(self._process.wait())}")
         with self._lock:
             self._ended = error
             asked = [*self._asked.values(), *([] if self._ready.done() else [self._ready])]
@@ -136,7 +136,7 @@ class EncodingProcess:
         with self._lock:
             waiting = self._asked.pop(values["slot"]) if "slot" in values else self._ready
         if "error" in values:
-            waiting.set_exception(as_error(values))
+            waiting.set_exception(error_of(values))
         else:
             waiting.set_result(values)
 

@@ -18,7 +18,7 @@ from nic.encoder.spec import EncoderSpec
 from nic.errors import NoTissue
 from nic.patients.cohort import Patient
 from nic.patients.mapped import MappedFile
-from nic.slides.d4 import TURNS
+from nic.slides.d4 import D4_VARIANTS
 from nic.training_device import pinned
 
 SAMPLED_CELLS = 1 << 17
@@ -249,7 +249,7 @@ def draw_crops(patient: PatientCells, side: int, rng: np.random.Generator, whole
 
     The square of its distance from the edge makes a cell likely to be the centre, as in the published compression.
     """
-    turn = int(rng.integers(TURNS))
+    turn = int(rng.integers(D4_VARIANTS))
     slides = []
     for slide in patient.slides:
         cells = slide.opened()

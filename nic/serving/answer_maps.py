@@ -17,7 +17,7 @@ from nic.patients.spec import PatientModelSpec
 from nic.serving.map_files import png_of
 
 
-class MapRoom:
+class MapsBudget:
     """What the maps of one request may take together."""
 
     def __init__(self, most_bytes: int) -> None:

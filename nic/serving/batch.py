@@ -29,7 +29,7 @@ BETWEEN = ";"
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchPredictor:
     """How a cohort is asked for.
 
     ask: the model. model: its URI with the version. codes: folder whose <slide>.h5 is taken where it is there, in place
@@ -124,7 +124,7 @@ def _state(place: str) -> tuple[str, ...]:
     """What changes when the slide does; nothing of one that cannot be had."""
     if is_address(place):
         try:
-            return (version_of(SlideSource.elsewhere(place)),)
+            return (version_of(SlideSource.remote(place)),)
         except NotStaged:
             return ()
     file = Path(place)

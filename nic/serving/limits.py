@@ -103,7 +103,7 @@ def number(environ: Mapping[str, str], name: str, kind: Callable[[str], Number],
 
 
 @dataclass(frozen=True)
-class Effort:
+class Budget:
     """tiles: of tissue, at most. deadline_s: of the monotonic clock. batch_tiles: encoded at a time; 0: as many as suit
     the encoder. features_bytes: of the arrays of a file of codes. memory_bytes: to answer from codes, see
     nic.serving.memory."""

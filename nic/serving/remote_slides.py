@@ -25,7 +25,7 @@ SINGLE_FILES = sorted(SUFFIXES - set(SEVERAL_FILES))
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class RemoteSlides:
     """prefixes: what a row may name lies under one of them; None in one's own process, which may open any address.
     staging: where it is brought.
     """
@@ -34,12 +34,12 @@ class Elsewhere:
     staging: Staging
 
     @classmethod
-    def anywhere(cls, folder: Path) -> "Elsewhere":
+    def anywhere(cls, folder: Path) -> "RemoteSlides":
         """Whatever fsspec reads, for one's own slides in one's own process."""
         return cls(None, Staging(folder, number(os.environ, "NIC_STAGED_MB", int, 20_480) * MB))
 
     @classmethod
-    def from_environment(cls, folder: Path, environ: Mapping[str, str] = os.environ) -> "Elsewhere | None":
+    def from_environment(cls, folder: Path, environ: Mapping[str, str] = os.environ) -> "RemoteSlides | None":
         """NIC_SLIDE_URIS, prefixes with white space between; None where it names none: no address is opened then.
 
         NIC_STAGED_DIR and NIC_STAGED_MB where they are set, else `folder`.

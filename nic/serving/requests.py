@@ -18,7 +18,7 @@ SHOWN_COLUMNS, SHOWN_CHARACTERS = 5, 40
 
 
 @dataclass(frozen=True)
-class Source:
+class RowSource:
     """One row. kind: what `content` is: a slide's path, a path to a file of codes, or base64. mpp: um/px, if given.
     fault: why the row cannot be used, else empty."""
 
@@ -33,7 +33,7 @@ class PatientRequest:
     """All rows of one patient."""
 
     patient: str
-    sources: tuple[Source, ...]
+    sources: tuple[RowSource, ...]
 
 
 def by_patient(rows: pd.DataFrame, most_rows: int) -> list[PatientRequest]:
@@ -47,7 +47,7 @@ def by_patient(rows: pd.DataFrame, most_rows: int) -> list[PatientRequest]:
         raise RequestRefused("no rows; wanted one a slide")
     if len(rows) > most_rows:
         raise RequestRefused(f"{len(rows)} rows, wanted at most {most_rows}; ask in parts")
-    patients: dict[str | int, list[Source]] = {}
+    patients: dict[str | int, list[RowSource]] = {}
     names: dict[str | int, str] = {}
     for number, row in enumerate(rows.to_dict("records")):
         source, patient = _source(row), row.get("patient")
@@ -63,25 +63,27 @@ def no_column(columns: Sequence[object]) -> str:
     return f"no column {', '.join(KINDS[:-1])} or {KINDS[-1]}" + (f"; there is {', '.join(shown)}" if shown else "")
 
 
-def _source(row: Mapping[Any, Any]) -> Source:
+def _source(row: Mapping[Any, Any]) -> RowSource:
     given: list[Kind] = [kind for kind in KINDS if not _missing(row.get(kind))]
     if len(given) != 1:
-        return Source("slide", "", fault=f"{' and '.join(given) or 'nothing'} given; wanted one of {', '.join(KINDS)}")
+        return RowSource(
+            "slide", "", fault=f"{' and '.join(given) or 'nothing'} given; wanted one of {', '.join(KINDS)}"
+        )
     kind, mpp = given[0], row.get("mpp")
     content = row[kind]
     if not isinstance(content, str):
-        return Source(kind, "", fault=f"{kind} is no text; wanted {WANTED[kind]}")
+        return RowSource(kind, "", fault=f"{kind} is no text; wanted {WANTED[kind]}")
     if kind == "slide" and content.endswith(".h5"):
         kind = "features"
     if kind == "image" and _missing(mpp):
-        return Source(kind, "", fault="an image without mpp; wanted its um/px")
+        return RowSource(kind, "", fault="an image without mpp; wanted its um/px")
     try:
-        return Source(kind, content, None if _missing(mpp) else float(str(mpp)))
+        return RowSource(kind, content, None if _missing(mpp) else float(str(mpp)))
     except ValueError:
-        return Source(kind, "", fault="mpp is no number; wanted um/px")
+        return RowSource(kind, "", fault="mpp is no number; wanted um/px")
 
 
-def _name(source: Source, number: int) -> str:
+def _name(source: RowSource, number: int) -> str:
     return PurePath(source.content).stem if source.kind != "image" and source.content else f"row {number + 1}"
 
 

@@ -14,13 +14,13 @@ from nic.compression.cutting import AS_USUAL, Cutting
 from nic.compression.setting import Setting
 from nic.encoder.spec import Encoder, EncoderSpec, at_once_of, batch_tiles_of
 from nic.errors import ForeignCodes, NicError, OverLimit, UnreachedSlide, UnreadableSlide
-from nic.serving.limits import Effort, Limits
+from nic.serving.limits import Budget, Limits
 from nic.serving.roots import Roots, opened
 from nic.serving.untrusted_codes import check_codes
-from nic.slides.jobs import IN_PROCESS, NO_DEADLINE, Answer, CheckedTiles, Job, LastSlide, Reading
+from nic.slides.jobs import IN_PROCESS, NO_DEADLINE, Answer, CheckedTiles, Job, LastSlide, Reader
 from nic.slides.messages import ReaderFault
 from nic.slides.slide import Slide, SlideSource
-from nic.slides.subprocess_reader import Processes, ReaderDied, ReaderHung, ReaderLate, ReadersBusy
+from nic.slides.subprocess_reader import ReaderDied, ReaderHung, ReaderLate, ReadersBusy, SubprocessReader
 from nic.threads import SharedThreads
 
 OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
@@ -29,14 +29,14 @@ TOO_LATE = "not done in time; compress it, and give the file of its codes"
 
 
 @dataclass(frozen=True)
-class Look:
+class SlideHeader:
     """What is known of a slide before it is read. made_of: equal for the same pixels at the same um/px. px: in all."""
 
     made_of: str
     px: int
 
 
-class RowReading:
+class RowReader:
     """Opens slides and files of codes, and encodes; threads may share it. deadline_s: of the monotonic clock. roots:
     folders that a path may lead to.
 
@@ -51,8 +51,8 @@ class RowReading:
         self,
         encoder: Encoder | None,
         cutting: Cutting = AS_USUAL,
-        looking: Reading = IN_PROCESS,
-        compressing: Reading = IN_PROCESS,
+        looking: Reader = IN_PROCESS,
+        compressing: Reader = IN_PROCESS,
         at_once: int = 1,
         *,
         strangers: bool = False,
@@ -61,17 +61,17 @@ class RowReading:
         self.looking, self.compressing = looking, compressing
         self._room = threading.BoundedSemaphore(at_once)
         self._encoding = SharedThreads(at_once_of(encoder) if encoder else 1)
-        self._processes = [reading for reading in (looking, compressing) if isinstance(reading, Processes)]
+        self._processes = [reading for reading in (looking, compressing) if isinstance(reading, SubprocessReader)]
         for processes in self._processes:
             weakref.finalize(self, processes.stop)
 
     @classmethod
-    def within(cls, limits: Limits, encoder: Encoder | None, cutting: Cutting) -> "RowReading":
+    def within(cls, limits: Limits, encoder: Encoder | None, cutting: Cutting) -> "RowReader":
         """By as many processes as the limits say; by none, in this one."""
         if not limits.readers:
             return cls(encoder, cutting, at_once=limits.at_once, strangers=limits.apart)
         looking, compressing = (
-            Processes(
+            SubprocessReader(
                 count,
                 most_mb=limits.reader_mb if limits.apart else 0,
                 tries=1 if limits.apart else 2,
@@ -98,23 +98,23 @@ class RowReading:
             raise ForeignCodes("pixels, and the encoder is of another tool; give a file of its codes as features")
         return self.encoder
 
-    def look(self, source: SlideSource, roots: Roots, deadline_s: float) -> Look:
+    def look(self, source: SlideSource, roots: Roots, deadline_s: float) -> SlideHeader:
         with _as_rows_know_it(source):
-            return Look(**self.looking.ask(LookAt(source, roots), deadline_s))
+            return SlideHeader(**self.looking.ask(ReadHeader(source, roots), deadline_s))
 
-    def compress(self, source: SlideSource, roots: Roots, effort: Effort, into: Path) -> None:
+    def compress(self, source: SlideSource, roots: Roots, budget: Budget, into: Path) -> None:
         """Leaves the codes in the file `into`."""
         encoder = self._encoder
         most = batch_tiles_of(encoder)  # more would wait in memory to be encoded in parts
 
         def watch(tiles: int) -> None:
-            if tiles > effort.tiles:
+            if tiles > budget.tiles:
                 raise OverLimit(
-                    f"more than {effort.tiles} tiles of tissue; compress it, and give the file of its codes"
+                    f"more than {budget.tiles} tiles of tissue; compress it, and give the file of its codes"
                 )
-            effort.check_time()
+            budget.check_time()
 
-        if not self._room.acquire(timeout=min(effort.left_s, threading.TIMEOUT_MAX)):
+        if not self._room.acquire(timeout=min(budget.left_s, threading.TIMEOUT_MAX)):
             raise OverLimit("the server is busy with other slides; ask again")
         try:
             with _as_rows_know_it(source):
@@ -122,9 +122,9 @@ class RowReading:
                     source,
                     encoder,
                     Setting.like(self.cutting),
-                    batch_tiles=min(effort.batch_tiles or most, most),
+                    batch_tiles=min(budget.batch_tiles or most, most),
                     fill=False,
-                    reading=ConfinedReading(self.compressing, roots, effort.deadline_s),
+                    reading=ConfinedReader(self.compressing, roots, budget.deadline_s),
                     encoding=self._encoding,
                     watch=watch,
                 )
@@ -132,31 +132,31 @@ class RowReading:
         finally:
             self._room.release()
 
-    def features(self, source: SlideSource, roots: Roots, effort: Effort, into: Path) -> Path:
+    def features(self, source: SlideSource, roots: Roots, budget: Budget, into: Path) -> Path:
         """A file of codes that may be loaded: `into`, or the row's own where nobody is a stranger."""
-        job = CheckCodes(source, roots, effort, into if self.strangers else None)
+        job = CheckCodes(source, roots, budget, into if self.strangers else None)
         with _as_rows_know_it(source):
-            return Path(self.looking.ask(job, effort.deadline_s)["file"])
+            return Path(self.looking.ask(job, budget.deadline_s)["file"])
 
 
 @dataclass(frozen=True)
-class ConfinedReading:
+class ConfinedReader:
     """Does jobs within roots and before a deadline, by the clock of this machine."""
 
-    reading: Reading
+    reading: Reader
     roots: Roots
     until_s: float
 
     def ask(self, job: Job, deadline_s: float = NO_DEADLINE) -> Answer:
-        return self.reading.ask(Confined(job, job.source, self.roots), min(deadline_s, self.until_s))
+        return self.reading.ask(ConfinedJob(job, job.source, self.roots), min(deadline_s, self.until_s))
 
     def stream(self, jobs: Sequence[Job], deadline_s: float = NO_DEADLINE) -> Generator[CheckedTiles, None, None]:
-        confined = [Confined(job, job.source, self.roots) for job in jobs]
+        confined = [ConfinedJob(job, job.source, self.roots) for job in jobs]
         return self.reading.stream(confined, min(deadline_s, self.until_s))
 
 
 @dataclass(frozen=True)
-class Confined:
+class ConfinedJob:
     """A job on a slide whose path must lead under roots, wherever that path is looked up."""
 
     job: Job
@@ -169,8 +169,8 @@ class Confined:
 
 
 @dataclass(frozen=True)
-class LookAt:
-    """Open a slide. Returns the fields of a Look."""
+class ReadHeader:
+    """Open a slide. Returns the fields of a SlideHeader."""
 
     source: SlideSource
     roots: Roots
@@ -179,7 +179,7 @@ class LookAt:
         yield from ()
         with confined(self.source, self.roots) as there, Slide.open(there) as slide:
             width, height = slide.size_l0px
-            return asdict(Look(f"{slide.fingerprint} {slide.mpp}", width * height))
+            return asdict(SlideHeader(f"{slide.fingerprint} {slide.mpp}", width * height))
 
 
 @dataclass(frozen=True)
@@ -188,13 +188,13 @@ class CheckCodes:
 
     source: SlideSource
     roots: Roots
-    effort: Effort
+    budget: Budget
     into: Path | None
 
     def run(self, last: LastSlide) -> Generator[CheckedTiles, None, Answer]:
         yield from ()
         with confined(self.source, self.roots) as there:
-            check_codes(there.path, self.effort)
+            check_codes(there.path, self.budget)
             if self.into:
                 CompressedSlide.load(there.path).save(self.into)
             return {"file": str(self.into or there.path)}

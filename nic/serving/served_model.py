@@ -21,14 +21,14 @@ from nic.encoder.onnx import OnnxEncoder
 from nic.errors import CodesError, NicError, RequestRefused, SettingError, SmokeFailed
 from nic.patients.familiarity import Familiarity
 from nic.patients.predictor import PatientModel, PatientPrediction, SlideScores, score_map
-from nic.serving.answer_maps import MAPS, MapRoom, score_map_of
+from nic.serving.answer_maps import MAPS, MapsBudget, score_map_of
 from nic.serving.cache import CodesCache
-from nic.serving.codes import Codes
-from nic.serving.limits import Effort, Limits
+from nic.serving.codes import RowCodes
+from nic.serving.limits import Budget, Limits
 from nic.serving.operator_log import INTERNAL, log_fault
-from nic.serving.remote_slides import Elsewhere
+from nic.serving.remote_slides import RemoteSlides
 from nic.serving.requests import PatientRequest, by_patient
-from nic.serving.row_reader import RowReading
+from nic.serving.row_reader import RowReader
 
 UM2_PER_MM2 = 1e6
 MOST_BATCH_TILES = 1024
@@ -36,7 +36,7 @@ NOT_KNOWN: Mapping[str, Any] = {"ood_score": None, "ood": None}
 
 
 @dataclass(frozen=True)
-class Wishes:
+class RequestParams:
     """Parameters of a request; 0 leaves a number to the server.
 
     map: none, or of MAPS. max_tiles: of a slide. batch_tiles: encoded at a time, memory against speed.
@@ -60,7 +60,7 @@ class ServedModel:
     """A registered patient model; threads may share it. familiarity: None in models registered before there was one."""
 
     patient_model: PatientModel
-    codes: Codes
+    codes: RowCodes
     familiarity: Familiarity | None
     name: str
     version: str
@@ -73,43 +73,45 @@ class ServedModel:
         limits: Limits,
         name: str,
         version: str,
-        elsewhere: Elsewhere | None = None,
+        elsewhere: RemoteSlides | None = None,
     ) -> "ServedModel":
         """files: `patient`, and where there are such `encoder` and `familiarity`. elsewhere: None: no addresses."""
         patient_model = PatientModel(files["patient"], device=limits.device)
         cutting = patient_model.spec.cutting
         return cls(
             patient_model,
-            Codes(_reading(files.get("encoder"), cutting, limits), cache, limits, elsewhere),
+            RowCodes(_reading(files.get("encoder"), cutting, limits), cache, limits, elsewhere),
             Familiarity.load(files["familiarity"]) if "familiarity" in files else None,
             name,
             version,
         )
 
-    def answer(self, rows: pd.DataFrame, wishes: Wishes) -> pd.DataFrame:
+    def answer(self, rows: pd.DataFrame, params: RequestParams) -> pd.DataFrame:
         """One row a patient, in the order of their first rows. Raises RequestRefused when nothing can be read of them,
         or when there are too many."""
         limits = self.codes.limits
-        tiles = min(wishes.max_tiles or limits.tiles, limits.tiles)
-        effort = Effort(
-            tiles, time.monotonic() + limits.seconds, wishes.batch_tiles, limits.features_bytes,
+        tiles = min(params.max_tiles or limits.tiles, limits.tiles)
+        budget = Budget(
+            tiles, time.monotonic() + limits.seconds, params.batch_tiles, limits.features_bytes,
             limits.memory_bytes,
         )  # fmt: skip
-        room = MapRoom(limits.maps_bytes)
-        answers = [self._answer(request, wishes, effort, room) for request in by_patient(rows, limits.rows)]
+        room = MapsBudget(limits.maps_bytes)
+        answers = [self._answer(request, params, budget, room) for request in by_patient(rows, limits.rows)]
         return pd.DataFrame(answers, dtype=object)  # else None becomes NaN, which is no JSON
 
-    def _answer(self, request: PatientRequest, wishes: Wishes, effort: Effort, room: MapRoom) -> dict[str, Any]:
-        evidence = Evidence()
+    def _answer(
+        self, request: PatientRequest, params: RequestParams, budget: Budget, room: MapsBudget
+    ) -> dict[str, Any]:
+        sums = PatientSums()
         refusals: list[str] = []
         for number, source in enumerate(request.sources, start=1):
-            with _refused(refusals), self.codes.of(source, f"slide {number}", effort) as slide:
-                self._add(slide, evidence, wishes.map, room, effort)
+            with _refused(refusals), self.codes.of(source, f"slide {number}", budget) as slide:
+                self._add(slide, sums, params.map, room, budget)
         prediction, strangeness = None, NOT_KNOWN
         with _refused(refusals):
-            prediction, strangeness = self._joined(evidence), self._strangeness(evidence)
+            prediction, strangeness = self._joined(sums), self._strangeness(sums)
         if prediction is None:
-            evidence = Evidence()
+            sums = PatientSums()
         spec = self.patient_model.spec
         return {
             "patient": request.patient,
@@ -119,8 +121,8 @@ class ServedModel:
             **{name: prediction.calibrated[name] if prediction else None for name in spec.answers},
             "unit": spec.unit,
             "tiles": prediction.tiles if prediction else 0,
-            "failed_tiles": evidence.failed_tiles,
-            "tissue_mm2": evidence.tissue_um2 / UM2_PER_MM2,
+            "failed_tiles": sums.failed_tiles,
+            "tissue_mm2": sums.tissue_um2 / UM2_PER_MM2,
             "codes_differ": ", ".join(prediction.codes_differ) if prediction else "",
             **strangeness,
             # A patient of whom one slide is bad is answered from the others, and the answer says so.
@@ -129,40 +131,40 @@ class ServedModel:
             "model": self.name,
             "model_version": self.version,
             "encoder_version": spec.encoder_version,
-            **({"map": evidence.maps} if wishes.map != "none" else {}),
+            **({"map": sums.maps} if params.map != "none" else {}),
         }
 
-    def _add(self, slide: CompressedSlide, evidence: "Evidence", kind: str, room: MapRoom, effort: Effort) -> None:
+    def _add(self, slide: CompressedSlide, sums: "PatientSums", kind: str, room: MapsBudget, budget: Budget) -> None:
         """What is counted of a slide, before it is let go of. kind: of the map that is wanted, or none."""
         differ = self.patient_model.check(slide)
-        effort.check_time()
+        budget.check_time()
         scores = self.patient_model.scored(slide)
         drawn = []
         if kind != "none":
-            effort.check_time()
+            budget.check_time()
             shown = score_map_of(slide, score_map(slide, scores), self.patient_model.spec)
             drawn.append(room.take(MAPS[kind](slide, shown)))
-        evidence.add(slide, scores, drawn, differ)
+        sums.add(slide, scores, drawn, differ)
 
-    def _joined(self, evidence: "Evidence") -> PatientPrediction | None:
+    def _joined(self, sums: "PatientSums") -> PatientPrediction | None:
         """None where there is nothing to answer from. Raises NoTissue, EncoderError."""
-        if not evidence.scores:
+        if not sums.scores:
             return None
-        prediction = self.patient_model.joined(evidence.scores, codes_differ=evidence.codes_differ)
+        prediction = self.patient_model.joined(sums.scores, codes_differ=sums.codes_differ)
         numbers = (prediction.prediction, prediction.uncertainty, *prediction.calibrated.values())
         if not all(map(math.isfinite, numbers)):
             raise CodesError("the model's answer is no number; these codes are like none that it learned from")
         return prediction
 
-    def _strangeness(self, evidence: "Evidence") -> Mapping[str, Any]:
-        if self.familiarity is None or not evidence.scores:
+    def _strangeness(self, sums: "PatientSums") -> Mapping[str, Any]:
+        if self.familiarity is None or not sums.scores:
             return NOT_KNOWN
-        score = self.familiarity.distance(evidence.mean_code)
+        score = self.familiarity.distance(sums.mean_code)
         return {"ood_score": score, "ood": score > 1}
 
 
 @dataclass
-class Evidence:
+class PatientSums:
     """What a patient's answer stands on, added up slide by slide: no two slides are held at a time.
 
     codes: sum of all codes, [D]. maps: one a slide, in their order, where they are wanted. codes_differ: see
@@ -201,10 +203,10 @@ def _refused(refusals: list[str]) -> Iterator[None]:
         refusals.append(INTERNAL)
 
 
-def _reading(graph: Path | None, cutting: Cutting, limits: Limits) -> RowReading:
+def _reading(graph: Path | None, cutting: Cutting, limits: Limits) -> RowReader:
     if limits.apart and os.name != "posix":
         raise SettingError("slides are read in processes that only POSIX can bound; serve on Linux or macOS")
-    return RowReading.within(limits, OnnxEncoder(graph, device=limits.device) if graph else None, cutting)
+    return RowReader.within(limits, OnnxEncoder(graph, device=limits.device) if graph else None, cutting)
 
 
 TOLERANCE = 1e-3
@@ -217,8 +219,8 @@ def check_reference(model: ServedModel, folder: Path) -> None:
     rows["slide"] = [str(folder / name) for name in rows["slide"]]
     [wanted] = (row["prediction"] for row in json.loads((folder / "answers.json").read_text()))
     with tempfile.TemporaryDirectory() as made:  # not the server's cache: the answer is to be computed each time
-        codes = Codes(model.codes.reading, CodesCache(Path(made), most_bytes=0), Limits.none())
-        [answer] = replace(model, codes=codes).answer(rows, Wishes()).to_dict("records")
+        codes = RowCodes(model.codes.reading, CodesCache(Path(made), most_bytes=0), Limits.none())
+        [answer] = replace(model, codes=codes).answer(rows, RequestParams()).to_dict("records")
     if answer["status"] != "ok":
         raise SmokeFailed(f"the reference was not answered: {answer['reason']}")
     found = float(answer["prediction"])

@@ -11,7 +11,7 @@ from PIL import Image
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError, OverLimit
-from nic.serving.limits import Effort
+from nic.serving.limits import Budget
 from nic.serving.memory import Footprint
 
 ARRAYS = {"features": "f", "row": "iu", "col": "iu", "tissue": "b", "failed": "b", "excluded": "u", "overview": "u"}
@@ -25,37 +25,37 @@ OVERVIEW_PX = 4096
 """Longer side of the picture that a compressed slide carries; nic makes one of 640."""
 
 
-def check_codes(path: Path, effort: Effort) -> None:
+def check_codes(path: Path, budget: Budget) -> None:
     """Look at what a file declares, and at where its codes lie.
 
     Raises CodesError when it is no file of codes of nic or leads out of itself; OverLimit when it holds more than
-    `effort` allows.
+    `budget` allows.
     """
     try:
         with h5py.File(path, "r", locking=False) as file:
-            _check_declared(file, effort)
-            Footprint.of(file).check(effort.memory_bytes)
+            _check_declared(file, budget)
+            Footprint.of(file).check(budget.memory_bytes)
     except (CodesError, OverLimit):
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         raise CodesError(f"{path.name}: not a compressed slide of nic; compress the slide again") from error
 
 
-def _check_declared(file: h5py.File, effort: Effort) -> None:
+def _check_declared(file: h5py.File, budget: Budget) -> None:
     """Links, kinds and sizes, of which nothing has to be read."""
     _check_attributes(file)
     names = set(file)  # links are listed, and none is followed
     datasets = [_dataset(file, name, kinds) for name, kinds in ARRAYS.items() if name in names]
-    if (size := sum(map(_declared_bytes, datasets))) > effort.features_bytes:
-        raise OverLimit(f"arrays of {size} bytes, wanted at most {effort.features_bytes}")
+    if (size := sum(map(_declared_bytes, datasets))) > budget.features_bytes:
+        raise OverLimit(f"arrays of {size} bytes, wanted at most {budget.features_bytes}")
     if missing := set(ARRAYS) - set(OPTIONAL) - names:
         raise CodesError(f"no {', '.join(sorted(missing))} in the file; compress the slide again")
     if "coords" in names:
         _check_attributes(_dataset(file, "coords", "iu"))
-    if (codes := len(file["features"])) > effort.tiles:
-        raise OverLimit(f"{codes} codes, wanted at most {effort.tiles}")
-    if max(len(file["row"]), len(file["col"])) > effort.tiles:
-        raise OverLimit(f"more than {effort.tiles} places, wanted one a code")
+    if (codes := len(file["features"])) > budget.tiles:
+        raise OverLimit(f"{codes} codes, wanted at most {budget.tiles}")
+    if max(len(file["row"]), len(file["col"])) > budget.tiles:
+        raise OverLimit(f"more than {budget.tiles} places, wanted one a code")
 
 
 def _dataset(file: h5py.File, name: str, kinds: str) -> h5py.Dataset:

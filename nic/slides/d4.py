@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 T = TypeVar("T", bound=np.generic)
 
-TURNS = 8
+D4_VARIANTS = 8
 """Bit 0 mirrors rows, bit 1 mirrors columns, bit 2 swaps the two, in this order; 0 leaves all as it is."""
 
 
-def turned(squares: NDArray[T], turn: int) -> NDArray[T]:
+def d4_variant(squares: NDArray[T], turn: int) -> NDArray[T]:
     """Squares [N, side, side, ...], each turned alike."""
     squares = squares[:, ::-1] if turn & 1 else squares
     squares = squares[:, :, ::-1] if turn & 2 else squares

@@ -94,7 +94,7 @@ class Job(Protocol):
         ...
 
 
-class Reading(Protocol):
+class Reader(Protocol):
     """Does jobs, in this process or in others; threads may share it."""
 
     def ask(self, job: Job, deadline_s: float = NO_DEADLINE) -> Answer:

@@ -80,7 +80,7 @@ def question(value: Any) -> bytes:
     return len(content).to_bytes(LENGTH_BYTES, "little") + content
 
 
-def read_question(fd: int) -> Any:
+def read_request(fd: int) -> Any:
     """Raises EOFError when nobody asks any more."""
     return pickle.loads(_exactly(fd, int.from_bytes(_exactly(fd, LENGTH_BYTES), "little")))
 
@@ -105,7 +105,7 @@ def message(values: Mapping[str, Any]) -> bytes:
     return b"".join([json.dumps(head).encode(), b"\n", *(array.tobytes() for array in arrays.values())])
 
 
-class Messages:
+class MessageBuffer:
     """Messages from bytes as they come in, in pieces of any size."""
 
     def __init__(self) -> None:
@@ -135,7 +135,7 @@ class Messages:
         return values
 
 
-def as_values(error: BaseException) -> Message:
+def error_values(error: BaseException) -> Message:
     """An error to send: the words of one of ours, of the system's or of memory; else the place it arose at."""
     if isinstance(error, NicError):
         cause = error.__cause__
@@ -148,7 +148,7 @@ def as_values(error: BaseException) -> Message:
     return {"error": "fault", "text": place_of(error), "errno": None}
 
 
-def as_error(values: Message) -> Exception:
+def error_of(values: Message) -> Exception:
     """The error that was sent, with the system's as its cause where there was one."""
     kind, text, number = values["error"], str(values["text"]), values["errno"]
     if kind == "OSError":

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from nic.errors import UnknownTest
 from nic.slides.tissue import large_parts
 
-REASONS = ("", "pen", "dark", "blurred")
+QC_TESTS = ("", "pen", "dark", "blurred")
 """Why a cell has no code, by the number that stands in the file; 0 for cells that nothing excludes."""
 INKS = ((35, 94, 60), (95, 116, 120))
 """(first hue, last hue, least saturation) in OpenCV's 0-179 and of 255: green and cyan, blue. Neither haematoxylin nor
@@ -35,10 +35,10 @@ def dark_regions(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return large_parts(cv2.medianBlur(thumbnail, 3).max(axis=2) <= DARKEST_TISSUE, STROKE_PX)
 
 
-def spoilt_cells(
+def cells_failing_qc(
     usable: NDArray[np.float64], spoilt: dict[str, NDArray[np.float64]], min_tissue: float
 ) -> NDArray[np.uint8]:
-    """Which of REASONS keeps a cell from being encoded, [rows, cols].
+    """Which of QC_TESTS keeps a cell from being encoded, [rows, cols].
 
     usable: share of each cell that is clean tissue. spoilt: share by reason. A cell that would have had enough tissue
     is excluded for the reason with the largest share.
@@ -47,11 +47,11 @@ def spoilt_cells(
         return np.zeros(usable.shape, np.uint8)
     shares = np.stack(list(spoilt.values()))
     excluded = (usable < min_tissue) & (usable + shares.sum(axis=0) >= min_tissue)
-    numbers = np.array([REASONS.index(reason) for reason in spoilt], np.uint8)
+    numbers = np.array([QC_TESTS.index(reason) for reason in spoilt], np.uint8)
     return np.where(excluded, numbers[shares.argmax(axis=0)], 0).astype(np.uint8)
 
 
-def blurred(tiles: NDArray[np.uint8], tile_mpp: float) -> NDArray[np.bool_]:
+def out_of_focus(tiles: NDArray[np.uint8], tile_mpp: float) -> NDArray[np.bool_]:
     """Which tiles [n, px, px, 3] RGB are out of focus, [n]; nothing can be said of tiles coarser than 2 um/px."""
     if tile_mpp > 2 or not len(tiles):
         return np.zeros(len(tiles), bool)
@@ -64,9 +64,9 @@ def blurred(tiles: NDArray[np.uint8], tile_mpp: float) -> NDArray[np.bool_]:
     return np.asarray(of_fine < LEAST_DETAIL * (of_all + 1e-3))
 
 
-def reasons_named(text: str) -> tuple[str, ...]:
+def qc_tests_named(text: str) -> tuple[str, ...]:
     """The tests of a text like "pen,blurred". Raises UnknownTest."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
-    if unknown := [name for name in names if name not in REASONS[1:]]:
-        raise UnknownTest(f"exclude={text}: no test {unknown[0]!r}; there are {', '.join(REASONS[1:])}")
+    if unknown := [name for name in names if name not in QC_TESTS[1:]]:
+        raise UnknownTest(f"exclude={text}: no test {unknown[0]!r}; there are {', '.join(QC_TESTS[1:])}")
     return names

@@ -18,7 +18,16 @@ import numpy as np
 
 from nic.errors import UnreachedSlide
 from nic.slides.jobs import CheckedTiles, Job, LastSlide
-from nic.slides.messages import SLOTS, Message, Messages, SharedTiles, as_values, message, question, read_question
+from nic.slides.messages import (
+    SLOTS,
+    Message,
+    MessageBuffer,
+    SharedTiles,
+    error_values,
+    message,
+    question,
+    read_request,
+)
 
 KILL_S = 1.0
 """For a process to end by itself; and again, for the kernel to end it."""
@@ -27,7 +36,7 @@ MOST_STUCK = 16
 SECRETS = ("NIC_API_TOKEN",)
 
 
-class Stuck:
+class StuckProcesses:
     """Processes that were killed and live on: the kernel waits for a share on their behalf. Threads may share it."""
 
     def __init__(self) -> None:
@@ -47,7 +56,7 @@ class Stuck:
             raise UnreachedSlide(f"{count} processes that read wait for a share that does not answer; ask again later")
 
 
-def started(command: Sequence[str], memory: SharedTiles, *, quiet: bool = False) -> subprocess.Popen[bytes]:
+def start_process(command: Sequence[str], memory: SharedTiles, *, quiet: bool = False) -> subprocess.Popen[bytes]:
     """A process of ours that sees the memory, and ends when its questions do. For the others see ReadingProcess."""
     environment = {name: value for name, value in os.environ.items() if name not in SECRETS}
     # A served model's nic lies in the model's own folder, which only sys.path knows.
@@ -64,13 +73,13 @@ def started(command: Sequence[str], memory: SharedTiles, *, quiet: bool = False)
     )
 
 
-def how_ended(code: int) -> str:
+def exit_reason(code: int) -> str:
     """The signal that ended a process, or its exit code."""
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 @dataclass
-class Lent:
+class LentTiles:
     """Tiles in the memory of a process, until they are given back."""
 
     tiles: CheckedTiles
@@ -88,13 +97,13 @@ class ReadingProcess:
         """command: what to run; the file descriptor of its shared tiles stands for `{fd}`. quiet: whether what it
         writes to stderr is dropped, where it may name a patient."""
         self.memory = SharedTiles()
-        self._process = started(command, self.memory, quiet=quiet)
+        self._process = start_process(command, self.memory, quiet=quiet)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._questions, self._answers = self._process.stdin, self._process.stdout
         self._poll = select.poll()
         self._poll.register(self._answers, select.POLLIN)
-        self._messages = Messages()
+        self._messages = MessageBuffer()
         self._lock = threading.Lock()
         self._lent = 0
         self.heard_s = time.monotonic()
@@ -113,12 +122,12 @@ class ReadingProcess:
             self._lent -= 1
         self._write({"free": slot})
 
-    def lend(self, values: Message) -> Lent:
+    def lend(self, values: Message) -> LentTiles:
         """The tiles of a message."""
         with self._lock:
             self._lent += 1
         tiles = self.memory.tiles(values["slot"], values["count"], values["tile_px"])
-        return Lent(CheckedTiles(tiles, values["row"], values["col"], values["state"]), values["slot"], self)
+        return LentTiles(CheckedTiles(tiles, values["row"], values["col"], values["state"]), values["slot"], self)
 
     @property
     def waits(self) -> bool:
@@ -137,7 +146,7 @@ class ReadingProcess:
         self.heard_s = time.monotonic()
         return values
 
-    def end(self, stuck: Stuck, *, kill: bool = False) -> int:
+    def end(self, stuck: StuckProcesses, *, kill: bool = False) -> int:
         """Make sure that it has ended, or that nobody waits for it. Its exit code; 0 while there is none."""
         if kill:
             self._process.kill()
@@ -166,7 +175,7 @@ IDLE_S = 1.0
 """After which the last slide is closed: its share may be unmounted, its file replaced."""
 
 
-class Asker:
+class ParentPipe:
     """The other end: its questions, and the slots of tiles that it has let go of."""
 
     def __init__(self, tiles: SharedTiles) -> None:
@@ -182,7 +191,7 @@ class Asker:
         while True:
             if last.is_open and not select.select([self._questions], [], [], IDLE_S)[0]:
                 last.close()
-            question: Message = read_question(self._questions)
+            question: Message = read_request(self._questions)
             if "job" in question:
                 return question
             self._free.append(question["free"])
@@ -190,7 +199,7 @@ class Asker:
     def put(self, batch: CheckedTiles) -> None:
         """Hand tiles over, as soon as there is a slot for them."""
         while not self._free:
-            self._free.append(read_question(self._questions)["free"])
+            self._free.append(read_request(self._questions)["free"])
         slot, (count, tile_px) = self._free.pop(0), batch.tiles.shape[:2]
         np.copyto(self.tiles.tiles(slot, count, tile_px), batch.tiles)
         values = {"slot": slot, "count": count, "tile_px": tile_px}
@@ -202,7 +211,7 @@ class Asker:
             content = content[os.write(self._answers, content) :]
 
 
-def answer(asker: Asker, last: LastSlide, question: Message) -> None:
+def answer(asker: ParentPipe, last: LastSlide, question: Message) -> None:
     """Do a job. Its tiles go to who asks one batch after the other, then its answer or the error that ended it."""
     if question["seconds"]:
         signal.setitimer(signal.ITIMER_REAL, question["seconds"])
@@ -215,7 +224,7 @@ def answer(asker: Asker, last: LastSlide, question: Message) -> None:
     except (EOFError, BrokenPipeError):
         raise
     except Exception as error:
-        values = as_values(error)
+        values = error_values(error)
         if values["error"] == "fault":
             traceback.print_exc()
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -225,7 +234,7 @@ def answer(asker: Asker, last: LastSlide, question: Message) -> None:
 def main(most_mb: str, fd: str, *modules: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks ends it, by closing its questions
     cv2.setNumThreads(1)
-    asker, last = Asker(SharedTiles(int(fd))), LastSlide()
+    asker, last = ParentPipe(SharedTiles(int(fd))), LastSlide()
     for module in modules:
         importlib.import_module(module)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

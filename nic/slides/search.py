@@ -60,7 +60,7 @@ def in_table(cell: str, folder: Path, mpp: float | None = None) -> SlideSource:
     Its file may be called a little otherwise, see `file_of`; whether it is there is not asked here.
     """
     if is_address(cell):
-        return SlideSource.elsewhere(cell, mpp)
+        return SlideSource.remote(cell, mpp)
     return SlideSource(slide_id(cell), folder / cell, mpp, as_written=True)
 
 

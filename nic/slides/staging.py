@@ -42,14 +42,14 @@ def find_sources(where: str) -> list[SlideSource]:
     if not is_address(where):
         return find_slides(where)
     if suffix(file_name(where)) in SUFFIXES and "*" not in where:
-        return [SlideSource.elsewhere(where)]
+        return [SlideSource.remote(where)]
     system, path = opened(where)
     system.invalidate_cache()  # of what this process was told before
     names = _told(where, lambda: system.glob(path) if "*" in path else system.find(path, maxdepth=1))
     slides = sorted(name for name in names if suffix(name) in SUFFIXES and not is_hidden(PurePosixPath(name).name))
     if not slides:
         raise UnreadableSlide(f"{where}: no slides there; wanted the address of a slide, a folder or a glob")
-    return [SlideSource.elsewhere(system.unstrip_protocol(name)) for name in slides]
+    return [SlideSource.remote(system.unstrip_protocol(name)) for name in slides]
 
 
 @dataclass(frozen=True)

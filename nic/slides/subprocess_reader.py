@@ -13,8 +13,8 @@ from types import TracebackType
 
 from nic.slides import reading_process  # by its name, so that digests of code follow it
 from nic.slides.jobs import NO_DEADLINE, Answer, CheckedTiles, Job
-from nic.slides.messages import ReaderFault, as_error
-from nic.slides.reading_process import KILL_S, Lent, ReadingProcess, Stuck, how_ended
+from nic.slides.messages import ReaderFault, error_of
+from nic.slides.reading_process import KILL_S, LentTiles, ReadingProcess, StuckProcesses, exit_reason
 from nic.threads import cores
 
 GRACE_S = 2.0
@@ -58,7 +58,7 @@ class Task:
     withdrawn: bool = False
 
 
-Event = Lent | Answer | Exception
+Event = LentTiles | Answer | Exception
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Done:
     ends: Counter[str] = field(default_factory=Counter)
 
 
-class Processes:
+class SubprocessReader:
     """`count` processes and the jobs that wait for them; threads may share it. One that ended is replaced.
 
     most_mb: memory of each; 0: as much as there is. tries: how often a job is begun that its process died of.
@@ -94,7 +94,7 @@ class Processes:
         self.tries, self.silent_s, self.quiet = tries, silent_s, quiet
         self.did = [Done() for _ in range(self.count)]
         self.running: list[ReadingProcess | None] = [None] * self.count
-        self._stuck = Stuck()
+        self._stuck = StuckProcesses()
         self._waiting: list[Task] = []
         self._idle = 0  # processes without a job, also those that are starting
         self._at_once = at_once
@@ -105,7 +105,7 @@ class Processes:
         for thread in self._threads:
             thread.start()
 
-    def __enter__(self) -> "Processes":
+    def __enter__(self) -> "SubprocessReader":
         return self
 
     def __exit__(
@@ -132,7 +132,7 @@ class Processes:
         nobody foresaw, in the job or when a process starts.
         """
         for event in self._events([job], deadline_s):
-            if not isinstance(event, Lent):
+            if not isinstance(event, LentTiles):
                 return event
         raise AssertionError("a task ends with an answer")
 
@@ -140,10 +140,10 @@ class Processes:
         """The tiles of all jobs, in any order. Raises as `ask`. Whoever may leave before the last closes it
         (contextlib.closing)."""
         for event in self._events(jobs, deadline_s):
-            if isinstance(event, Lent):
+            if isinstance(event, LentTiles):
                 yield event.tiles
 
-    def _events(self, jobs: Sequence[Job], deadline_s: float) -> Generator[Lent | Answer, None, None]:
+    def _events(self, jobs: Sequence[Job], deadline_s: float) -> Generator[LentTiles | Answer, None, None]:
         """Tiles, given back when the next event is asked for, and the answer of each job."""
         events: SimpleQueue[Event] = SimpleQueue()
         tasks = [Task(job, job.source, deadline_s, events) for job in jobs]
@@ -158,11 +158,11 @@ class Processes:
                 event = self._next_event(tasks, events, deadline_s)
                 if isinstance(event, Exception):
                     raise event
-                left -= not isinstance(event, Lent)
+                left -= not isinstance(event, LentTiles)
                 try:
                     yield event
                 finally:
-                    if isinstance(event, Lent):
+                    if isinstance(event, LentTiles):
                         event.give_back()
         finally:
             self._withdraw(tasks, events)
@@ -187,14 +187,14 @@ class Processes:
             self._waiting = [task for task in self._waiting if not task.withdrawn]
             while not events.empty():
                 event = events.get()
-                if isinstance(event, Lent):
+                if isinstance(event, LentTiles):
                     event.give_back()
 
     def _put(self, task: Task, event: Event) -> None:
         with self._changed:
             if not task.withdrawn:
                 task.events.put(event)
-            elif isinstance(event, Lent):
+            elif isinstance(event, LentTiles):
                 event.give_back()
 
     def _serve(self, number: int) -> None:
@@ -284,7 +284,7 @@ class Processes:
                 else:
                     values.pop("answer", None)
                     did.jobs += 1
-                    self._put(task, as_error(values) if "error" in values else values)
+                    self._put(task, error_of(values) if "error" in values else values)
                     return
             except EOFError:
                 raise _Ended(None) from None
@@ -323,4 +323,4 @@ class _Ended(Exception):
 def _death(code: int) -> Exception:
     if code == -signal.SIGALRM:
         return ReaderLate("not done in time")
-    return ReaderDied(how_ended(code))
+    return ReaderDied(exit_reason(code))

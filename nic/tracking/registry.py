@@ -126,7 +126,7 @@ def register_patient_model(
     columns = [ColSpec(DataType.string, name, required=False) for name in ("slide", "features", "image", "patient")]
     signature = ModelSignature(
         inputs=Schema([*columns, ColSpec(DataType.double, "mpp", required=False)]),
-        params=ParamSchema(  # see Wishes
+        params=ParamSchema(  # see RequestParams
             [
                 ParamSpec("map", DataType.string, "none"),
                 ParamSpec("max_tiles", DataType.long, 0),

@@ -21,7 +21,7 @@ from nic.compression.work import How
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EncoderError
 from nic.slides.slide import SlideSource
-from nic.slides.subprocess_reader import Processes
+from nic.slides.subprocess_reader import SubprocessReader
 from nic.threads import SharedThreads, cores
 
 
@@ -35,8 +35,8 @@ def spoilt_slide(path: Path, compression: str) -> SlideSource:
 
 
 @pytest.fixture(scope="module")
-def three() -> Iterator[Processes]:
-    with Processes(3, modules=["nic.compression.tile_jobs"]) as processes:
+def three() -> Iterator[SubprocessReader]:
+    with SubprocessReader(3, modules=["nic.compression.tile_jobs"]) as processes:
         yield processes
 
 
@@ -47,7 +47,7 @@ def test_codes_do_not_depend_on_processes_and_threads(
     pixel_encoder: PixelEncoder,
     compression: str,
     variants: int,
-    three: Processes,
+    three: SubprocessReader,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("nic.compression.tile_jobs.CELLS_AT_A_TIME", 20)  # of which the slide has several
@@ -129,7 +129,7 @@ class Failing(PixelEncoder):
 
 
 def test_an_encoder_that_fails_ends_the_run_and_holds_no_process(
-    tmp_path: Path, three: Processes, pixel_encoder: PixelEncoder
+    tmp_path: Path, three: SubprocessReader, pixel_encoder: PixelEncoder
 ) -> None:
     slide = SlideSource("a", write_slide(tmp_path / "a.tif", tissue_image(2400, 2000), 0.5))
     with SharedThreads(2) as threads:

@@ -23,7 +23,7 @@ from nic.encoder.runtimes import load_encoder
 from nic.encoder.several import SeveralEncoders, encoder_on
 from nic.errors import EncoderError, NoDevice, OutOfMemory
 from nic.onnx.device import CPU, cuda_devices
-from nic.slides.messages import as_error, as_values
+from nic.slides.messages import error_of, error_values
 from nic.slides.slide import find_slides
 
 
@@ -85,7 +85,7 @@ def test_errors_travel_by_class_and_words(two: SeveralEncoders, graph: Path, tmp
         two.encode(np.zeros((2, 32, 32, 3), np.uint8))
     with pytest.raises(EncoderError, match=r"encoder.onnx: not a readable ONNX graph"):
         SeveralEncoders(tmp_path / "encoder.onnx", "onnx", (CPU, CPU))
-    lost = as_error(as_values(OutOfMemory("no room for 1 tile")))
+    lost = error_of(error_values(OutOfMemory("no room for 1 tile")))
     assert (type(lost), str(lost)) == (OutOfMemory, "no room for 1 tile")
     try:
         cuda_devices()

@@ -66,8 +66,8 @@ def test_answers_are_those_of_the_graphs(folder: Path, version: RegisteredVersio
 
 def test_parameters_are_those_of_the_signature(folder: Path, version: RegisteredVersion) -> None:
     rows = pd.DataFrame({"slide": [str(folder / "a.tif")]})
-    wishes = {"map": "geojson", "max_tiles": 1000, "batch_tiles": 7}
-    [answer] = load_served(version.uri)(rows, wishes).to_dict("records")
+    params = {"map": "geojson", "max_tiles": 1000, "batch_tiles": 7}
+    [answer] = load_served(version.uri)(rows, params).to_dict("records")
     assert answer["status"] == "ok"
     assert len(answer["map"]) == 1
     with pytest.raises(MlflowException, match="batch_tiles=1025; wanted 0 to 1024"):

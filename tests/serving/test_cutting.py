@@ -14,7 +14,7 @@ from nic.encoder.onnx import OnnxEncoder
 from nic.patients.predictor import PatientModel
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits
-from nic.serving.served_model import ServedModel, Wishes, check_reference
+from nic.serving.served_model import RequestParams, ServedModel, check_reference
 from nic.slides.slide import SlideSource
 from nic.stages.companions import write_reference
 
@@ -39,7 +39,7 @@ def served(folder: Path, name: str, cache: Path, *, apart: bool = True) -> Serve
 @pytest.mark.parametrize("apart", [False, True])
 def test_a_slide_is_cut_as_in_training(folder: Path, tmp_path: Path, apart: bool) -> None:
     model = served(folder, "overlapping", tmp_path, apart=apart)
-    [answer] = model.answer(pd.DataFrame({"slide": [str(folder / "a.tif")]}), Wishes()).to_dict("records")
+    [answer] = model.answer(pd.DataFrame({"slide": [str(folder / "a.tif")]}), RequestParams()).to_dict("records")
     encoder = OnnxEncoder(folder / "overlapping" / "encoder.onnx")
     codes = compress_slide(SlideSource("a", folder / "a.tif"), encoder, Setting.like(OVERLAPPING))
     assert (codes.cutting, answer["status"]) == (OVERLAPPING, "ok")
@@ -51,7 +51,7 @@ def test_a_slide_is_cut_as_in_training(folder: Path, tmp_path: Path, apart: bool
 def test_models_that_share_a_cache_do_not_share_what_they_cut_otherwise(folder: Path, tmp_path: Path) -> None:
     rows = pd.DataFrame({"slide": [str(folder / "a.tif")]})
     names = ("usual", "overlapping", "usual")
-    tiles = [served(folder, name, tmp_path).answer(rows, Wishes())["tiles"][0] for name in names]
+    tiles = [served(folder, name, tmp_path).answer(rows, RequestParams())["tiles"][0] for name in names]
     assert tiles[0] == tiles[2] < tiles[1] / 3
     assert len(list(tmp_path.glob("*.h5"))) == 2
 
@@ -60,7 +60,7 @@ def test_codes_that_were_cut_otherwise_are_refused(folder: Path, tmp_path: Path)
     codes = compress_slide(SlideSource("a", folder / "a.tif"), OnnxEncoder(folder / "usual" / "encoder.onnx"))
     codes.save(folder / "a.h5")
     rows = pd.DataFrame({"features": [str(folder / "a.h5")]})
-    [answer] = served(folder, "overlapping", tmp_path).answer(rows, Wishes()).to_dict("records")
+    [answer] = served(folder, "overlapping", tmp_path).answer(rows, RequestParams()).to_dict("records")
     assert answer["status"] == "refused"
     assert "compressed with overlap_px=0, min_tissue=0.6, exclude=blurred,dark,pen, tissue=otsu" in answer["reason"]
     assert "compressed with overlap_px=32, min_tissue=0.3, exclude=blurred, tissue=saturation" in answer["reason"]
@@ -68,7 +68,7 @@ def test_codes_that_were_cut_otherwise_are_refused(folder: Path, tmp_path: Path)
 
 def test_who_learned_from_masks_wants_codes(folder: Path, tmp_path: Path) -> None:
     rows = pd.DataFrame({"slide": [str(folder / "a.tif")]})
-    [answer] = served(folder, "given", tmp_path).answer(rows, Wishes()).to_dict("records")
+    [answer] = served(folder, "given", tmp_path).answer(rows, RequestParams()).to_dict("records")
     assert answer["status"] == "refused"
     assert "each slide had a mask of its own; compress the slide with one, and give the file" in answer["reason"]
 

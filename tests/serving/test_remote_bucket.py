@@ -13,8 +13,8 @@ from served_files import write_graphs
 
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits
-from nic.serving.remote_slides import Elsewhere
-from nic.serving.served_model import ServedModel, Wishes
+from nic.serving.remote_slides import RemoteSlides
+from nic.serving.served_model import RequestParams, ServedModel
 
 boto3, moto_server, s3fs = (
     pytest.importorskip(name, reason="wants s3fs and moto[server]") for name in ("boto3", "moto.server", "s3fs")
@@ -58,7 +58,7 @@ def bucket(store: pytest.MonkeyPatch, folder: Path) -> Iterator[Any]:
 
 def loaded(folder: Path, place: Path) -> ServedModel:
     files = {"patient": folder / "patient.onnx", "encoder": folder / "encoder.onnx"}
-    elsewhere = Elsewhere.from_environment(place / "staged", {"NIC_SLIDE_URIS": "s3://slides/tcga/"})
+    elsewhere = RemoteSlides.from_environment(place / "staged", {"NIC_SLIDE_URIS": "s3://slides/tcga/"})
     limits = Limits((folder,), seconds=SECONDS, apart=False, readers=0)
     return ServedModel.load(files, CodesCache(place / "cache", 1 << 30), limits, "nic-score", "7", elsewhere)
 
@@ -66,7 +66,7 @@ def loaded(folder: Path, place: Path) -> ServedModel:
 def ask(model: ServedModel, *places: str) -> list[dict[str, Any]]:
     """One answer a slide."""
     rows = pd.DataFrame({"slide": places, "patient": [str(number) for number in range(len(places))]})
-    answers: list[dict[str, Any]] = model.answer(rows, Wishes()).to_dict("records")
+    answers: list[dict[str, Any]] = model.answer(rows, RequestParams()).to_dict("records")
     return answers
 
 

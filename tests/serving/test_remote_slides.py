@@ -22,8 +22,8 @@ from served_files import write_graphs
 from nic.errors import MissingExtra, SettingError
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits
-from nic.serving.remote_slides import Elsewhere
-from nic.serving.served_model import ServedModel, Wishes
+from nic.serving.remote_slides import RemoteSlides
+from nic.serving.served_model import RequestParams, ServedModel
 
 STRANGER = "Jane_Roe_1931"
 SECONDS = 4.0
@@ -59,14 +59,14 @@ def model(folder: Path, site: Archive, tmp_path: Path) -> ServedModel:
 
 def loaded(folder: Path, place: Path, prefixes: str, limits: Limits, **environ: str) -> ServedModel:
     files = {"patient": folder / "patient.onnx", "encoder": folder / "encoder.onnx"}
-    elsewhere = Elsewhere.from_environment(place / "staged", {"NIC_SLIDE_URIS": prefixes, **environ})
+    elsewhere = RemoteSlides.from_environment(place / "staged", {"NIC_SLIDE_URIS": prefixes, **environ})
     return ServedModel.load(files, CodesCache(place / "cache", 1 << 30), limits, "nic-score", "7", elsewhere)
 
 
 def ask(model: ServedModel, *rows: dict[str, object]) -> list[dict[str, Any]]:
     """One answer a row."""
     named = [{**row, "patient": str(number)} for number, row in enumerate(rows)]
-    answers: list[dict[str, Any]] = model.answer(pd.DataFrame(named), Wishes()).to_dict("records")
+    answers: list[dict[str, Any]] = model.answer(pd.DataFrame(named), RequestParams()).to_dict("records")
     json.dumps(answers, allow_nan=False)
     return answers
 
@@ -317,23 +317,23 @@ def test_the_header_that_the_operator_set_is_sent(
 )
 def test_what_can_never_be_allowed_stops_the_server_from_starting(tmp_path: Path, prefixes: str) -> None:
     with pytest.raises(SettingError, match=r"NIC_SLIDE_URIS, prefix \d: ") as refused:
-        Elsewhere.from_environment(tmp_path, {"NIC_SLIDE_URIS": prefixes})
+        RemoteSlides.from_environment(tmp_path, {"NIC_SLIDE_URIS": prefixes})
     assert "jane" not in str(refused.value)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gcsfs") is not None, reason="gcsfs is here")
 def test_a_scheme_whose_package_is_missing_is_told_at_start(tmp_path: Path) -> None:
     with pytest.raises(MissingExtra, match="gcsfs"):
-        Elsewhere.from_environment(tmp_path, {"NIC_SLIDE_URIS": "gs://slides/tcga"})
+        RemoteSlides.from_environment(tmp_path, {"NIC_SLIDE_URIS": "gs://slides/tcga"})
 
 
 def test_the_folder_and_its_size_come_from_the_environment(tmp_path: Path) -> None:
     prefixes = {"NIC_SLIDE_URIS": "https://archive.example/wsi/\n  http://archive.example:8080"}
-    usual = Elsewhere.from_environment(tmp_path / "usual", prefixes)
+    usual = RemoteSlides.from_environment(tmp_path / "usual", prefixes)
     assert usual is not None
     assert [str(prefix) for prefix in usual.prefixes] == ["https://archive.example/wsi", "http://archive.example:8080"]
     assert (usual.staging.folder, usual.staging.most_bytes) == (tmp_path / "usual", 20_480 << 20)
-    told = Elsewhere.from_environment(
+    told = RemoteSlides.from_environment(
         tmp_path, {**prefixes, "NIC_STAGED_DIR": str(tmp_path / "told"), "NIC_STAGED_MB": "7"}
     )
     assert told is not None

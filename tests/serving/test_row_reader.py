@@ -17,10 +17,10 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import Cutting
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import ForeignCodes, OutsideRoots, OverLimit, UnreachedSlide, UnreadableSlide
-from nic.serving.limits import Effort, Limits
-from nic.serving.row_reader import RowReading
+from nic.serving.limits import Budget, Limits
+from nic.serving.row_reader import RowReader
 from nic.slides.slide import SlideSource
-from nic.slides.subprocess_reader import Processes
+from nic.slides.subprocess_reader import SubprocessReader
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +33,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def reading(folder: Path) -> Iterator[RowReading]:
-    reading = RowReading.within(
-        Limits((folder,), at_once=1, readers=1), OnnxEncoder(folder / "encoder.onnx"), Cutting()
-    )
+def reading(folder: Path) -> Iterator[RowReader]:
+    reading = RowReader.within(Limits((folder,), at_once=1, readers=1), OnnxEncoder(folder / "encoder.onnx"), Cutting())
     yield reading
     reading.stop()
 
 
 @pytest.fixture
-def foreign(folder: Path) -> Iterator[RowReading]:
+def foreign(folder: Path) -> Iterator[RowReader]:
     """Of a model whose codes are of another tool."""
-    reading = RowReading.within(Limits((folder,), at_once=1, readers=1), None, Cutting())
+    reading = RowReader.within(Limits((folder,), at_once=1, readers=1), None, Cutting())
     yield reading
     reading.stop()
 
@@ -53,25 +51,25 @@ def soon(seconds: float) -> float:
     return time.monotonic() + seconds
 
 
-def test_a_model_without_an_encoder_reads_codes_alone(folder: Path, foreign: RowReading, tmp_path: Path) -> None:
-    effort = Effort(100, soon(60))
-    file = foreign.features(SlideSource("a", folder / "a.h5"), (folder,), effort, tmp_path / "a.h5")
+def test_a_model_without_an_encoder_reads_codes_alone(folder: Path, foreign: RowReader, tmp_path: Path) -> None:
+    budget = Budget(100, soon(60))
+    file = foreign.features(SlideSource("a", folder / "a.h5"), (folder,), budget, tmp_path / "a.h5")
     assert CompressedSlide.load(file).codes[1, 0] == 1
     with pytest.raises(ForeignCodes):
-        foreign.compress(SlideSource("a", folder / "a.tif"), (folder,), effort, tmp_path / "b.h5")
+        foreign.compress(SlideSource("a", folder / "a.tif"), (folder,), budget, tmp_path / "b.h5")
 
 
-def test_a_strangers_codes_are_copied_and_ones_own_are_not(folder: Path, foreign: RowReading, tmp_path: Path) -> None:
-    source, effort = SlideSource("a", folder / "a.h5"), Effort(100, soon(60))
-    assert foreign.features(source, (folder,), effort, tmp_path / "a.h5") == tmp_path / "a.h5"
-    own = RowReading(None)
-    assert own.features(source, (folder,), effort, tmp_path / "b.h5") == (folder / "a.h5").resolve()
+def test_a_strangers_codes_are_copied_and_ones_own_are_not(folder: Path, foreign: RowReader, tmp_path: Path) -> None:
+    source, budget = SlideSource("a", folder / "a.h5"), Budget(100, soon(60))
+    assert foreign.features(source, (folder,), budget, tmp_path / "a.h5") == tmp_path / "a.h5"
+    own = RowReader(None)
+    assert own.features(source, (folder,), budget, tmp_path / "b.h5") == (folder / "a.h5").resolve()
 
 
-def test_a_stopped_process_is_replaced(folder: Path, foreign: RowReading) -> None:
+def test_a_stopped_process_is_replaced(folder: Path, foreign: RowReader) -> None:
     source = SlideSource("a", folder / "a.tif")
     look = foreign.look(source, (folder,), soon(120))
-    assert isinstance(foreign.looking, Processes)
+    assert isinstance(foreign.looking, SubprocessReader)
     [process] = [process for process in foreign.looking.running if process]
     os.kill(process.pid, signal.SIGSTOP)
     start = time.monotonic()
@@ -81,38 +79,38 @@ def test_a_stopped_process_is_replaced(folder: Path, foreign: RowReading) -> Non
     assert foreign.look(source, (folder,), soon(120)) == look
 
 
-def test_a_pipe_is_not_waited_for(folder: Path, foreign: RowReading, tmp_path: Path) -> None:
+def test_a_pipe_is_not_waited_for(folder: Path, foreign: RowReader, tmp_path: Path) -> None:
     os.mkfifo(folder / "pipe.h5")
     os.mkfifo(folder / "pipe.svs")
     with pytest.raises(UnreadableSlide, match="a pipe"):
-        foreign.features(SlideSource("a", folder / "pipe.h5"), (folder,), Effort(100, soon(120)), tmp_path / "a.h5")
+        foreign.features(SlideSource("a", folder / "pipe.h5"), (folder,), Budget(100, soon(120)), tmp_path / "a.h5")
     with pytest.raises(UnreadableSlide, match="a pipe"):
         foreign.look(SlideSource("a", folder / "pipe.svs"), (folder,), soon(120))
 
 
-def test_nothing_outside_is_read(folder: Path, reading: RowReading, tmp_path: Path) -> None:
+def test_nothing_outside_is_read(folder: Path, reading: RowReader, tmp_path: Path) -> None:
     (tmp_path / "out.h5").symlink_to(folder / "a.h5")
     (tmp_path / "out.tif").symlink_to(folder / "a.tif")
-    effort = Effort(100, soon(120))
+    budget = Budget(100, soon(120))
     with pytest.raises(OutsideRoots):
-        reading.features(SlideSource("a", tmp_path / "out.h5"), (tmp_path,), effort, tmp_path / "a.h5")
+        reading.features(SlideSource("a", tmp_path / "out.h5"), (tmp_path,), budget, tmp_path / "a.h5")
     with pytest.raises(OutsideRoots):
-        reading.compress(SlideSource("a", tmp_path / "out.tif"), (tmp_path,), effort, tmp_path / "a.h5")
+        reading.compress(SlideSource("a", tmp_path / "out.tif"), (tmp_path,), budget, tmp_path / "a.h5")
 
 
-def test_a_slide_of_more_tiles_than_are_allowed_is_refused(folder: Path, reading: RowReading, tmp_path: Path) -> None:
+def test_a_slide_of_more_tiles_than_are_allowed_is_refused(folder: Path, reading: RowReader, tmp_path: Path) -> None:
     with pytest.raises(OverLimit, match="more than 2 tiles of tissue"):
-        reading.compress(SlideSource("a", folder / "a.tif"), (folder,), Effort(2, soon(60)), tmp_path / "a.h5")
+        reading.compress(SlideSource("a", folder / "a.tif"), (folder,), Budget(2, soon(60)), tmp_path / "a.h5")
     assert not (tmp_path / "a.h5").exists()
 
 
 def test_a_slide_that_is_late_is_refused_and_the_next_one_is_not(
-    folder: Path, reading: RowReading, tmp_path: Path
+    folder: Path, reading: RowReader, tmp_path: Path
 ) -> None:
     source = SlideSource("a", folder / "a.tif")
     with pytest.raises(OverLimit):
-        reading.compress(source, (folder,), Effort(100, soon(0)), tmp_path / "a.h5")
-    reading.compress(source, (folder,), Effort(100, soon(60)), tmp_path / "a.h5")
+        reading.compress(source, (folder,), Budget(100, soon(0)), tmp_path / "a.h5")
+    reading.compress(source, (folder,), Budget(100, soon(60)), tmp_path / "a.h5")
     assert len(CompressedSlide.load(tmp_path / "a.h5").codes)
 
 
@@ -130,11 +128,11 @@ class Waiting(PixelEncoder):
 
 def test_who_asks_while_all_are_busy_is_told_so(folder: Path, tmp_path: Path) -> None:
     encoder = Waiting()
-    reading, source = RowReading(encoder, at_once=1), SlideSource("a", folder / "a.tif")
+    reading, source = RowReader(encoder, at_once=1), SlideSource("a", folder / "a.tif")
     with ThreadPoolExecutor(1) as threads:
-        first = threads.submit(reading.compress, source, (folder,), Effort(100, soon(60)), tmp_path / "a.h5")
+        first = threads.submit(reading.compress, source, (folder,), Budget(100, soon(60)), tmp_path / "a.h5")
         time.sleep(0.5)
         with pytest.raises(OverLimit, match="busy with other slides"):
-            reading.compress(source, (folder,), Effort(100, soon(0.2)), tmp_path / "b.h5")
+            reading.compress(source, (folder,), Budget(100, soon(0.2)), tmp_path / "b.h5")
         encoder.go_on = True
         first.result()

@@ -20,7 +20,7 @@ from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits
 from nic.serving.memory import Footprint, Memory
 from nic.serving.operator_log import INTERNAL
-from nic.serving.served_model import ServedModel, Wishes
+from nic.serving.served_model import RequestParams, ServedModel
 
 STRANGER = "Jane_Roe_1931"
 
@@ -48,8 +48,8 @@ def limited(model: ServedModel, **limits: float) -> ServedModel:
     return replace(model, codes=codes)
 
 
-def asked(model: ServedModel, rows: Sequence[Mapping[str, object]], **wishes: Any) -> list[dict[str, Any]]:
-    return model.answer(pd.DataFrame(list(rows)), Wishes(**wishes)).to_dict("records")
+def asked(model: ServedModel, rows: Sequence[Mapping[str, object]], **params: Any) -> list[dict[str, Any]]:
+    return model.answer(pd.DataFrame(list(rows)), RequestParams(**params)).to_dict("records")
 
 
 def test_slides_of_a_patient_are_added_up_one_after_another(model: ServedModel, folder: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_request_without_a_column_that_can_be_read_is_refused_whole(
     model: ServedModel, columns: dict[str, list[object]], reason: str
 ) -> None:
     with pytest.raises(RequestRefused) as refused:
-        model.answer(pd.DataFrame(columns), Wishes())
+        model.answer(pd.DataFrame(columns), RequestParams())
     assert reason in str(refused.value)
     assert len(str(refused.value)) < 300
 
@@ -169,18 +169,18 @@ def test_a_request_without_a_column_that_can_be_read_is_refused_whole(
 @pytest.mark.parametrize("value", [pd.NA, None, float("nan"), ""])
 def test_whatever_stands_for_nothing_is_nothing(model: ServedModel, folder: Path, value: object) -> None:
     rows = pd.DataFrame({"features": [str(folder / "a.h5")], "slide": [value], "mpp": [value]}, dtype=object)
-    assert model.answer(rows, Wishes())["status"][0] == "ok"
+    assert model.answer(rows, RequestParams())["status"][0] == "ok"
 
 
 @pytest.mark.parametrize("value", [["a"], np.array(["a", "b"]), {"a": 1}, 7, True])
 def test_what_is_no_text_costs_its_row(model: ServedModel, folder: Path, value: object) -> None:
     rows = pd.DataFrame({"slide": [value, str(folder / "a.h5")]}, dtype=object)
-    assert list(model.answer(rows, Wishes())["status"]) == ["refused", "ok"]
+    assert list(model.answer(rows, RequestParams())["status"]) == ["refused", "ok"]
 
 
 def test_an_mpp_that_is_no_number_costs_its_row(model: ServedModel, folder: Path) -> None:
     rows = pd.DataFrame({"slide": [str(folder / "a.tif"), str(folder / "a.h5")], "mpp": ["half", None]}, dtype=object)
-    answers = model.answer(rows, Wishes())
+    answers = model.answer(rows, RequestParams())
     assert list(answers["status"]) == ["refused", "ok"]
     assert "mpp is no number" in answers["reason"][0]
 

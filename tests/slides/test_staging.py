@@ -35,7 +35,7 @@ def store() -> Iterator[fsspec.AbstractFileSystem]:
 
 
 def at(name: str) -> SlideSource:
-    return SlideSource.elsewhere(f"memory://slides/{name}.svs", 0.5)
+    return SlideSource.remote(f"memory://slides/{name}.svs", 0.5)
 
 
 def staged(folder: Path) -> list[str]:
@@ -123,8 +123,8 @@ def test_slides_that_cannot_be_brought_are_named(tmp_path: Path) -> None:
     for source, most, wrong in [
         (at("none"), 10_000, "none: "),
         (at("a"), 100, "1000 bytes"),
-        (SlideSource.elsewhere("memory://slides/many.mrxs"), 10_000, "several files"),
-        (SlideSource.elsewhere("nowhere://slides/a.svs"), 10_000, "nowhere"),
+        (SlideSource.remote("memory://slides/many.mrxs"), 10_000, "several files"),
+        (SlideSource.remote("nowhere://slides/a.svs"), 10_000, "nowhere"),
     ]:
         with pytest.raises(NotStaged, match=wrong), Staging(tmp_path, most).local(source):
             pass
@@ -168,7 +168,7 @@ def test_what_is_let_go_of_while_room_is_counted_takes_none(tmp_path: Path) -> N
 def test_a_web_server_that_misleads_fills_no_folder(tmp_path: Path, name: str, wrong: str) -> None:
     pytest.importorskip("aiohttp")
     with archive(tmp_path / "site") as site:
-        source = SlideSource.elsewhere(f"{site.url}/{name}.svs")
+        source = SlideSource.remote(f"{site.url}/{name}.svs")
         with pytest.raises(NotStaged, match=wrong), Staging(tmp_path / "staged", 10_000).local(source):
             pass
     assert not staged(tmp_path / "staged")
@@ -178,7 +178,7 @@ def test_a_web_server_that_keeps_us_waiting_is_given_up_at_the_deadline(tmp_path
     pytest.importorskip("aiohttp")
     with archive(tmp_path / "site") as site:
         for name in ("silent", "stalling", "dripping"):
-            source, begun = SlideSource.elsewhere(f"{site.url}/{name}.svs"), time.monotonic()
+            source, begun = SlideSource.remote(f"{site.url}/{name}.svs"), time.monotonic()
             with (
                 pytest.raises(NotStaged, match="not here in time"),
                 Staging(tmp_path / "staged", 10_000).local(source, begun + 0.5),
@@ -208,7 +208,7 @@ def test_a_web_server_is_a_store(tmp_path: Path) -> None:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    source = SlideSource.elsewhere(f"http://127.0.0.1:{server.server_port}/a.svs?token=1")
+    source = SlideSource.remote(f"http://127.0.0.1:{server.server_port}/a.svs?token=1")
     try:
         before = version_of(source)
         with Staging(tmp_path / "staged", 10_000).local(source) as local:
