@@ -100,7 +100,7 @@ def outcome(reading: RowReader, path: Path, seconds: float) -> str:
     deadline_s = time.monotonic() + seconds
     source = SlideSource("slide", path)
     try:
-        if reading.look(source, (path.parent,), deadline_s).px > LARGEST_PX:
+        if reading.header(source, (path.parent,), deadline_s).px > LARGEST_PX:
             return "OverLimit"
         reading.compress(source, (path.parent,), Budget(10_000, deadline_s), path.with_suffix(".h5"))
         path.with_suffix(".h5").unlink()

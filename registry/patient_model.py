@@ -19,9 +19,9 @@ from nic.errors import RequestRefused
 from nic.onnx.device import Device
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits, number
-from nic.serving.operator_log import OURS, AnswersLog, log_fault
+from nic.serving.operator_log import REASON_PREFIX, AnswersLog, log_fault
 from nic.serving.remote_slides import RemoteSlides
-from nic.serving.served_model import RequestParams, ServedModel, check_reference
+from nic.serving.served_model import RequestParams, ServedModel
 from nic.threads import cores
 
 MB = 1 << 20
@@ -49,7 +49,7 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
         self.model = ServedModel.load(files, cache, limits, name, version, elsewhere)
         self.proven = "reference" in files
         if self.proven:
-            check_reference(self.model, files["reference"])
+            self.model.check_reference(files["reference"])
         self.log = AnswersLog.from_environment() if confined else None
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
@@ -60,7 +60,7 @@ class SlidesToAnswer(mlflow.pyfunc.PythonModel):
                 self.log.keep([{str(k): v for k, v in row.items()} for row in answers.to_dict("records")])
             return answers
         except RequestRefused as error:
-            raise MlflowException.invalid_parameter_value(f"{OURS}{error}") from None
+            raise MlflowException.invalid_parameter_value(f"{REASON_PREFIX}{error}") from None
         except Exception as error:
             log_fault("a request failed", error)
             raise MlflowException("the server failed", error_code=INTERNAL_ERROR) from None

@@ -29,7 +29,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from nic.errors import SettingError, SmokeFailed
 from nic.serving.limits import number
 from nic.serving.metrics import count_answers, count_request, status_to_count
-from nic.serving.operator_log import OURS, AnswersLog, log_fault
+from nic.serving.operator_log import REASON_PREFIX, AnswersLog, log_fault
 from nic.serving.requests import no_column
 
 SHARED_COUNTS = "PROMETHEUS_MULTIPROC_DIR"
@@ -185,9 +185,9 @@ def _own_reason(answer: bytes, body: bytes) -> str:
     except (ValueError, LookupError, TypeError):
         return ""
     _, _, reason = message.rpartition("\nError: ")
-    if not reason.startswith(OURS):
+    if not reason.startswith(REASON_PREFIX):
         return ""
-    reason = reason.removeprefix(OURS)
+    reason = reason.removeprefix(REASON_PREFIX)
     return no_column(_columns(body)) if reason == no_column([]) else reason
 
 

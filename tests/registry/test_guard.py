@@ -157,7 +157,7 @@ def test_our_own_reason_is_told_and_mlflows_words_are_not() -> None:
 def test_a_misspelt_column_is_named(body: object, names: str) -> None:
     app = mlflow_says("nic: no column slide, features or image")
     status, said = asked(Guard(app, 1000, ""), body)
-    assert (status, said["error"]) == (400, f"no column slide, features or image; there is {names}")
+    assert (status, said["error"]) == (400, f"no column slide, features or image; the columns are {names}")
 
 
 @pytest.mark.parametrize("body", [{"inputs": ["jane"]}, {"dataframe_records": ["jane"]}, ["jane"], None])

@@ -14,7 +14,7 @@ from nic.encoder.onnx import OnnxEncoder
 from nic.patients.predictor import PatientModel
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits
-from nic.serving.served_model import RequestParams, ServedModel, check_reference
+from nic.serving.served_model import RequestParams, ServedModel
 from nic.slides.slide import SlideSource
 from nic.stages.companions import write_reference
 
@@ -30,15 +30,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def served(folder: Path, name: str, cache: Path, *, apart: bool = True) -> ServedModel:
+def served(folder: Path, name: str, cache: Path, *, untrusted: bool = True) -> ServedModel:
     files = {graph: folder / name / f"{graph}.onnx" for graph in ("patient", "encoder")}
-    limits = Limits((folder,)) if apart else Limits.none()
+    limits = Limits((folder,)) if untrusted else Limits.none()
     return ServedModel.load(files, CodesCache(cache, 1 << 30), limits, "nic-score", "7")
 
 
-@pytest.mark.parametrize("apart", [False, True])
-def test_a_slide_is_cut_as_in_training(folder: Path, tmp_path: Path, apart: bool) -> None:
-    model = served(folder, "overlapping", tmp_path, apart=apart)
+@pytest.mark.parametrize("untrusted", [False, True])
+def test_a_slide_is_cut_as_in_training(folder: Path, tmp_path: Path, untrusted: bool) -> None:
+    model = served(folder, "overlapping", tmp_path, untrusted=untrusted)
     [answer] = model.answer(pd.DataFrame({"slide": [str(folder / "a.tif")]}), RequestParams()).to_dict("records")
     encoder = OnnxEncoder(folder / "overlapping" / "encoder.onnx")
     codes = compress_slide(SlideSource("a", folder / "a.tif"), encoder, Setting.like(OVERLAPPING))
@@ -77,5 +77,5 @@ def test_who_learned_from_masks_wants_codes(folder: Path, tmp_path: Path) -> Non
 def test_the_reference_is_cut_so_too(folder: Path, tmp_path: Path, name: str) -> None:
     encoder, patient = (folder / name / f"{graph}.onnx" for graph in ("encoder", "patient"))
     reference = write_reference(tmp_path / "reference", encoder, patient, OnnxEncoder(encoder).spec)
-    check_reference(served(folder, name, tmp_path), reference)
+    served(folder, name, tmp_path).check_reference(reference)
     assert PatientModel(patient).spec.cutting == (OVERLAPPING if name == "overlapping" else Cutting())

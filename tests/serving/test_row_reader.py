@@ -68,15 +68,15 @@ def test_a_strangers_codes_are_copied_and_ones_own_are_not(folder: Path, foreign
 
 def test_a_stopped_process_is_replaced(folder: Path, foreign: RowReader) -> None:
     source = SlideSource("a", folder / "a.tif")
-    look = foreign.look(source, (folder,), soon(120))
-    assert isinstance(foreign.looking, SubprocessReader)
-    [process] = [process for process in foreign.looking.running if process]
+    header = foreign.header(source, (folder,), soon(120))
+    assert isinstance(foreign.opener, SubprocessReader)
+    [process] = [process for process in foreign.opener.running if process]
     os.kill(process.pid, signal.SIGSTOP)
     start = time.monotonic()
     with pytest.raises(UnreachedSlide, match="hung"):
-        foreign.look(source, (folder,), soon(0.5))
+        foreign.header(source, (folder,), soon(0.5))
     assert time.monotonic() - start < 30
-    assert foreign.look(source, (folder,), soon(120)) == look
+    assert foreign.header(source, (folder,), soon(120)) == header
 
 
 def test_a_pipe_is_not_waited_for(folder: Path, foreign: RowReader, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_pipe_is_not_waited_for(folder: Path, foreign: RowReader, tmp_path: Pa
     with pytest.raises(UnreadableSlide, match="a pipe"):
         foreign.features(SlideSource("a", folder / "pipe.h5"), (folder,), Budget(100, soon(120)), tmp_path / "a.h5")
     with pytest.raises(UnreadableSlide, match="a pipe"):
-        foreign.look(SlideSource("a", folder / "pipe.svs"), (folder,), soon(120))
+        foreign.header(SlideSource("a", folder / "pipe.svs"), (folder,), soon(120))
 
 
 def test_nothing_outside_is_read(folder: Path, reading: RowReader, tmp_path: Path) -> None:

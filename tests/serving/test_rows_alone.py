@@ -44,7 +44,7 @@ def model(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> ServedModel
 
 
 def limited(model: ServedModel, **limits: float) -> ServedModel:
-    codes = type(model.codes)(model.codes.reading, model.codes.cache, replace(model.codes.limits, **limits))
+    codes = type(model.codes)(model.codes.reader, model.codes.cache, replace(model.codes.limits, **limits))
     return replace(model, codes=codes)
 
 
@@ -108,14 +108,14 @@ def test_an_error_that_nobody_foresaw_costs_its_row_and_tells_nothing(
     caplog: pytest.LogCaptureFixture,
     error: Exception,
 ) -> None:
-    read = model.codes.reading.features
+    read = model.codes.reader.features
 
     def failing(source: Any, *how: Any) -> Path:
         if source.path.name == "b.h5":
             raise error
         return read(source, *how)
 
-    monkeypatch.setattr(model.codes.reading, "features", failing)
+    monkeypatch.setattr(model.codes.reader, "features", failing)
     good, bad = asked(model, [{"features": str(folder / "a.h5")}, {"features": str(folder / "b.h5")}])
     assert (good["status"], bad["status"], bad["reason"]) == ("ok", "refused", INTERNAL)
     assert f"a row was refused: {type(error).__name__}" in caplog.text
@@ -130,7 +130,7 @@ def test_who_ends_the_server_is_not_held_up(
     def stopped(*_: object) -> Path:
         raise stop
 
-    monkeypatch.setattr(model.codes.reading, "features", stopped)
+    monkeypatch.setattr(model.codes.reader, "features", stopped)
     with pytest.raises(stop):
         asked(model, [{"features": str(folder / "a.h5")}])
 
@@ -150,11 +150,11 @@ def test_an_answer_that_is_no_number_is_refused(
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
-        ({"slid": ["/x.tif"]}, "no column slide, features or image; there is slid"),
-        ({"mpp": [0.5], "Slide": ["a"]}, "no column slide, features or image; there is mpp, Slide"),
+        ({"slid": ["/x.tif"]}, "no column slide, features or image; the columns are slid"),
+        ({"mpp": [0.5], "Slide": ["a"]}, "no column slide, features or image; the columns are mpp, Slide"),
         ({}, "no column slide, features or image"),
         ({"slide": []}, "no rows"),
-        ({"x" * 100: ["a"]}, "; there is " + "x" * 40),
+        ({"x" * 100: ["a"]}, "; the columns are " + "x" * 40),
     ],
 )
 def test_a_request_without_a_column_that_can_be_read_is_refused_whole(
@@ -182,20 +182,20 @@ def test_an_mpp_that_is_no_number_costs_its_row(model: ServedModel, folder: Path
     rows = pd.DataFrame({"slide": [str(folder / "a.tif"), str(folder / "a.h5")], "mpp": ["half", None]}, dtype=object)
     answers = model.answer(rows, RequestParams())
     assert list(answers["status"]) == ["refused", "ok"]
-    assert "mpp is no number" in answers["reason"][0]
+    assert "mpp is not a number" in answers["reason"][0]
 
 
 def test_memory_is_waited_for_and_given_back() -> None:
     footprint = Footprint(10, 4, (5, 6), (5, 6))
     memory = Memory(footprint.bytes * 3 // 2)
-    with memory.held(footprint, math.inf):
-        with pytest.raises(OverLimit, match="taken by other slides; ask again"), memory.held(footprint, 0.0):
+    with memory.reserve(footprint, math.inf):
+        with pytest.raises(OverLimit, match="taken by other slides; ask again"), memory.reserve(footprint, 0.0):
             pass
-        with memory.held(Footprint(1, 4, (1, 1), (1, 1)), 0.0):
+        with memory.reserve(Footprint(1, 4, (1, 1), (1, 1)), 0.0):
             pass
-    with memory.held(footprint, 0.0):
+    with memory.reserve(footprint, 0.0):
         pass
-    with pytest.raises(OverLimit, match="NIC_MEMORY_MB"), Memory(footprint.bytes - 1).held(footprint, math.inf):
+    with pytest.raises(OverLimit, match="NIC_MEMORY_MB"), Memory(footprint.bytes - 1).reserve(footprint, math.inf):
         pass
 
 

@@ -27,7 +27,7 @@ from nic.patients.familiarity import Familiarity
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits
 from nic.serving.requests import by_patient
-from nic.serving.served_model import RequestParams, ServedModel, check_reference
+from nic.serving.served_model import RequestParams, ServedModel
 from nic.slides.slide import SlideSource
 from nic.stages.companions import write_reference
 
@@ -189,11 +189,11 @@ def test_the_mean_of_a_map_is_the_score(model: ServedModel, folder: Path) -> Non
 
 
 def test_the_reference_guards_against_another_graph(model: ServedModel, folder: Path, tmp_path: Path) -> None:
-    check_reference(model, folder / "reference")
+    model.check_reference(folder / "reference")
     shutil.copytree(folder / "reference", tmp_path / "reference")
     (tmp_path / "reference" / "answers.json").write_text('[{"prediction": 123.0}]')
     with pytest.raises(SmokeFailed, match="123"):
-        check_reference(model, tmp_path / "reference")
+        model.check_reference(tmp_path / "reference")
 
 
 def test_a_strange_patient_is_flagged(model: ServedModel, folder: Path) -> None:

@@ -142,8 +142,8 @@ def test_who_waits_waits_until_the_deadline(tmp_path: Path) -> None:
 
     with staging.local(at("a")), ThreadPoolExecutor(2) as threads:
         assert list(threads.map(late, "ab")) == [
-            "a: not here in time; others are at it",
-            "b: no room in time; the slides that are staged are in use",
+            "a: not fetched in time; another process is fetching it",
+            "b: no room in time; all staged slides are in use",
         ]
     assert staged(tmp_path) == ["a.svs"]
 
@@ -159,10 +159,10 @@ def test_what_is_let_go_of_while_room_is_counted_takes_none(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
-        ("sizeless", "does not say how large it is"),
-        ("changing", "changed while it was brought here"),
-        ("endless", "more than the 1000 bytes came"),
-        ("short", "10 bytes came of 1000"),
+        ("sizeless", "does not state a size"),
+        ("changing", "changed while it was fetched"),
+        ("endless", "more came than the 1000 bytes"),
+        ("short", "10 of 1000 bytes came"),
     ],
 )
 def test_a_web_server_that_misleads_fills_no_folder(tmp_path: Path, name: str, wrong: str) -> None:
@@ -180,7 +180,7 @@ def test_a_web_server_that_keeps_us_waiting_is_given_up_at_the_deadline(tmp_path
         for name in ("silent", "stalling", "dripping"):
             source, begun = SlideSource.remote(f"{site.url}/{name}.svs"), time.monotonic()
             with (
-                pytest.raises(NotStaged, match="not here in time"),
+                pytest.raises(NotStaged, match="not fetched in time"),
                 Staging(tmp_path / "staged", 10_000).local(source, begun + 0.5),
             ):
                 pass
@@ -239,8 +239,8 @@ def test_where_the_file_system_has_no_locks_one_still_waits_for_the_other(
 
     with staging.local(at("a")), ThreadPoolExecutor(2) as threads:
         assert list(threads.map(late, "ab")) == [
-            "a: not here in time; others are at it",
-            "b: no room in time; the slides that are staged are in use",
+            "a: not fetched in time; another process is fetching it",
+            "b: no room in time; all staged slides are in use",
         ]
     with staging.local(at("b")) as local:
         assert local.path.read_bytes() == b"b" * 1000
