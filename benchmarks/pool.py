@@ -79,13 +79,13 @@ class Pool:
 
     def compress(self, sources: Sequence[SlideSource], encoder: Encoder) -> int:
         """As compress_cohort, with processes and threads that are there."""
-        before = sum(done.tiles for done in self.reading.did)
+        before = sum(done.tiles for done in self.reading.counts)
         workers, how = Workers(self.reading, self.encoding), How(replace(AS_USUAL, runtime=runtime_of(encoder)))
         with tempfile.TemporaryDirectory() as out, ThreadPoolExecutor(self.reading.count + 1) as slides:
             folder = CodesFolder(Path(out))
             outcomes = slides.map(lambda source: take(folder, source, encoder, how, workers, wait=True), sources)
             assert all(outcome and not outcome.left_out for outcome in outcomes)
-        return sum(done.tiles for done in self.reading.did) - before
+        return sum(done.tiles for done in self.reading.counts) - before
 
     def measured(self, what: str) -> Figure:
         work: dict[str, Callable[[], int]] = {

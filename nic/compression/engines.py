@@ -125,8 +125,8 @@ def _shared(workers: Workers, encoder: Encoder) -> str:
     if not (isinstance(workers.reading, SubprocessReader) and workers.encoding):
         return ""
     reading, encoding = workers.reading, workers.encoding
-    tiles = ", ".join(f"{done.tiles:,}" for done in reading.did)
-    ends = sum((done.ends for done in reading.did), Counter[str]())
+    tiles = ", ".join(f"{done.tiles:,}" for done in reading.counts)
+    ends = sum((done.ends for done in reading.counts), Counter[str]())
     devices = f" on {devices}" if (devices := devices_of(encoder)) else ""
     crashes = "".join(f"; {count} ended ({how})" for how, count in ends.items())
     return (

@@ -16,7 +16,7 @@ import numpy as np
 
 from nic.encoder.runtimes import LoadedEncoder, load_encoder
 from nic.encoder.spec import Runtime
-from nic.slides.messages import Message, SharedTiles, error_values, message, read_request
+from nic.slides.messages import Message, SharedTiles, error_values, message_bytes, read_request
 
 
 class Asker:
@@ -34,7 +34,7 @@ class Asker:
         return values
 
     def say(self, values: Message) -> None:
-        content = memoryview(message(values))
+        content = memoryview(message_bytes(values))
         with self._lock:
             while content:
                 content = content[os.write(self._answers, content) :]

@@ -19,7 +19,7 @@ from nic.encoder.runtimes import LoadedEncoder, load_encoder
 from nic.encoder.spec import EncoderSpec, Runtime, check_tiles
 from nic.errors import EncoderError
 from nic.onnx.device import Device, devices_named
-from nic.slides.messages import SLOT_BYTES, Message, MessageBuffer, SharedTiles, error_of, question
+from nic.slides.messages import SLOT_BYTES, Message, MessageBuffer, SharedTiles, error_of, request_bytes
 from nic.slides.reading_process import KILL_S, exit_reason, start_process
 from nic.threads import cores
 
@@ -80,7 +80,7 @@ class EncodingProcess:
         with self._lock:
             self.check()
             self._asked[slot] = answer
-            self._write(question({"slot": slot, "count": len(tiles)}))
+            self._write(request_bytes({"slot": slot, "count": len(tiles)}))
         values = answer.result()
         with self._lock:
             self.tiles += len(tiles)

@@ -85,7 +85,7 @@ class RemoteSlides:
 
 
 def _allowed(place: str, prefixes: Sequence[Address]) -> Address:
-    address = Address.read(place)
+    address = Address.parse(place)
     if not any(address.lies_under(prefix) for prefix in prefixes):
         raise OutsideRoots(f"lies outside the addresses that are served; the operator names them in {URIS}")
     return address
@@ -137,7 +137,7 @@ def _kind(error: BaseException) -> str:
 def _prefix(number: int, text: str) -> Address:
     """Raises SettingError, which does not repeat the text: it may hold a password."""
     try:
-        address = Address.read(text.removesuffix("/"))
+        address = Address.parse(text.removesuffix("/"))
         get_filesystem_class(address.scheme)
     except OutsideRoots as error:
         raise SettingError(f"{URIS}, prefix {number}: {error}") from None

@@ -15,7 +15,7 @@ from nic.compression.setting import Setting
 from nic.encoder.spec import Encoder, EncoderSpec, at_once_of, batch_tiles_of
 from nic.errors import ForeignCodes, NicError, OverLimit, UnreachedSlide, UnreadableSlide
 from nic.serving.limits import TOO_LATE, Budget, Limits
-from nic.serving.roots import Roots, opened
+from nic.serving.roots import Roots, resolve
 from nic.serving.untrusted_codes import check_codes
 from nic.slides.jobs import IN_PROCESS, NO_DEADLINE, Answer, CheckedTiles, Job, LastSlide, Reader
 from nic.slides.messages import ReaderFault
@@ -203,7 +203,7 @@ class CheckCodes:
 @contextmanager
 def confined(source: SlideSource, roots: Roots) -> Iterator[SlideSource]:
     """The slide by its resolved path. Messages name it as the row does, not by the file that a symlink leads to."""
-    path = opened(source.path, roots)
+    path = resolve(source.path, roots)
     try:
         yield replace(source, path=path)
     except NicError as error:

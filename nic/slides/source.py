@@ -1,4 +1,4 @@
-"""Where a slide lies: the id, the path or the address, and the um/px that overrules the file's."""
+"""Where a slide lies, by a path or an address, and the id that its name gives it."""
 
 import hashlib
 import os
@@ -11,10 +11,10 @@ from urllib.parse import unquote, urlsplit
 
 @dataclass(frozen=True)
 class SlideSource:
-    """What to open. mpp: um/px at level 0, where the file does not say it or says it wrong.
+    """A slide to open. mpp: um/px at level 0, if the file does not state it or is wrong.
 
-    uri: where it lies if not on this machine; nic.slides.staging brings it here, `path` is then its name alone.
-    as_written: the path is what a table says, and the file may be called a little otherwise, see nic.slides.search.
+    uri: address of a slide that is not on this machine; nic.slides.staging fetches it, and `path` is only its name.
+    as_written: the path is as a table spells it, and the file's name may differ a little, see nic.slides.search.
     """
 
     slide_id: str
@@ -25,7 +25,7 @@ class SlideSource:
 
     @classmethod
     def elsewhere(cls, uri: str, mpp: float | None = None) -> "SlideSource":
-        """The slide at an address; its id is made of the file's name."""
+        """The slide at an address."""
         return cls(slide_id(uri), Path(file_name(uri)), mpp, uri)
 
 
@@ -35,24 +35,23 @@ SUFFIXES = frozenset(
         *(".avs", ".qptiff", ".ptif", ".ptiff", ".btf", ".tf2", ".tf8"),  # the last are other names for TIFF
     }
 )
-"""Of files that OpenSlide 4.0.1 reads. A folder's files of unknown suffixes are shown to OpenSlide, so that formats
-which another release knows are not passed over."""
+"""Of files that OpenSlide 4.0.1 reads. Files of unknown suffixes are shown to OpenSlide, in case it reads them too."""
 FOREIGN = frozenset((".isyntax", ".i2syntax", ".vsi", ".lif", ".zvi", ".sdpc", ".kfb", ".tmap", ".jp2"))
-"""Of slides that OpenSlide does not read: they are refused by name, not passed over."""
+"""Of slides that OpenSlide does not read: they are refused, not skipped."""
 FEATURES = frozenset((".h5", ".pt"))
-"""Of files of features, by which tables of other tools name their slides."""
+"""Of files of features: tables of other tools name their slides by them."""
 LONGEST_ID = 200
-"""Bytes of an id. File systems take 255, and nic writes some 30 more, as in `.<id>.h5.<process>`."""
+"""Bytes of an id. A file's name may have 255, and nic adds some 30, as in `.<id>.h5.<process>`."""
 WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 WEB = ("http", "https")
 
 
 def slide_id(place: str | Path) -> str:
-    """The id of the slide at a place: its name without a slide's suffix, and nothing else is cut off it.
+    """The id of the slide at a place: its name without a slide's suffix, and nothing else cut off.
 
-    place: a Path of this machine, or text: the cell of a table, an address, a Windows path. Names in which Unicode is
-    composed otherwise (NFC, NFD) have one id. Bytes that are no UTF-8 are written as \\xff, and a name of more than
-    LONGEST_ID bytes ends in a digest of the whole, so that any id can name a file, and stand in a table.
+    place: a Path of this machine, or text: the cell of a table, an address, a Windows path. The Unicode forms of a name
+    (NFC, NFD) have one id. Bytes that are not UTF-8 become \\xff, and a name of more than LONGEST_ID bytes ends in a
+    digest of it, so that an id can name a file and stand in a table.
     """
     name = place.name if isinstance(place, Path) else file_name(place)
     stem = _without(_without(name, FEATURES), SUFFIXES | FOREIGN)
@@ -69,15 +68,12 @@ def file_name(text: str) -> str:
 
 
 def is_address(place: str) -> bool:
-    """Whether it names something that lies elsewhere: s3://, https://, ..."""
+    """Whether it is the address of something remote: s3://, https://, ..."""
     return "://" in place
 
 
 def is_slide_name(name: str) -> bool:
-    """Whether a slide's file may be called so: by its suffix, and not hidden.
-
-    A Mac leaves `._x.svs` beside x.svs on a share; these are no slides.
-    """
+    """Whether a file's name is that of a slide: a known suffix, and not hidden as `._x.svs`, which a Mac adds."""
     return not is_hidden(name) and suffix(name) in SUFFIXES | FOREIGN
 
 
@@ -91,12 +87,12 @@ def suffix(name: str) -> str:
 
 
 def printable(name: str) -> str:
-    """A name as text that can be written anywhere: bytes that are no UTF-8 as \\xff."""
+    """A name as text that can be written anywhere: bytes that are not UTF-8 become \\xff."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def same_name(first: str, second: str) -> bool:
-    """Whether two names are one but for the way in which Unicode is composed."""
+    """Whether two names are the same in one Unicode form."""
     return unicodedata.normalize("NFC", first) == unicodedata.normalize("NFC", second)
 
 
@@ -115,7 +111,7 @@ def _short(name: str) -> str:
 
 
 def _name_in_address(address: str) -> str:
-    """Web addresses write blanks as %20 and may end in a query; the keys of a bucket are names as they stand."""
+    """Web addresses quote names and may end in a query; the keys of a bucket are plain names."""
     if urlsplit(address).scheme.lower() not in WEB:
         return PurePosixPath(address.partition("://")[2].partition("?versionId=")[0]).name
     written = PurePosixPath(urlsplit(address).path).name

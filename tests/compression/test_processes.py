@@ -153,7 +153,7 @@ def test_what_kills_or_holds_up_a_process_costs_its_own_slide(tmp_path: Path) ->
         ("hang0", "CrashingSlide"),
     ]
     assert "SIGABRT" in report.quarantined[0].evidence
-    assert "said nothing for 5 s, though its folder answers" in report.quarantined[2].evidence
+    assert "was silent for 5 s, though its folder answers" in report.quarantined[2].evidence
     [away] = report.unreached
     assert (away.slide, away.reason) == ("hang-away", "UnreachedSlide")
     assert "4 ended (the process that read it ended by SIGABRT)" in report.shared

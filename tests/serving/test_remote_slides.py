@@ -121,7 +121,7 @@ def test_without_a_prefix_nobody_is_asked(folder: Path, site: Archive, tmp_path:
     model = loaded(folder, tmp_path, prefixes, Limits((folder,), untrusted=False, readers=0))
     assert model.codes.remote is None
     bad, good = ask(model, {"slide": f"{site.url}/wsi/a.tif"}, {"slide": str(folder / "a.tif")})
-    assert bad["reason"].startswith("OutsideRoots: slide 1: names no file of this server")
+    assert bad["reason"].startswith("OutsideRoots: slide 1: is not a path of this server")
     assert good["status"] == "ok"
     assert site.asked == []
     assert not (tmp_path / "staged").exists()

@@ -112,5 +112,5 @@ def test_slides_of_ink_and_out_of_focus_are_refused_with_the_reason(tmp_path: Pa
 def test_only_tests_that_there_are_can_be_named() -> None:
     assert qc_tests_named("pen, blurred") == ("pen", "blurred")
     assert qc_tests_named("") == ()
-    with pytest.raises(UnknownTest, match="no test 'fold'; there are pen, dark, blurred"):
+    with pytest.raises(UnknownTest, match="no QC test 'fold'; wanted some of pen, dark, blurred"):
         qc_tests_named("pen,fold")
