@@ -24,7 +24,7 @@ class SlideSource:
     as_written: bool = False
 
     @classmethod
-    def elsewhere(cls, uri: str, mpp: float | None = None) -> "SlideSource":
+    def remote(cls, uri: str, mpp: float | None = None) -> "SlideSource":
         """The slide at an address."""
         return cls(slide_id(uri), Path(file_name(uri)), mpp, uri)
 
