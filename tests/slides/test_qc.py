@@ -54,9 +54,9 @@ def test_the_cmu_slide_is_in_focus_until_it_is_blurred(shared_data: Path) -> Non
     with Slide.open(source) as slide:
         image = slide.read_region(0, 0, 0, *slide.size_l0px)
     for sigma_um, least in ((2, 0.5), (3, 0.95)):
-        out_of_focus = cv2.resize(cv2.GaussianBlur(image, (0, 0), sigma_um * 2), None, fx=0.5, fy=0.5)
-        rows, cols = out_of_focus.shape[0] // 64, out_of_focus.shape[1] // 64
-        tiles = out_of_focus[: rows * 64, : cols * 64].reshape(rows, 64, cols, 64, 3).swapaxes(1, 2)
+        smooth = cv2.resize(cv2.GaussianBlur(image, (0, 0), sigma_um * 2), None, fx=0.5, fy=0.5)
+        rows, cols = smooth.shape[0] // 64, smooth.shape[1] // 64
+        tiles = smooth[: rows * 64, : cols * 64].reshape(rows, 64, cols, 64, 3).swapaxes(1, 2)
         assert out_of_focus(tiles[sharp.valid[:rows, :cols]], 1.0).mean() >= least
 
 
