@@ -12,7 +12,7 @@ from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.setting import Setting
 from nic.errors import NoTissue, OutOfFocus, UnknownTest
-from nic.slides.qc import QC_TESTS, cells_failing_qc, dark_regions, pen_marks, qc_tests_named
+from nic.slides.qc import QC_TESTS, cells_failing_qc, dark_regions, out_of_focus, pen_marks, qc_tests_named
 from nic.slides.slide import Slide, SlideSource
 
 Image = NDArray[np.uint8]
