@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -29,8 +30,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from nic.errors import SettingError, SmokeFailed
 from nic.serving.limits import number
 from nic.serving.metrics import count_answers, count_request, status_to_count
-from nic.serving.operator_log import REASON_PREFIX, AnswersLog, log_fault
+from nic.serving.operator_log import REASON_PREFIX, log_fault
 from nic.serving.requests import no_column
+from nic.tracking.version_loader import load_version
 
 SHARED_COUNTS = "PROMETHEUS_MULTIPROC_DIR"
 """Folder in which workers share their counts; prometheus_client reads this variable when it is imported."""
@@ -51,7 +53,7 @@ UNREADABLE_BODY = (ValueError, TypeError, LookupError, AttributeError, Recursion
 def app() -> FastAPI:
     """Raises SmokeFailed when the model has no reference, or does not answer it as at registration."""
     guard = admission(os.environ)
-    model = mlflow.pyfunc.load_model(os.environ["NIC_MODEL"])
+    model = load_version(Path(mlflow.artifacts.download_artifacts(os.environ["NIC_MODEL"])))
     if not model.unwrap_python_model().proven:
         raise SmokeFailed("the model was registered without a reference; train and register it again")
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # its warnings repeat rows
@@ -60,9 +62,7 @@ def app() -> FastAPI:
     served: FastAPI = scoring_server.init(model)
     served.mount("/metrics", _metrics())
     most_bytes = number(os.environ, "NIC_MAX_MB", int, 64) << 20
-    # Versions from before models wrote it themselves have no `log`.
-    log = None if hasattr(model.unwrap_python_model(), "log") else AnswersLog.from_environment()
-    served.add_middleware(Guard, most_bytes=most_bytes, log=log, **guard)
+    served.add_middleware(Guard, most_bytes=most_bytes, **guard)
     return served
 
 
@@ -97,7 +97,6 @@ class Guard:
     most_bytes: int
     token: str
     anybody: bool = False
-    log: AnswersLog | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -128,8 +127,6 @@ class Guard:
             answers = json.loads(answer)["predictions"] if status == 200 else []
             count_answers(answers)
             counted = status_to_count(status, answers)
-            if self.log:
-                self.log.keep(answers)
         except Exception as error:
             log_fault("a request failed", error)
             status = counted = 500

@@ -19,6 +19,7 @@ from nic.errors import ForeignCodes, UnknownModel
 from nic.onnx.files import copied, graph_files, graph_in, graph_sha256
 from nic.tracking.digests import PROJECT, digest, imported_files, source_digest
 from nic.tracking.store import leaves_open
+from nic.tracking.version_loader import PATIENT_MODEL, load_version
 
 ENCODER_NAME = "nic-encoder"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
@@ -63,8 +64,8 @@ SERVING_PACKAGES = [
 ]
 # What a version brings along, so that it can be served without this checkout; registry/server.py is in it.
 SERVING_CODE = [str(PROJECT / "nic"), str(PROJECT / "registry")]
-PATIENT_MODEL, ENCODER_MODEL = "patient_model.py", "encoder_model.py"
-"""Files of registry/ that serve a version."""
+ENCODER_MODEL = "encoder_model.py"
+"""File of registry/ that serves an encoder."""
 SERVED_BY = {
     PATIENT_MODEL: ("registry/patient_model.py", "registry/server.py", "registry/smoke.py", "nic/serving/*.py"),
     ENCODER_MODEL: ("registry/encoder_model.py",),
@@ -303,6 +304,6 @@ def load_served(uri: str, at_once: int = 1, device: str = "auto") -> Callable[..
     at_once: requests that are made at a time; their slides share the cores. device: that its networks run on.
     """
     config = {"confined": False, "at_once": at_once, "device": device}
-    model = mlflow.pyfunc.load_model(find_version(uri).uri, model_config=config)
+    model = load_version(model_folder(find_version(uri)), config)
     predict: Callable[..., pd.DataFrame] = model.predict
     return predict
