@@ -2,17 +2,20 @@
 
 import gc
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from entrypoints.clone import check_paths, is_temporary
-from nic.errors import NicError, StoreUnreached
+from nic.errors import NicError, RequestRefused, StoreUnreached
 from nic.system_errors import sentence_of
 
 if TYPE_CHECKING:
@@ -23,6 +26,11 @@ PROJECT = Path(__file__).resolve().parents[1]
 
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 """How people write a boolean, in any case of letters."""
+
+WRITTEN = ("work", "out", "maps")
+"""Parameters of entry points that name what is written."""
+READ = ("study", "gates", "slides", "codes", "features", "answers", "source")
+"""Those that name what is read."""
 
 _rules = ConstructorRegistry()
 
@@ -53,6 +61,26 @@ def parsed(config_type: type[C], words: Sequence[str] | None = None, **how: Any)
     MLflow hands every parameter over as `--name value`, booleans too.
     """
     return tyro.cli(config_type, args=words, config=(tyro.conf.FlagConversionOff,), registry=_rules, **how)
+
+
+def inputs_today(stage: str, parameters: Mapping[str, str]) -> Mapping[str, str] | str:
+    """Digests of what a run read, taken again by its own entry point; why they cannot be, in words.
+
+    parameters: the run's. Empty where there is no such entry point now, or it takes other parameters.
+    """
+    if not (PROJECT / "entrypoints" / f"{stage}.py").is_file():
+        return {}
+    entry_point = import_module(f"entrypoints.{stage}")
+    known = [field.name for field in fields(entry_point.Config) if field.name in parameters]
+    # MLflow logs a parameter as it quoted it for the shell.
+    words = [word for name in known for word in (f"--{name.replace('_', '-')}", parameters[name].strip("'"))]
+    try:
+        config = parsed(entry_point.Config, words, console_outputs=False)
+        return dict(entry_point.inputs(config))
+    except (NicError, OSError) as error:
+        return str(error)
+    except SystemExit:
+        return {}
 
 
 def launch(run: Callable[[C], Any], config_type: type[C], needs_store: bool = True) -> None:
@@ -125,3 +153,23 @@ def _sentence(error: Exception) -> str | None:
     if store_error := unreached(error):
         return f"{type(store_error).__name__}: {store_error}"
     return sentence_of(error) if isinstance(error, OSError) else None
+
+
+def is_temporary(project: Path) -> bool:
+    """Whether the project lies in a folder that Python's tempfile made, as MLflow's clones do."""
+    return project.parent == Path(tempfile.gettempdir()).resolve() and bool(re.fullmatch(r"tmp\w{8}", project.name))
+
+
+def check_paths(config: "DataclassInstance", project: Path) -> None:
+    """Raises RequestRefused for a path below a clone that is written, or is read and is not in the repository."""
+    for field in fields(config):
+        value = str(getattr(config, field.name))
+        if not value or ":" in value or Path(value).is_absolute():
+            continue
+        if field.name in WRITTEN:
+            problem = "would be written into the clone of a git address, which nobody keeps"
+        elif field.name in READ and not any(project.glob(value)):
+            problem = "is not in the repository, which is cloned from a git address"
+        else:
+            continue
+        raise RequestRefused(f"{field.name}={value}: {problem}; give an absolute path: -P {field.name}=/...")

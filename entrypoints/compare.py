@@ -27,11 +27,27 @@ class Config:
     """Seed of the patient bootstrap."""
 
 
+def inputs(config: Config) -> dict[str, str]:
+    from nic.stages.endpoint_inputs import comparison_inputs
+
+    return comparison_inputs(config.study, config.endpoint, *compared(config))
+
+
 def run(config: Config) -> dict[str, Any]:
     """Measure two registered models on the patients that both answer, and their differences with intervals."""
-    from entrypoints.stages import compare  # here: --help and a mistyped word need neither MLflow nor torch
+    from nic.tracking.runs import stage_run
 
-    return compare.run(config)
+    with stage_run("compare", config, inputs(config)) as stage:
+        from nic.stages.compare import compare
+
+        difference = compare(config.study, config.endpoint, *compared(config), config.split, config.seed, stage)
+        stage.result.update(difference)
+    return stage.result
+
+
+def compared(config: Config) -> tuple[str, Path, str, Path]:
+    """Either model, and the folder of its codes."""
+    return config.model, config.codes, config.other, Path(config.other_codes or config.codes)
 
 
 if __name__ == "__main__":

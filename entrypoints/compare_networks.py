@@ -29,11 +29,24 @@ class Config:
     """Seed of folds, first weights, order, turns and bootstrap."""
 
 
+def inputs(config: Config) -> dict[str, str]:
+    from nic.stages import compare_networks
+
+    return compare_networks.inputs(config.study, config.endpoints, config.codes, config.encoder)
+
+
 def run(config: Config) -> dict[str, Any]:
     """Train every network on every endpoint with the same folds, and compare them on the external patients."""
-    from entrypoints.stages import compare_networks  # here: --help and a mistyped word need neither MLflow nor torch
+    from nic.stages import compare_networks
+    from nic.stages.network_comparison import Schedule
+    from nic.tracking.runs import stage_run
 
-    return compare_networks.run(config)
+    schedule = Schedule(config.folds, config.epochs, config.learning_rate, config.seed)
+    with stage_run("compare_networks", config, inputs(config)) as stage:
+        codes = config.codes, config.encoder
+        results = compare_networks.compare(config.study, config.endpoints, *codes, config.networks, schedule, stage)
+        stage.result.update(results)
+    return stage.result
 
 
 if __name__ == "__main__":

@@ -65,14 +65,43 @@ class Config:
     """Exit with code 1 when a slide is in quarantine, as it does in any case when one could not be reached."""
 
 
+def inputs(config: Config) -> dict[str, str]:
+    from nic.stages import compress
+
+    return compress.inputs(config.slides, config.columns, config.encoder, config.tissue)
+
+
 def run(config: Config) -> dict[str, Any]:
     """Compress every slide; a bad one is recorded with its reason and does not stop the others.
 
     Raises UnreachedSlides in the end when a slide could not be had; the run is not reused then, its codes are.
     """
-    from entrypoints.stages import compress  # here: --help and a mistyped word need neither MLflow nor torch
+    from nic.stages import compress
+    from nic.stages.selection import selected_slides
+    from nic.tracking.runs import stage_run
 
-    return compress.run(config)
+    with stage_run("compress", config, inputs(config)) as stage:
+        how = compress.how(
+            min_tissue=config.min_tissue,
+            overlap_px=config.overlap_px,
+            variants=config.variants,
+            exclude=config.exclude,
+            tissue=config.tissue,
+            mask_bounds=config.mask_bounds,
+            runtime=config.runtime,
+            accept=config.accept,
+            staged=config.staged,
+            staged_gb=config.staged_gb,
+            batch_tiles=config.batch_tiles,
+            patience_s=config.patience_s,
+        )
+        work = selected_slides(config.slides, config.columns), config.encoder, config.out, how, config.device
+        if config.engine == "ray":
+            report = compress.compress_on_cluster(*work, config.address, config.cpus, config.gpus)
+        else:
+            report = compress.compress_locally(*work, config.readers, stage)
+        stage.result.update(compress.report_compression(report, config.out, config.strict, stage))
+    return stage.result
 
 
 if __name__ == "__main__":

@@ -22,11 +22,26 @@ class Config:
     """What the cohort's table calls its columns, as patient=case_id,slide=file; empty where as we do."""
 
 
+def inputs(config: Config) -> dict[str, str]:
+    from nic.stages.selection import selection_digest
+    from nic.tracking.digests import codes_digest
+    from nic.tracking.registry import find_version
+
+    model = {"codes": codes_digest(config.codes), "model": find_version(config.model).uri}
+    return model | {"slides": selection_digest(config.slides)}
+
+
 def run(config: Config) -> dict[str, Any]:
     """Draw the additive maps, whose mean is the score; a patient who cannot be answered is a row with the reason."""
-    from entrypoints.stages import draw_maps  # here: --help and a mistyped word need neither MLflow nor torch
+    from nic.stages.selection import selected_patients
+    from nic.tracking.runs import stage_run
 
-    return draw_maps.run(config)
+    patients = selected_patients(config.slides, config.codes, config.columns)
+    with stage_run("draw_maps", config, inputs(config)) as stage:
+        from nic.stages.draw_maps import draw_maps
+
+        stage.result.update(draw_maps(patients, config.model, config.codes, config.out, stage))
+    return stage.result
 
 
 if __name__ == "__main__":

@@ -27,11 +27,22 @@ class Config:
     """Columns of the cohort's table, separated by commas, by whose groups the report tells the figure that decides."""
 
 
+def inputs(config: Config) -> dict[str, str]:
+    from nic.stages.endpoint_inputs import evaluation_inputs
+
+    return evaluation_inputs(config.study, config.endpoint, config.codes, config.model, config.subgroups)
+
+
 def run(config: Config) -> dict[str, Any]:
     """Measure a registered model on one part of a cohort, beside the oracle where the truth is known, and report."""
-    from entrypoints.stages import evaluate  # here: --help and a mistyped word need neither MLflow nor torch
+    from nic.tracking.runs import stage_run
 
-    return evaluate.run(config)
+    with stage_run("evaluate", config, inputs(config)) as stage:
+        from nic.stages.evaluate import evaluate
+
+        model = config.study, config.endpoint, config.codes, config.model
+        stage.result.update(evaluate(*model, config.split, config.subgroups, config.seed, stage))
+    return stage.result
 
 
 if __name__ == "__main__":

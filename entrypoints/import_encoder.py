@@ -34,11 +34,24 @@ class Config:
     """Study file with tile tasks to measure the codes on, for the certificate; none when empty."""
 
 
+def inputs(config: Config) -> dict[str, str]:
+    from nic.stages.tile_inputs import import_inputs
+
+    return import_inputs(config.source, config.name or config.source.stem, config.study)
+
+
 def run(config: Config) -> dict[str, Any]:
     """Import an encoder, check that its graph computes what it should, certify and register it."""
-    from entrypoints.stages import import_encoder  # here: --help and a mistyped word need neither MLflow nor torch
+    from nic.tracking.runs import stage_run
 
-    return import_encoder.run(config)
+    read = inputs(config)
+    with stage_run("import_encoder", config, read) as stage:
+        from nic.stages.import_encoder import OnnxInput, import_encoder
+
+        tile = config.tile_px, config.tile_mpp, config.read_mpp
+        onnx = OnnxInput(*tile, config.mean, config.std, config.channel_order, config.output)
+        stage.result.update(import_encoder(config.source, onnx, config.study, config.work, read, stage))
+    return stage.result
 
 
 if __name__ == "__main__":

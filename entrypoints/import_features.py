@@ -34,11 +34,29 @@ class Config:
     """Exit with code 1 when a slide is in quarantine, as it does in any case when one could not be reached."""
 
 
+def inputs(config: Config) -> dict[str, str]:
+    from nic.stages import import_features
+
+    return import_features.inputs(config.features, config.patches, config.slides, config.columns)
+
+
 def run(config: Config) -> dict[str, Any]:
     """Take features in, tell how far tiles were moved onto the grid, and keep what cannot be taken in apart."""
-    from entrypoints.stages import import_features  # here: --help and a mistyped word need neither MLflow nor torch
+    from nic.compression.interchange.layouts import import_folder
+    from nic.compression.interchange.tile_codes import Given
+    from nic.stages.import_features import report_import
+    from nic.stages.selection import selected_slides
+    from nic.tracking.runs import stage_run
 
-    return import_features.run(config)
+    with stage_run("import_features", config, inputs(config)) as stage:
+        given = Given(
+            mpp=config.mpp or None, encoder=config.encoder, patches=config.patches, tile_um=config.tile_um or None
+        )
+        slides = selected_slides(config.slides, config.columns) if config.slides else []
+        sources = {slide.slide_id: slide for slide in slides}
+        report = import_folder(config.features, config.layout, config.out, given, sources, config.most_collisions)
+        stage.result.update(report_import(report, config.out, config.strict, stage))
+    return stage.result
 
 
 if __name__ == "__main__":

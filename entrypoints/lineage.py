@@ -18,9 +18,10 @@ class Config:
 
 def run(config: Config) -> "list[Node]":
     """Print what a model, or the model behind an answer, was made of, and what of that no longer exists."""
-    from entrypoints.stages import lineage  # here: --help and a mistyped word need neither MLflow nor torch
+    from entrypoints.cli import inputs_today
+    from nic.stages.lineage import show_lineage
 
-    return lineage.run(config)
+    return show_lineage(config.of, inputs_today)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from entrypoints import compress, evaluate, make_phantom, promote, train_encoder, train_patients
 from entrypoints.cli import launch
 
 
@@ -26,9 +27,40 @@ class Config:
 
 def run(config: Config) -> None:
     """Run the whole study; stages that finished before with the same parameters, inputs and code are reused."""
-    from entrypoints.stages import main  # here: --help and a mistyped word need neither MLflow nor torch
+    from nic.stages.steps import Steps, part_to_measure
+    from nic.study import read_whole_study
+    from nic.tracking.runs import stage_run
 
-    return main.run(config)
+    study, steps = read_whole_study(config.study), Steps()
+    with stage_run("main", config, {}) as stage:
+        if study.phantom:
+            steps.take("make phantom", make_phantom, make_phantom.Config(out=study.root))
+
+        tiles = train_encoder.Config(
+            config.study, config.work, seed=config.encoder_seed, trials=config.trials, epochs=config.encoder_epochs
+        )
+        encoder = steps.take("train encoder", train_encoder, tiles)
+        steps.promote("promote encoder", promote, promote.Config(encoder["version"]))
+
+        codes = {name: config.work / "codes" / f"{name}-{encoder['sha256'][:8]}" for name in study.cohorts}
+        for name, cohort in study.cohorts.items():
+            table, changes = str(cohort.table), {"columns": str(cohort.columns), **cohort.compress.parameters}
+            slides = compress.Config(table, encoder["version"], codes[name], **changes)
+            steps.take(f"compress {name}", compress, slides)
+
+        for entry in study.endpoints:
+            endpoint = config.study, entry.name, codes[entry.cohort]
+            training = train_patients.Config(
+                *endpoint, encoder["version"], epochs=config.patient_epochs, seed=config.seed
+            )
+            model = steps.take(f"train {entry.name}", train_patients, training)
+            part = part_to_measure(study.cohorts[entry.cohort].read())
+            steps.take(f"evaluate {entry.name}", evaluate, evaluate.Config(*endpoint, model["version"], part))
+            steps.promote(f"promote {entry.name}", promote, promote.Config(model["version"]))
+
+        endpoints = [entry.name for entry in study.endpoints]
+        stage.result.update(steps.summary(endpoints))
+        steps.show(endpoints)
 
 
 if __name__ == "__main__":

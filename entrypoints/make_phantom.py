@@ -17,11 +17,21 @@ class Config:
     """Slides drawn at a time."""
 
 
+def inputs(config: Config) -> dict[str, str]:
+    """It reads nothing."""
+    return {}
+
+
 def run(config: Config) -> dict[str, Any]:
     """Make the phantom study: slides, tile tasks and cohorts, with the truth beside them."""
-    from entrypoints.stages import make_phantom  # here: --help and a mistyped word need neither MLflow nor torch
+    from nic.tracking.runs import stage_run
 
-    return make_phantom.run(config)
+    with stage_run("make_phantom", config, inputs(config)) as stage:
+        from nic.phantom.study import PhantomConfig, make_phantom
+
+        study = make_phantom(config.out, PhantomConfig(seed=config.seed), workers=config.workers)
+        stage.result.update(digest=study.digest, outputs=[str(config.out)])
+    return stage.result
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Whether the patients a registered model is asked for are like those it learned from: a small report, no labels."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,24 @@ class Config:
     """Exit with code 1 when something is to be looked at."""
 
 
+def inputs(config: Config) -> dict[str, str]:
+    from nic.tracking.digests import file_sha256
+    from nic.tracking.registry import find_version
+
+    return {"model": find_version(config.model).uri, "answers": file_sha256(config.answers)}
+
+
 def run(config: Config) -> dict[str, Any]:
     """Compare the answers of a model with what it would answer patients like those of its training."""
-    from entrypoints.stages import monitor  # here: --help and a mistyped word need neither MLflow nor torch
+    from nic.tracking.runs import stage_run
 
-    return monitor.run(config)
+    with stage_run("monitor", config, inputs(config)) as stage:
+        from nic.stages.monitor import compare_with_training
+
+        stage.result.update(compare_with_training(config.model, config.answers, config.last, config.out, stage))
+    if config.strict and stage.result["alarms"]:
+        sys.exit(1)
+    return stage.result
 
 
 if __name__ == "__main__":

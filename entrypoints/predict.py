@@ -1,5 +1,6 @@
 """A registered model's answers for slides, as a table: the same code that serves, without a server."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,11 +39,36 @@ class Config:
     """Exit with code 1 when a patient was not answered, or not from all slides."""
 
 
+def inputs(config: Config) -> dict[str, str]:
+    from nic.stages import predict
+
+    return predict.inputs(config.model, folder(config.codes), config.slides)
+
+
 def run(config: Config) -> dict[str, Any]:
     """Answer for every patient; a bad slide becomes a row with its reason, and the others are answered."""
-    from entrypoints.stages import predict  # here: --help and a mistyped word need neither MLflow nor torch
+    from nic.stages import predict
+    from nic.stages.selection import selected_patients
+    from nic.tracking.runs import stage_run
 
-    return predict.run(config)
+    codes = folder(config.codes)
+    predict.check(config.out, codes, config.device, config.engine)
+    with stage_run("predict", config, inputs(config)) as stage:
+        patients = selected_patients(config.slides, Path(config.codes), config.columns)
+        batch = predict.batch(
+            config.model, patients, codes, folder(config.maps), config.map, config.workers, config.device
+        )
+        if config.engine == "ray":
+            predict.compress_first(config.model, patients, Path(config.codes), config.address)
+        counts = predict.answer(batch, patients, config.out, stage)
+        stage.result.update(outputs=[str(config.out)], **counts)
+    if config.strict and set(counts) - {"ok"}:
+        sys.exit(1)
+    return stage.result
+
+
+def folder(name: str) -> Path | None:
+    return Path(name) if name else None
 
 
 if __name__ == "__main__":

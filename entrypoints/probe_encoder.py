@@ -25,11 +25,31 @@ class Config:
     """Seed of split and bootstrap; that of the training, so that its held-out tiles are probed."""
 
 
+def inputs(config: Config) -> dict[str, str]:
+    from nic.stages.tile_inputs import probe_inputs
+
+    return probe_inputs(config.encoders, config.study, config.tasks)
+
+
 def run(config: Config) -> dict[str, Any]:
     """Probe encoders on the study's tile tasks: AUC on held-out tiles, with intervals, encoder by encoder."""
-    from entrypoints.stages import probe_encoder  # here: --help and a mistyped word need neither MLflow nor torch
+    from nic.tracking.runs import stage_run
 
-    return probe_encoder.run(config)
+    with stage_run("probe_encoder", config, inputs(config)) as stage:
+        from nic.stages.probe_encoder import probe_encoders
+
+        probes = probe_encoders(
+            config.encoders,
+            config.study,
+            config.tasks,
+            config.upsample,
+            config.work,
+            config.device,
+            config.seed,
+            stage,
+        )
+        stage.result.update(probes)
+    return stage.result
 
 
 if __name__ == "__main__":

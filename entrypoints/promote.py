@@ -1,5 +1,6 @@
 """Let a registered version be served, if its gate says so."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,24 @@ class Config:
     """Exit with code 1 when the version is refused."""
 
 
+def inputs(config: Config) -> dict[str, str]:
+    from nic.stages import promote
+
+    return promote.inputs(config.model, config.gates)
+
+
 def run(config: Config) -> dict[str, Any]:
     """Give a version the alias champion if it passes its gate and is no worse than the champion; say why if not."""
-    from entrypoints.stages import promote  # here: --help and a mistyped word need neither MLflow nor torch
+    from nic.stages import promote
+    from nic.tracking.gates import read_gates
+    from nic.tracking.runs import stage_run
 
-    return promote.run(config)
+    gates = read_gates(config.gates)
+    with stage_run("promote", config, inputs(config)) as stage:
+        stage.result.update(promote.promote(config.model, gates, stage))
+    if config.strict and not stage.result["promoted"]:
+        sys.exit(1)
+    return stage.result
 
 
 if __name__ == "__main__":

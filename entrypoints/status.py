@@ -18,9 +18,10 @@ class Config:
 
 def run(config: Config) -> None:
     """Show how far a compression is, also one that runs elsewhere; it is only looked at."""
-    from entrypoints.stages import status  # here: --help and a mistyped word need neither MLflow nor torch
+    from nic.stages.selection import selected_slides
+    from nic.stages.status import show_status
 
-    return status.run(config)
+    show_status(selected_slides(config.slides, config.columns), config.out)
 
 
 if __name__ == "__main__":

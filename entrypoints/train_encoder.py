@@ -49,14 +49,37 @@ class Config:
     """Train the best setting and the first both in full and keep the better; else trials decide, at half the time."""
 
 
+def inputs(config: Config) -> dict[str, str]:
+    from nic.stages.tile_inputs import training_inputs
+
+    return training_inputs(config.study, config.tasks)
+
+
 def run(config: Config) -> dict[str, Any]:
     """Train an encoder on the study's labelled tiles, for the objective that is asked for, and register it.
 
     Where all but the code of serving is as it was, the encoder is registered anew with it, and nothing is trained.
     """
-    from entrypoints.stages import train_encoder  # here: --help and a mistyped word need neither MLflow nor torch
+    from nic.tracking.runs import stage_run
+    from nic.tracking.trained_before import register_again, result_again, trained_before
 
-    return train_encoder.run(config)
+    with stage_run("train_encoder", config, inputs(config)) as stage:
+        if trained := trained_before(stage):
+            stage.result.update(result_again(trained, register_again(trained, stage)))
+            return stage.result
+
+        from nic.encoder.training import Schedule
+        from nic.stages.objectives import Search, Teaching
+        from nic.stages.train_encoder import train
+
+        rate = config.learning_rate, config.augmentation, config.seed
+        schedule = Schedule(config.epochs, config.batch_size, *rate, patience=config.patience)
+        trials = config.trials, config.trial_epochs, config.trial_tiles
+        storage = config.tuning_storage or config.work / "tuning.log"
+        search = Search(*trials, config.tune.split("+"), storage, config.workers, config.compare_in_full)
+        teaching = Teaching(config.objective, config.weighting, config.gamma, schedule, search)
+        stage.result.update(train(config.study, config.tasks, config.work, teaching, stage))
+    return stage.result
 
 
 if __name__ == "__main__":

@@ -41,14 +41,32 @@ class Config:
     """Name to register as; empty for nic-<endpoint>. nic-<endpoint>.dev, where what is served is kept apart."""
 
 
+def inputs(config: Config) -> dict[str, str]:
+    from nic.stages.endpoint_inputs import training_inputs
+
+    return training_inputs(config.study, config.endpoint, config.codes, config.encoder, config.split_by)
+
+
 def run(config: Config) -> dict[str, Any]:
     """Train an ensemble of grid networks for one endpoint, cross-validated by patient, and register it.
 
     Where all but the code of serving is as it was, the networks are registered anew with it, and nothing is trained.
     """
-    from entrypoints.stages import train_patients  # here: --help and a mistyped word need neither MLflow nor torch
+    from nic.tracking.runs import stage_run
+    from nic.tracking.trained_before import register_again, result_again, trained_before
 
-    return train_patients.run(config)
+    with stage_run("train_patients", config, inputs(config)) as stage:
+        if trained := trained_before(stage):
+            stage.result.update(result_again(trained, register_again(trained, stage)))
+            return stage.result
+
+        from nic.stages.train_patients import EnsemblePlan, train
+
+        folds = config.split_by, config.folds, config.repeats
+        plan = EnsemblePlan(config.network, *folds, config.epochs, config.learning_rate, config.ties, config.seed)
+        codes = config.study, config.endpoint, config.codes, config.encoder
+        stage.result.update(train(*codes, plan, config.register_as, stage))
+    return stage.result
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from conftest import tissue_image, write_slide
 from mlflow.tracking import MlflowClient
 from stores import new_store
 
-from entrypoints.stages import compare_networks, draw_maps, evaluate, import_features, monitor, predict, train_patients
+from entrypoints import compare_networks, draw_maps, evaluate, import_features, monitor, predict, train_patients
 from nic.errors import ForeignCodes, LeakFound, RequestRefused
 from nic.tracking.evidence import graph_sha256
 from nic.tracking.registry import find_version, load_served

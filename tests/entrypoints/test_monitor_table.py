@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from entrypoints.stages.monitor import table
+from nic.stages.monitor import table
 
 ROWS = [{"score": 0.5, "status": "ok"}, {"score": 0.7, "status": "ok"}]
 

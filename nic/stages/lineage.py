@@ -1,9 +1,6 @@
-"""What `entrypoints.lineage` does."""
+"""What a model, or the model behind an answer, was made of: shown as a tree."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import fields
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +9,20 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from entrypoints.cli import parsed
-from entrypoints.lineage import Config
-from nic.errors import NicError, UnknownModel
-from nic.tracking.digests import PROJECT
+from nic.errors import UnknownModel
 from nic.tracking.registry import find_version
-from nic.tracking.trace import BROKEN, Node, trace
+from nic.tracking.trace import BROKEN, Look, Node, trace
 
 WIDTH = 200
 """Characters: a tree is cut at the edge of the console, and nothing here may be cut."""
 COLOUR = {"here": "green", "recorded": "cyan", "foreign": "yellow"}
 
 
-def run(config: Config) -> list[Node]:
-    """See `entrypoints.lineage`."""
-    answered = {config.of: [config.of]} if config.of.startswith("models:/") else answers_in(Path(config.of))
+def show_lineage(of: str, inputs_today: Look) -> list[Node]:
+    """of: a model's URI, or a file of answers. inputs_today: takes the digests of what a run read again."""
+    answered = {of: [of]} if of.startswith("models:/") else answers_in(Path(of))
     console = Console(width=WIDTH, highlight=False)
-    roots = [trace(find_version(uri), as_today) for uri in answered]
+    roots = [trace(find_version(uri), inputs_today) for uri in answered]
     for heads, root in zip(answered.values(), roots, strict=True):
         console.print(*heads, _drawn(root), sep="\n", markup=True)
     lost = [f"{node.what} is {node.state}" for root in roots for node in root.walk() if node.state in BROKEN]
@@ -58,23 +52,6 @@ def _rows(file: Path) -> list[dict[str, Any]]:
     content = json.loads(file.read_text())
     rows: list[dict[str, Any]] = content["predictions"] if isinstance(content, dict) else content
     return rows
-
-
-def as_today(stage: str, parameters: Mapping[str, str]) -> Mapping[str, str] | str:
-    """Digests of what a run read, taken again: by its own entry point, with its parameters."""
-    if not (PROJECT / "entrypoints" / f"{stage}.py").is_file():
-        return {}
-    module = import_module(f"entrypoints.stages.{stage}")
-    known = [field.name for field in fields(module.Config) if field.name in parameters]
-    # MLflow logs a parameter as it quoted it for the shell.
-    words = [word for name in known for word in (f"--{name.replace('_', '-')}", parameters[name].strip("'"))]
-    try:
-        config = parsed(module.Config, words, console_outputs=False)
-        return dict(module.inputs(config))
-    except (NicError, OSError) as error:
-        return str(error)
-    except SystemExit:
-        return {}  # parameters of another version of the code: what it read is known by its digest alone
 
 
 def _drawn(node: Node) -> Tree:

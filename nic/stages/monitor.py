@@ -1,7 +1,6 @@
-"""What `entrypoints.monitor` does."""
+"""Whether the patients a model is asked for are like those it learned from; no labels are needed."""
 
 import json
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,48 +9,34 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from entrypoints.monitor import Config
 from nic.errors import RequestRefused
-from nic.tracking.digests import file_sha256
+from nic.evaluation.drift import FEW_ANSWERS, checks, drawn, page, verdict
+from nic.tracking.figures import out_of_fold_answers
 from nic.tracking.registry import RegisteredVersion, find_version
-from nic.tracking.runs import stage_run
+from nic.tracking.runs import StageRun
 
 
-def inputs(config: Config) -> dict[str, str]:
-    return {"model": find_version(config.model).uri, "answers": file_sha256(config.answers)}
-
-
-def run(config: Config) -> dict[str, Any]:
-    """See `entrypoints.monitor`."""
-    with stage_run("monitor", config, inputs(config)) as stage:
-        # Here: the run is open, or refused, before the seconds that these take to import.
-        from nic.evaluation.drift import FEW_ANSWERS, checks, drawn, page, verdict
-        from nic.tracking.figures import out_of_fold_answers
-
-        version = find_version(config.model)
-        answers, training = of_version(table(config.answers), version).tail(config.last), out_of_fold_answers(version)
-        if answers.empty:
-            raise RequestRefused(f"{config.answers}: no answer of {version.uri}")
-        served, expected = comparable(answers, training)
-        found, figure = checks(answers, served, expected), drawn(answers, served, expected)
-        made = (
-            f"{version.uri}; {len(answers)} patients against {len(training)} of training; {datetime.now(UTC):%Y-%m-%d}"
-        )
-        if len(answers) < FEW_ANSWERS:
-            made += f". With fewer than {FEW_ANSWERS} patients only large changes can be seen."
-        content = page(f"{version.name}: inputs and answers", made, found, figure)
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        config.out.write_text(content)
-        stage.log_text(content, "monitor.html")
-        for check in found:
-            print(f"{'!' if check.alarm else ' '} {check.name}: {check.found} (expected {check.expected})")
-        alarms = [check.name for check in found if check.alarm]
-        print(f"{config.out}: {verdict(found)}")
-        stage.log("alarms", len(alarms))
-        stage.result.update(outputs=[str(config.out)], alarms=alarms)
-    if config.strict and alarms:
-        sys.exit(1)
-    return stage.result
+def compare_with_training(model: str, answers_file: Path, last: int, out: Path, stage: StageRun) -> dict[str, Any]:
+    """Hold the latest answers against those of training, write and log the page; the stage's result."""
+    version = find_version(model)
+    answers, training = of_version(table(answers_file), version).tail(last), out_of_fold_answers(version)
+    if answers.empty:
+        raise RequestRefused(f"{answers_file}: no answer of {version.uri}")
+    served, expected = comparable(answers, training)
+    results, figure = checks(answers, served, expected), drawn(answers, served, expected)
+    made = f"{version.uri}; {len(answers)} patients against {len(training)} of training; {datetime.now(UTC):%Y-%m-%d}"
+    if len(answers) < FEW_ANSWERS:
+        made += f". With fewer than {FEW_ANSWERS} patients only large changes can be seen."
+    content = page(f"{version.name}: inputs and answers", made, results, figure)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(content)
+    stage.log_text(content, "monitor.html")
+    for check in results:
+        print(f"{'!' if check.alarm else ' '} {check.name}: {check.found} (expected {check.expected})")
+    alarms = [check.name for check in results if check.alarm]
+    print(f"{out}: {verdict(results)}")
+    stage.log("alarms", len(alarms))
+    return {"outputs": [str(out)], "alarms": alarms}
 
 
 def table(file: Path) -> pd.DataFrame:
