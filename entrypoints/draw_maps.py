@@ -1,4 +1,4 @@
-"""Where a registered model's answers come from: score maps of slides as pictures, for QuPath, and as rasters."""
+"""Score maps of slides: where a registered model's answers come from, as pictures, for QuPath, and as rasters."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,12 @@ class Config:
     codes: Path
     """Folder of compressed slides, made by the model's own encoder."""
     slides: str = ""
-    """A slide, a folder, a glob in quotes, or a cohort's CSV (slides of one patient are answered together); empty takes
-    all files of `codes`, and draws on the small pictures in them."""
+    """A slide, a folder, a glob in quotes, or a cohort's CSV (slides of a patient get one answer); empty: all files of
+    `codes`, drawn on the small pictures in them."""
     out: Path = Path("maps")
-    """Folder that receives <patient>.png, <slide>.geojson, <slide>.tif and maps.csv."""
+    """Folder for <patient>.png, <slide>.geojson, <slide>.tif and maps.csv."""
     columns: str = ""
-    """What the cohort's table calls its columns, as patient=case_id,slide=file; empty where as we do."""
+    """Columns of the table with other names than patient and slide, as patient=case_id,slide=file; empty: none."""
 
 
 def inputs(config: Config) -> dict[str, str]:
@@ -32,7 +32,7 @@ def inputs(config: Config) -> dict[str, str]:
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Draw the additive maps, whose mean is the score; a patient who cannot be answered is a row with the reason."""
+    """Draw additive maps, whose mean is the score. maps.csv says why a patient has no map."""
     from nic.stages.selection import selected_patients
     from nic.tracking.runs import stage_run
 

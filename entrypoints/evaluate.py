@@ -13,18 +13,18 @@ class Config:
     study: Path
     """Study file that names the endpoint and its cohort."""
     endpoint: str
-    """Which endpoint of the study."""
+    """Name of an endpoint of the study."""
     codes: Path
     """Folder of compressed slides, made by the model's own encoder."""
     model: str
     """Registered model: models:/nic-<endpoint>/<version> or models:/nic-<endpoint>@champion."""
     split: Part = "external"
-    """Which part of the cohort; cross_validated: the training patients, each answered by the networks that never saw
-    that patient."""
+    """Which patients of the cohort are measured. cross_validated: the training patients, each by the networks that were
+    trained without that patient."""
     seed: int = 0
-    """Seed of the patient bootstrap."""
+    """Seed of the bootstrap over patients."""
     subgroups: str = "site"
-    """Columns of the cohort's table, separated by commas, by whose groups the report tells the figure that decides."""
+    """Columns of the cohort's table, with commas between; the report gives the main figure for each of their groups."""
 
 
 def inputs(config: Config) -> dict[str, str]:
@@ -34,7 +34,7 @@ def inputs(config: Config) -> dict[str, str]:
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Measure a registered model on one part of a cohort, beside the oracle where the truth is known, and report."""
+    """Measure a registered model on one part of a cohort, and write the report; for a phantom also the oracle's."""
     from nic.tracking.runs import stage_run
 
     with stage_run("evaluate", config, inputs(config)) as stage:

@@ -10,11 +10,11 @@ from entrypoints.cli import launch
 @dataclass(frozen=True)
 class Config:
     layout: Literal["trident", "clam", "stamp", "slideflow", "nic-npy"]
-    """Whose files are wanted; nic-npy is the original NIC."""
+    """Tool whose layout is written; nic-npy is that of the original NIC."""
     codes: Path = Path("work/codes")
-    """Folder of compressed slides, as `compress` left it."""
+    """Folder of compressed slides, as `compress` wrote it."""
     out: Path = Path("work/exported")
-    """Folder that receives the layout's files."""
+    """Folder for the files of that layout."""
 
 
 def inputs(config: Config) -> dict[str, str]:
@@ -24,7 +24,7 @@ def inputs(config: Config) -> dict[str, str]:
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Write every compressed slide as another tool does; coordinates stay as they are, level-0 px or um."""
+    """Write every compressed slide as another tool does. Coordinates are level-0 px, or um where that tool has um."""
     from nic.compression.interchange.layouts import export_folder
     from nic.tracking.runs import stage_run
 

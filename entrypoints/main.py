@@ -1,4 +1,4 @@
-"""The whole study: labelled tiles to encoder, slides to codes, codes to patient models, the best of them served."""
+"""The whole study: train the encoder, compress the slides, train, evaluate and promote a model for each endpoint."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,23 +10,23 @@ from entrypoints.cli import launch
 @dataclass(frozen=True)
 class Config:
     study: Path = Path("studies/phantom.yaml")
-    """Study file: tile tasks, cohorts, endpoints. Copy the phantom's and point it at your own data."""
+    """Study file with the tile tasks, cohorts and endpoints. Copy the phantom's and edit it for your own data."""
     work: Path = Path("work")
-    """Folder for compressed slides and other intermediate files."""
+    """Folder for compressed slides, decoded tiles and unfinished trainings."""
     seed: int = 0
-    """Seed of the patient stage: folds and training. Another one leaves the encoder and the codes as they are."""
+    """Seed of the patient models: their folds and their training. The encoder and the codes do not depend on it."""
     encoder_seed: int = 0
-    """Seed of the encoder stage."""
+    """Seed of the encoder's training."""
     trials: int = 5
-    """Trials of the search for task weights."""
+    """Number of short trainings in the search for task weights."""
     encoder_epochs: int = 14
-    """Epochs of the encoder's training."""
+    """Most epochs of the encoder's training."""
     patient_epochs: int = 60
-    """Epochs of each fold's training."""
+    """Epochs of each network of a patient model."""
 
 
 def run(config: Config) -> None:
-    """Run the whole study; stages that finished before with the same parameters, inputs and code are reused."""
+    """Run the whole study. A stage that finished before with the same parameters, inputs and code is reused."""
     from nic.stages.steps import Steps, part_to_measure
     from nic.study import read_whole_study
     from nic.tracking.runs import stage_run

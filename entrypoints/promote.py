@@ -1,4 +1,4 @@
-"""Let a registered version be served, if its gate says so."""
+"""Make a registered version the one that is served, if it passes its gate."""
 
 import sys
 from dataclasses import dataclass
@@ -11,9 +11,10 @@ from entrypoints.cli import launch
 @dataclass(frozen=True)
 class Config:
     model: str
-    """Version to promote: models:/nic-<endpoint>/<version>; one of nic-<endpoint>.dev is copied to nic-<endpoint>."""
+    """Version to promote: models:/nic-<endpoint>/<version>. A version of nic-<endpoint>.dev is copied to
+    nic-<endpoint>."""
     gates: Path = Path("registry/promotion.yaml")
-    """What each registered name must show."""
+    """File of the gates: what a version of each registered name must show."""
     strict: bool = False
     """Exit with code 1 when the version is refused."""
 
@@ -25,7 +26,7 @@ def inputs(config: Config) -> dict[str, str]:
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Give a version the alias champion if it passes its gate and is no worse than the champion; say why if not."""
+    """Give a version the alias champion if it passes its gate and is no worse than the champion; else say why not."""
     from nic.stages import promote
     from nic.tracking.gates import read_gates
     from nic.tracking.runs import stage_run

@@ -1,4 +1,4 @@
-"""Serve the version that was served before."""
+"""Return to the version that was served before."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +9,9 @@ from entrypoints.cli import launch
 @dataclass(frozen=True)
 class Config:
     name: str
-    """Registered model: nic-<endpoint>."""
+    """Name of the registered model: nic-<endpoint>."""
     reason: str = ""
-    """Why, for the record."""
+    """Why; it is kept with the version that is withdrawn."""
 
 
 def inputs(config: Config) -> dict[str, str]:
@@ -22,7 +22,7 @@ def inputs(config: Config) -> dict[str, str]:
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Make the previous champion champion again; the one that it replaces becomes previous."""
+    """Make the previous champion champion again; the present champion becomes the previous one."""
     from nic.tracking.runs import stage_run
     from nic.tracking.succession import roll_back
 
