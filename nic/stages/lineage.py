@@ -14,30 +14,35 @@ from nic.tracking.registry import find_version
 from nic.tracking.trace import BROKEN, Look, Node, trace
 
 WIDTH = 200
-"""Characters: a tree is cut at the edge of the console, and nothing here may be cut."""
+"""Characters in a line: rich cuts a tree at the edge of the console, and a digest must not be cut."""
 COLOUR = {"here": "green", "recorded": "cyan", "foreign": "yellow"}
 
 
 def show_lineage(of: str, inputs_today: Look) -> list[Node]:
-    """of: a model's URI, or a file of answers. inputs_today: takes the digests of what a run read again."""
-    answered = {of: [of]} if of.startswith("models:/") else answers_in(Path(of))
+    """Print the tree behind a model, or behind the models of some answers; the roots.
+
+    of: the URI of a model, or a file of answers. inputs_today: the digests of what a run read, taken again.
+    """
+    titles_of = {of: [of]} if of.startswith("models:/") else answers_in(Path(of))
     console = Console(width=WIDTH, highlight=False)
-    roots = [trace(find_version(uri), inputs_today) for uri in answered]
-    for heads, root in zip(answered.values(), roots, strict=True):
-        console.print(*heads, _drawn(root), sep="\n", markup=True)
+    roots = [trace(find_version(uri), inputs_today) for uri in titles_of]
+    for titles, root in zip(titles_of.values(), roots, strict=True):
+        console.print(*titles, _drawn(root), sep="\n", markup=True)
     lost = [f"{node.what} is {node.state}" for root in roots for node in root.walk() if node.state in BROKEN]
-    console.print("What no longer exists: " + (escape("; ".join(lost)) or "nothing of what was looked for") + ".")
+    console.print("What no longer exists: " + (escape("; ".join(lost)) or "nothing that was checked") + ".")
     return roots
 
 
 def answers_in(file: Path) -> dict[str, list[str]]:
-    """One line an answer, by the URI of the model that gave it. Raises UnknownModel when they do not name it."""
+    """A line for each answer, by the URI of the model that gave it. Raises UnknownModel for answers without a model."""
     if not file.is_file():
-        raise UnknownModel(f"{file}: no such file, and no models:/ URI")
+        raise UnknownModel(f"{file}: no such file; give a file of answers, or a model as models:/<name>/<version>")
     answers: dict[str, list[str]] = {}
     for row in _rows(file):
         if not {"model", "model_version", "prediction"} <= set(row):
-            raise UnknownModel(f"{file.name}: not the answers of a patient model, they name no model and model_version")
+            raise UnknownModel(
+                f"{file.name}: no columns model, model_version, prediction; give answers of a patient model"
+            )
         line = f"patient {row['patient']}: {row['prediction']} ({row['status']})"
         answers.setdefault(f"models:/{row['model']}/{row['model_version']}", []).append(escape(line))
     return answers

@@ -17,11 +17,11 @@ from nic.tracking.runs import StageRun
 
 
 def compare_with_training(model: str, answers_file: Path, last: int, out: Path, stage: StageRun) -> dict[str, Any]:
-    """Hold the latest answers against those of training, write and log the page; the stage's result."""
+    """Compare the latest answers with those of training, and write and log the report; the stage's result."""
     version = find_version(model)
     answers, training = of_version(table(answers_file), version).tail(last), out_of_fold_answers(version)
     if answers.empty:
-        raise RequestRefused(f"{answers_file}: no answer of {version.uri}")
+        raise RequestRefused(f"{answers_file}: no answers of {version.uri}")
     served, expected = comparable(answers, training)
     results, figure = checks(answers, served, expected), drawn(answers, served, expected)
     made = f"{version.uri}; {len(answers)} patients against {len(training)} of training; {datetime.now(UTC):%Y-%m-%d}"
@@ -42,8 +42,7 @@ def compare_with_training(model: str, answers_file: Path, last: int, out: Path, 
 def table(file: Path) -> pd.DataFrame:
     """Answers as the server or `predict` wrote them.
 
-    A line of the log that is being written now is passed over, as is one that a full disk cut short; the latter are
-    counted on the console.
+    A line of the log that is still being written is skipped. Lines that a full disk cut short are skipped and counted.
     """
     if not file.is_file():
         raise RequestRefused(f"{file}: no such file")
@@ -55,12 +54,12 @@ def table(file: Path) -> pd.DataFrame:
     lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
     rows = [row for line in lines if (row := _answer_in(line)) is not None]
     if len(rows) < len(lines):
-        print(f"{file}: {len(lines) - len(rows)} lines that were cut short are passed over")
+        print(f"{file}: {len(lines) - len(rows)} lines are cut short and skipped")
     return pd.DataFrame(rows)
 
 
 def _answer_in(line: str) -> dict[str, Any] | None:
-    """None of a line that was cut short."""
+    """None for a line that was cut short."""
     try:
         row = json.loads(line)
     except json.JSONDecodeError:
@@ -69,10 +68,10 @@ def _answer_in(line: str) -> dict[str, Any] | None:
 
 
 def comparable(answers: pd.DataFrame, training: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What was served and what training leads one to expect, on one scale.
+    """The answers that were served, and those to expect by the training, on one scale.
 
-    Scores, those of training with the ensemble's spread. Logs and tables from before there were such hold predictions,
-    those of training by one network each; they vary a little more.
+    They are scores, in training with the spread of the ensemble's. Older logs and tables hold predictions, in training
+    each by one network; these vary a little more.
     """
     scores = "score" in answers and "score_as_ensemble" in training
     served, expected = ("score", "score_as_ensemble") if scores else ("prediction", "prediction")
@@ -80,8 +79,8 @@ def comparable(answers: pd.DataFrame, training: pd.DataFrame) -> tuple[NDArray[n
 
 
 def of_version(answers: pd.DataFrame, version: RegisteredVersion) -> pd.DataFrame:
-    """The rows that this version answered. Raises RequestRefused for a table that does not name the model."""
+    """The rows that this version answered. Raises RequestRefused for a table without the columns of answers."""
     if not {"model", "model_version", "prediction", "ood", "status"} <= set(answers):
-        raise RequestRefused("no answers of a patient model: wanted the columns that the server and `predict` write")
+        raise RequestRefused("no answers of a patient model; give the log of the server, or a table of `predict`")
     ours = (answers["model"] == version.name) & (answers["model_version"].astype(str) == version.version)
     return answers[ours]

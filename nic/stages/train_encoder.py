@@ -38,9 +38,9 @@ def train(study_file: Path, tasks: str, work: Path, teaching: Teaching, stage: S
 
 @contextmanager
 def one_alone(folder: Path) -> Iterator[Path]:
-    """The folder, for one training at a time: it goes on with what a killed one left there, and removes it in the end.
+    """The folder, for one training at a time. A training continues from what a killed one left there, and removes it.
 
-    A second training of the same at the same time has a folder of its own. Raises OSError where none can be written.
+    A second training that runs at the same time gets another folder. Raises OSError where none can be written.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
@@ -50,4 +50,4 @@ def one_alone(folder: Path) -> Iterator[Path]:
             yield Path(held.enter_context(TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-")))
             return
         yield folder
-        shutil.rmtree(folder)  # it is registered: nothing is left to go on with
+        shutil.rmtree(folder)  # the encoder is registered
