@@ -157,7 +157,7 @@ def test_another_network_on_folds_by_site_is_registered_with_its_split(folder: P
     assert (split.groupby("site").fold.nunique() == 1).all()
     assert split.fold.nunique() == 4
     audit = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/audit.txt")
-    assert audit.startswith("Not known: which tiles taught the encoder")
+    assert audit.startswith("Not known: which tiles the encoder was trained on")
     assert "20 training patients, fewer than 100" in audit
 
 
