@@ -9,7 +9,7 @@ from typing import Literal
 from nic.encoder.bigan import BiGan
 from nic.encoder.contrastive import Contrastive
 from nic.encoder.model_card import comparison_text
-from nic.encoder.multitask import uniform_weights
+from nic.encoder.multitask import Multitask, uniform_weights
 from nic.encoder.objective import Objective
 from nic.encoder.references import MeanRgb, random_encoder
 from nic.encoder.training import Schedule, fit, fit_multitask
@@ -106,6 +106,7 @@ def multitask(
     """All tasks, weighted alike or as their uncertainties are learned."""
     weights = uniform_weights(names_of(tile_sets)) if uniform else None
     fitted = fit_multitask(tile_sets, weights, log=stage.log, checkpoints=folder, **asdict(schedule))
+    assert isinstance(fitted.objective, Multitask)
     learned = fitted.objective.weighting.weights
     stage.result.update(weights=learned)
     return Trained.of(fitted, str(Setting(learned, schedule.learning_rate, schedule.augmentation)))
