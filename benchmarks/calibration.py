@@ -23,7 +23,7 @@ from tqdm import tqdm
 from nic.evaluation import survival
 from nic.evaluation.comparison import differences
 from nic.evaluation.drift import ALPHA, LEAST_KS
-from nic.evaluation.measures import classification_measures, estimates_of
+from nic.evaluation.endpoint_figures import classification_measures, estimates_of
 from nic.patients.calibration import PlattProbability, Prognosis
 from nic.patients.calibration_fit import fit_calibration
 from nic.patients.out_of_fold import OutOfFold

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from nic.evaluation.bootstrap import Interval, bca, percentile
 from nic.evaluation.comparison import paired_difference
-from nic.evaluation.metrics import METRICS, Estimate, Metric, estimate
+from nic.evaluation.figure import METRICS, Estimate, Metric, estimate
 from nic.patients.calibration_fit import residual_interval
 
 COHORTS, RESAMPLES, SIZES = 500, 1000, (60, 150)

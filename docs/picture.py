@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from nic.compression.compressed_slide import CompressedSlide
+from nic.evaluation.figure import METRICS, estimate
 from nic.evaluation.heatmap import overlay
-from nic.evaluation.metrics import METRICS, estimate
 from nic.patients.cohort import read_cohort
 from nic.patients.predictor import PatientModel, predict_cohort
 from nic.slides.slide import Slide

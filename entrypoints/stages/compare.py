@@ -7,7 +7,7 @@ import numpy as np
 
 from entrypoints.compare import Config
 from nic.errors import EmptyCohort
-from nic.evaluation.measures import Measure
+from nic.evaluation.endpoint_figures import Measure
 from nic.patients.predictor import PatientModel, predict_cohort
 from nic.study import read_study
 from nic.tracking.answers import check_endpoint
@@ -34,7 +34,7 @@ def run(config: Config) -> dict[str, Any]:
     entry = read_study(config.study).endpoint(config.endpoint)
     with stage_run("compare", config, inputs(config)) as stage:
         # Here: the run is open, or refused, before the seconds that these take to import.
-        from nic.stages.measures import comparison_table
+        from nic.stages.model_figures import comparison_table
         from nic.stages.splitting import log_audit
 
         first, second, audit = measured_alike(config)
@@ -56,7 +56,7 @@ def measured_alike(config: Config) -> tuple[list[Measure], list[Measure], list[s
     patient taught one of them.
     """
     # Here: as in `run`.
-    from nic.stages.measures import measures_of
+    from nic.stages.model_figures import measures_of
     from nic.stages.splitting import audit_measured
 
     study = read_study(config.study)

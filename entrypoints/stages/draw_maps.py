@@ -74,9 +74,9 @@ def draw(patient: Patient, model: PatientModel, codes: Path, drawn: Path) -> Ite
     """
     # Here: the run is open, or refused, before the seconds that these take to import.
     from nic.evaluation.map_picture import picture, png
-    from nic.evaluation.maps import geojson, write_raster
-    from nic.serving.maps import score_maps
-    from nic.stages.mapping import compressed, thumbnail_and_origin
+    from nic.evaluation.score_map import geojson, write_raster
+    from nic.serving.answer_maps import score_maps
+    from nic.stages.patient_maps import compressed, thumbnail_and_origin
 
     slides = compressed(patient, codes)
     if not slides:

@@ -31,11 +31,11 @@ def run(config: Config) -> dict[str, Any]:
     study = read_study(config.study)
     with stage_run("evaluate", config, inputs(config)) as stage:
         # Here: the run is open, or refused, before the seconds that these take to import.
-        from nic.evaluation.report import render
-        from nic.stages.evaluation import answers_record, evaluated, oracle_of
-        from nic.stages.reporting import report_of
+        from nic.evaluation.report_page import render
+        from nic.stages.evaluation_report import report_of
+        from nic.stages.model_evaluation import answers_record, evaluated, oracle_of
         from nic.stages.splitting import log_audit
-        from nic.tracking.figures import publish_answers
+        from nic.tracking.recorded_estimates import publish_answers
 
         done = evaluated(study, config.endpoint, config.codes, config.model, config.split, config.seed)
         log_audit(done.audit, stage)

@@ -26,7 +26,7 @@ def run(config: Config) -> dict[str, Any]:
     with stage_run("monitor", config, inputs(config)) as stage:
         # Here: the run is open, or refused, before the seconds that these take to import.
         from nic.evaluation.drift import FEW_ANSWERS, checks, drawn, page, verdict
-        from nic.tracking.figures import out_of_fold_answers
+        from nic.tracking.recorded_estimates import out_of_fold_answers
 
         version = find_version(config.model)
         answers, training = of_version(table(config.answers), version).tail(config.last), out_of_fold_answers(version)

@@ -68,7 +68,7 @@ def probed(uri: str, tasks: Sequence[TileTask], config: Config) -> "Iterator[Pro
     # Here: the run is open, or refused, before the seconds that these take to import.
     from nic.encoder.onnx import OnnxEncoder
     from nic.encoder.probe import codes_of, enlarged_tiles, enlargement, probe
-    from nic.tracking.figures import record_figures
+    from nic.tracking.recorded_estimates import record_figures
 
     encoder = OnnxEncoder(encoder_file(uri), None, Device.named(config.device))
     version = find_version(uri) if uri.startswith("models:/") else None

@@ -11,7 +11,7 @@ from nic.patients.covariates import covariates_of
 from nic.patients.predictor import PatientModel
 from nic.study import read_study
 from nic.tracking.digests import codes_digest, manifest
-from nic.tracking.figures import record_figures
+from nic.tracking.recorded_estimates import record_figures
 from nic.tracking.registry import (
     PATIENT_MODEL,
     encoder_digest,
@@ -45,14 +45,14 @@ def run(config: Config) -> dict[str, Any]:
 def trained_anew(config: Config, stage: StageRun, folder: Path) -> dict[str, Any]:
     """The registered version and its cross-validated figure. folder: of this run alone, for what is registered."""
     # Here: what was trained before is registered again without torch, which takes seconds to import.
-    from nic.evaluation.metrics import METRICS, estimate_repeats
+    from nic.evaluation.figure import METRICS, estimate_repeats
     from nic.patients.crops import gather_cells
     from nic.patients.export import export_ensemble
     from nic.patients.networks import count_weights
     from nic.patients.repeats import fit_repeats, together
     from nic.patients.training import untrained
     from nic.stages.companions import write_companions
-    from nic.stages.predictions import cross_validated_table, figure_of
+    from nic.stages.report_pictures import cross_validated_table, figure_of
     from nic.stages.splitting import audit, fold_columns, folds_of, log_split
     from nic.tracking.training_data import origins_behind_encoder
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 from sksurv.nonparametric import kaplan_meier_estimator
 
-from nic.evaluation.figures import GREY, HIGH, LOW, plain
+from nic.evaluation.plots import GREY, HIGH, LOW, plain
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from nic.errors import EndpointError
 from nic.evaluation.bootstrap import Interval, draws_of, percentile, whole
-from nic.evaluation.measures import Measure
-from nic.evaluation.metrics import RESAMPLES, Estimate, Labels, Metric, figure_of
+from nic.evaluation.endpoint_figures import Measure
+from nic.evaluation.figure import RESAMPLES, Estimate, Labels, Metric, figure_of
 
 Floats = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from nic.errors import EndpointError
-from nic.evaluation.metrics import Estimate
+from nic.evaluation.figure import Estimate
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

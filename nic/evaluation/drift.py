@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import binomtest, ks_2samp
 
-from nic.evaluation.figures import GREY, HIGH, LOW
+from nic.evaluation.plots import GREY, HIGH, LOW
 
 Floats = NDArray[np.float64]
 ALPHA = 0.01

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nic.evaluation.heatmap import COLOURS, OPACITY, colour_scale, overlay
-from nic.evaluation.maps import ScoreMap
+from nic.evaluation.score_map import ScoreMap
 
 Thumbnail = NDArray[np.uint8]
 INK = "#22313f"

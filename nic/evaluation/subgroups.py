@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.evaluation.measures import Measure
-from nic.evaluation.metrics import Estimate, estimate_or_nan
+from nic.evaluation.endpoint_figures import Measure
+from nic.evaluation.figure import Estimate, estimate_or_nan
 
 Bools = NDArray[np.bool_]
 MOST_LEVELS = 6

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from nic.compression.codes_folder import CodesFolder
-from nic.evaluation.report import Excluded, FlowStep
+from nic.evaluation.report_page import Excluded, FlowStep
 from nic.patients.cohort import Patient
-from nic.stages.evaluation import Evaluation
+from nic.stages.model_evaluation import Evaluation
 from nic.stages.report_words import made_of
 
 NAMED = 12

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import EmptyCohort, RegistryError
-from nic.evaluation.measures import (
+from nic.evaluation.endpoint_figures import (
     Measure,
     classification_measures,
     estimates_of,
@@ -27,7 +27,7 @@ from nic.evaluation.measures import (
     regression_measures,
     survival_measures,
 )
-from nic.evaluation.metrics import Estimate, estimate
+from nic.evaluation.figure import Estimate, estimate
 from nic.patients.calibration import Calibration, IsotonicProbability, PlattProbability, Prognosis, ResidualInterval
 from nic.patients.calibration_fit import fit_by_fold
 from nic.patients.cohort import Labelled, Patient
@@ -36,8 +36,8 @@ from nic.patients.out_of_fold import OutOfFold
 from nic.patients.predictor import PatientModel, PatientPrediction, score_map
 from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Values
-from nic.stages.measures import calibrated_columns
-from nic.tracking.figures import artifact_text
+from nic.stages.model_figures import calibrated_columns
+from nic.tracking.recorded_estimates import artifact_text
 from nic.tracking.registry import RegisteredVersion
 from nic.tracking.training_data import PATIENTS_FILE
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nic.compression.compatibility import TrainingCodes
 from nic.errors import StudyError
 from nic.evaluation.comparison import paired_difference
-from nic.evaluation.metrics import METRICS, Estimate, estimate
+from nic.evaluation.figure import METRICS, Estimate, estimate
 from nic.patients.choices import NetworkName
 from nic.patients.cohort import Cohort, Labelled, Split
 from nic.study import EndpointEntry, Study

@@ -2,7 +2,7 @@
 
 from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values
-from nic.stages.evaluation import Evaluation
+from nic.stages.model_evaluation import Evaluation
 
 SYNTHETIC = (
     "Synthetic study. The slides and the patients are drawn by a program: the figures say that the software finds what "

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nic.errors import EndpointError, RegistryError
-from nic.evaluation.metrics import METRICS, Estimate, Metric, estimate
+from nic.evaluation.figure import METRICS, Estimate, Metric, estimate
 from nic.patients.cohort import MISSING, Endpoint, Patient
 from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values

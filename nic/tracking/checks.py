@@ -10,13 +10,13 @@ from mlflow.tracking import MlflowClient
 from nic.errors import RegistryError
 from nic.evaluation.bootstrap import whole
 from nic.evaluation.comparison import paired_difference
-from nic.evaluation.metrics import Estimate, figure_of
+from nic.evaluation.figure import Estimate, figure_of
 from nic.evaluation.subgroups import Bools, groups_of
 from nic.patients.audit import same_patients
 from nic.tracking.answers import Answers, classes_of, unlike, unlike_models
 from nic.tracking.evidence import Evidence, evidence_of, graph_sha256, spec_of, untrue_tags
-from nic.tracking.figures import Figure, verified_figure
 from nic.tracking.gates import Bound, Gate, Subgroups
+from nic.tracking.recorded_estimates import Figure, verified_figure
 from nic.tracking.registry import RegisteredVersion
 from nic.tracking.trace import trace, unaccounted
 from nic.tracking.training_data import training_of

@@ -7,7 +7,7 @@ from nic.onnx import files
 from nic.patients.predictor import PatientModel
 from nic.patients.spec import PatientModelSpec
 from nic.tracking.answers import Answers
-from nic.tracking.figures import Figure, figure_on, part_of, read_answers, verified_figure
+from nic.tracking.recorded_estimates import Figure, figure_on, part_of, read_answers, verified_figure
 from nic.tracking.registry import ENCODER_NAME, RegisteredVersion, find_version, graph_file
 from nic.tracking.runs import find_run
 

@@ -17,8 +17,8 @@ from nic.tracking.checks import (
     training_check,
 )
 from nic.tracking.evidence import Evidence, evidence_of, figure_as_tagged
-from nic.tracking.figures import Figure
 from nic.tracking.gates import Gate, gate_of
+from nic.tracking.recorded_estimates import Figure
 from nic.tracking.registry import (
     CHAMPION,
     PREVIOUS,

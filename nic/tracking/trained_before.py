@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 
 from nic.errors import UnknownModel
 from nic.onnx.files import graph_in, graph_sha256
-from nic.tracking.figures import figure_on, record_figures
+from nic.tracking.recorded_estimates import figure_on, record_figures
 from nic.tracking.registry import (
     ENCODER_NAME,
     GRAPH,

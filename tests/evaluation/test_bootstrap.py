@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import bootstrap, pearsonr
 
 from nic.evaluation.bootstrap import acceleration, bca, by_fold, draws_of, members_of, percentile
-from nic.evaluation.measures import (
+from nic.evaluation.endpoint_figures import (
     classification_measures,
     estimates_of,
     probability_measures,
@@ -13,7 +13,7 @@ from nic.evaluation.measures import (
     regression_measures,
     survival_measures,
 )
-from nic.evaluation.metrics import METRICS, Metric, estimate
+from nic.evaluation.figure import METRICS, Metric, estimate
 from nic.evaluation.regression import pearson
 
 RNG = np.random.default_rng(0)

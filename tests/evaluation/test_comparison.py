@@ -6,8 +6,8 @@ import pytest
 from nic.errors import EndpointError
 from nic.evaluation.bootstrap import bca
 from nic.evaluation.comparison import differences, paired_difference
-from nic.evaluation.measures import interval_measures, regression_measures
-from nic.evaluation.metrics import METRICS, estimate
+from nic.evaluation.endpoint_figures import interval_measures, regression_measures
+from nic.evaluation.figure import METRICS, estimate
 
 RNG = np.random.default_rng(0)
 LABEL = RNG.normal(size=120)

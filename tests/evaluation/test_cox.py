@@ -10,7 +10,7 @@ from sksurv.util import Surv
 
 from nic.errors import EndpointError
 from nic.evaluation.cox import fit_cox, hazard_ratio, log_rank, observed_information
-from nic.evaluation.measures import hazard_estimates
+from nic.evaluation.endpoint_figures import hazard_estimates
 
 
 def veterans() -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:

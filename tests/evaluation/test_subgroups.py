@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from nic.evaluation.measures import Measure
-from nic.evaluation.metrics import METRICS
+from nic.evaluation.endpoint_figures import Measure
+from nic.evaluation.figure import METRICS
 from nic.evaluation.subgroups import groups_of, subgroups_of
 
 cells = st.lists(st.sampled_from(["", "aspen", "birch", "3", "41.5", "7", "8", "12", "55", "70"]), min_size=1)

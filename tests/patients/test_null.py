@@ -8,7 +8,7 @@ from scipy.stats import binomtest, spearmanr, ttest_1samp
 from sklearn.linear_model import Ridge
 
 from nic.evaluation.classification import balanced_accuracy, brier
-from nic.evaluation.metrics import METRICS, estimate
+from nic.evaluation.figure import METRICS, estimate
 from nic.patients.calibration_fit import platt
 from nic.patients.cohort import Kind
 from nic.patients.crops import PatientCells, SlideCells

@@ -11,7 +11,7 @@ from sksurv.util import Surv
 
 from nic.errors import CohortError, UnknownColumn
 from nic.evaluation.cox import fit_cox
-from nic.evaluation.metrics import METRICS, estimate
+from nic.evaluation.figure import METRICS, estimate
 from nic.patients.cohort import Cohort, Columns, Endpoint, read_cohort
 from nic.patients.covariates import covariates_of
 from nic.study import read_study

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from nic.evaluation.metrics import METRICS, estimate, estimate_repeats
+from nic.evaluation.figure import METRICS, estimate, estimate_repeats
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.repeats import fit_repeats, together
 from nic.patients.splits import stratified_folds

@@ -15,8 +15,8 @@ from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values
 from nic.tracking.answers import Answers, check_endpoint, digest_of, unlike_models
 from nic.tracking.checks import Check, figure_checks, subgroup_checks
-from nic.tracking.figures import Figure
 from nic.tracking.gates import Gate, Subgroups
+from nic.tracking.recorded_estimates import Figure
 
 FIGURE = "external.spearman"
 GATE = Gate(figure=FIGURE, at_least=0)

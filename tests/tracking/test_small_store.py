@@ -25,9 +25,9 @@ from nic.patients.spec import METADATA, PatientModelSpec
 from nic.stages.splitting import UNKNOWN_TILES, audit_measured
 from nic.tracking import promotion
 from nic.tracking.evidence import graph_sha256, spec_of
-from nic.tracking.figures import artifact_text, publish_answers, read_answers
 from nic.tracking.gates import Gate
 from nic.tracking.promotion import Verdict
+from nic.tracking.recorded_estimates import artifact_text, publish_answers, read_answers
 from nic.tracking.registry import (
     CHALLENGER,
     CHAMPION,

@@ -7,8 +7,8 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
-from nic.evaluation.metrics import Estimate
-from nic.tracking.figures import figure_on, record_figures
+from nic.evaluation.figure import Estimate
+from nic.tracking.recorded_estimates import figure_on, record_figures
 from nic.tracking.registry import (
     CHAMPION,
     NETWORKS_OF,

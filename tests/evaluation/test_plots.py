@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 from matplotlib.text import Annotation
 
-from nic.evaluation import calibration_figures, figures
-from nic.evaluation.metrics import METRICS, estimate
+from nic.evaluation import calibration_figures, plots
+from nic.evaluation.figure import METRICS, estimate
 
 RNG = np.random.default_rng(0)
 MONTHS, EVENT, HAZARD = 60 * RNG.random(30) + 1, RNG.random(30) < 0.6, RNG.normal(size=30)
 C_INDEX = estimate(METRICS["survival"], (MONTHS, EVENT), HAZARD, seed=0, resamples=20)
 
 
-def texts(figure: figures.Figure) -> str:
+def texts(figure: plots.Figure) -> str:
     figure.canvas.draw()
     return "\n".join(text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text")))
 
 
 def test_numbers_at_risk_are_those_still_followed() -> None:
     """A line of numbers a group, each below its month."""
-    figure = figures.kaplan_meier(MONTHS, EVENT, HAZARD, 0.0, C_INDEX, "survival")
+    figure = plots.kaplan_meier(MONTHS, EVENT, HAZARD, 0.0, C_INDEX, "survival")
     below = [a for a in figure.axes[0].texts if isinstance(a, Annotation) and a.get_text().isdigit()]
     for line, group in enumerate((HAZARD <= 0, HAZARD > 0)):
         height = sorted({a.xyann[1] for a in below}, reverse=True)[line]
@@ -32,7 +32,7 @@ def test_numbers_at_risk_are_those_still_followed() -> None:
 @pytest.mark.parametrize("months", [20.0, 61.0, 300.0])
 def test_the_words_beside_the_numbers_at_risk_are_whole(months: float) -> None:
     """Left of the first number, without touching it, and inside of the picture."""
-    figure = figures.kaplan_meier(MONTHS * months / 61, EVENT, HAZARD, 0.0, C_INDEX, "survival")
+    figure = plots.kaplan_meier(MONTHS * months / 61, EVENT, HAZARD, 0.0, C_INDEX, "survival")
     figure.canvas.draw()
     below = [a for a in figure.axes[0].texts if isinstance(a, Annotation)]
     [words] = [a.get_window_extent() for a in below if a.get_text() == "at risk"]
@@ -42,12 +42,12 @@ def test_the_words_beside_the_numbers_at_risk_are_whole(months: float) -> None:
 
 @pytest.mark.parametrize(("median", "said"), [(99.0, "high risk: nobody"), (-99.0, "low risk: nobody")])
 def test_an_empty_risk_group_is_said(median: float, said: str) -> None:
-    assert said in texts(figures.kaplan_meier(MONTHS, EVENT, HAZARD, median, C_INDEX, "survival"))
+    assert said in texts(plots.kaplan_meier(MONTHS, EVENT, HAZARD, median, C_INDEX, "survival"))
 
 
 def test_groups_without_events_are_drawn() -> None:
     """Nobody died: both curves stay at the top, and there is no test of their difference."""
-    figure = figures.kaplan_meier(MONTHS, np.zeros(30, bool), HAZARD, 0.0, C_INDEX, "survival")
+    figure = plots.kaplan_meier(MONTHS, np.zeros(30, bool), HAZARD, 0.0, C_INDEX, "survival")
     curves = [line for line in figure.axes[0].lines if "risk (n = " in str(line.get_label())]
     assert len(curves) == 2
     assert all((curve.get_ydata() == 1).all() for curve in curves)
@@ -56,18 +56,18 @@ def test_groups_without_events_are_drawn() -> None:
 
 def test_every_patient_is_a_point() -> None:
     found = estimate(METRICS["regression"], (HAZARD,), MONTHS, seed=0, resamples=20)
-    figure = figures.scatter(HAZARD, MONTHS, found, "score")
+    figure = plots.scatter(HAZARD, MONTHS, found, "score")
     assert len(figure.axes[0].collections[0].get_offsets()) == 30
 
 
 def test_the_curve_goes_from_corner_to_corner() -> None:
     found = estimate(METRICS["classification"], (EVENT,), HAZARD, seed=0, resamples=20)
-    line = figures.roc(EVENT, HAZARD, found, "class").axes[0].lines[1]
+    line = plots.roc(EVENT, HAZARD, found, "class").axes[0].lines[1]
     assert (line.get_xdata()[0], line.get_ydata()[0]) == (0, 0)
     assert (line.get_xdata()[-1], line.get_ydata()[-1]) == (1, 1)
 
 
-def drawn_groups(figure: figures.Figure, panel: int = 0) -> np.ndarray:
+def drawn_groups(figure: plots.Figure, panel: int = 0) -> np.ndarray:
     """(promised, seen) of the groups, [2, groups]."""
     [bars] = figure.axes[panel].containers
     return np.array(bars.lines[0].get_data())
@@ -109,7 +109,7 @@ def test_a_month_that_nobody_reached_is_drawn_empty() -> None:
 
 
 def test_every_subgroup_is_a_line_with_its_patients() -> None:
-    said = texts(figures.forest({"all patients": C_INDEX, "site: fir": C_INDEX}))
+    said = texts(plots.forest({"all patients": C_INDEX, "site: fir": C_INDEX}))
     assert f"site: fir (n = {C_INDEX.n})" in said
     assert "guessing" in said
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.evaluation import classification, cox, regression, survival
-from nic.evaluation.metrics import METRICS, RESAMPLES, Estimate, Labels, Metric, estimate_or_nan
+from nic.evaluation.figure import METRICS, RESAMPLES, Estimate, Labels, Metric, estimate_or_nan
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_curve
 from sksurv.compare import compare_survival
 from sksurv.nonparametric import kaplan_meier_estimator
 
-from nic.evaluation.metrics import Estimate
+from nic.evaluation.figure import Estimate
 
 Floats = NDArray[np.float64]
 INK, GREY, LOW, HIGH = "#22313f", "#b3b3b3", "#0072b2", "#d55e00"

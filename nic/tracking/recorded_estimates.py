@@ -58,7 +58,7 @@ class Figure:
 
 
 class Measured(Protocol):
-    """What a stage has measured; nic.evaluation.metrics.Estimate is one."""
+    """What a stage has measured; nic.evaluation.figure.Estimate is one."""
 
     @property
     def value(self) -> float: ...

@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from nic.evaluation.metrics import Estimate
-from nic.evaluation.report import Excluded, FlowStep, Picture, Report, interval, reference, render, verdict
+from nic.evaluation.figure import Estimate
+from nic.evaluation.report_page import Excluded, FlowStep, Picture, Report, interval, reference, render, verdict
 from nic.evaluation.subgroups import Subgroup
 from nic.evaluation.words import meaning_of, name_of
 

@@ -14,9 +14,9 @@ from nic.patients.cohort import Endpoint, read_cohort
 from nic.patients.predictor import PatientPrediction
 from nic.patients.spec import PatientModelSpec
 from nic.stages.cohort_flow import flow
-from nic.stages.evaluation import Evaluation
+from nic.stages.evaluation_report import calibration_picture, goodness, lineage, subgroups
+from nic.stages.model_evaluation import Evaluation
 from nic.stages.report_words import case_words, misuses, question
-from nic.stages.reporting import calibration_picture, goodness, lineage, subgroups
 from nic.tracking.registry import RegisteredVersion
 
 ENDPOINT = Endpoint("score", "regression", ("score",), "points")

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nic.evaluation.metrics import METRICS, Estimate, estimate
+from nic.evaluation.figure import METRICS, Estimate, estimate
 from nic.patients.choices import Part
 from nic.patients.cohort import Cohort, Endpoint, Labelled, Patient, Split
 from nic.patients.predictor import PatientModel, PatientPrediction, predict_cohort
 from nic.patients.spec import PatientModelSpec
 from nic.stages.cross_validated import PART, cross_validated, measured_cross_validated
-from nic.stages.measures import calibrated_columns, measured
+from nic.stages.model_figures import calibrated_columns, measured
 from nic.stages.splitting import audit_measured
 from nic.study import Study
 from nic.tracking.answers import Answers, cells_of, check_endpoint, slides_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from nic.evaluation.metrics import Estimate
+from nic.evaluation.figure import Estimate
 from nic.evaluation.subgroups import LEAST_PATIENTS, Subgroup
 from nic.evaluation.words import meaning_of, name_of
 

@@ -9,7 +9,7 @@ from sklearn.metrics import roc_auc_score
 from sksurv.metrics import concordance_index_censored
 
 from nic.errors import EndpointError
-from nic.evaluation.metrics import METRICS, estimate
+from nic.evaluation.figure import METRICS, estimate
 
 seeds = st.integers(0, 10_000)
 

@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 
 from nic.errors import UnknownColumn
 from nic.evaluation import calibration_figures, cases
-from nic.evaluation.figures import forest
 from nic.evaluation.map_picture import png
-from nic.evaluation.report import Picture, Report
+from nic.evaluation.plots import forest
+from nic.evaluation.report_page import Picture, Report
 from nic.evaluation.subgroups import Subgroup, subgroups_of
 from nic.patients.calibration import Prognosis, ResidualInterval
 from nic.patients.cohort import Patient
 from nic.patients.targets import Classes, Survival, Values
 from nic.stages.cohort_flow import flow
-from nic.stages.evaluation import Evaluation
-from nic.stages.mapping import map_of
-from nic.stages.measures import measures_of
-from nic.stages.predictions import figure_of
+from nic.stages.model_evaluation import Evaluation
+from nic.stages.model_figures import measures_of
+from nic.stages.patient_maps import map_of
+from nic.stages.report_pictures import figure_of
 from nic.stages.report_words import GOODNESS, PART_NOTICES, SYNTHETIC, case_words, misuses, question, uses
 from nic.tracking.answers import cells_of
 

@@ -17,14 +17,14 @@ from entrypoints.stages import compare, evaluate
 from nic.compression.compressed_slide import CompressedSlide
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EmptyCohort, EndpointError
-from nic.evaluation.metrics import Estimate
+from nic.evaluation.figure import Estimate
 from nic.patients.cohort import Endpoint
 from nic.patients.export import export_ensemble
 from nic.patients.grid_cnn import GridCNN
 from nic.patients.targets import Survival, Targets, Values
 from nic.patients.training import Ensemble
 from nic.slides.tiling import TileGrid
-from nic.stages.evaluation import evaluated
+from nic.stages.model_evaluation import evaluated
 from nic.study import read_study
 from nic.tracking.registry import register_patient_model
 

@@ -10,7 +10,7 @@ from nic.evaluation.map_picture import Thumbnail, overview, picture
 from nic.patients.cohort import Patient
 from nic.patients.predictor import PatientPrediction
 from nic.patients.spec import PatientModelSpec
-from nic.serving.maps import score_maps, size_l0px
+from nic.serving.answer_maps import score_maps, size_l0px
 from nic.slides.slide import Slide, SlideSource
 
 THUMBNAIL_PX = 1600

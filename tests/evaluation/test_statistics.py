@@ -26,7 +26,7 @@ from sksurv.nonparametric import kaplan_meier_estimator
 from sksurv.util import Surv
 
 from nic.evaluation import classification, regression, survival
-from nic.evaluation.metrics import METRICS, estimate
+from nic.evaluation.figure import METRICS, estimate
 
 N, DRAWS = 30, 4
 seeds = st.integers(0, 100_000)

@@ -15,7 +15,7 @@ from nic.patients.predictor import PatientPrediction
 from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values, guess_of
 from nic.slides.slide import SlideSource
-from nic.stages.measures import comparison_table, measured, measures_of
+from nic.stages.model_figures import comparison_table, measured, measures_of
 
 N = 150
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from nic.errors import EndpointError
 from nic.evaluation.comparison import differences
-from nic.evaluation.measures import (
+from nic.evaluation.endpoint_figures import (
     Measure,
     classification_measures,
     estimates_of,
@@ -19,7 +19,7 @@ from nic.evaluation.measures import (
     regression_measures,
     survival_measures,
 )
-from nic.evaluation.metrics import Estimate, estimate
+from nic.evaluation.figure import Estimate, estimate
 from nic.patients.calibration import IsotonicProbability, PlattProbability, Prognosis, ResidualInterval
 from nic.patients.cohort import Labelled
 from nic.patients.covariates import covariates_of

@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from nic.evaluation import figures
-from nic.evaluation.metrics import Estimate
+from nic.evaluation import plots
+from nic.evaluation.figure import Estimate
 from nic.patients.cohort import Labelled
 from nic.patients.out_of_fold import OutOfFold
 from nic.patients.spec import PatientModelSpec
@@ -45,9 +45,9 @@ def figure_of(targets: Targets, score: Floats, estimate: Estimate, title: str, m
     """Scatter, ROC or Kaplan-Meier. median: of the training patients, where risk groups part; else of these."""
     match targets:
         case Values(value):
-            return figures.scatter(value, score, estimate, title)
+            return plots.scatter(value, score, estimate, title)
         case Classes(positive, _):
-            return figures.roc(positive, score, estimate, title)
+            return plots.roc(positive, score, estimate, title)
         case Survival(months, event):
             threshold = float(np.median(score)) if median is None else median
-            return figures.kaplan_meier(months, event, score, threshold, estimate, title)
+            return plots.kaplan_meier(months, event, score, threshold, estimate, title)
