@@ -21,9 +21,9 @@ from sksurv.util import Surv
 from tqdm import tqdm
 
 from nic.evaluation import survival
-from nic.evaluation.comparison import differences
 from nic.evaluation.drift import ALPHA, LEAST_KS
-from nic.evaluation.endpoint_figures import classification_measures, estimates_of
+from nic.evaluation.endpoint_figures import classification_figures
+from nic.evaluation.figure import differences
 from nic.patients.calibration import PlattProbability, Prognosis
 from nic.patients.calibration_fit import fit_calibration
 from nic.patients.out_of_fold import OutOfFold
@@ -224,8 +224,8 @@ def threshold_rows() -> Iterator[str]:
     rng = np.random.default_rng(0)
     positive = rng.random(300) < 0.3
     score = rng.normal(1.2 * positive, 1)
-    first, second = (classification_measures(positive, score, threshold) for threshold in (0.6, -1.0))
-    columns = [{e.name: e.value for e in estimates_of(m, seed=0)}["balanced_accuracy"] for m in (first, second)]
+    first, second = (classification_figures(positive, score, threshold) for threshold in (0.6, -1.0))
+    columns = [{f.name: f.value for f in figures}["balanced_accuracy"] for figures in (first, second)]
     [now] = [d for d in differences(first, second, seed=0) if d.name == "balanced_accuracy"]
     yield f"| {columns[0]:.3f} | {columns[1]:.3f} | +0.000 -> {now.value:+.3f} [{now.low:.3f}, {now.high:.3f}] |"
 

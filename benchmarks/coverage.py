@@ -9,7 +9,7 @@ value a new patient's label in 87 to 93%.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,8 @@ from sklearn.model_selection import KFold
 from tqdm import tqdm
 
 from nic.evaluation.bootstrap import Interval, bca, percentile
-from nic.evaluation.comparison import paired_difference
-from nic.evaluation.figure import METRICS, Estimate, Metric, estimate
+from nic.evaluation.endpoint_figures import deciding_figure
+from nic.evaluation.figure import Estimate, difference, estimate
 from nic.patients.calibration_fit import residual_interval
 
 COHORTS, RESAMPLES, SIZES = 500, 1000, (60, 150)
@@ -38,7 +38,7 @@ Cohort = tuple[Labels, Floats, Floats]
 class Population:
     """Where cohorts come from. cohort(n, rng). truth: the figure of everybody. difference: of the two models'."""
 
-    metric: Metric
+    kind: Literal["regression", "classification", "survival"]
     cohort: Callable[[int, np.random.Generator], Cohort]
     truth: float
     difference: float
@@ -77,9 +77,9 @@ def populations() -> dict[str, Population]:
     areas = [float(norm.cdf(d / np.sqrt(2))) for d in (1.2, 0.8)]
     c = concordances(np.random.default_rng(1))
     return {
-        "Spearman": Population(METRICS["regression"], normals, rho[0], rho[0] - rho[1]),
-        "AUC": Population(METRICS["classification"], two_classes, areas[0], areas[0] - areas[1]),
-        "Harrell's C": Population(METRICS["survival"], survivors, c[0], c[0] - c[1]),
+        "Spearman": Population("regression", normals, rho[0], rho[0] - rho[1]),
+        "AUC": Population("classification", two_classes, areas[0], areas[0] - areas[1]),
+        "Harrell's C": Population("survival", survivors, c[0], c[0] - c[1]),
     }
 
 
@@ -91,8 +91,9 @@ def rows(name: str, population: Population, n: int) -> Iterator[str]:
         options = {"resamples": RESAMPLES, "interval": interval}
         of_one, of_two = [], []
         for seed, (labels, first, second) in enumerate(tqdm(cohorts, desc=f"{name} {n} {kind}", leave=False)):
-            of_one.append(estimate(population.metric, labels, first, seed=seed, **options))
-            of_two.append(paired_difference(population.metric, labels, first, second, seed=seed, **options))
+            figures = [deciding_figure(population.kind, labels, score) for score in (first, second)]
+            of_one.append(estimate(figures[0], seed=seed, **options))
+            of_two.append(difference(*figures, seed=seed, **options))
         yield row(name, n, kind, of_one, population.truth)
         yield row(f"{name}, paired difference", n, kind, of_two, population.difference)
 
@@ -109,9 +110,10 @@ def rows_in_folds(name: str, population: Population, n: int = 150, folds: int = 
     cohorts = [population.cohort(n, rng) for _ in range(COHORTS)]
     truth = spearman_of(n // folds) if name == "Spearman" else population.truth
     for kind, interval in INTERVALS.items():
-        options = {"resamples": RESAMPLES, "interval": interval, "fold": fold}
-        found = [estimate(population.metric, c[0], c[1], seed=seed, **options) for seed, c in enumerate(cohorts)]
-        yield row(f"{name}, {folds} folds", n, kind, found, truth)
+        options = {"resamples": RESAMPLES, "interval": interval}
+        figures = [deciding_figure(population.kind, labels, score, fold) for labels, score, _ in cohorts]
+        estimates = [estimate(figure, seed=seed, **options) for seed, figure in enumerate(figures)]
+        yield row(f"{name}, {folds} folds", n, kind, estimates, truth)
 
 
 def spearman_of(n: int, rho: float = 0.6) -> float:

@@ -7,7 +7,7 @@ import numpy as np
 
 from entrypoints.compare import Config
 from nic.errors import EmptyCohort
-from nic.evaluation.endpoint_figures import Measure
+from nic.evaluation.figure import Figure
 from nic.patients.predictor import PatientModel, predict_cohort
 from nic.study import read_study
 from nic.tracking.answers import check_endpoint
@@ -37,7 +37,7 @@ def run(config: Config) -> dict[str, Any]:
         from nic.stages.model_figures import comparison_table
         from nic.stages.splitting import log_audit
 
-        first, second, audit = measured_alike(config)
+        first, second, audit = figures_of_both(config)
         table = comparison_table(first, second, seed=config.seed)
         log_audit(audit, stage)
         stage.log_table(table, "comparison.csv")
@@ -49,14 +49,14 @@ def run(config: Config) -> dict[str, Any]:
     return stage.result
 
 
-def measured_alike(config: Config) -> tuple[list[Measure], list[Measure], list[str]]:
-    """The measures of either model on the patients that both answer, and what the audit for leaks saw, in words.
+def figures_of_both(config: Config) -> tuple[list[Figure], list[Figure], list[str]]:
+    """The figures of each model on the patients that both answer, and the notes of the leak audit.
 
     Raises EmptyCohort when there are none, EndpointError when a model answers another endpoint, LeakFound when a
     patient taught one of them.
     """
     # Here: as in `run`.
-    from nic.stages.model_figures import measures_of
+    from nic.stages.model_figures import model_figures
     from nic.stages.splitting import audit_measured
 
     study = read_study(config.study)
@@ -77,5 +77,5 @@ def measured_alike(config: Config) -> tuple[list[Measure], list[Measure], list[s
         raise EmptyCohort(f"{cohort.file}: no patient of split {config.split!r} has codes for both models")
     targets = labelled.targets.take(both)
     answers = zip(*(pair for pair in pairs if all(pair)), strict=True)
-    first, second = (measures_of(targets, of_one, model.spec) for model, of_one in zip(models, answers, strict=True))
+    first, second = (model_figures(targets, of_one, model.spec) for model, of_one in zip(models, answers, strict=True))
     return first, second, audit

@@ -4,12 +4,12 @@ from typing import Any
 
 from entrypoints.compare_networks import Config
 from nic.stages.network_comparison import (
-    Schedule,
+    FoldTraining,
     codes_of,
     compare_on,
     endpoints_named,
     networks_named,
-    table_of_networks,
+    networks_table,
 )
 from nic.study import read_whole_study
 from nic.tracking.digests import codes_digest
@@ -29,17 +29,17 @@ def inputs(config: Config) -> dict[str, str]:
 def run(config: Config) -> dict[str, Any]:
     """See `entrypoints.compare_networks`."""
     study = read_whole_study(config.study)
-    schedule = Schedule(config.folds, config.epochs, config.learning_rate, config.seed)
+    training = FoldTraining(config.folds, config.epochs, config.learning_rate, config.seed)
     with stage_run("compare_networks", config, inputs(config)) as stage:
-        compared = []
+        results = []
         for entry in endpoints_named(study, config.endpoints):
             codes = codes_of(config.codes, entry.cohort, config.encoder)
             cohort = study.cohorts[entry.cohort].read()
-            for result in compare_on(entry, cohort, codes, networks_named(config.networks), schedule):
-                compared.append(result)
+            for result in compare_on(entry, cohort, codes, networks_named(config.networks), training):
+                results.append(result)
                 stage.log(f"{entry.name}.{result.network}.{result.external.name}", result.external.value)
                 print(f"{entry.name}, {result.network}: {result.external}")
-        table = table_of_networks(compared)
+        table = networks_table(results)
         stage.log_table(table, "networks.csv")
         print(table.to_string(index=False))
         stage.result["networks"] = table.to_dict("records")

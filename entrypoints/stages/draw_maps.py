@@ -76,9 +76,9 @@ def draw(patient: Patient, model: PatientModel, codes: Path, drawn: Path) -> Ite
     from nic.evaluation.map_picture import picture, png
     from nic.evaluation.score_map import geojson, write_raster
     from nic.serving.answer_maps import score_maps
-    from nic.stages.patient_maps import compressed, thumbnail_and_origin
+    from nic.stages.patient_maps import compressed_slides, thumbnail_and_origin
 
-    slides = compressed(patient, codes)
+    slides = compressed_slides(patient, codes)
     if not slides:
         raise CodesError(f"{patient.patient_id}: no codes in {codes}; compress the slides first")
     answer = model.predict(list(slides.values()))

@@ -1,6 +1,5 @@
 """What `entrypoints.evaluate` does."""
 
-from math import isfinite
 from typing import Any
 
 import pandas as pd
@@ -33,26 +32,30 @@ def run(config: Config) -> dict[str, Any]:
         # Here: the run is open, or refused, before the seconds that these take to import.
         from nic.evaluation.report_page import render
         from nic.stages.evaluation_report import report_of
-        from nic.stages.model_evaluation import answers_record, evaluated, oracle_of
+        from nic.stages.model_evaluation import answers_record, evaluate_model, oracle_of
         from nic.stages.splitting import log_audit
         from nic.tracking.recorded_estimates import publish_answers
 
-        done = evaluated(study, config.endpoint, config.codes, config.model, config.split, config.seed)
-        log_audit(done.audit, stage)
-        for figure in done.estimates:
-            if isfinite(figure.value):
-                stage.log(f"{config.split}.{figure.name}", figure.value)
-        stage.log_table(pd.DataFrame(done.estimates), "figures.csv")
-        report = report_of(done, columns_of(config), stage.run_id, config.seed)
+        evaluation = evaluate_model(study, config.endpoint, config.codes, config.model, config.split, config.seed)
+        log_audit(evaluation.audit, stage)
+        for estimate in evaluation.estimates:
+            if estimate.is_defined:
+                stage.log(f"{config.split}.{estimate.name}", estimate.value)
+        stage.log_table(pd.DataFrame(evaluation.estimates), "figures.csv")
+        report = report_of(evaluation, columns_of(config), stage.run_id, config.seed)
         for picture in report.pictures:
             stage.log_png(picture.png, picture.file)
         stage.log_text(render(report), "report.html")
-        publish_answers(done.version, answers_record(done, config.seed))  # last: what failed before leaves no figure
-        found, missing = done.estimates[0], len(done.unanswered)
-        if differ := counted(answer.codes_differ for answer in done.answers):
+        # Last: what fails before this leaves no figure on the version.
+        publish_answers(evaluation.version, answers_record(evaluation, config.seed))
+        deciding, missing = evaluation.estimates[0], len(evaluation.unanswered)
+        if differ := counted(answer.codes_differ for answer in evaluation.answers):
             print(differ)
-        stage.log("codes_differ", sum(bool(answer.codes_differ) for answer in done.answers))
-        print(f"{done.version.uri}: {config.split} {found.name} {found}, n = {found.n}; without codes: {missing}")
-        oracle = oracle_of(study, done, config.seed)
-        stage.result.update(metric=found.name, part=config.split, measured=str(found), oracle=oracle, n=found.n)
+        stage.log("codes_differ", sum(bool(answer.codes_differ) for answer in evaluation.answers))
+        measured = f"{config.split} {deciding.name} {deciding}, n = {deciding.n}"
+        print(f"{evaluation.version.uri}: {measured}; without codes: {missing}")
+        oracle = oracle_of(study, evaluation, config.seed)
+        stage.result.update(
+            metric=deciding.name, part=config.split, measured=str(deciding), oracle=oracle, n=deciding.n
+        )
     return stage.result

@@ -25,7 +25,7 @@ def run(config: Config) -> dict[str, Any]:
     """See `entrypoints.monitor`."""
     with stage_run("monitor", config, inputs(config)) as stage:
         # Here: the run is open, or refused, before the seconds that these take to import.
-        from nic.evaluation.drift import FEW_ANSWERS, checks, drawn, page, verdict
+        from nic.evaluation.drift import FEW_ANSWERS, drift_checks, drift_page, drift_plot, drift_verdict
         from nic.tracking.recorded_estimates import out_of_fold_answers
 
         version = find_version(config.model)
@@ -33,20 +33,20 @@ def run(config: Config) -> dict[str, Any]:
         if answers.empty:
             raise RequestRefused(f"{config.answers}: no answer of {version.uri}")
         served, expected = comparable(answers, training)
-        found, figure = checks(answers, served, expected), drawn(answers, served, expected)
+        checks, plot = drift_checks(answers, served, expected), drift_plot(answers, served, expected)
         made = (
             f"{version.uri}; {len(answers)} patients against {len(training)} of training; {datetime.now(UTC):%Y-%m-%d}"
         )
         if len(answers) < FEW_ANSWERS:
             made += f". With fewer than {FEW_ANSWERS} patients only large changes can be seen."
-        content = page(f"{version.name}: inputs and answers", made, found, figure)
+        content = drift_page(f"{version.name}: inputs and answers", made, checks, plot)
         config.out.parent.mkdir(parents=True, exist_ok=True)
         config.out.write_text(content)
         stage.log_text(content, "monitor.html")
-        for check in found:
-            print(f"{'!' if check.alarm else ' '} {check.name}: {check.found} (expected {check.expected})")
-        alarms = [check.name for check in found if check.alarm]
-        print(f"{config.out}: {verdict(found)}")
+        for check in checks:
+            print(f"{'!' if check.alarm else ' '} {check.name}: {check.observed} (expected {check.expected})")
+        alarms = [check.name for check in checks if check.alarm]
+        print(f"{config.out}: {drift_verdict(checks)}")
         stage.log("alarms", len(alarms))
         stage.result.update(outputs=[str(config.out)], alarms=alarms)
     if config.strict and alarms:

@@ -68,12 +68,13 @@ def probed(uri: str, tasks: Sequence[TileTask], config: Config) -> "Iterator[Pro
     # Here: the run is open, or refused, before the seconds that these take to import.
     from nic.encoder.onnx import OnnxEncoder
     from nic.encoder.probe import codes_of, enlarged_tiles, enlargement, probe
-    from nic.tracking.recorded_estimates import record_figures
+    from nic.tracking.answers import FigureName
+    from nic.tracking.recorded_estimates import record_estimates
 
     encoder = OnnxEncoder(encoder_file(uri), None, Device.named(config.device))
     version = find_version(uri) if uri.startswith("models:/") else None
     place = f"{version.name}/{version.version}" if version else Path(uri).name
-    aucs: dict[str, Resampled] = {}
+    aucs: dict[FigureName, Resampled] = {}
     for task in tasks:
         factor = enlargement(task, encoder.spec)
         if factor > 1 and not config.upsample:
@@ -84,7 +85,7 @@ def probed(uri: str, tasks: Sequence[TileTask], config: Config) -> "Iterator[Pro
         tile_set = enlarged_tiles(task, encoder.spec, factor, config.work / "tiles")
         codes = codes_of(encoder, tile_set, config.work / "codes_of_tiles")
         found = probe(f"{place} {learned(encoder.spec)}", tile_set, codes, factor, config.seed)
-        aucs[f"probe.{task.name}"] = found.auc
+        aucs[FigureName("probe", task.name)] = found.auc
         yield found
     if version:
-        record_figures(version, aucs, data=digest({task.name: task.digest for task in tasks}))
+        record_estimates(version, aucs, data=digest({task.name: task.digest for task in tasks}))

@@ -10,8 +10,9 @@ from entrypoints.train_patients import Config
 from nic.patients.covariates import covariates_of
 from nic.patients.predictor import PatientModel
 from nic.study import read_study
+from nic.tracking.answers import FigureName
 from nic.tracking.digests import codes_digest, manifest
-from nic.tracking.recorded_estimates import record_figures
+from nic.tracking.recorded_estimates import record_estimates
 from nic.tracking.registry import (
     PATIENT_MODEL,
     encoder_digest,
@@ -45,14 +46,16 @@ def run(config: Config) -> dict[str, Any]:
 def trained_anew(config: Config, stage: StageRun, folder: Path) -> dict[str, Any]:
     """The registered version and its cross-validated figure. folder: of this run alone, for what is registered."""
     # Here: what was trained before is registered again without torch, which takes seconds to import.
-    from nic.evaluation.figure import METRICS, estimate_repeats
+    from nic.evaluation.endpoint_figures import deciding_figure
+    from nic.evaluation.figure import estimate, mean_of
     from nic.patients.crops import gather_cells
     from nic.patients.export import export_ensemble
     from nic.patients.networks import count_weights
     from nic.patients.repeats import fit_repeats, together
     from nic.patients.training import untrained
     from nic.stages.companions import write_companions
-    from nic.stages.report_pictures import cross_validated_table, figure_of
+    from nic.stages.cross_validated import cross_validated_table
+    from nic.stages.report_pictures import result_plot
     from nic.stages.splitting import audit, fold_columns, folds_of, log_split
     from nic.tracking.training_data import origins_behind_encoder
 
@@ -96,9 +99,10 @@ def trained_anew(config: Config, stage: StageRun, folder: Path) -> dict[str, Any
         runtimes=gathered.runtimes,
         pixel_versions=gathered.pixel_versions,
     )
-    scores = ensemble.out_of_fold
-    each = [(fitted.out_of_fold, fitted.fold) for fitted in ensembles]
-    found = estimate_repeats(METRICS[entry.kind], labelled.targets.arrays, each, seed=config.seed)
+    labels = labelled.targets.arrays
+    figures = [deciding_figure(entry.kind, labels, fitted.out_of_fold, fitted.fold) for fitted in ensembles]
+    measured = estimate(mean_of(figures), seed=config.seed).required()
+    name = FigureName("cross_validated", measured.name)
     files = [config.codes / f"{slide.slide_id}.h5" for patient in labelled.patients for slide in patient.slides]
     tags = lineage(
         "train_patients",
@@ -109,14 +113,15 @@ def trained_anew(config: Config, stage: StageRun, folder: Path) -> dict[str, Any
         pixel_versions=",".join(map(str, sorted(gathered.pixel_versions))),
     )
     companions = write_companions(graph, encoder_graph, gathered)
-    name = config.register_as or entry.model_name
-    version = register_patient_model(name, encoder_graph, graph, tags, companions)
-    record_figures(version, {f"cross_validated.{found.name}": found}, data=read)
+    model_name = config.register_as or entry.model_name
+    version = register_patient_model(model_name, encoder_graph, graph, tags, companions)
+    record_estimates(version, {name: measured}, data=read)
     stage.log("parity", difference)
     stage.log_table(pd.DataFrame(manifest(files)), "codes.csv")
-    stage.log(f"cross_validated.{found.name}", found.value)
+    stage.log(str(name), measured.value)
     table = cross_validated_table(labelled, ensemble.comparable, PatientModel(graph).spec)
     stage.log_table(table.assign(**fold_columns(folds)), "cross_validated.csv")
-    stage.log_figure(figure_of(labelled.targets, scores, found, f"{entry.name}, cross-validated"), "result.png")
-    print(f"{version.uri}: cross-validated {found.name} {found}; slides without codes: {len(gathered.missing)}")
-    return {"version": version.uri, "metric": found.name, "cross_validated": str(found)}
+    plot = result_plot(labelled.targets, ensemble.out_of_fold, measured, f"{entry.name}, cross-validated")
+    stage.log_figure(plot, "result.png")
+    print(f"{version.uri}: cross-validated {measured.name} {measured}; slides without codes: {len(gathered.missing)}")
+    return {"version": version.uri, "metric": measured.name, "cross_validated": str(measured)}

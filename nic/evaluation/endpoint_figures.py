@@ -1,18 +1,19 @@
-"""All figures of an endpoint: which metrics, of which answers, against which labels.
+"""The figures of an endpoint by its kind: how each is measured, what it is called, and what its number says.
 
-The first of each list is the figure that decides. A measure is closed over what its own model brings of its training:
-the threshold, and what guessing says. What patients were followed for is that of the patients who are measured.
+The first figure of each list decides. What guessing gets and the threshold come from the model's own training; the
+follow-up is that of the patients who are measured.
 """
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.evaluation import classification, cox, regression, survival
-from nic.evaluation.figure import METRICS, RESAMPLES, Estimate, Labels, Metric, estimate_or_nan
+from nic.evaluation import classification, regression, survival
+from nic.evaluation.figure import Figure, Folds, Labels
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -20,98 +21,99 @@ BRIER_MONTHS = 40
 """Times over which the Brier score of survival is integrated."""
 
 
-@dataclass(frozen=True)
-class Measure:
-    """A metric of some answers. labels: arrays [n]. score: [n, ...], as the metric takes it."""
-
-    metric: Metric
-    labels: Labels
-    score: Floats
-
-
-def estimates_of(
-    measures: Sequence[Measure],
-    *,
-    seed: int,
-    fold: NDArray[np.intp] | None = None,
-    resamples: int = RESAMPLES,
-    level: float = 0.95,
-) -> list[Estimate]:
-    """Each measure with its bootstrap interval; NaN where one is not defined of these patients."""
-    options = {"seed": seed, "fold": fold, "resamples": resamples, "level": level}
-    return [estimate_or_nan(m.metric, m.labels, m.score, **options) for m in measures]  # type: ignore[arg-type]
+def deciding_figure(
+    kind: Literal["regression", "classification", "survival"],
+    labels: Labels,
+    score: Floats,
+    fold: Folds | None = None,
+) -> Figure:
+    """The figure by which models of this kind are chosen and promoted. labels: arrays [n]. score: [n]."""
+    match kind:
+        case "regression":
+            return Figure.of("spearman", regression.spearman, labels, score, 0.0, fold=fold)
+        case "classification":
+            return Figure.of("auc", classification.auc, labels, score, 0.5, fold=fold)
+        case "survival":
+            return Figure.of("c_index", survival.harrell, labels, score, 0.5, fold=fold)
 
 
-def regression_measures(value: Floats, prediction: Floats, guess: float | None) -> list[Measure]:
-    """Figures of predicted values. guess: the median of the training patients' values; None where it is not known."""
-    by_guessing = None if guess is None else float(np.abs(value - guess).mean())
-    metrics = (
-        METRICS["regression"],
-        Metric("pearson", regression.pearson, 0.0),
-        Metric("mae", regression.mean_absolute_error, by_guessing, "lower"),
-        Metric("r2", regression.r2, 0.0),
-    )
-    return [Measure(metric, (value,), prediction) for metric in metrics]
+def regression_figures(
+    value: Floats, prediction: Floats, guess: float | None, fold: Folds | None = None
+) -> list[Figure]:
+    """Of predicted values. guess: the median of the training patients' values; None where it is not known."""
+    labels, guessing = (value,), None if guess is None else float(np.abs(value - guess).mean())
+    return [
+        deciding_figure("regression", labels, prediction, fold),
+        Figure.of("pearson", regression.pearson, labels, prediction, 0.0, fold=fold),
+        Figure.of("mae", regression.mean_absolute_error, labels, prediction, guessing, "lower", fold),
+        Figure.of("r2", regression.r2, labels, prediction, 0.0, fold=fold),
+    ]
 
 
-def interval_measures(value: Floats, low: Floats, high: Floats, level: float) -> list[Measure]:
-    """Figures of intervals that promise to hold `level` of the labels."""
-    return [Measure(Metric("coverage", regression.coverage, level, "target"), (value,), np.stack([low, high], axis=1))]
+def interval_figures(value: Floats, low: Floats, high: Floats, level: float) -> list[Figure]:
+    """Of intervals that should hold `level` of the labels."""
+    return [Figure.of("coverage", regression.coverage, (value,), np.stack([low, high], axis=1), level, "target")]
 
 
-def classification_measures(positive: Bools, score: Floats, threshold: float) -> list[Measure]:
-    """Figures of scores that order patients. threshold: the model's own, at and above which it calls positive."""
-    metrics = (
-        METRICS["classification"],
-        Metric("average_precision", classification.average_precision, float(positive.mean())),
-        Metric("balanced_accuracy", partial(classification.balanced_accuracy, threshold=threshold), 0.5),
-    )
-    return [Measure(metric, (positive,), score) for metric in metrics]
+def classification_figures(positive: Bools, score: Floats, threshold: float, fold: Folds | None = None) -> list[Figure]:
+    """Of scores that order patients. threshold: of this model, which calls scores from there on positive."""
+    labels, called = (positive,), partial(classification.balanced_accuracy, threshold=threshold)
+    prevalence = float(positive.mean())
+    return [
+        deciding_figure("classification", labels, score, fold),
+        Figure.of("average_precision", classification.average_precision, labels, score, prevalence, fold=fold),
+        Figure.of("balanced_accuracy", called, labels, score, 0.5, fold=fold),
+    ]
 
 
-def probability_measures(positive: Bools, probability: Floats, guess: float | None) -> list[Measure]:
-    """Figures of calibrated probabilities. guess: share of positives in training; None where it is not known."""
-    by_guessing = None if guess is None else float(((guess - positive) ** 2).mean())
-    metrics = (
-        Metric("brier", classification.brier, by_guessing, "lower"),
-        Metric("calibration_in_the_large", classification.calibration_in_the_large, 0.0, "target"),
-        Metric("calibration_slope", classification.calibration_slope, 1.0, "target"),
-    )
-    return [Measure(metric, (positive,), probability) for metric in metrics]
+def probability_figures(positive: Bools, probability: Floats, guess: float | None) -> list[Figure]:
+    """Of calibrated probabilities. guess: share of positives in training; None where it is not known."""
+    labels, guessing = (positive,), None if guess is None else float(((guess - positive) ** 2).mean())
+    in_the_large = classification.calibration_in_the_large
+    return [
+        Figure.of("brier", classification.brier, labels, probability, guessing, "lower"),
+        Figure.of("calibration_in_the_large", in_the_large, labels, probability, 0.0, "target"),
+        Figure.of("calibration_slope", classification.calibration_slope, labels, probability, 1.0, "target"),
+    ]
 
 
-def survival_measures(labels: tuple[Floats, Bools], log_hazard: Floats, months: Sequence[float] = ()) -> list[Measure]:
-    """Figures of log hazards that order patients. labels: (time_months, event). months: of the AUC of death."""
-    metrics = (
-        METRICS["survival"],
-        Metric("uno_c", survival.uno, 0.5),
-        *(Metric(f"auc_{month:g}m", partial(survival.auc_at, month=month), 0.5) for month in months),
-    )
-    return [Measure(metric, labels, log_hazard) for metric in metrics]
+def survival_figures(
+    labels: tuple[Floats, Bools], log_hazard: Floats, months: Sequence[float] = (), fold: Folds | None = None
+) -> list[Figure]:
+    """Of log hazards that order patients. labels: (time_months, event). months: of the AUC of death."""
+    auc_at = {month: partial(survival.auc_at, month=month) for month in months}
+    return [
+        deciding_figure("survival", labels, log_hazard, fold),
+        Figure.of("uno_c", survival.uno, labels, log_hazard, 0.5, fold=fold),
+        *(Figure.of(f"auc_{month:g}m", auc, labels, log_hazard, 0.5, fold=fold) for month, auc in auc_at.items()),
+    ]
 
 
-def prognosis_measures(
+def prognosis_figures(
     labels: tuple[Floats, Bools], survival_at: Callable[[Floats], Floats], months: Sequence[float] = ()
-) -> list[Measure]:
-    """Figures of survival probabilities.
+) -> list[Figure]:
+    """Of survival probabilities.
 
-    survival_at: months [T] -> [n, T]. months: at which promised and seen survival are compared. The Brier score is
-    integrated up to the month that a fifth of the patients were followed to; guessing gives everybody these patients'
+    survival_at: months [T] -> [n, T]. months: at which predicted and observed survival are compared. The Brier score is
+    integrated up to the month that a fifth of the patients were followed to. Guessing gives everybody these patients'
     own Kaplan-Meier curve, which is more than a model could know before.
     """
-    grid = np.linspace(0, _last_judged(labels[0]), BRIER_MONTHS + 1)[1:]
-    brier = partial(survival.integrated_brier, months=grid)
-    curve = np.tile(survival.kaplan_meier(*labels, grid), (len(labels[0]), 1))
-    by_guessing = float(brier(*labels, curve, np.ones((1, len(curve))))[0])
-    stated = [
-        Measure(
-            Metric(f"calibration_{month:g}m", partial(survival.calibration_at, month=month), 0.0, "target"),
+    times = np.linspace(0, _last_judged(labels[0]), BRIER_MONTHS + 1)[1:]
+    brier = partial(survival.integrated_brier, months=times)
+    curve = np.tile(survival.kaplan_meier(*labels, times), (len(labels[0]), 1))
+    guessing = float(brier(*labels, curve, np.ones((1, len(curve))))[0])
+    calibration = [
+        Figure.of(
+            f"calibration_{month:g}m",
+            partial(survival.calibration_at, month=month),
             labels,
             survival_at(np.array([month]))[:, 0],
+            0.0,
+            "target",
         )
         for month in months
     ]
-    return [Measure(Metric("integrated_brier", brier, by_guessing, "lower"), labels, survival_at(grid)), *stated]
+    return [Figure.of("integrated_brier", brier, labels, survival_at(times), guessing, "lower"), *calibration]
 
 
 def _last_judged(time_months: Floats) -> float:
@@ -120,28 +122,49 @@ def _last_judged(time_months: Floats) -> float:
     return float(min(np.quantile(time_months, 0.8), earlier.max() if len(earlier) else np.inf))
 
 
-def hazard_estimates(
-    labels: tuple[Floats, Bools],
-    log_hazard: Floats,
-    median: float,
-    deviation: float,
-    covariates: Floats | None = None,
-    level: float = 0.95,
-) -> list[Estimate]:
-    """Risk groups and hazard ratios, with the intervals of their theory.
+WORDS = {
+    "spearman": ("Spearman's rank correlation", "1: answers order patients as their labels do; 0: not at all"),
+    "pearson": ("Pearson's correlation", "1: answers and labels lie on one rising line; 0: no linear relation"),
+    "mae": ("Mean absolute error", "in the label's unit"),
+    "r2": ("R², variance explained", "1: all of it; 0 or less: no better than the mean of the labels for everybody"),
+    "coverage": ("Coverage of the intervals", "share of labels that lie inside the interval of their answer"),
+    "auc": ("AUC, area under the ROC curve", "chance that a positive patient scores above a negative one"),
+    "average_precision": ("Average precision", "precision over all thresholds; guessing gets the share of positives"),
+    "balanced_accuracy": ("Balanced accuracy", "mean of sensitivity and specificity at the training threshold"),
+    "brier": ("Brier score", "mean squared error of the probability; 0 is perfect"),
+    "calibration_in_the_large": ("Calibration in the large", "mean probability minus share of positives; 0 is right"),
+    "calibration_slope": ("Calibration slope", "below 1: probabilities too extreme; above 1: too moderate"),
+    "c_index": ("Harrell's C-index", "chance that of two patients the one with the higher hazard dies earlier"),
+    "uno_c": ("Uno's C-index", "Harrell's C-index, corrected for the censoring of these patients"),
+    "integrated_brier": (
+        "Integrated Brier score",
+        "mean squared error of survival probabilities over time; 0 is perfect",
+    ),
+    "log_rank_z": ("Log-rank z", "high against low risk; beyond 1.96 the curves differ at p < 0.05"),
+    "hazard_ratio_high_risk": ("Hazard ratio, high against low risk", "how many times as fast the high group dies"),
+    "hazard_ratio_per_deviation": ("Hazard ratio per standard deviation", "of the model's log hazard"),
+    "hazard_ratio_adjusted": ("Hazard ratio, adjusted", "per standard deviation, adjusted for the study's covariates"),
+}
+"""By the stored name: what people call the figure, and what its number says."""
+WORDS_AT_A_MONTH = {
+    "auc": ("AUC of death by month {}", "chance that a patient who died by then scores above one still alive"),
+    "calibration": ("Calibration at month {}", "mean predicted survival minus observed survival; 0 is right"),
+}
 
-    median, deviation: of the training patients' log hazards; where groups part, and the unit of the ratios. covariates:
-    [n, p] what is known of the patients beside the score, NaN where it is not; those patients are left out of the
-    adjusted ratio.
-    """
-    high, risk = log_hazard > median, log_hazard / deviation
-    found = [
-        cox.log_rank(*labels, high, level),
-        cox.hazard_ratio("hazard_ratio_high_risk", *labels, high[:, None], level),
-        cox.hazard_ratio("hazard_ratio_per_deviation", *labels, risk[:, None], level),
-    ]
-    if covariates is None or not covariates.shape[1]:
-        return found
-    known, (time_months, event) = np.isfinite(covariates).all(1), labels
-    design = np.column_stack([risk, covariates])[known]
-    return [*found, cox.hazard_ratio("hazard_ratio_adjusted", time_months[known], event[known], design, level)]
+
+def title_of(figure: str) -> str:
+    """What people call the figure."""
+    return _words_of(figure)[0]
+
+
+def meaning_of(figure: str) -> str:
+    """What its number says; empty where the figure has no words."""
+    meaning = _words_of(figure)[1]
+    return meaning[:1].upper() + meaning[1:]
+
+
+def _words_of(figure: str) -> tuple[str, str]:
+    if (at_month := re.fullmatch(r"(auc|calibration)_([\d.]+)m", figure)) is not None:
+        title, meaning = WORDS_AT_A_MONTH[at_month[1]]
+        return title.format(at_month[2]), meaning
+    return WORDS.get(figure, (figure.replace("_", " "), ""))

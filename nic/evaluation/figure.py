@@ -1,7 +1,7 @@
-"""Figures of merit with intervals over patients drawn again: what an endpoint is judged by, and how sure it is.
+"""A figure: a number that says how well a model did on some patients, with its interval by the patient bootstrap.
 
-Where `fold` is given, scores of different folds do not compare: the figure is taken in each fold and averaged, each
-fold weighing as many patients as it has, and patients are drawn again within their fold.
+Scores of different folds cannot be compared. Where patients have folds, a figure is taken in each fold and averaged;
+each fold weighs as many patients as it has, and patients are drawn again within their fold.
 """
 
 import math
@@ -13,24 +13,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import EndpointError
-from nic.evaluation.bootstrap import Figure, Floats, Interval, bca, by_fold, draws_of, members_of, whole
-from nic.evaluation.classification import auc
-from nic.evaluation.regression import spearman
-from nic.evaluation.survival import harrell
+from nic.evaluation.bootstrap import Floats, Interval, Statistic, bca, by_fold, draws_of, members_of, percentile, whole
 
 Labels = tuple[NDArray[Any], ...]
-Statistic = Callable[..., Floats]
-"""statistic(*labels [n], score [n, ...], counts [R, n]) -> [R]."""
+Folds = NDArray[np.intp]
 Direction = Literal["higher", "lower", "target"]
 RESAMPLES = 1000
 
 
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """One number of one model on n patients, as a function of how often each patient is drawn.
+
+    direction: whether a higher or a lower value is better, or whether `reference` is the value to meet. reference: what
+    guessing gets, or that target; None where it is not known. of_draws: counts [R, n] -> values [R], closed over the
+    answers and the labels; NaN for a draw that does not define the figure. fold: [n], patients are drawn within theirs.
+    """
+
+    name: str
+    direction: Direction
+    reference: float | None
+    of_draws: Statistic
+    fold: Folds
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        statistic: Callable[..., Floats],
+        labels: Labels,
+        answers: Floats,
+        reference: float | None,
+        direction: Direction = "higher",
+        fold: Folds | None = None,
+    ) -> "Figure":
+        """From statistic(*labels [n], answers [n, ...], counts [R, n]) -> [R]. fold: [n]; None for one list of all."""
+        fold = np.zeros(len(answers), np.intp) if fold is None else fold
+
+        def among(members: NDArray[np.intp]) -> Statistic:
+            arrays = [array[members] for array in (*labels, answers)]
+            return lambda counts: statistic(*arrays, counts)
+
+        of_draws = by_fold([(members, among(members)) for members in members_of(fold)])
+        return cls(name, direction, reference, of_draws, fold)
+
+    @property
+    def n(self) -> int:
+        """Patients."""
+        return len(self.fold)
+
+    @property
+    def value(self) -> float:
+        """Of the patients themselves; NaN where they do not define it."""
+        return whole(self.of_draws, self.n)
+
+
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its interval; NaN where it is not defined.
+    """The value of a figure with its interval; NaN where it is not defined.
 
-    level: of the interval. n: patients. direction: whether higher or lower is better, or whether `chance` is to be met.
-    chance: what guessing gets, or the target; None where neither is known.
+    level: of the interval. n: patients. chance: the figure's reference, under the name that records have for it.
     """
 
     name: str
@@ -45,109 +87,79 @@ class Estimate:
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
+    @property
+    def is_defined(self) -> bool:
+        return math.isfinite(self.value)
 
-@dataclass(frozen=True)
-class Metric:
-    """A statistic of labels, scores and counts, what guessing gives, and which way is better."""
-
-    name: str
-    statistic: Statistic
-    chance: float | None
-    direction: Direction = "higher"
-
-
-METRICS = {
-    "regression": Metric("spearman", spearman, 0.0),
-    "classification": Metric("auc", auc, 0.5),
-    "survival": Metric("c_index", harrell, 0.5),
-}
-"""The figure that decides, by kind of endpoint."""
+    def required(self) -> "Estimate":
+        """Itself. Raises EndpointError where the patients do not define the figure."""
+        if self.is_defined:
+            return self
+        raise EndpointError(
+            f"{self.name} of {self.n} patients is not defined; wanted labels of both classes, pairs of survival "
+            "times with a known order, or values that differ, and finite scores"
+        )
 
 
 def estimate(
-    metric: Metric,
-    labels: Labels,
-    score: Floats,
-    *,
-    seed: int,
-    fold: NDArray[np.intp] | None = None,
-    resamples: int = RESAMPLES,
-    level: float = 0.95,
-    interval: Interval = bca,
+    figure: Figure, *, seed: int, resamples: int = RESAMPLES, level: float = 0.95, interval: Interval = bca
 ) -> Estimate:
-    """The figure and its interval over patients drawn with replacement.
+    """The figure and its interval over patients drawn with replacement; NaN where it is not defined.
 
-    labels: arrays [N] as the statistic takes them. score: [N], or what the statistic takes in its place. Draws of which
-    the figure is not defined (one class, no event) are left out; the interval is of the others. With folds it is given
-    the networks, as if folds were independent: near chance it is too narrow, see docs/results/coverage.md. Raises
-    EndpointError when it is not defined of the patients themselves.
+    Draws that do not define the figure are left out. With folds, the interval takes the folds for independent: near
+    chance it is too narrow, see docs/results/coverage.md.
     """
-    found = estimate_or_nan(
-        metric, labels, score, seed=seed, fold=fold, resamples=resamples, level=level, interval=interval
-    )
-    if not math.isfinite(found.value):
-        raise EndpointError(
-            f"{metric.name} of {len(score)} patients is not defined; wanted labels of both classes, pairs of survival "
-            "times with a known order, or values that differ, and finite scores"
-        )
-    return found
-
-
-def estimate_or_nan(
-    metric: Metric,
-    labels: Labels,
-    score: Floats,
-    *,
-    seed: int,
-    fold: NDArray[np.intp] | None = None,
-    resamples: int = RESAMPLES,
-    level: float = 0.95,
-    interval: Interval = bca,
-) -> Estimate:
-    """As `estimate`, for figures of which others do not depend: NaN where it is not defined."""
-    fold = np.zeros(len(score), np.intp) if fold is None else fold
-    return _estimated(metric, figure_of(metric, labels, score, fold), fold, seed, resamples, level, interval)
-
-
-def estimate_repeats(
-    metric: Metric, labels: Labels, repeats: Sequence[tuple[Floats, NDArray[np.intp]]], *, seed: int
-) -> Estimate:
-    """The mean figure of several partitions of the same patients. repeats: of each the scores and folds, [N] both.
-
-    A draw of patients is the same in all of them. What the figure of another partition would be is in the mean and not
-    in the interval, which is of the patients.
-    """
-    if len(repeats) == 1:
-        ((score, fold),) = repeats
-        return estimate(metric, labels, score, seed=seed, fold=fold)
-    figures = [figure_of(metric, labels, score, fold) for score, fold in repeats]
-    everybody = np.zeros(len(repeats[0][0]), np.intp)
-    return _estimated(metric, lambda counts: np.mean([f(counts) for f in figures], axis=0), everybody, seed)
-
-
-def _estimated(
-    metric: Metric,
-    figure: Figure,
-    strata: NDArray[np.intp],
-    seed: int,
-    resamples: int = RESAMPLES,
-    level: float = 0.95,
-    interval: Interval = bca,
-) -> Estimate:
-    """strata: [n]; patients are drawn again within theirs."""
-    n = len(strata)
-    value = whole(figure, n)
-    low = high = math.nan
+    value, low, high = figure.value, math.nan, math.nan
     if math.isfinite(value):
-        low, high = interval(figure, draws_of(figure, strata, resamples, np.random.default_rng(seed)), n, level)
-    return Estimate(metric.name, value, low, high, level, n, metric.chance, metric.direction)
+        draws = draws_of(figure.of_draws, figure.fold, resamples, np.random.default_rng(seed))
+        low, high = interval(figure.of_draws, draws, figure.n, level)
+    return Estimate(figure.name, value, low, high, level, figure.n, figure.reference, figure.direction)
 
 
-def figure_of(metric: Metric, labels: Labels, score: Floats, fold: NDArray[np.intp]) -> Figure:
-    """The metric of these patients as a function of counts, pooled over their folds."""
+def difference(
+    first: Figure,
+    second: Figure,
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+    level: float = 0.95,
+    interval: Interval = percentile,
+) -> Estimate:
+    """One figure of two models on the same patients in the same order: first minus second, in pairs.
 
-    def of(members: NDArray[np.intp]) -> Figure:
-        parts = [a[members] for a in (*labels, score)]
-        return lambda counts: metric.statistic(*parts, counts)
+    Each draw holds the same patients for both. One model is better where the interval does not hold 0. Raises
+    EndpointError when the models answered different numbers of patients.
+    """
+    if first.n != second.n:
+        raise EndpointError(
+            f"{first.name}: answers for {first.n} and for {second.n} patients; wanted the same patients"
+        )
 
-    return by_fold([(members, of(members)) for members in members_of(fold)])
+    def of_draws(counts: Floats) -> Floats:
+        return first.of_draws(counts) - second.of_draws(counts)
+
+    paired = Figure(first.name, first.direction, 0.0, of_draws, first.fold)
+    return estimate(paired, seed=seed, resamples=resamples, level=level, interval=interval)
+
+
+def differences(first: Sequence[Figure], second: Sequence[Figure], *, seed: int) -> list[Estimate]:
+    """Paired differences of the figures that both models have, without those that are to meet a target."""
+    others = {figure.name: figure for figure in second}
+    compared = [figure for figure in first if figure.name in others and figure.direction != "target"]
+    return [difference(figure, others[figure.name], seed=seed) for figure in compared]
+
+
+def mean_of(figures: Sequence[Figure]) -> Figure:
+    """The mean of one figure over several partitions of the same patients into folds.
+
+    A draw of patients is the same in all of them. The interval is of the patients; what another partition would change
+    is not in it.
+    """
+    if len(figures) == 1:
+        return figures[0]
+
+    def of_draws(counts: Floats) -> Floats:
+        return np.asarray(np.mean([figure.of_draws(counts) for figure in figures], axis=0))
+
+    first = figures[0]
+    return Figure(first.name, first.direction, first.reference, of_draws, np.zeros(first.n, np.intp))

@@ -9,8 +9,7 @@ from PIL import Image
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import OverLimit
-from nic.evaluation.heatmap import overlay
-from nic.evaluation.map_picture import overview
+from nic.evaluation.map_picture import overlay, overview
 from nic.evaluation.score_map import ScoreMap, geojson
 from nic.patients.predictor import PatientPrediction
 from nic.patients.spec import PatientModelSpec

@@ -1,4 +1,4 @@
-"""Networks side by side on one endpoint: cross-validated, on the external part, and paired with the first."""
+"""Several patient networks on one endpoint: cross-validated, on the external part, and compared with the first."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from nic.compression.compatibility import TrainingCodes
 from nic.errors import StudyError
-from nic.evaluation.comparison import paired_difference
-from nic.evaluation.figure import METRICS, Estimate, estimate
+from nic.evaluation.endpoint_figures import deciding_figure
+from nic.evaluation.figure import Estimate, difference, estimate
 from nic.patients.choices import NetworkName
 from nic.patients.cohort import Cohort, Labelled, Split
 from nic.study import EndpointEntry, Study
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """How each network is trained; the fields are those of the entry point."""
+class FoldTraining:
+    """How each network is trained, see `nic.patients.training.fit_folds`."""
 
     folds: int
     epochs: int
@@ -33,10 +33,10 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Compared:
+class NetworkResult:
     """One network on one endpoint. external_answers: [N], of the external patients in their order.
 
-    difference: of the external figure from the first network's, on the same draws of patients; None for the first.
+    difference: of the external figure, this network minus the first, on the same draws; None for the first.
     """
 
     endpoint: str
@@ -49,89 +49,88 @@ class Compared:
 
 
 def compare_on(
-    entry: EndpointEntry, cohort: Cohort, codes: Path, networks: Sequence[NetworkName], schedule: Schedule
-) -> Iterator[Compared]:
-    """Train every network on the same folds of the same patients; one result as soon as it is known."""
+    entry: EndpointEntry, cohort: Cohort, codes: Path, networks: Sequence[NetworkName], training: FoldTraining
+) -> Iterator[NetworkResult]:
+    """Train every network on the same folds of the same patients, and yield each result as soon as it is known."""
     from nic.patients.training import ensemble_scores, fit_folds  # here: torch is slow to import, and comes last
 
     train, gathered = _gathered(entry, cohort, codes, "train")
     external, gathered_external = _gathered(entry, cohort, codes, "external", gathered.training_codes)
     cells, unseen = gathered.cells, gathered_external.cells
-    metric, seed = METRICS[entry.kind], schedule.seed
-    first = None
+    seed, first = training.seed, None
     for network in networks:
         start = perf_counter()
         ensemble = fit_folds(
             cells,
             train.targets,
             network=network,
-            folds=schedule.folds,
-            epochs=schedule.epochs,
-            learning_rate=schedule.learning_rate,
+            folds=training.folds,
+            epochs=training.epochs,
+            learning_rate=training.learning_rate,
             seed=seed,
         )
         seconds = perf_counter() - start
         answers = ensemble_scores(ensemble, unseen)
-        first = answers if first is None else first
-        truth = external.targets.arrays
-        yield Compared(
+        out_of_fold = deciding_figure(entry.kind, train.targets.arrays, ensemble.out_of_fold, ensemble.fold)
+        figure = deciding_figure(entry.kind, external.targets.arrays, answers)
+        first = figure if first is None else first
+        yield NetworkResult(
             entry.name,
             network,
-            estimate(metric, train.targets.arrays, ensemble.out_of_fold, seed=seed, fold=ensemble.fold),
-            estimate(metric, truth, answers, seed=seed),
-            None if network == networks[0] else paired_difference(metric, truth, answers, first, seed=seed),
+            estimate(out_of_fold, seed=seed).required(),
+            estimate(figure, seed=seed).required(),
+            None if network == networks[0] else difference(figure, first, seed=seed),
             seconds,
             answers,
         )
 
 
-def table_of_networks(compared: Sequence[Compared]) -> pd.DataFrame:
-    """One row an endpoint and network, as it is read by people."""
+def networks_table(results: Sequence[NetworkResult]) -> pd.DataFrame:
+    """One row for each endpoint and network, for people to read."""
     return pd.DataFrame(
         {
-            "endpoint": c.endpoint,
-            "network": c.network,
-            "metric": c.external.name,
-            "cross-validated": str(c.cross_validated),
-            "external [95% interval]": str(c.external),
-            "difference from the first": str(c.difference or "-"),
-            "patients": c.external.n,
-            "seconds": round(c.seconds),
+            "endpoint": result.endpoint,
+            "network": result.network,
+            "metric": result.external.name,
+            "cross-validated": str(result.cross_validated),
+            "external [95% interval]": str(result.external),
+            "difference from the first": str(result.difference or "-"),
+            "patients": result.external.n,
+            "seconds": round(result.seconds),
         }
-        for c in compared
+        for result in results
     )
 
 
 def codes_of(codes: Path, cohort: str, encoder: str) -> Path:
     """The folder `cohort`, or `cohort`-<encoder>, in `codes`. Raises StudyError when there is none, or several."""
-    found = [path for path in [codes / cohort, *sorted(codes.glob(f"{cohort}-{encoder}*"))] if path.is_dir()]
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
-        raise StudyError(
-            f"{codes}: codes of cohort {cohort!r} wanted in one folder, found {names}; compress, or encoder="
-        )
-    return found[0]
+    folders = [path for path in [codes / cohort, *sorted(codes.glob(f"{cohort}-{encoder}*"))] if path.is_dir()]
+    if len(folders) != 1:
+        names = ", ".join(path.name for path in folders) or "none"
+        remedy = "name the encoder (encoder=)" if folders else "compress the cohort first"
+        raise StudyError(f"{codes}: folders with codes of cohort {cohort!r}: {names}; wanted one; {remedy}")
+    return folders[0]
 
 
 def networks_named(names: str) -> tuple[NetworkName, ...]:
-    """Names divided by commas. Raises StudyError for one that there is not."""
+    """The networks of a list with commas. Raises StudyError for an unknown one."""
     known: tuple[NetworkName, ...] = get_args(NetworkName)
-    wanted = [name.strip() for name in names.split(",")]
-    if unknown := [name for name in wanted if name not in known]:
+    chosen = [name.strip() for name in names.split(",")]
+    if unknown := [name for name in chosen if name not in known]:
         raise StudyError(f"no network {unknown[0]!r}; there are {', '.join(known)}")
-    return tuple(network for name in wanted for network in known if network == name)
+    return tuple(network for name in chosen for network in known if network == name)
 
 
 def endpoints_named(study: Study, names: str) -> list[EndpointEntry]:
-    """Endpoints divided by commas; all of the study where none is named. Raises StudyError."""
+    """The endpoints of a list with commas; all of the study where none is named. Raises StudyError."""
     return [study.endpoint(name.strip()) for name in names.split(",")] if names else list(study.endpoints)
 
 
 def _gathered(
-    entry: EndpointEntry, cohort: Cohort, codes: Path, split: Split, training: TrainingCodes | None = None
+    entry: EndpointEntry, cohort: Cohort, codes: Path, split: Split, training_codes: TrainingCodes | None = None
 ) -> "tuple[Labelled, Gathered]":
     from nic.patients.crops import gather_cells  # here: as in `compare_on`
 
     labelled = cohort.labelled(entry.endpoint, split)
-    gathered = gather_cells(labelled.patients, codes, training)
+    gathered = gather_cells(labelled.patients, codes, training_codes)
     return labelled.take(gathered.found), gathered

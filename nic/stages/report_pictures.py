@@ -1,48 +1,29 @@
-"""Predictions of a cohort's patients as the table and the picture that both training and evaluation log."""
+"""The pictures of a report: result, calibration, subgroups, and the maps of single patients."""
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Plot
 from numpy.typing import NDArray
 
 from nic.evaluation import plots
 from nic.evaluation.figure import Estimate
-from nic.patients.cohort import Labelled
-from nic.patients.out_of_fold import OutOfFold
-from nic.patients.spec import PatientModelSpec
+from nic.evaluation.map_picture import png
+from nic.evaluation.report_page import Picture
+from nic.evaluation.subgroups import Subgroup
+from nic.patients.calibration import Prognosis, ResidualInterval
 from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.stages.model_evaluation import Evaluation
+from nic.stages.patient_maps import map_of
+from nic.stages.report_words import CALIBRATION_CAPTIONS, RESULT_CAPTIONS, case_words
 
-Floats = NDArray[np.float64]
-
-
-def table_of(labelled: Labelled, score: Floats, prediction: Floats) -> pd.DataFrame:
-    """One row a patient: site, labels, score and prediction."""
-    match labelled.targets:
-        case Values(value):
-            labels: dict[str, Any] = {"label": value}
-        case Classes(positive, _):
-            labels = {"label": positive.astype(int)}
-        case Survival(time_months, event):
-            labels = {"time_months": time_months, "event": event.astype(int)}
-    patients = {"patient": [p.patient_id for p in labelled.patients], "site": [p.site for p in labelled.patients]}
-    return pd.DataFrame({**patients, **labels, "score": score, "prediction": prediction})
+PLOT_DPI, MAP_DPI, MOST_MONTHS = 140, 85, 3
 
 
-def cross_validated_table(labelled: Labelled, out_of_fold: OutOfFold, spec: PatientModelSpec) -> pd.DataFrame:
-    """One row a training patient: as `table_of`, of networks that never saw him, and `score_as_ensemble`.
-
-    A class has the probability of the score that the ensemble is expected to give, for which the probability is
-    calibrated. score_as_ensemble: with the spread that the ensemble's scores have, to be compared with those.
-    """
-    scores = out_of_fold.mean_score
-    predictions = spec.predictions(out_of_fold.expected) if spec.kind == "classification" else scores
-    return table_of(labelled, scores, predictions).assign(score_as_ensemble=out_of_fold.as_ensemble)
-
-
-def figure_of(targets: Targets, score: Floats, estimate: Estimate, title: str, median: float | None = None) -> Figure:
-    """Scatter, ROC or Kaplan-Meier. median: of the training patients, where risk groups part; else of these."""
+def result_plot(
+    targets: Targets, score: NDArray[np.float64], estimate: Estimate, title: str, median: float | None = None
+) -> Plot:
+    """Scatter, ROC or Kaplan-Meier. median: where the log hazard separates risk groups; by default of these scores."""
     match targets:
         case Values(value):
             return plots.scatter(value, score, estimate, title)
@@ -51,3 +32,48 @@ def figure_of(targets: Targets, score: Floats, estimate: Estimate, title: str, m
         case Survival(months, event):
             threshold = float(np.median(score)) if median is None else median
             return plots.kaplan_meier(months, event, score, threshold, estimate, title)
+
+
+def result_picture(evaluation: Evaluation) -> Picture:
+    targets, deciding, spec = evaluation.labelled.targets, evaluation.estimates[0], evaluation.spec
+    plot = result_plot(targets, evaluation.scores, deciding, evaluation.name, spec.median)
+    return Picture("result.png", png(plot, PLOT_DPI), RESULT_CAPTIONS[spec.kind])
+
+
+def calibration_picture(evaluation: Evaluation) -> Picture | None:
+    """Predicted against observed; None where the model is not calibrated."""
+    match evaluation.labelled.targets, evaluation.spec.calibration:
+        case Values(value), ResidualInterval(level, half_width):
+            plot = plots.calibration_of_values(value, evaluation.scores, half_width, level)
+        case Classes(positive, names), calibration if calibration is not None:
+            plot = plots.calibration_of_probabilities(positive, evaluation.predictions, names[1])
+        case Survival(months, event), Prognosis(stated_months=stated) if stated:
+            survival = {month: evaluation.calibrated[f"survival_{month:g}m"] for month in _spread(stated)}
+            plot = plots.calibration_of_survival(months, event, survival)
+        case _:
+            return None
+    kind = evaluation.spec.kind
+    return Picture("calibration.png", png(plot, PLOT_DPI), CALIBRATION_CAPTIONS[kind], wide=kind == "survival")
+
+
+def _spread(months: tuple[float, ...]) -> list[float]:
+    """A few of the stated months, the first and the last among them."""
+    chosen = np.linspace(0, len(months) - 1, min(MOST_MONTHS, len(months))).round().astype(int)
+    return [months[place] for place in chosen]
+
+
+def subgroup_picture(groups: Sequence[Subgroup]) -> Picture | None:
+    """A forest plot; None where all patients are the only group."""
+    named = {f"{g.column}: {g.name}" if g.column else "all patients": g.estimate for g in groups}
+    if len(named) == 1:
+        return None
+    return Picture(
+        "subgroups.png", png(plots.forest(named), PLOT_DPI), "The dotted line shows the value of all patients."
+    )
+
+
+def case_picture(evaluation: Evaluation, place: int, name: str) -> Picture:
+    """One patient's maps. The name of the file does not hold the patient's."""
+    patient, answer = evaluation.labelled.patients[place], evaluation.answers[place]
+    plot = map_of(patient, answer, evaluation.spec, evaluation.codes)
+    return Picture(f"maps/{name}.png", png(plot, MAP_DPI), f"{patient.patient_id}: {case_words(evaluation, place)}")
