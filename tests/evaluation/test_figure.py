@@ -45,9 +45,8 @@ def test_concordance_agrees_with_scikit_survival(seed: int) -> None:
     rng = np.random.default_rng(seed)
     time, event, hazard = 1 + tied(rng, 40), rng.random(40) < 0.5, tied(rng, 40)
     event[time.argmin()] = True
-    assert value_of("survival", time, event, hazard) == pytest.approx(
-        concordance_index_censored(event, time, hazard)[0]
-    )
+    oracle = concordance_index_censored(event, time, hazard)[0]
+    assert value_of("survival", time, event, hazard) == pytest.approx(oracle)
 
 
 def test_a_higher_log_hazard_dies_earlier() -> None:
@@ -71,9 +70,7 @@ def test_scores_of_folds_are_never_mixed() -> None:
     value = np.tile(np.arange(10.0), 5)
     fold = np.repeat(np.arange(5), 10)
     score = value - 100 * fold
-    assert estimate(deciding_figure("regression", (value,), score, fold), seed=0, resamples=50).value == pytest.approx(
-        1
-    )
+    assert deciding_figure("regression", (value,), score, fold).value == pytest.approx(1)
     assert value_of("regression", value, score) < 0.5
 
 

@@ -48,10 +48,8 @@ def model(kind: str, calibrated: bool = True) -> PatientModelSpec:
 def answers(spec: PatientModelSpec, scores: np.ndarray) -> list[PatientPrediction]:
     calibrated = [spec.calibration.of(s) if spec.calibration else {} for s in scores]
     predictions = spec.predictions(scores)
-    return [
-        PatientPrediction(float(s), float(p), 0.0, (), 1, c)
-        for s, p, c in zip(scores, predictions, calibrated, strict=True)
-    ]
+    rows = zip(scores.tolist(), predictions.tolist(), calibrated, strict=True)
+    return [PatientPrediction(score, prediction, 0.0, (), 1, names) for score, prediction, names in rows]
 
 
 def labelled(targets: Targets) -> Labelled:
