@@ -212,7 +212,7 @@ def publish_answers(version: RegisteredVersion, answers: Answers) -> None:
     head, rows = answers.texts()
     for text, ending in ((rows, "csv"), (head, "json")):
         mlflow.log_text(text, f"{answers.part}.{ending}")
-    estimates = {FigureName(answers.part, estimate.name): estimate for estimate in answers.figures}
+    estimates = {FigureName(answers.part, estimate.name): estimate for estimate in answers.estimates}
     record_estimates(version, estimates, answers.data, digest_of(head, rows))
 
 

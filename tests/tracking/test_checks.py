@@ -78,7 +78,7 @@ def test_the_deciding_figure_agrees_with_scipy_and_scikit_learn() -> None:
     months = replace(record, labels=Survival(np.exp(-label), np.ones(len(label), bool)))
     assert months.deciding("c_index").value > 0.7
     assert record.deciding("spearman") == record.deciding("spearman")  # the seed is the record's
-    with pytest.raises(RegistryError, match="figure 'brier' cannot decide .*; for this endpoint spearman decides"):
+    with pytest.raises(RegistryError, match=r"figure 'brier' cannot decide .*; for this endpoint spearman decides"):
         record.deciding("brier")
     one_class = replace(classes, labels=Classes(np.ones(len(label), bool), ("no", "yes")))
     with pytest.raises(RegistryError, match="auc of 120 patients is not defined"):
