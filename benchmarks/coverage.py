@@ -1,9 +1,9 @@
-"""Do the intervals hold what they promise? Simulated cohorts of known truth, written to docs/results/coverage.md.
+"""How often do the intervals contain the truth? Simulated cohorts, written to docs/results/coverage.md.
 
     OMP_NUM_THREADS=1 python -m benchmarks.coverage
 
-Five minutes on one core. A 95% interval should hold the truth in 92 to 97% of the cohorts, a 90% interval of a
-value a new patient's label in 87 to 93%.
+Five minutes on one core. A 95% interval should contain the truth in 92 to 97% of the cohorts, a 90% interval of a value
+a new patient's label in 87 to 93%.
 """
 
 from collections.abc import Callable, Iterator
@@ -146,27 +146,27 @@ def main() -> None:
     widths = [f"| {n} | {residual_coverage(n):.1%} |" for n in (30, 60, 150)]
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     REPORT.write_text(
-        f"""# Do the intervals hold what they promise?
-`OMP_NUM_THREADS=1 python -m benchmarks.coverage`: {COHORTS} simulated cohorts a line, {RESAMPLES} draws an
-interval, so that a share is known to about one in a hundred. Wanted of a 95% interval: 92 to 97%. A figure of folds is
-taken in each and pooled; Spearman's truth is then lower, for it is biased downwards in few patients.
+        f"""# How often do the intervals contain the truth?
+`OMP_NUM_THREADS=1 python -m benchmarks.coverage`: {COHORTS} simulated cohorts a line, {RESAMPLES} draws an interval. So
+a share is known to about one in a hundred. A 95% interval should contain the truth in 92 to 97%. "5 folds": the figure
+is taken in each fold and averaged; Spearman's truth is then lower, because it is biased downwards in few patients.
 
-| figure | patients | interval | truth | held | all above the truth | all below |
+| figure | patients | interval | truth | contains it | all above the truth | all below |
 |---|---|---|---|---|---|---|
 """
         + "\n".join(table)
         + f"""
 
-A cross-validated interval is of the patients who were drawn, given the networks: it takes folds for independent.
-Without signal they are not, for each tests what the others trained: ridge on noise gives folds whose Spearman's
-correlate by 0.4 (three folds), and a mean of them that spreads by a third more than promised, though without bias
-(`tests/patients/test_null.py`). Chance is then missed by about one interval in seven, half of them above it. What
-decides a promotion is therefore the figure of external patients.
+A cross-validated interval takes the networks as given and the folds as independent. Without signal the folds are not
+independent, because each is the test of networks that the others trained. With a ridge regression on noise and three
+folds, their Spearman correlations correlate by 0.4, and the mean varies by a third more than the interval says, though
+without bias (`tests/patients/test_null.py`). About one interval in seven then misses chance, half of them above it. A
+promotion is therefore decided by a figure of external patients.
 
-90% intervals of values: out-of-fold residuals of five linear models, whose mean is the answer to new patients; noise of
-heavy tails. {COHORTS} cohorts, 100 new patients each. Wanted: 87 to 93%.
+90% intervals of values, from the out-of-fold residuals of five linear models whose mean answers new patients. The noise
+has heavy tails. {COHORTS} cohorts, 100 new patients each. The interval should contain 87 to 93% of their labels.
 
-| training patients | new labels held |
+| training patients | new labels in the interval |
 |---|---|
 """
         + "\n".join(widths)
