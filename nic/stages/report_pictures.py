@@ -13,8 +13,8 @@ from nic.evaluation.report_page import Picture
 from nic.evaluation.subgroups import Subgroup
 from nic.patients.calibration import Prognosis, ResidualInterval
 from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.stages.draw_maps import map_of
 from nic.stages.model_evaluation import Evaluation
-from nic.stages.patient_maps import map_of
 from nic.stages.report_words import CALIBRATION_CAPTIONS, RESULT_CAPTIONS, case_words
 
 PLOT_DPI, MAP_DPI, MOST_MONTHS = 140, 85, 3

@@ -1,10 +1,10 @@
-"""Several patient networks on one endpoint: cross-validated, on the external part, and compared with the first."""
+"""Several patient networks on the endpoints of a study: cross-validated, external, and compared with the first."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,9 @@ from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import Estimate, difference, estimate
 from nic.patients.choices import NetworkName
 from nic.patients.cohort import Cohort, Labelled, Split
-from nic.study import EndpointEntry, Study
+from nic.study import EndpointEntry, Study, read_whole_study
+from nic.tracking.digests import codes_digest
+from nic.tracking.runs import StageRun
 
 if TYPE_CHECKING:
     from nic.patients.crops import Gathered
@@ -46,6 +48,35 @@ class NetworkResult:
     difference: Estimate | None
     seconds: float
     external_answers: NDArray[np.float64]
+
+
+def inputs(study_file: Path, endpoints: str, codes: Path, encoder: str) -> dict[str, str]:
+    study = read_whole_study(study_file)
+    entries = endpoints_named(study, endpoints)
+    names = sorted({entry.cohort for entry in entries})
+    cohorts = {name: study.cohorts[name].read() for name in names}
+    digests = {f"codes.{name}": codes_digest(codes_of(codes, name, encoder)) for name in names}
+    read = {entry.name: entry.read_from(cohorts[entry.cohort]) for entry in entries}
+    return digests | {f"{what}.{name}": value for name, of in read.items() for what, value in of.items()}
+
+
+def compare(
+    study_file: Path, endpoints: str, codes: Path, encoder: str, networks: str, training: FoldTraining, stage: StageRun
+) -> dict[str, Any]:
+    """Train, measure, log and print every network on every endpoint; the stage's result."""
+    study = read_whole_study(study_file)
+    results = []
+    for entry in endpoints_named(study, endpoints):
+        folder = codes_of(codes, entry.cohort, encoder)
+        cohort = study.cohorts[entry.cohort].read()
+        for result in compare_on(entry, cohort, folder, networks_named(networks), training):
+            results.append(result)
+            stage.log(f"{entry.name}.{result.network}.{result.external.name}", result.external.value)
+            print(f"{entry.name}, {result.network}: {result.external}")
+    table = networks_table(results)
+    stage.log_table(table, "networks.csv")
+    print(table.to_string(index=False))
+    return {"networks": table.to_dict("records")}
 
 
 def compare_on(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nic.errors import StudyError
-from nic.stages.network_comparison import codes_of, networks_named
+from nic.stages.compare_networks import codes_of, networks_named
 
 
 def test_networks_are_named_or_refused() -> None:
