@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nic.evaluation.heatmap import on_thumbnail, overlay
+from nic.evaluation.map_picture import on_thumbnail, overlay
 from nic.slides.tiling import TileGrid
 
 SIZE = (40_000, 30_000)

@@ -1,4 +1,4 @@
-"""A report says of every patient of the table where he went, and what his labels and answers were."""
+"""A report accounts for every patient of the table, and shows the labels and answers of some."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -13,10 +13,12 @@ from nic.patients.calibration import ResidualInterval
 from nic.patients.cohort import Endpoint, read_cohort
 from nic.patients.predictor import PatientPrediction
 from nic.patients.spec import PatientModelSpec
-from nic.stages.cohort_flow import flow
-from nic.stages.evaluation import Evaluation
+from nic.patients.targets import Classes
+from nic.stages.cohort_flow import cohort_flow
+from nic.stages.evaluation_report import best_and_worst, goodness, lineage, subgroups
+from nic.stages.model_evaluation import Evaluation
+from nic.stages.report_pictures import calibration_picture
 from nic.stages.report_words import case_words, misuses, question
-from nic.stages.reporting import calibration_picture, goodness, lineage, subgroups
 from nic.tracking.registry import RegisteredVersion
 
 ENDPOINT = Endpoint("score", "regression", ("score",), "points")
@@ -36,7 +38,7 @@ E,e.svs,external,b,2,5
 
 
 @pytest.fixture
-def done(tmp_path: Path) -> Evaluation:
+def evaluation(tmp_path: Path) -> Evaluation:
     """Of five external patients one has no label, one a slide in quarantine, and one no codes."""
     (tmp_path / "cohort.csv").write_text(TABLE)
     codes = CodesFolder(tmp_path / "codes")
@@ -69,53 +71,70 @@ def done(tmp_path: Path) -> Evaluation:
     )
 
 
-def test_every_patient_of_the_table_is_accounted_for(done: Evaluation) -> None:
-    steps = flow(done)
+def test_every_patient_of_the_table_is_accounted_for(evaluation: Evaluation) -> None:
+    steps = cohort_flow(evaluation)
     assert [step.patients for step in steps] == [6, 5, 4, 2]
     for before, after in pairwise(steps):
         assert before.patients - sum(group.patients for group in after.excluded) == after.patients
     left = {group.reason: list(group.names) for step in steps for group in step.excluded}
     assert left == {
-        "of split 'train'": [],
+        "in split 'train'": [],
         "without a label:": ["C"],
         "whose slides cannot be used (NoTissue):": ["D"],
         "whose slides cannot be used (no codes):": ["E"],
     }
     assert steps[-1].what == "Measured, from 2 slides"
-    assert steps[-1].note == "Answered without some of their slides: a2 (OutOfFocus)."
+    assert steps[-1].note == "Some slides of these patients were not used: a2 (OutOfFocus)."
 
 
-def test_patients_are_told_by_label_and_answer(done: Evaluation) -> None:
-    assert case_words(done, 0) == "label 1.00, answer 1.50 (stated: -0.50 to 3.50)"
-    assert goodness(done).tolist() == [-0.5, -3.0]
+def test_a_patient_is_described_by_label_and_answer(evaluation: Evaluation) -> None:
+    assert case_words(evaluation, 0) == "label 1.00, answer 1.50 (interval -0.50 to 3.50)"
+    assert goodness(evaluation).tolist() == [-0.5, -3.0]
 
 
-def test_subgroups_are_of_any_column(done: Evaluation) -> None:
+def test_subgroups_are_of_any_column(evaluation: Evaluation) -> None:
     """Slides of two sites are a group of their own; who is of no stage is not known."""
-    found = [(group.column, group.name) for group in subgroups(done, ["site", "stage"], seed=0)]
-    assert found == [("", "all"), ("site", "a+b"), ("site", "b"), ("stage", "1"), ("stage", "not known")]
+    groups = [(group.column, group.name) for group in subgroups(evaluation, ["site", "stage"], seed=0)]
+    assert groups == [("", "all"), ("site", "a+b"), ("site", "b"), ("stage", "1"), ("stage", "not known")]
     with pytest.raises(UnknownColumn, match=r"no column 'age' for subgroups; there are site, .*stage"):
-        subgroups(done, ["age"], seed=0)
+        subgroups(evaluation, ["age"], seed=0)
 
 
-def test_a_model_that_promises_nothing_has_no_calibration(done: Evaluation) -> None:
-    assert calibration_picture(replace(done, spec=replace(SPEC, calibration=None))) is None
-    picture = calibration_picture(done)
+def test_a_model_without_calibration_has_no_picture_of_it(evaluation: Evaluation) -> None:
+    assert calibration_picture(replace(evaluation, spec=replace(SPEC, calibration=None))) is None
+    picture = calibration_picture(evaluation)
     assert picture is not None
     assert picture.png.startswith(b"\x89PNG")
 
 
-def test_lineage_says_what_is_not_recorded(done: Evaluation) -> None:
-    told = lineage(done, "run7")
-    assert told["Model"] == "models:/nic-score/7"
-    assert told["Training cohort, digest"] == "c0ffee"
-    assert told["Encoder"] == "not recorded"
-    assert (told["Training sites in this table"], told["Sites measured"]) == ("a", "a+b, b")
-    assert done.cohort.digest in told["Measured cohort"]
+def test_lineage_says_what_is_not_recorded(evaluation: Evaluation) -> None:
+    entries = lineage(evaluation, "run7")
+    assert entries["Model"] == "models:/nic-score/7"
+    assert entries["Training cohort, digest"] == "c0ffee"
+    assert entries["Encoder"] == "not recorded"
+    assert (entries["Training sites in this table"], entries["Sites measured"]) == ("a", "a+b, b")
+    assert evaluation.cohort.digest in entries["Measured cohort"]
 
 
-def test_what_is_asked_and_forbidden_is_of_the_kind() -> None:
+def test_question_and_misuses_depend_on_the_kind() -> None:
     classes = replace(SPEC, kind="classification", classes=("mild", "severe"))
     assert "the probability of severe rather than mild" in question(classes)
     assert any("mix of classes" in sentence for sentence in misuses(classes))
     assert any("no life expectancy" in sentence for sentence in misuses(replace(SPEC, kind="survival")))
+
+
+@pytest.mark.parametrize(("patients", "shown"), [(1, 0), (2, 1), (5, 2), (20, 3)])
+def test_nobody_is_both_best_and_worst(patients: int, shown: int) -> None:
+    goodness = np.random.default_rng(0).permutation(patients).astype(float)
+    best, worst = best_and_worst(goodness, 3)
+    assert len(best) == len(worst) == shown
+    assert not set(best) & set(worst)
+    assert goodness[best].tolist() == sorted(goodness, reverse=True)[:shown]
+    assert goodness[worst].tolist() == sorted(goodness)[:shown]
+
+
+def test_the_probability_of_the_true_class_is_the_goodness_of_a_class(evaluation: Evaluation) -> None:
+    labels = Classes(np.array([True, False]), ("mild", "severe"))
+    answers = [PatientPrediction(0.0, probability, 0.1, (), 4, {}) for probability in (0.9, 0.8)]
+    classes = replace(evaluation, labelled=replace(evaluation.labelled, targets=labels), answers=answers)
+    np.testing.assert_allclose(goodness(classes), [0.9, 0.2])

@@ -15,7 +15,7 @@ from nic.patients.predictor import PatientPrediction
 from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values, guess_of
 from nic.slides.slide import SlideSource
-from nic.stages.measures import comparison_table, measured, measures_of
+from nic.stages.model_figures import comparison_table, model_estimates, model_figures
 
 N = 150
 
@@ -46,11 +46,10 @@ def model(kind: str, calibrated: bool = True) -> PatientModelSpec:
 
 
 def answers(spec: PatientModelSpec, scores: np.ndarray) -> list[PatientPrediction]:
-    said = [spec.calibration.of(s) if spec.calibration else {} for s in scores]
+    calibrated = [spec.calibration.of(s) if spec.calibration else {} for s in scores]
     predictions = spec.predictions(scores)
-    return [
-        PatientPrediction(float(s), float(p), 0.0, (), 1, c) for s, p, c in zip(scores, predictions, said, strict=True)
-    ]
+    rows = zip(scores.tolist(), predictions.tolist(), calibrated, strict=True)
+    return [PatientPrediction(score, prediction, 0.0, (), 1, names) for score, prediction, names in rows]
 
 
 def labelled(targets: Targets) -> Labelled:
@@ -77,60 +76,60 @@ NAMES = {
 def test_a_planted_signal_shows_in_every_figure_the_right_way(kind: str) -> None:
     spec = model(kind)
     targets, scores = study(kind, seed=1)
-    found = measured(labelled(targets), answers(spec, scores), spec, ["age"], seed=0)
-    assert [e.name for e in found] == NAMES[kind]
-    for figure in found:
-        match figure.direction:
+    estimates = model_estimates(labelled(targets), answers(spec, scores), spec, ["age"], seed=0)
+    assert [e.name for e in estimates] == NAMES[kind]
+    for estimate in estimates:
+        match estimate.direction:
             case "higher":
-                assert figure.low > figure.chance, figure.name
+                assert estimate.low > estimate.chance, estimate.name
             case "lower":
-                assert figure.high < figure.chance, figure.name
+                assert estimate.high < estimate.chance, estimate.name
             case "target":
-                assert figure.low - 0.05 < figure.chance < figure.high + 0.05, figure.name
+                assert estimate.low - 0.05 < estimate.chance < estimate.high + 0.05, estimate.name
 
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_without_signal_the_intervals_hold_chance(kind: str) -> None:
     spec = model(kind)
     targets, scores = study(kind, seed=2, signal=0.0)
-    found = measured(labelled(targets), answers(spec, scores), spec, ["age"], seed=0)
-    for figure in found:
-        if figure.direction == "higher" and figure.name != "r2":  # to explain less than nothing is no chance either
-            assert figure.low < figure.chance < figure.high, figure.name
+    estimates = model_estimates(labelled(targets), answers(spec, scores), spec, ["age"], seed=0)
+    for estimate in estimates:
+        if estimate.direction == "higher" and estimate.name != "r2":  # guessing explains less than nothing
+            assert estimate.low < estimate.chance < estimate.high, estimate.name
 
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_a_model_from_before_calibration_is_measured_by_its_order(kind: str) -> None:
     spec = model(kind, calibrated=False)
     targets, scores = study(kind, seed=1)
-    found = measured(labelled(targets), answers(spec, scores), spec, [], seed=0)
-    assert [e.name for e in found] == [name for name in NAMES[kind] if name in {e.name for e in found}]
-    assert found[0].low > found[0].chance
+    estimates = model_estimates(labelled(targets), answers(spec, scores), spec, [], seed=0)
+    assert [e.name for e in estimates] == [name for name in NAMES[kind] if name in {e.name for e in estimates}]
+    assert estimates[0].low > estimates[0].chance
 
 
 def test_a_figure_beside_the_first_may_be_undefined() -> None:
     spec = model("survival")
     targets, scores = study("survival", seed=1)
     spec = replace(spec, median=99.0)  # nobody is at high risk
-    found = measured(labelled(targets), answers(spec, scores), spec, [], seed=0)
-    assert [e.name for e in found if np.isnan(e.value)] == ["log_rank_z", "hazard_ratio_high_risk"]
+    estimates = model_estimates(labelled(targets), answers(spec, scores), spec, [], seed=0)
+    assert [e.name for e in estimates if np.isnan(e.value)] == ["log_rank_z", "hazard_ratio_high_risk"]
     nobody = Survival(targets.time_months, np.zeros(N, bool))
     with pytest.raises(EndpointError, match="c_index of 150 patients is not defined"):
-        measured(labelled(nobody), answers(spec, scores), spec, [], seed=0)
+        model_estimates(labelled(nobody), answers(spec, scores), spec, [], seed=0)
 
 
 def test_labels_of_another_kind_are_refused() -> None:
     spec = model("survival")
     targets, scores = study("regression", seed=1)
     with pytest.raises(EndpointError, match="endpoint is of survival, the labels are Values"):
-        measures_of(targets, answers(spec, scores), spec)
+        model_figures(targets, answers(spec, scores), spec)
 
 
 def test_a_covariate_that_is_not_in_the_table_is_named() -> None:
     spec = model("survival")
     targets, scores = study("survival", seed=1)
     with pytest.raises(UnknownColumn, match="'grade'"):
-        measured(labelled(targets), answers(spec, scores), spec, ["grade"], seed=0)
+        model_estimates(labelled(targets), answers(spec, scores), spec, ["grade"], seed=0)
 
 
 @pytest.mark.parametrize("kind", NAMES)
@@ -138,7 +137,7 @@ def test_two_models_are_compared_figure_by_figure(kind: str) -> None:
     spec = model(kind)
     targets, scores = study(kind, seed=1)
     noise = scores + 3 * np.random.default_rng(3).normal(size=N)
-    table = comparison_table(*(measures_of(targets, answers(spec, s), spec) for s in (scores, noise)), seed=0)
+    table = comparison_table(*(model_figures(targets, answers(spec, s), spec) for s in (scores, noise)), seed=0)
     assert table["figure"][0] == NAMES[kind][0]
     assert ((table["better"] == "higher") == (table["difference"] > 0)).all(), table
     assert table["low"][0] > 0
@@ -150,7 +149,7 @@ def test_each_model_is_called_at_its_own_threshold() -> None:
     assert isinstance(spec.calibration, PlattProbability)
     eager = replace(spec, calibration=replace(spec.calibration, threshold=spec.calibration.threshold - 2))
     targets, scores = study("classification", seed=1)
-    table = comparison_table(*(measures_of(targets, answers(s, scores), s) for s in (spec, eager)), seed=0)
+    table = comparison_table(*(model_figures(targets, answers(s, scores), s) for s in (spec, eager)), seed=0)
     row = table.set_index("figure").loc["balanced_accuracy"]
     apart = [balanced_accuracy_score(targets.positive, scores >= s.calibration.threshold) for s in (spec, eager)]
     assert row["difference"] == pytest.approx(apart[0] - apart[1])
@@ -163,10 +162,11 @@ def test_what_guessing_gets_is_of_the_models_own_training() -> None:
     """Neither labels of training patients nor the measured ones say it; an older model does not know."""
     targets, scores = study("regression", seed=1)
     spec = replace(model("regression"), guess=0.3)
-    by_name = {m.metric.name: m.metric for m in measures_of(targets, answers(spec, scores), spec)}
-    assert by_name["mae"].chance == pytest.approx(np.abs(targets.value - 0.3).mean())
+    by_name = {figure.name: figure for figure in model_figures(targets, answers(spec, scores), spec)}
+    assert by_name["mae"].reference == pytest.approx(np.abs(targets.value - 0.3).mean())
     older = replace(spec, guess=None)
-    assert {m.metric.name: m.metric.chance for m in measures_of(targets, answers(older, scores), older)}["mae"] is None
+    by_name = {figure.name: figure for figure in model_figures(targets, answers(older, scores), older)}
+    assert by_name["mae"].reference is None
 
 
 def test_what_lies_beyond_the_patients_follow_up_is_not_defined() -> None:
@@ -176,8 +176,8 @@ def test_what_lies_beyond_the_patients_follow_up_is_not_defined() -> None:
     assert spec.calibration.stated_months == (12.0, 24.0, 36.0)
     targets, scores = study("survival", seed=1)
     short = Survival(np.minimum(targets.time_months, 20.0), targets.event & (targets.time_months <= 20.0))
-    found = {e.name: e for e in measured(labelled(short), answers(spec, scores), spec, [], seed=0)}
+    estimates = {e.name: e for e in model_estimates(labelled(short), answers(spec, scores), spec, [], seed=0)}
     for name in ("auc", "calibration"):
-        assert np.isfinite(found[f"{name}_12m"].value)
-        assert np.isnan([found[f"{name}_24m"].value, found[f"{name}_36m"].value]).all()
-    assert found["integrated_brier"].value < found["integrated_brier"].chance
+        assert np.isfinite(estimates[f"{name}_12m"].value)
+        assert np.isnan([estimates[f"{name}_24m"].value, estimates[f"{name}_36m"].value]).all()
+    assert estimates["integrated_brier"].value < estimates["integrated_brier"].chance

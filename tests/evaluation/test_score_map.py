@@ -18,7 +18,7 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.setting import Setting
 from nic.encoder.spec import EncoderSpec
 from nic.evaluation.map_picture import overview, picture, png
-from nic.evaluation.maps import ScoreMap, geojson, write_raster
+from nic.evaluation.score_map import ScoreMap, geojson, write_raster
 from nic.patients.cohort import Endpoint
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.export import export_ensemble

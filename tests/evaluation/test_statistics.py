@@ -1,4 +1,4 @@
-"""A figure of a draw is what an independent library says of the patients, each written out as often as drawn."""
+"""A statistic of a draw agrees with an independent library, where each patient is written out as often as drawn."""
 
 from functools import partial
 
@@ -26,7 +26,8 @@ from sksurv.nonparametric import kaplan_meier_estimator
 from sksurv.util import Surv
 
 from nic.evaluation import classification, regression, survival
-from nic.evaluation.metrics import METRICS, estimate
+from nic.evaluation.endpoint_figures import deciding_figure
+from nic.evaluation.figure import estimate
 
 N, DRAWS = 30, 4
 seeds = st.integers(0, 100_000)
@@ -204,12 +205,12 @@ def test_true_probabilities_are_calibrated_however_long_patients_are_followed() 
 
 @few
 @given(seed=seeds)
-def test_a_draw_of_one_class_defines_no_figure(seed: int) -> None:
+def test_a_draw_of_one_class_does_not_define_the_statistic(seed: int) -> None:
     rng = np.random.default_rng(seed)
     positive, score = np.arange(N) < 3, tied(rng)
     counts = np.stack([np.ones(N), np.ones(N) * ~positive, np.ones(N) * positive])
-    for figure in (classification.auc, classification.average_precision):
-        assert np.isfinite(figure(positive, score, counts)).tolist() == [True, False, False]
+    for statistic in (classification.auc, classification.average_precision):
+        assert np.isfinite(statistic(positive, score, counts)).tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -219,6 +220,24 @@ def test_a_turned_event_column_takes_the_signal_away(seed: int) -> None:
     log_hazard = rng.normal(size=600)
     death, censored = rng.exponential(30 * np.exp(-log_hazard)), rng.uniform(5, 60, 600)
     time, event = np.minimum(death, censored), death <= censored
-    right, turned = (estimate(METRICS["survival"], (time, e), log_hazard, seed=0) for e in (event, ~event))
+    right, turned = (estimate(deciding_figure("survival", (time, e), log_hazard), seed=0) for e in (event, ~event))
     assert right.low > 0.65
     assert turned.low < 0.5 < turned.high
+
+
+@few
+@given(seed=seeds)
+def test_the_pairs_of_all_patients_are_harrells(seed: int) -> None:
+    """Each pair counts for both of its patients."""
+    rng = np.random.default_rng(seed)
+    time, event = rng.integers(1, 15, 25).astype(float), rng.random(25) < 0.6
+    event[0], time[0] = True, 0.5  # at least one pair is comparable
+    score = rng.integers(-3, 4, 25) / 2
+    _, concordant, discordant, _, _ = concordance_index_censored(event, time, score)
+    pairs = survival.pairs_in_order(time, event, score)
+    assert 25 * pairs.sum() == pytest.approx(2 * (concordant - discordant))
+
+
+def test_the_patient_who_died_first_with_the_lowest_hazard_is_worst() -> None:
+    time, event = np.array([1.0, 10, 20, 30]), np.array([True, True, True, False])
+    assert survival.pairs_in_order(time, event, np.array([-5.0, 3, 2, 1])).argmin() == 0

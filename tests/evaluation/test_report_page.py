@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from nic.evaluation.metrics import Estimate
-from nic.evaluation.report import Excluded, FlowStep, Picture, Report, interval, reference, render, verdict
+from nic.evaluation.endpoint_figures import meaning_of, title_of
+from nic.evaluation.figure import Estimate
+from nic.evaluation.report_page import Excluded, FlowStep, Picture, Report, interval, reference, render, verdict
 from nic.evaluation.subgroups import Subgroup
-from nic.evaluation.words import meaning_of, name_of
 
 C_INDEX = Estimate("c_index", 0.712, 0.611, 0.803, 0.95, 41, 0.5)
 EMPTY_TAGS = {"meta", "img", "br"}
@@ -31,7 +31,7 @@ REPORT = Report(
         FlowStep("With a label", 41, [Excluded("without a label:", 3, ["P1", "<script>alert(1)</script>"])]),
         FlowStep("Measured", 41),
     ],
-    figures=[C_INDEX, Estimate("auc_24m", math.nan, math.nan, math.nan, 0.95, 41, 0.5)],
+    estimates=[C_INDEX, Estimate("auc_24m", math.nan, math.nan, math.nan, 0.95, 41, 0.5)],
     result=picture("result.png"),
     calibration=picture("calibration.png"),
     subgroups=[Subgroup("", "all", C_INDEX), Subgroup("site", "fir", replace(C_INDEX, n=4))],
@@ -75,9 +75,9 @@ def test_it_is_one_file_of_closed_tags(report: Report) -> None:
 
 def test_it_says_its_numbers() -> None:
     text = re.sub(r"\s+", " ", re.sub(r"<style>.*</style>|<[^>]+>", " ", render(REPORT), flags=re.DOTALL))
-    for said in (
+    for words in (
         "0.712",
-        "95% interval 0.611 to 0.803, of 41 patients",
+        "95% interval 0.611 to 0.803, 41 patients",
         "The whole interval is better than guessing (0.5).",
         "3 without a label:",
         "and 1 more",
@@ -88,7 +88,7 @@ def test_it_says_its_numbers() -> None:
         "models:/nic-survival/7",
         "Diagnosis.",
     ):
-        assert said in text, said
+        assert words in text, words
 
 
 def test_names_do_not_become_html() -> None:
@@ -98,18 +98,18 @@ def test_names_do_not_become_html() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "direction", "said"),
+    ("low", "high", "direction", "words"),
     [
         (0.6, 0.8, "higher", "better than"),
         (0.2, 0.4, "higher", "worse than"),
-        (0.4, 0.6, "higher", "nothing is shown"),
+        (0.4, 0.6, "higher", "not shown to be better"),
         (0.2, 0.4, "lower", "better than"),
         (0.6, 0.8, "lower", "worse than"),
-        (math.nan, math.nan, "higher", "not measured"),
+        (math.nan, math.nan, "higher", "not compared"),
     ],
 )
-def test_the_verdict_is_the_intervals(low: float, high: float, direction: str, said: str) -> None:
-    assert said in verdict(Estimate("x", 0.5, low, high, 0.95, 10, 0.5, direction))  # type: ignore[arg-type]
+def test_the_verdict_is_the_intervals(low: float, high: float, direction: str, words: str) -> None:
+    assert words in verdict(Estimate("x", 0.5, low, high, 0.95, 10, 0.5, direction))  # type: ignore[arg-type]
 
 
 def test_a_target_is_to_be_met() -> None:
@@ -121,5 +121,5 @@ def test_a_target_is_to_be_met() -> None:
 
 
 def test_a_figure_without_words_is_called_by_its_name() -> None:
-    assert (name_of("some_figure"), meaning_of("some_figure")) == ("some figure", "")
-    assert name_of("calibration_36m") == "Calibration at month 36"
+    assert (title_of("some_figure"), meaning_of("some_figure")) == ("some figure", "")
+    assert title_of("calibration_36m") == "Calibration at month 36"

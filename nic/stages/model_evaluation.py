@@ -1,4 +1,4 @@
-"""A registered model on the patients of one part of a cohort: answers and figures, before they go anywhere."""
+"""The evaluation of a registered model on one part of a cohort: answers, estimates of all figures, and their record."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,29 +8,29 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nic.evaluation.metrics import METRICS, Estimate, estimate
+from nic.evaluation.endpoint_figures import deciding_figure
+from nic.evaluation.figure import Estimate, Figure, estimate
 from nic.patients.choices import Part
 from nic.patients.cohort import Cohort, Endpoint, Labelled, Patient, Split
 from nic.patients.predictor import PatientModel, PatientPrediction, predict_cohort
 from nic.patients.spec import PatientModelSpec
-from nic.stages.cross_validated import PART, cross_validated, measured_cross_validated
-from nic.stages.measures import calibrated_columns, measured
+from nic.stages.cross_validated import PART, cross_validated, cross_validated_estimates
+from nic.stages.model_figures import calibrated_columns, model_estimates
 from nic.stages.splitting import audit_measured
 from nic.study import Study
 from nic.tracking.answers import Answers, cells_of, check_endpoint, slides_of
 from nic.tracking.digests import file_sha256
 from nic.tracking.registry import RegisteredVersion, find_version, graph_file
 
-"""Of a cohort. cross_validated: the training patients, each answered by the networks that never saw that patient."""
-
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured.
+    """One model on one part of one cohort.
 
-    labelled, answers: of the patients that were answered. unanswered: the labelled others. synthetic: whether the study
-    is drawn by a program. endpoint: as the study defines it. graph: SHA-256 of the graph that answered. audit: what the
-    audit for leaks saw, in words. fold: [N] where patients were answered by different networks, else None.
+    labelled, answers: of the answered patients. unanswered: labelled patients without codes. estimates: of all figures,
+    the deciding one first. synthetic: whether a program drew the study. endpoint: as the study defines it. graph:
+    SHA-256 of the graph that answered. audit: the leak audit's notes. fold: [N] where patients were answered by
+    different networks, else None.
     """
 
     name: str
@@ -64,15 +64,21 @@ class Evaluation:
         return np.array([answer.prediction for answer in self.answers])
 
     @property
-    def promised(self) -> dict[str, NDArray[np.float64]]:
-        """What calibrated answers say, by name."""
+    def calibrated(self) -> dict[str, NDArray[np.float64]]:
+        """The calibrated answers by name."""
         return calibrated_columns(self.answers)
 
+    def figure_among(self, members: NDArray[np.bool_]) -> Figure:
+        """The deciding figure of some of the patients. members: [N]."""
+        labels, fold = self.labelled.targets.take(members).arrays, None if self.fold is None else self.fold[members]
+        return deciding_figure(self.spec.kind, labels, self.scores[members], fold)
 
-def evaluated(study: Study, endpoint: str, codes: Path, model: str, part: Part, seed: int) -> Evaluation:
-    """Answer for the labelled patients of a part that have codes, and measure the answers.
 
-    Raises EndpointError when the model answers another endpoint than the study's, LeakFound when a patient taught it.
+def evaluate_model(study: Study, endpoint: str, codes: Path, model: str, part: Part, seed: int) -> Evaluation:
+    """Let the model answer for the labelled patients of a part that have codes, and measure the answers.
+
+    Raises EndpointError when the model answers another endpoint than the study's, LeakFound when it was trained on one
+    of the patients.
     """
     entry, version = study.endpoint(endpoint), find_version(model)
     cohort = study.cohorts[entry.cohort].read()
@@ -86,12 +92,12 @@ def evaluated(study: Study, endpoint: str, codes: Path, model: str, part: Part, 
         of_training = cross_validated(version, patient_model, labelled, codes)
         answered, answers, fold = of_training.answered, of_training.answers, of_training.fold
         measurable = labelled.take(answered)
-        estimates = measured_cross_validated(measurable, of_training, spec, entry.covariates, seed)
+        estimates = cross_validated_estimates(measurable, of_training, spec, entry.covariates, seed)
     else:
         each = predict_cohort(patient_model, labelled.patients, codes)
         answered, answers = np.array([a is not None for a in each]), [a for a in each if a is not None]
         measurable = labelled.take(answered)
-        estimates = measured(measurable, answers, spec, entry.covariates, seed)
+        estimates = model_estimates(measurable, answers, spec, entry.covariates, seed)
     return Evaluation(
         name=entry.name,
         part=part,
@@ -111,32 +117,33 @@ def evaluated(study: Study, endpoint: str, codes: Path, model: str, part: Part, 
     )
 
 
-def answers_record(done: Evaluation, seed: int) -> Answers:
-    """The record by which the figures can be measured again. seed: of the bootstrap."""
-    patients = done.labelled.patients
+def answers_record(evaluation: Evaluation, seed: int) -> Answers:
+    """The record from which the figures can be measured again. seed: of the bootstrap."""
+    patients = evaluation.labelled.patients
     return Answers(
-        definition=done.endpoint.definition,
-        model=done.version.full_name,
-        graph=done.graph,
-        part=done.part,
-        cohort=done.cohort.digest,
+        definition=evaluation.endpoint.definition,
+        model=evaluation.version.full_name,
+        graph=evaluation.graph,
+        part=evaluation.part,
+        cohort=evaluation.cohort.digest,
         seed=seed,
         patients=tuple(patient.patient_id for patient in patients),
         slides=tuple(slides_of(patient) for patient in patients),
-        labels=done.labelled.targets,
-        score=np.array([answer.score for answer in done.answers]),
-        prediction=np.array([answer.prediction for answer in done.answers]),
-        calibrated=done.promised,
+        labels=evaluation.labelled.targets,
+        score=np.array([answer.score for answer in evaluation.answers]),
+        prediction=np.array([answer.prediction for answer in evaluation.answers]),
+        calibrated=evaluation.calibrated,
         columns=cells_of(patients),
-        figures=tuple(done.estimates),
-        fold=done.fold,
+        estimates=tuple(evaluation.estimates),
+        fold=evaluation.fold,
     )
 
 
-def oracle_of(study: Study, done: Evaluation, seed: int) -> str:
-    """The figure of a model that knew the truth, of the same patients; empty where nobody knows it."""
+def oracle_of(study: Study, evaluation: Evaluation, seed: int) -> str:
+    """The deciding figure of a model that knows the truth, on the same patients; empty where the truth is not known."""
     if not study.truth:
         return ""
-    known = pd.read_csv(study.truth).set_index("patient")[f"oracle_{done.name.replace('-', '_')}"]
-    scores = known.loc[[patient.patient_id for patient in done.labelled.patients]].to_numpy(float)
-    return str(estimate(METRICS[done.spec.kind], done.labelled.targets.arrays, scores, seed=seed))
+    known = pd.read_csv(study.truth).set_index("patient")[f"oracle_{evaluation.name.replace('-', '_')}"]
+    scores = known.loc[[patient.patient_id for patient in evaluation.labelled.patients]].to_numpy(float)
+    figure = deciding_figure(evaluation.spec.kind, evaluation.labelled.targets.arrays, scores)
+    return str(estimate(figure, seed=seed).required())

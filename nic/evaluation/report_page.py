@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML file that needs no other, to be read on a screen and on paper."""
+"""The page of an evaluation's report: one HTML file that needs no other, for the screen and for paper."""
 
 import base64
 import math
@@ -8,19 +8,19 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from nic.evaluation.metrics import Estimate
+from nic.evaluation.endpoint_figures import meaning_of, title_of
+from nic.evaluation.figure import Estimate
 from nic.evaluation.subgroups import LEAST_PATIENTS, Subgroup
-from nic.evaluation.words import meaning_of, name_of
 
 FEW_PATIENTS = 30
-"""A subgroup with fewer is said to be small."""
+"""The report marks a subgroup with fewer as small."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG that is in the report, and beside it under the name `file`.
+    """A PNG in the report. It also lies beside the report under the name `file`.
 
-    caption: what is to be seen in it. wide: whether it takes a line of its own.
+    caption: what it shows. wide: whether it takes a line of its own.
     """
 
     file: str
@@ -35,7 +35,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Excluded:
-    """Patients who left the flow. names: as many as are named."""
+    """Patients who were excluded at a step. names: of the first of them, or of none."""
 
     reason: str
     patients: int
@@ -44,7 +44,7 @@ class Excluded:
 
 @dataclass(frozen=True)
 class FlowStep:
-    """Patients that are left, and those who have left since the step before. note: a sentence below, or empty."""
+    """How many patients remain at a step, and who was excluded before it. note: a sentence below, or empty."""
 
     what: str
     patients: int
@@ -54,11 +54,11 @@ class FlowStep:
 
 @dataclass(frozen=True)
 class Report:
-    """What the report says, in the order in which it is read.
+    """The content of the report, in the order in which it is read.
 
-    question: what the model answers, a sentence. notice: a warning above all, or empty. made: when and by which run.
-    figures: the first decides. best, worst: a picture a patient. goodness: what made them best and worst, a sentence.
-    lineage: values by name. uses, misuses: sentences.
+    question: what the model predicts, a sentence. notice: a warning above everything else, or empty. made: when and by
+    which run. estimates: of all figures, the deciding one first. best, worst: one picture a patient. goodness: by what
+    patients are ordered, a sentence. lineage: values by name. uses, misuses: sentences.
     """
 
     title: str
@@ -66,7 +66,7 @@ class Report:
     notice: str
     made: str
     flow: Sequence[FlowStep]
-    figures: Sequence[Estimate]
+    estimates: Sequence[Estimate]
     result: Picture
     calibration: Picture | None
     subgroups: Sequence[Subgroup]
@@ -80,13 +80,13 @@ class Report:
 
     @property
     def pictures(self) -> list[Picture]:
-        """All of them, in the order of the report."""
+        """All pictures, in the order of the report."""
         single = [picture for picture in (self.result, self.calibration, self.subgroup_picture) if picture]
         return [*single, *self.best, *self.worst]
 
 
 def render(report: Report) -> str:
-    """The HTML, pictures and styles inside it."""
+    """The HTML, with pictures and styles inside."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -95,7 +95,7 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "figure_name": name_of,
+        "figure_title": title_of,
         "figure_meaning": meaning_of,
         "number": number,
         "interval": interval,
@@ -103,27 +103,27 @@ def render(report: Report) -> str:
     }
     return environment.get_template("report.html").render(
         report=report,
-        headline=report.figures[0],
-        verdict=verdict(report.figures[0]),
+        headline=report.estimates[0],
+        verdict=verdict(report.estimates[0]),
         few=FEW_PATIENTS,
         least=LEAST_PATIENTS,
     )
 
 
 def number(value: float) -> str:
-    """Three digits; n. d. where the figure is not defined."""
+    """Three digits; n. d. where it is not defined."""
     if not math.isfinite(value):
         return "n. d."
     return f"{value:.3f}" if abs(value) < 100 else f"{value:.3g}"
 
 
 def interval(estimate: Estimate) -> str:
-    """Low and high end, where there is an interval."""
+    """Low and high end, or that there is no interval."""
     return f"{number(estimate.low)} to {number(estimate.high)}" if math.isfinite(estimate.low) else "no interval"
 
 
 def reference(estimate: Estimate) -> str:
-    """What the figure is compared with, and which way is better."""
+    """The target, or what guessing gets and which direction is better."""
     if estimate.direction == "target":
         return f"should be {estimate.chance:.3g}"
     guess = "not known" if estimate.chance is None else f"{estimate.chance:.3g}"
@@ -131,17 +131,15 @@ def reference(estimate: Estimate) -> str:
 
 
 def verdict(estimate: Estimate) -> str:
-    """Whether the interval leaves guessing out, in a sentence."""
+    """Whether the interval excludes guessing, in a sentence."""
     if estimate.chance is None or not math.isfinite(estimate.low):
-        return "Whether it is better than guessing was not measured."
+        return "It was not compared with guessing."
     higher = estimate.direction != "lower"
     better = estimate.low > estimate.chance if higher else estimate.high < estimate.chance
     worse = estimate.high < estimate.chance if higher else estimate.low > estimate.chance
     guessing = f"guessing ({estimate.chance:.3g})"
     if better:
         return f"The whole interval is better than {guessing}."
-    return (
-        f"The whole interval is worse than {guessing}."
-        if worse
-        else f"The interval holds {guessing}: nothing is shown."
-    )
+    if worse:
+        return f"The whole interval is worse than {guessing}."
+    return f"The interval includes {guessing}: the model is not shown to be better."

@@ -17,14 +17,14 @@ from entrypoints import compare, evaluate
 from nic.compression.compressed_slide import CompressedSlide
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EmptyCohort, EndpointError
-from nic.evaluation.metrics import Estimate
+from nic.evaluation.figure import Estimate
 from nic.patients.cohort import Endpoint
 from nic.patients.export import export_ensemble
 from nic.patients.grid_cnn import GridCNN
 from nic.patients.targets import Survival, Targets, Values
 from nic.patients.training import Ensemble
 from nic.slides.tiling import TileGrid
-from nic.stages.evaluation import evaluated
+from nic.stages.model_evaluation import evaluate_model
 from nic.study import read_study
 from nic.tracking.registry import register_patient_model
 
@@ -187,4 +187,4 @@ def test_a_table_of_external_patients_alone_is_measured_alike(
 
 def evaluation_of(config: evaluate.Config) -> Sequence[Estimate]:
     study = read_study(config.study)
-    return evaluated(study, config.endpoint, config.codes, config.model, config.split, config.seed).estimates
+    return evaluate_model(study, config.endpoint, config.codes, config.model, config.split, config.seed).estimates
