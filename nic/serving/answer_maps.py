@@ -9,9 +9,8 @@ from PIL import Image
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import OverLimit
-from nic.evaluation.heatmap import overlay
-from nic.evaluation.map_picture import overview
-from nic.evaluation.maps import ScoreMap, geojson
+from nic.evaluation.map_picture import overlay, overview
+from nic.evaluation.score_map import ScoreMap, geojson
 from nic.patients.predictor import PatientPrediction
 from nic.patients.spec import PatientModelSpec
 from nic.serving.map_files import png_of

@@ -1,4 +1,4 @@
-"""Messages between this process and its child processes, which read slides or encode tiles.
+"""MessageBuffer between this process and its child processes, which read slides or encode tiles.
 
 Requests to a child are pickles, because a child trusts its parent. A child answers with JSON, plain arrays and tiles in
 shared memory: a slide may take over the decoder that reads it, and nothing that such a child sends is run.
