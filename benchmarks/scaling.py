@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.made_slide import made_slide
 from benchmarks.pool import COHORT, FREE, ONE, READING, Figure, Pool
-from nic.compression.work import How
+from nic.compression.work import CompressionOptions
 from nic.encoder.onnx import OnnxEncoder
 from nic.slides.slide import SlideSource
 
@@ -125,7 +125,7 @@ def on_ray(sources: list[SlideSource], graph: Path, workers: int, cluster: "Clus
         for part in (sources[: 2 * workers], sources):
             with tempfile.TemporaryDirectory(dir=graph.parent) as out:
                 start = time.monotonic()
-                compress_on_ray(part, graph, OnnxEncoder, Path(out), How(), cluster)
+                compress_on_ray(part, graph, OnnxEncoder, Path(out), CompressionOptions(), cluster)
                 taken = time.monotonic() - start
         return taken
     finally:

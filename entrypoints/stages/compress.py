@@ -12,9 +12,9 @@ from nic.compression.engines import CompressionReport, compress_cohort, tile_rea
 from nic.compression.on_ray import Cluster, compress_on_ray
 from nic.compression.pictures import contact_sheets
 from nic.compression.records import Quarantined, Unreached, check_all_reached
-from nic.compression.setting import Setting
-from nic.compression.tissue_rule import rule_named
-from nic.compression.work import How
+from nic.compression.tiling import Tiling
+from nic.compression.tissue_rule import tissue_named
+from nic.compression.work import CompressionOptions
 from nic.encoder.runtimes import EncoderLoader
 from nic.encoder.several import encoder_on
 from nic.errors import NoDevice
@@ -43,15 +43,16 @@ def inputs(config: Config) -> dict[str, str]:
 
 def compressed(config: Config, slides: list[SlideSource], stage: StageRun) -> CompressionReport:
     graph = encoder_file(config.encoder)
-    how = How(
-        Setting(
+    tissue, masks = tissue_named(config.tissue, config.mask_bounds)
+    options = CompressionOptions(
+        Tiling(
             min_tissue=config.min_tissue,
             overlap_px=config.overlap_px,
-            variants=config.variants,
             exclude=reasons_named(config.exclude),
-            tissue=rule_named(config.tissue, config.mask_bounds),
-            runtime=config.runtime,
+            tissue=tissue,
         ),
+        masks=masks,
+        d4_variants=config.variants,
         accept=[slide.strip() for slide in config.accept.split(",")],
         staging=Staging(config.staged.absolute(), int(config.staged_gb * 1e9)),
         batch_tiles=config.batch_tiles,
@@ -62,14 +63,14 @@ def compressed(config: Config, slides: list[SlideSource], stage: StageRun) -> Co
         if device.kind == "cuda" and not config.gpus:
             raise NoDevice(f"device={device}: on a cluster wanted gpus= too, a process's share of a GPU")
         load = EncoderLoader(config.runtime, str(device))
-        return compress_on_ray(slides, graph, load, config.out, how, cluster)
+        return compress_on_ray(slides, graph, load, config.out, options, cluster)
     with (
-        tile_readers(how, config.readers or None) as reading,
+        tile_readers(options, config.readers or None) as reading,
         encoder_on(graph, config.runtime, config.device) as encoder,
     ):
         print(f"encoder by {config.runtime} on {encoder.device_note}")
         stage.log_text(f"{config.runtime} on {encoder.device_note}\n", "device.txt")
-        report = compress_cohort(slides, encoder, config.out, how, readers=reading)
+        report = compress_cohort(slides, encoder, config.out, options, readers=reading)
         if encoder.agreement:
             stage.log("agreement_with_f32", encoder.agreement)
             print(f"{config.runtime}: least cosine to the codes in f32 {encoder.agreement:.5f}")
@@ -78,7 +79,7 @@ def compressed(config: Config, slides: list[SlideSource], stage: StageRun) -> Co
 
 def made_by_older_pixels(codes: Path, slides: Sequence[str]) -> int:
     """How many slides' files were made by an earlier PIXEL_VERSION than this one."""
-    versions = [CompressedSlide.pixel_version_of(codes / f"{slide}.h5") for slide in slides]
+    versions = [CompressedSlide.head(codes / f"{slide}.h5").encoding.pixel_version for slide in slides]
     return sum(version < PIXEL_VERSION for version in versions)
 
 
@@ -86,8 +87,8 @@ def run(config: Config) -> dict[str, Any]:
     """See `entrypoints.compress`."""
     with stage_run("compress", config, inputs(config)) as stage:
         report = compressed(config, sources(config), stage)
-        finished = [*report.done, *report.reused]
-        show(config.out, f"{len(report.done)} compressed, {len(report.reused)} reused", report)
+        finished = [*report.compressed, *report.reused]
+        show(config.out, f"{len(report.compressed)} compressed, {len(report.reused)} reused", report)
         if older := made_by_older_pixels(config.out, report.reused):
             print(
                 f"  {older} of the reused were made by an older arithmetic of pixels, which differs by rounding; "

@@ -9,7 +9,7 @@ import pandas as pd
 from entrypoints.import_features import Config
 from entrypoints.stages import compress
 from nic.compression.interchange.layouts import import_folder
-from nic.compression.interchange.tile_codes import Given
+from nic.compression.interchange.tile_codes import Hints
 from nic.slides.slide import SlideSource
 from nic.stages.slides_named import slides_named
 from nic.tracking.digests import bytes_digest, codes_digest, digest
@@ -33,20 +33,20 @@ def inputs(config: Config) -> dict[str, str]:
 def run(config: Config) -> dict[str, Any]:
     """See `entrypoints.import_features`."""
     with stage_run("import_features", config, inputs(config)) as stage:
-        given = Given(
+        hints = Hints(
             mpp=config.mpp or None, encoder=config.encoder, patches=config.patches, tile_um=config.tile_um or None
         )
         report = import_folder(
-            config.features, config.layout, config.out, given, sources(config), config.most_collisions
+            config.features, config.layout, config.out, hints, sources(config), config.most_collisions
         )
-        compress.show(config.out, f"{len(report.done)} imported", report)
-        for snapping in report.done:
+        compress.show(config.out, f"{len(report.imported)} imported", report)
+        for snapping in report.imported:
             print(f"  {snapping}")
-        stage.log("slides", len(report.done))
+        stage.log("slides", len(report.imported))
         stage.log("quarantined", len(report.quarantined))
         stage.log("unreached", len(report.unreached))
-        stage.log_table(pd.DataFrame([asdict(s) for s in report.done]), "snapping.csv")
+        stage.log_table(pd.DataFrame([asdict(s) for s in report.imported]), "snapping.csv")
         stage.leave("codes", codes_digest(config.out))
         stage.result.update(outputs=[str(config.out)], quarantined=[q.slide for q in report.quarantined])
-        compress.end(config.out, report, len(report.done), config.strict)
+        compress.end(config.out, report, len(report.imported), config.strict)
     return stage.result

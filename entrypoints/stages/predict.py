@@ -12,8 +12,7 @@ from entrypoints.predict import Config
 from entrypoints.stages.draw_maps import patients_of, slides_read
 from nic.compression.compatibility import counted
 from nic.compression.on_ray import Cluster, compress_on_ray
-from nic.compression.setting import Setting
-from nic.compression.work import How
+from nic.compression.work import CompressionOptions
 from nic.encoder.runtimes import EncoderLoader
 from nic.errors import RequestRefused
 from nic.onnx.device import Device
@@ -70,11 +69,11 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def compress_first(config: Config, patients: Sequence[Patient]) -> None:
-    """On the cluster, cut as the model learned it; what cannot be compressed is refused when it is asked for."""
+    """On the cluster, tiled as the model learned it; what cannot be compressed is refused when it is asked for."""
     slides = [slide for patient in patients for slide in patient.slides]
-    how = How(Setting.like(PatientModel(graph_file(config.model, "patient")).spec.cutting))
+    options = CompressionOptions(PatientModel(graph_file(config.model, "patient")).spec.tiling)
     graph, cluster = graph_file(config.model, "encoder"), Cluster(config.address)
-    compress_on_ray(slides, graph, EncoderLoader(device="cpu"), Path(config.codes), how, cluster)
+    compress_on_ray(slides, graph, EncoderLoader(device="cpu"), Path(config.codes), options, cluster)
 
 
 def differing(answers: pd.DataFrame) -> str:

@@ -92,7 +92,7 @@ def trained_anew(config: Config, stage: StageRun, folder: Path) -> dict[str, Any
         encoder=gathered.encoder,
         encoder_version=encoder_version,
         path=graph,
-        cutting=gathered.cutting,
+        tiling=gathered.tiling,
         runtimes=gathered.runtimes,
         pixel_versions=gathered.pixel_versions,
     )

@@ -143,7 +143,7 @@ def lineage(done: Evaluation, run_id: str) -> dict[str, str]:
         "Model": done.version.uri,
         **{name: tags.get(tag, unknown) for name, tag in names.items()},
         "Training patients": f"{done.spec.patients}, {done.spec.folds} folds",
-        "Tiles": f"{done.spec.tile_um:g} µm; {done.spec.cutting}",
+        "Tiles": f"{done.spec.tile_um:g} µm; {done.spec.tiling}",
         "Training sites in this table": _sites(p for p in done.cohort.patients if p.split == "train"),
         "Sites measured": _sites(done.labelled.patients),
         "Measured cohort": f"{done.cohort.file}, digest {done.cohort.digest}",
