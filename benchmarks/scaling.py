@@ -35,7 +35,7 @@ from nic.encoder.onnx import OnnxEncoder
 from nic.slides.slide import SlideSource
 
 if TYPE_CHECKING:
-    from nic.compression.on_ray import Cluster
+    from nic.compression.ray_workers import Cluster
 
 _pool: Pool | None = None
 
@@ -135,7 +135,7 @@ def on_ray(sources: list[SlideSource], graph: Path, workers: int, cluster: "Clus
 
 def by_ray(sources: list[SlideSource], graph: Path, counts: Sequence[int]) -> None:
     from nic.compression.engines import compress_cohort
-    from nic.compression.on_ray import Cluster  # ray is an extra
+    from nic.compression.ray_workers import Cluster  # ray is an extra
 
     taken = {workers: on_ray(sources, graph, workers, Cluster()) for workers in counts}
     with tempfile.TemporaryDirectory(dir=graph.parent) as out:

@@ -9,8 +9,9 @@ from entrypoints.compress import Config
 from nic.compression.codes_folder import CodesFolder
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.engines import CompressionReport, compress_cohort, tile_readers
-from nic.compression.on_ray import Cluster, compress_on_ray
+from nic.compression.on_ray import compress_on_ray
 from nic.compression.pictures import contact_sheets
+from nic.compression.ray_workers import Cluster
 from nic.compression.records import Quarantined, Unreached, check_all_reached
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import tissue_named

@@ -11,7 +11,8 @@ import pandas as pd
 from entrypoints.predict import Config
 from entrypoints.stages.draw_maps import patients_of, slides_read
 from nic.compression.compatibility import counted
-from nic.compression.on_ray import Cluster, compress_on_ray
+from nic.compression.on_ray import compress_on_ray
+from nic.compression.ray_workers import Cluster
 from nic.compression.work import CompressionOptions
 from nic.encoder.runtimes import EncoderLoader
 from nic.errors import RequestRefused

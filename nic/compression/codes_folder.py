@@ -150,7 +150,10 @@ class CodesFolder:
         return recorded == _note(source, version, head.fingerprint)
 
     def _head(self, slide_id: str) -> FileHead | None:
-        """None where there is no file, or a damaged one. Raises UnreachedCodes."""
+        """None where there is no file, or a damaged one. Raises UnreachedCodes, and OSError for a name that no file can
+        have."""
+        if not self.file(slide_id).is_file():
+            return None
         try:
             return CompressedSlide.head(self.file(slide_id))
         except UnreachedCodes:

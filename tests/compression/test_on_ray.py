@@ -14,7 +14,8 @@ from conftest import PixelEncoder, tissue_image, write_slide
 from numpy.typing import NDArray
 
 from nic.compression.engines import compress_cohort
-from nic.compression.on_ray import Cluster, compress_on_ray
+from nic.compression.on_ray import compress_on_ray
+from nic.compression.ray_workers import Cluster
 from nic.compression.work import CompressionOptions
 from nic.slides.slide import SlideSource, find_slides
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from slide_jobs import Deadly
 
 from nic.compression.engines import compress_cohort
-from nic.compression.on_ray import LOSSES, Cluster, compress_on_ray
+from nic.compression.on_ray import compress_on_ray
+from nic.compression.ray_workers import LOSSES, Cluster
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import Everything, OwnMask
 from nic.compression.work import CompressionOptions
