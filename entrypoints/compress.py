@@ -89,14 +89,10 @@ def run(config: Config) -> dict[str, Any]:
     from nic.tracking.runs import stage_run
 
     with stage_run("compress", config, inputs(config)) as stage:
-        tissue, masks = tissue_named(config.tissue, config.mask_bounds)
+        tests, (tissue, masks) = reasons_named(config.exclude), tissue_named(config.tissue, config.mask_bounds)
+        tiling = Tiling(overlap_px=config.overlap_px, min_tissue=config.min_tissue, exclude=tests, tissue=tissue)
         options = CompressionOptions(
-            Tiling(
-                overlap_px=config.overlap_px,
-                min_tissue=config.min_tissue,
-                exclude=reasons_named(config.exclude),
-                tissue=tissue,
-            ),
+            tiling,
             masks=masks,
             d4_variants=config.variants,
             accept=[slide.strip() for slide in config.accept.split(",")],
