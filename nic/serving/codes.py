@@ -128,7 +128,7 @@ class RowCodes:
 
     def _recipe(self) -> str:
         """Encoder and tiling, on which codes depend beside the pixels. Raises ForeignCodes without an encoder."""
-        return f"{self.reader.spec.sha256} {self.reader.cutting}"
+        return f"{self.reader.spec.sha256} {self.reader.tiling}"
 
     def _fingerprint(self, source: SlideSource, roots: Roots, budget: Budget) -> str:
         """Raises OverLimit when the slide is too large."""

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress import DEFAULT_TILING, compress_slide
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.cutting import AS_USUAL, Cutting
-from nic.compression.setting import Setting
+from nic.compression.tiling import Tiling
 from nic.encoder.spec import Encoder, EncoderSpec, at_once_of, batch_tiles_of
 from nic.errors import ForeignCodes, NicError, OverLimit, UnreachedSlide, UnreadableSlide
 from nic.serving.limits import TOO_LATE, Budget, Limits
@@ -39,7 +38,7 @@ class SlideHeader:
 class RowReader:
     """Opens slides and files of codes, and encodes; threads may share it.
 
-    encoder: None where the codes are of another tool. cutting: which tiles get a code. opener: opens slides and files
+    encoder: None where the codes are of another tool. tiling: of slides. opener: opens slides and files
     of codes; it is apart from tile_reader, so that a slide whose codes are cached waits for no other. tile_reader:
     reads tiles. at_once: slides compressed at a time. untrusted: whether a file of codes is copied before it is loaded.
     In each method, deadline_s is of the monotonic clock, and roots are the folders that a path may lead to. Each raises
@@ -50,26 +49,26 @@ class RowReader:
     def __init__(
         self,
         encoder: Encoder | None,
-        cutting: Cutting = AS_USUAL,
+        tiling: Tiling = DEFAULT_TILING,
         opener: Reader = IN_PROCESS,
         tile_reader: Reader = IN_PROCESS,
         at_once: int = 1,
         *,
         untrusted: bool = False,
     ) -> None:
-        self.encoder, self.cutting, self.untrusted = encoder, cutting, untrusted
+        self.encoder, self.tiling, self.untrusted = encoder, tiling, untrusted
         self.opener, self.tile_reader = opener, tile_reader
         self._at_once = threading.BoundedSemaphore(at_once)
-        self._encoding = SharedThreads(at_once_of(encoder) if encoder else 1)
+        self._threads = SharedThreads(at_once_of(encoder) if encoder else 1)
         self._processes = [reader for reader in (opener, tile_reader) if isinstance(reader, SubprocessReader)]
         for processes in self._processes:
             weakref.finalize(self, processes.stop)
 
     @classmethod
-    def within(cls, limits: Limits, encoder: Encoder | None, cutting: Cutting) -> "RowReader":
+    def within(cls, limits: Limits, encoder: Encoder | None, tiling: Tiling) -> "RowReader":
         """With as many processes as the limits say; with none, this process reads."""
         if not limits.readers:
-            return cls(encoder, cutting, at_once=limits.at_once, untrusted=limits.untrusted)
+            return cls(encoder, tiling, at_once=limits.at_once, untrusted=limits.untrusted)
         opener, tile_reader = (
             SubprocessReader(
                 count,
@@ -81,7 +80,7 @@ class RowReader:
             )
             for count in (limits.at_once + 1, limits.readers)
         )
-        return cls(encoder, cutting, opener, tile_reader, limits.at_once, untrusted=limits.untrusted)
+        return cls(encoder, tiling, opener, tile_reader, limits.at_once, untrusted=limits.untrusted)
 
     def stop(self) -> None:
         """End the processes, without waiting for them; garbage collection of this does it too."""
@@ -121,11 +120,11 @@ class RowReader:
                 slide = compress_slide(
                     source,
                     encoder,
-                    Setting.like(self.cutting),
+                    self.tiling,
                     batch_tiles=min(budget.batch_tiles or most, most),
                     fill=False,
                     reading=ConfinedReader(self.tile_reader, roots, budget.deadline_s),
-                    encoding=self._encoding,
+                    threads=self._threads,
                     watch=watch,
                 )
             slide.save(into)

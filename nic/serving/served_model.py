@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.cutting import Cutting
+from nic.compression.tiling import Tiling
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import CodesError, NicError, RequestRefused, SettingError, SmokeFailed
 from nic.patients.familiarity import Familiarity
@@ -79,7 +79,7 @@ class ServedModel:
     ) -> "ServedModel":
         """files: `patient`, and `encoder` and `familiarity` where the model has them. remote: None: no addresses."""
         patient_model = PatientModel(files["patient"], device=limits.device)
-        reader = _row_reader(files.get("encoder"), patient_model.spec.cutting, limits)
+        reader = _row_reader(files.get("encoder"), patient_model.spec.tiling, limits)
         return cls(
             patient_model,
             RowCodes(reader, cache, limits, remote),
@@ -222,7 +222,7 @@ def _refused(refusals: list[str]) -> Iterator[None]:
         refusals.append(INTERNAL)
 
 
-def _row_reader(graph: Path | None, cutting: Cutting, limits: Limits) -> RowReader:
+def _row_reader(graph: Path | None, tiling: Tiling, limits: Limits) -> RowReader:
     if limits.untrusted and os.name != "posix":
         raise SettingError("only POSIX can bound the processes that read slides; serve on Linux or macOS")
-    return RowReader.within(limits, OnnxEncoder(graph, device=limits.device) if graph else None, cutting)
+    return RowReader.within(limits, OnnxEncoder(graph, device=limits.device) if graph else None, tiling)

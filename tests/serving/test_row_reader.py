@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from served_files import codes_file, write_plain_graphs
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.cutting import Cutting
+from nic.compression.tiling import Tiling
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import ForeignCodes, OutsideRoots, OverLimit, UnreachedSlide, UnreadableSlide
 from nic.serving.limits import Budget, Limits
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def reading(folder: Path) -> Iterator[RowReader]:
-    reading = RowReader.within(Limits((folder,), at_once=1, readers=1), OnnxEncoder(folder / "encoder.onnx"), Cutting())
+    reading = RowReader.within(Limits((folder,), at_once=1, readers=1), OnnxEncoder(folder / "encoder.onnx"), Tiling())
     yield reading
     reading.stop()
 
@@ -42,7 +42,7 @@ def reading(folder: Path) -> Iterator[RowReader]:
 @pytest.fixture
 def foreign(folder: Path) -> Iterator[RowReader]:
     """Of a model whose codes are of another tool."""
-    reading = RowReader.within(Limits((folder,), at_once=1, readers=1), None, Cutting())
+    reading = RowReader.within(Limits((folder,), at_once=1, readers=1), None, Tiling())
     yield reading
     reading.stop()
 
