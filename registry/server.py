@@ -54,7 +54,7 @@ def app() -> FastAPI:
     """Raises SmokeFailed when the model has no reference, or does not answer it as at registration."""
     guard = admission(os.environ)
     model = load_version(Path(mlflow.artifacts.download_artifacts(os.environ["NIC_MODEL"])))
-    if not model.unwrap_python_model().proven:
+    if not model.unwrap_python_model().proven:  # type: ignore[no-untyped-call]
         raise SmokeFailed("the model was registered without a reference; train and register it again")
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # its warnings repeat rows
     logging.getLogger("uvicorn.error").addFilter(_without_stack)

@@ -11,9 +11,6 @@ from mlflow.pyfunc import PyFuncModel
 
 from nic.tracking.digests import PROJECT
 
-PATIENT_MODEL = "patient_model.py"
-"""File of registry/ that serves a patient model."""
-
 
 def load_version(folder: Path, config: Mapping[str, Any] | None = None) -> PyFuncModel:
     """The model in a folder that MLflow wrote, served by the code that is running.
@@ -23,9 +20,9 @@ def load_version(folder: Path, config: Mapping[str, Any] | None = None) -> PyFun
     """
     linked = TemporaryDirectory(prefix="nic-version-")
     for entry in folder.resolve().iterdir():
-        if entry.name not in (PATIENT_MODEL, "code"):
-            (Path(linked.name) / entry.name).symlink_to(entry)
-    (Path(linked.name) / PATIENT_MODEL).symlink_to(PROJECT / "registry" / PATIENT_MODEL)
-    model = mlflow.pyfunc.load_model(linked.name, model_config=dict(config) if config else None)
+        if entry.name != "code":
+            ours = PROJECT / "registry" / entry.name
+            (Path(linked.name) / entry.name).symlink_to(ours if ours.suffix == ".py" and ours.is_file() else entry)
+    model: PyFuncModel = mlflow.pyfunc.load_model(linked.name, model_config=dict(config) if config else None)
     weakref.finalize(model, linked.cleanup)
     return model
