@@ -31,10 +31,10 @@ from nic.encoder.foreign import import_onnx
 from nic.encoder.network import TileEncoder, scaled
 from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.spec import Encoder
-from nic.onnx.device import Device
-from nic.onnx.export import export_graph
-from nic.onnx.pixels import Scaling
-from nic.onnx.runtime import OnnxGraph
+from nic.graphs.adapt import Scaling
+from nic.graphs.device import Device
+from nic.graphs.run import OnnxGraph
+from nic.graphs.write import export_graph
 from nic.threads import cores
 
 FLOP_A_TILE = 90.4e6

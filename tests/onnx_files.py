@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from nic.encoder.onnx import METADATA_KEY
 from nic.encoder.spec import EncoderSpec
-from nic.onnx.export import export_graph
+from nic.graphs.write import export_graph
 
 FLOAT_BYTES = 4
 

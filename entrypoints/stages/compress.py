@@ -18,8 +18,8 @@ from nic.compression.work import How
 from nic.encoder.runtimes import EncoderLoader
 from nic.encoder.several import encoder_on
 from nic.errors import NoDevice
-from nic.onnx.device import Device
-from nic.onnx.files import graph_sha256
+from nic.graphs.device import Device
+from nic.graphs.files import graph_sha256
 from nic.slides.quality import reasons_named
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.slide import SlideSource

@@ -11,8 +11,8 @@ from entrypoints.import_encoder import Config
 from nic.encoder.foreign import CHECKED, import_onnx
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EncoderError
-from nic.onnx.files import graph_sha256
-from nic.onnx.pixels import Scaling
+from nic.graphs.adapt import Scaling
+from nic.graphs.files import graph_sha256
 from nic.study import read_study
 from nic.tasks.entries import TileTaskEntry
 from nic.tasks.reading import read_task

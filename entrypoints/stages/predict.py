@@ -16,7 +16,7 @@ from nic.compression.setting import Setting
 from nic.compression.work import How
 from nic.encoder.runtimes import EncoderLoader
 from nic.errors import RequestRefused
-from nic.onnx.device import Device
+from nic.graphs.device import Device
 from nic.patients.cohort import Patient
 from nic.patients.predictor import PatientModel
 from nic.serving.batch import Batch

@@ -10,8 +10,8 @@ from rich.console import Console
 from entrypoints.probe_encoder import Config
 from nic.encoder.spec import EncoderSpec
 from nic.errors import StudyError, TaskError
-from nic.onnx.device import Device
-from nic.onnx.files import graph_sha256
+from nic.graphs.device import Device
+from nic.graphs.files import graph_sha256
 from nic.study import read_study
 from nic.tasks.reading import read_task
 from nic.tasks.tile_auc import Resampled

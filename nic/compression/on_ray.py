@@ -18,7 +18,7 @@ from nic.compression.records import Streak
 from nic.compression.work import How, Outcome, or_away
 from nic.encoder.spec import devices_of
 from nic.errors import CrashingSlide, MissingExtra, NicError, UnreachedSlide, UnreachedSlides
-from nic.onnx.files import graph_files, graph_in
+from nic.graphs.files import graph_files, graph_in
 from nic.slides.slide import SlideSource
 
 if TYPE_CHECKING:

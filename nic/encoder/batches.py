@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import OutOfMemory
-from nic.onnx.device import Device
+from nic.graphs.device import Device
 from nic.threads import cores
 
 log = logging.getLogger(__name__)

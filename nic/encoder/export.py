@@ -14,8 +14,8 @@ from nic.encoder.onnx import METADATA_KEY
 from nic.encoder.references import MeanRgb
 from nic.encoder.spec import EncoderSpec
 from nic.errors import ParityFailed
-from nic.onnx.export import export_graph, parity
-from nic.onnx.runtime import OnnxGraph
+from nic.graphs.run import OnnxGraph
+from nic.graphs.write import export_graph, parity
 
 TILE_MPP = 1.0
 READ_MPP = 0.5

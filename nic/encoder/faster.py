@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from nic.encoder.batches import Batches, Run
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import EncoderError
-from nic.onnx.device import AUTO, CPU, Device
-from nic.onnx.files import graph_in
-from nic.onnx.half import write_half
-from nic.onnx.openvino import OpenVinoGraph
-from nic.onnx.runtime import OnnxGraph
+from nic.graphs.adapt import write_half
+from nic.graphs.device import AUTO, CPU, Device
+from nic.graphs.files import graph_in
+from nic.graphs.run import OnnxGraph, OpenVinoGraph
 
 log = logging.getLogger(__name__)
 LEAST_AGREEMENT = 0.99

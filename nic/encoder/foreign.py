@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from nic.encoder.onnx import METADATA_KEY
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EncoderError, ParityFailed
-from nic.onnx.files import copied, graph_sha256, moved
-from nic.onnx.pixels import ForeignGraph, Scaling, describe, save_graph
-from nic.onnx.runtime import OnnxGraph
+from nic.graphs.adapt import ForeignGraph, Scaling, describe, save_graph
+from nic.graphs.files import copied, graph_sha256, moved
+from nic.graphs.run import OnnxGraph
 
 CHECKED = 3
 """Tiles that a graph is tried on."""

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from nic.encoder.batches import Batches
 from nic.encoder.spec import EXACT, EncoderSpec, check_tiles
 from nic.errors import EncoderError
-from nic.onnx.device import AUTO, Device
-from nic.onnx.files import graph_in
-from nic.onnx.runtime import OnnxGraph
+from nic.graphs.device import AUTO, Device
+from nic.graphs.files import graph_in
+from nic.graphs.run import OnnxGraph
 
 METADATA_KEY = "nic.encoder"
 

@@ -13,8 +13,8 @@ from nic.encoder.network import scaled
 from nic.encoder.onnx import METADATA_KEY
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EncoderError
-from nic.onnx.export import export_graph
-from nic.onnx.runtime import OnnxGraph
+from nic.graphs.run import OnnxGraph
+from nic.graphs.write import export_graph
 
 TILE_PX, TILE_MPP = 128, 0.5
 """What the graph takes. The network's 64 px are pooled inside, in float: rounding there costs 1e-2 in the code."""

@@ -7,7 +7,7 @@ from typing import Protocol
 from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.spec import Encoder, Runtime
 from nic.errors import NoDevice
-from nic.onnx.device import Device
+from nic.graphs.device import Device
 
 
 class LoadedEncoder(Encoder, Protocol):

@@ -18,7 +18,7 @@ from nic.encoder.batches import RUNS_AT_ONCE
 from nic.encoder.runtimes import LoadedEncoder, load_encoder
 from nic.encoder.spec import EncoderSpec, Runtime, check_tiles
 from nic.errors import EncoderError
-from nic.onnx.device import Device, devices_named
+from nic.graphs.device import Device, devices_named
 from nic.slides.process import KILL_S, how_ended, started
 from nic.slides.wire import SLOT_BYTES, Message, Messages, SharedTiles, as_error, question
 from nic.threads import cores

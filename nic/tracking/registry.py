@@ -16,7 +16,7 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 
 from nic.encoder.spec import IMPORTED, EncoderSpec
 from nic.errors import ForeignCodes, UnknownModel
-from nic.onnx.files import copied, graph_files, graph_in, graph_sha256
+from nic.graphs.files import copied, graph_files, graph_in, graph_sha256
 from nic.tracking.digests import PROJECT, digest, imported_files, source_digest
 from nic.tracking.store import leaves_open
 
@@ -268,7 +268,7 @@ def model_folder(version: RegisteredVersion) -> Path:
 def encoder_file(source: str) -> Path:
     """An encoder's graph: of a `models:/` URI of the registry, of a path to an .onnx file, or to a folder with one.
 
-    Files of its weights lie beside it: see nic.onnx.files.graph_files.
+    Files of its weights lie beside it: see nic.graphs.files.graph_files.
     """
     return graph_file(source, "encoder") if source.startswith("models:/") else graph_in(Path(source))
 

@@ -14,7 +14,7 @@ from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 
 from nic.errors import UnknownModel
-from nic.onnx.files import graph_in, graph_sha256
+from nic.graphs.files import graph_in, graph_sha256
 from nic.tracking.figures import figure_on, record_figures
 from nic.tracking.registry import (
     ENCODER_NAME,

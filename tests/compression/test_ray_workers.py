@@ -24,7 +24,7 @@ from nic.encoder.export import export_encoder
 from nic.encoder.network import TileEncoder
 from nic.encoder.runtimes import EncoderLoader, load_encoder
 from nic.errors import EncoderError, NoDevice, UnreachedSlides
-from nic.onnx.device import cuda_devices
+from nic.graphs.device import cuda_devices
 from nic.slides.slide import SlideSource, find_slides
 
 ray = pytest.importorskip("ray", reason="wants Ray: pip install ray==2.60.0")

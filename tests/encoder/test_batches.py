@@ -13,7 +13,7 @@ from served_files import write_plain_graphs
 
 from nic.encoder.batches import Batches
 from nic.encoder.onnx import OnnxEncoder
-from nic.onnx.device import CPU
+from nic.graphs.device import CPU
 
 
 def counted(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -43,7 +43,7 @@ import logging, resource, sys
 from pathlib import Path
 import numpy as np
 from nic.encoder.onnx import OnnxEncoder
-from nic.onnx.device import CPU
+from nic.graphs.device import CPU
 
 logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
 encoder = OnnxEncoder(Path(sys.argv[1]), device=CPU)

@@ -11,7 +11,7 @@ from served_files import write_plain_graphs
 
 from nic.encoder.runtimes import EncoderLoader, load_encoder
 from nic.errors import EncoderError, NoDevice
-from nic.onnx.device import AUTO, CPU, Device, cuda_devices, devices_named
+from nic.graphs.device import AUTO, CPU, Device, cuda_devices, devices_named
 from nic.serving.limits import Limits
 
 

@@ -17,7 +17,7 @@ from nic.encoder.faster import FasterEncoder, by_openvino, in_half
 from nic.encoder.network import TileEncoder
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import EncoderError
-from nic.onnx.half import write_half
+from nic.graphs.adapt import write_half
 
 OPENVINO = pytest.param(
     by_openvino,

@@ -13,8 +13,8 @@ from entrypoints.stages import import_encoder
 from nic.encoder.foreign import import_onnx
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import EncoderError
-from nic.onnx.export import export_graph
-from nic.onnx.pixels import Scaling
+from nic.graphs.adapt import Scaling
+from nic.graphs.write import export_graph
 
 IMAGENET = Scaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "rgb")
 

@@ -18,8 +18,8 @@ from nic.encoder.network import TileEncoder
 from nic.encoder.runtimes import load_encoder
 from nic.encoder.several import encoder_on
 from nic.errors import NoDevice
-from nic.onnx.device import Device, cuda_devices, devices_named
-from nic.onnx.pixels import Scaling
+from nic.graphs.adapt import Scaling
+from nic.graphs.device import Device, cuda_devices, devices_named
 
 
 def devices() -> int:

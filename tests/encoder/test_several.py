@@ -22,7 +22,7 @@ from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.runtimes import load_encoder
 from nic.encoder.several import SeveralEncoders, encoder_on
 from nic.errors import EncoderError, NoDevice, OutOfMemory
-from nic.onnx.device import CPU, cuda_devices
+from nic.graphs.device import CPU, cuda_devices
 from nic.slides.slide import find_slides
 from nic.slides.wire import as_error, as_values
 

@@ -28,8 +28,8 @@ from nic.compression.engines import compress_cohort
 from nic.encoder.foreign import import_onnx
 from nic.encoder.runtimes import load_encoder
 from nic.errors import EncoderError
-from nic.onnx.files import graph_files, graph_in, graph_sha256
-from nic.onnx.pixels import Scaling
+from nic.graphs.adapt import Scaling
+from nic.graphs.files import graph_files, graph_in, graph_sha256
 from nic.slides.slide import SlideSource
 from nic.tracking.registry import encoder_digest, encoder_file, find_version, register_encoder
 

@@ -15,7 +15,7 @@ from entrypoints.stages.compress import Config, run
 from nic.encoder.export import export_encoder
 from nic.encoder.network import TileEncoder
 from nic.errors import EncoderError, NoDevice
-from nic.onnx.device import cuda_devices
+from nic.graphs.device import cuda_devices
 
 ROOT = Path(__file__).resolve().parents[2]
 

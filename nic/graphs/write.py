@@ -11,7 +11,7 @@ import onnx
 import torch
 
 from nic.errors import ParityFailed
-from nic.onnx.runtime import OnnxGraph
+from nic.graphs.run import OnnxGraph
 
 OPSET = 18
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # it misses torchvision

@@ -1,4 +1,4 @@
-"""Giving a foreign graph the input that ours take: tiles as pixels, scaled inside the graph; and codes as float32."""
+"""Graphs made of graphs: a foreign one with the input and output that ours have, and one in half precision."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,10 +11,15 @@ import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
-from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+from onnx.external_data_helper import (
+    load_external_data_for_model,
+    load_external_data_for_tensor,
+    uses_external_data,
+)
+from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from nic.errors import EncoderError
-from nic.onnx.files import graph_files, tensors
+from nic.graphs.files import graph_files, tensors
 
 FLOATS = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
 SMALL = 256
@@ -126,6 +131,28 @@ def save_graph(model: ModelProto, path: Path) -> None:
 def describe(model: ModelProto, metadata: Mapping[str, str]) -> None:
     """Let a graph say what it is, in place of what it said before."""
     helper.set_model_props(model, dict(metadata))
+
+
+def write_half(source: Path, target: Path) -> None:
+    """Write a graph that computes in float16 what that of `source` does in float32; inputs and outputs stay as they
+    are, and so do its metadata. Parts that the graph computes in float32 on purpose become float16 too. Where weights
+    lie beside `source`, they do beside `target`.
+
+    Raises EncoderError when the converter cannot do it: of what it meets in a graph, it says so in many ways.
+    """
+    beside = len(graph_files(source)) > 1
+    try:
+        # Shapes are inferred without the weights: of 2 GiB and more, nothing can be.
+        model = onnx.load(source, load_external_data=False)
+        model = onnx.shape_inference.infer_shapes(model)
+        if beside:
+            load_external_data_for_model(model, str(source.parent))
+        half = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
+        onnx.save(half, target, save_as_external_data=beside, location=f"{target.stem}.data")
+    except Exception as error:  # the converter's own assertions, shape inference, protobuf, types of no common root
+        raise EncoderError(
+            f"{source.name}: cannot be converted to half precision ({type(error).__name__}: {error}); use runtime=onnx"
+        ) from error
 
 
 def _merged(first: ModelProto, second: ModelProto, joint: tuple[str, str], output: str) -> ModelProto:

@@ -14,9 +14,9 @@ from torch import nn
 from nic.encoder.faster import in_half
 from nic.encoder.foreign import import_onnx
 from nic.encoder.onnx import OnnxEncoder
-from nic.onnx.fusing import fused
-from nic.onnx.pixels import Scaling
-from nic.onnx.runtime import OnnxGraph
+from nic.graphs.adapt import Scaling
+from nic.graphs.fusing import fused
+from nic.graphs.run import OnnxGraph
 
 IMAGENET = Scaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "rgb")
 Written = dict[type[nn.Module], Path]

@@ -1,7 +1,8 @@
-"""Running ONNX graphs: one session on one device, its metadata and its digest. Needs no torch."""
+"""Running ONNX graphs, by ONNX Runtime on one device or by OpenVINO on the CPU. Needs no torch."""
 
 import logging
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
     RuntimeException,
 )
 
-from nic.errors import EncoderError, NoDevice, OutOfMemory
-from nic.onnx.device import AUTO, CPU, CUDA, Device, check_cuda, why_no_cuda
-from nic.onnx.files import contains, graph_files, graph_sha256
+from nic.errors import EncoderError, MissingExtra, NoDevice, OutOfMemory
+from nic.graphs.device import AUTO, CPU, CUDA, Device, check_cuda, why_no_cuda
+from nic.graphs.files import contains, graph_files, graph_sha256
+from nic.threads import cores
 
 log = logging.getLogger(__name__)
 _CANNOT_RUN = (EPFail, Fail, InvalidArgument, NotImplemented, RuntimeException, RuntimeError)
@@ -69,6 +71,38 @@ class OnnxGraph:
         return outputs
 
 
+class OpenVinoGraph:
+    """An ONNX file of one input on this machine's cores, one for each thread that asks; threads may share it.
+
+    precision: bf16, or f32 on processors without. Raises MissingExtra without OpenVINO, EncoderError for no graph.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise MissingExtra("runtime=openvino wants OpenVINO: pip install openvino==2026.4.1") from error
+        core, streams = openvino.Core(), str(cores())
+        self.precision = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+        hints = {
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": streams,
+            "ENABLE_CPU_PINNING": "NO",  # readers and other processes want the same cores
+        }
+        try:
+            self._compiled = core.compile_model(core.read_model(path), "CPU", hints)
+        except RuntimeError as error:
+            raise EncoderError(f"{path.name}: OpenVINO cannot run this graph: {error}") from error
+        self._of_thread = threading.local()
+
+    def run(self, values: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The graph's first output."""
+        if not hasattr(self._of_thread, "request"):
+            self._of_thread.request = self._compiled.create_infer_request()
+        return np.array(self._of_thread.request.infer({0: values})[0], np.float32)
+
+
 def _stamps(path: Path) -> list[tuple[int, int, int]]:
     stats = [file.stat() for file in graph_files(path)]
     return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
@@ -98,7 +132,7 @@ def _session(device: Device, path: Path, threads: int | None, fused: bool) -> or
     if device.kind == "cuda":
         check_cuda(device)
     if fused and (contains(path, b"Softmax") or contains(path, b"Erf")):
-        from nic.onnx.fusing import fused as fused_graph  # the onnx package, for the few graphs that need it
+        from nic.graphs.fusing import fused as fused_graph  # the onnx package, for the few graphs that need it
 
         with tempfile.TemporaryDirectory(prefix="nic-") as folder:
             if model := fused_graph(path, Path(folder), on_cpu=device.kind == "cpu"):
