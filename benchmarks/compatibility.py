@@ -35,9 +35,8 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.setting import Setting
 from nic.compression.tissue_rule import Everything, Saturated
 from nic.encoder.export import export_encoder
-from nic.encoder.faster import in_half
+from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
-from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.published import TILE_PX, import_published
 from nic.encoder.spec import EncoderSpec
 from nic.patients.crops import PatientCells, SlideCells
@@ -110,7 +109,7 @@ def main() -> None:
         real = sorted((given.slides or SHARED / "wsi").glob("*.[st][vi]*"))
         usual, *ways = ways_of(graph, other)
         ways = [usual, *(way for way in ways if not given.only or {way.group, way.name} & set(given.only))]
-        print(f"{graph.name}; {torch.get_num_threads()} threads; {', '.join(OnnxEncoder(graph).providers)}")
+        print(f"{graph.name}; {torch.get_num_threads()} threads; {load_encoder(graph).device_note}")
         if given.patients:
             on_phantom(ways, Cohort.drawn(folder, given.patients))
         on_real(ways, [SlideSource(path.stem, path) for path in real])
@@ -131,7 +130,7 @@ def graph_of(encoder: Path, folder: Path, seed: int) -> Path:
 
 def ways_of(graph: Path, other: Path) -> Sequence[Way]:
     """The usual way first."""
-    exact, half, stranger = OnnxEncoder(graph), in_half(graph), OnnxEncoder(other)
+    exact, half, stranger = load_encoder(graph), load_encoder(graph, "onnx-f16"), load_encoder(other)
     usual = Run(exact.spec, exact.encode)
     ways = [
         Way("", "usual", usual),
@@ -149,13 +148,9 @@ def ways_of(graph: Path, other: Path) -> Sequence[Way]:
     ]
     if stranger.spec.code_size == exact.spec.code_size:
         ways.append(Way("encoder", other.stem, Run(stranger.spec, stranger.encode)))
-    if exact_device(exact) == "cuda":
+    if exact.device.kind == "cuda":
         ways.insert(1, Way("batch, device", "ONNX Runtime f32, cpu", Run(exact.spec, on_cpu(graph))))
     return ways
-
-
-def exact_device(encoder: OnnxEncoder) -> str:
-    return "cuda" if "CUDAExecutionProvider" in encoder.providers else "cpu"
 
 
 def on_cpu(graph: Path) -> Callable[[Tiles], Codes]:

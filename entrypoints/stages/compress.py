@@ -15,8 +15,8 @@ from nic.compression.records import Quarantined, Unreached, check_all_reached
 from nic.compression.setting import Setting
 from nic.compression.tissue_rule import rule_named
 from nic.compression.work import How
-from nic.encoder.runtimes import EncoderLoader
-from nic.encoder.several import encoder_on
+from nic.encoder.encoder_pool import encoder_on
+from nic.encoder.loading import EncoderLoader
 from nic.errors import NoDevice
 from nic.graphs.device import Device
 from nic.graphs.files import graph_sha256

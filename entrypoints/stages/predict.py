@@ -14,7 +14,7 @@ from nic.compression.compatibility import counted
 from nic.compression.on_ray import Cluster, compress_on_ray
 from nic.compression.setting import Setting
 from nic.compression.work import How
-from nic.encoder.runtimes import EncoderLoader
+from nic.encoder.loading import EncoderLoader
 from nic.errors import RequestRefused
 from nic.graphs.device import Device
 from nic.patients.cohort import Patient

@@ -10,7 +10,6 @@ from rich.console import Console
 from entrypoints.probe_encoder import Config
 from nic.encoder.spec import EncoderSpec
 from nic.errors import StudyError, TaskError
-from nic.graphs.device import Device
 from nic.graphs.files import graph_sha256
 from nic.study import read_study
 from nic.tasks.reading import read_task
@@ -66,11 +65,11 @@ def learned(spec: EncoderSpec) -> str:
 def probed(uri: str, tasks: Sequence[TileTask], config: Config) -> "Iterator[Probe]":
     """The probes of one encoder, each also a figure of its version where it is a registered one."""
     # Here: the run is open, or refused, before the seconds that these take to import.
-    from nic.encoder.onnx import OnnxEncoder
+    from nic.encoder.loading import load_encoder
     from nic.encoder.probe import codes_of, enlarged_tiles, enlargement, probe
     from nic.tracking.figures import record_figures
 
-    encoder = OnnxEncoder(encoder_file(uri), None, Device.named(config.device))
+    encoder = load_encoder(encoder_file(uri), device=config.device, threads=None)
     version = find_version(uri) if uri.startswith("models:/") else None
     place = f"{version.name}/{version.version}" if version else Path(uri).name
     aucs: dict[str, Resampled] = {}

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nic.encoder.network import TILE_PX, TileEncoder, scaled
-from nic.encoder.onnx import METADATA_KEY
 from nic.encoder.references import MeanRgb
-from nic.encoder.spec import EncoderSpec
+from nic.encoder.spec import METADATA_KEY, EncoderSpec
 from nic.errors import ParityFailed
 from nic.graphs.run import OnnxGraph
 from nic.graphs.write import export_graph, parity

@@ -6,8 +6,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.encoder.onnx import METADATA_KEY
-from nic.encoder.spec import EncoderSpec
+from nic.encoder.spec import METADATA_KEY, EncoderSpec
 from nic.errors import EncoderError, ParityFailed
 from nic.graphs.adapt import ForeignGraph, Scaling, describe, save_graph
 from nic.graphs.files import copied, graph_sha256, moved

@@ -10,8 +10,7 @@ from torch.nn import functional
 
 from nic.encoder.keras_file import FIELD_UM, KerasEncoder, read_keras
 from nic.encoder.network import scaled
-from nic.encoder.onnx import METADATA_KEY
-from nic.encoder.spec import EncoderSpec
+from nic.encoder.spec import METADATA_KEY, EncoderSpec
 from nic.errors import EncoderError
 from nic.graphs.run import OnnxGraph
 from nic.graphs.write import export_graph

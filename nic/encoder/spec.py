@@ -16,8 +16,11 @@ IMPORTED = "imported"
 
 Runtime = Literal["onnx", "onnx-f16", "openvino"]
 """What runs an encoder's graph, as it stands in files of codes."""
-EXACT = "onnx"
+EXACT: Runtime = "onnx"
 """Runtime of codes in f32."""
+
+METADATA_KEY = "nic.encoder"
+"""Of the spec in the metadata of an ONNX graph."""
 
 
 @dataclass(frozen=True)

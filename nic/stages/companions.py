@@ -11,7 +11,7 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import Cutting
 from nic.compression.setting import Setting
 from nic.compression.tissue_rule import GIVEN
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.loading import load_encoder
 from nic.encoder.spec import EncoderSpec
 from nic.patients.crops import Gathered
 from nic.patients.familiarity_fit import fit_familiarity, mean_code
@@ -60,7 +60,7 @@ def write_reference(folder: Path, encoder: Path | None, patient: Path, spec: Enc
 def _compressed(folder: Path, encoder: Path, cutting: Cutting) -> CompressedSlide:
     path = folder / f"{SLIDE.slide_id}.tif"
     draw_breast(SLIDE, path, seed=0)
-    return compress_slide(SlideSource(SLIDE.slide_id, path), OnnxEncoder(encoder), Setting.like(cutting))
+    return compress_slide(SlideSource(SLIDE.slide_id, path), load_encoder(encoder), Setting.like(cutting))
 
 
 def _drawn(folder: Path, spec: EncoderSpec, cutting: Cutting) -> CompressedSlide:

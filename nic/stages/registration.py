@@ -17,10 +17,10 @@ from nic.encoder.certificate import (
     robustness,
 )
 from nic.encoder.export import export_encoder
+from nic.encoder.loading import LoadedEncoder, load_encoder
 from nic.encoder.model_card import model_card
 from nic.encoder.neighbour_sheet import NamedTiles, neighbour_sheet
 from nic.encoder.network import TileEncoder
-from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.references import MeanRgb
 from nic.encoder.training import VALIDATION, FittedEncoder
 from nic.encoder.tuning import Tuning
@@ -84,7 +84,7 @@ def register_trained(
     names = [tile_set.task.name for tile_set in tile_sets]
     sample = np.concatenate([tile_set.tiles[:PARITY_A_TASK] for tile_set in tile_sets])
     _, difference = export_encoder(trained.encoder, trained.objective, names, graph, sample)
-    encoder = OnnxEncoder(graph, None)
+    encoder = load_encoder(graph, threads=None)
     certificate = Certificate(
         encoder.spec,
         difference,
@@ -115,7 +115,7 @@ def register_imported(
 
     tile_sets: cut as the encoder takes tiles, to measure its codes on; may be none.
     """
-    encoder = OnnxEncoder(graph, None)
+    encoder = load_encoder(graph, threads=None)
     codes, robust = measured(encoder, tile_sets, stage, seed=0) if tile_sets else (None, None)
     difference, tiles = parity
     words = f"Imported from {source}; what it was trained on is not known here."
@@ -126,7 +126,7 @@ def register_imported(
 
 
 def measured(
-    encoder: OnnxEncoder, tile_sets: Sequence[TileSet], stage: StageRun, seed: int
+    encoder: LoadedEncoder, tile_sets: Sequence[TileSet], stage: StageRun, seed: int
 ) -> tuple[CodeStatistics, Robustness]:
     """What the graph itself does with held-out tiles; a sheet of neighbours is logged."""
     held_out = held_out_tiles(tile_sets, TILES_A_TASK, seed)

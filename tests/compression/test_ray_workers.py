@@ -21,8 +21,8 @@ from nic.compression.setting import Setting
 from nic.compression.tissue_rule import Everything
 from nic.compression.work import How
 from nic.encoder.export import export_encoder
+from nic.encoder.loading import EncoderLoader, load_encoder
 from nic.encoder.network import TileEncoder
-from nic.encoder.runtimes import EncoderLoader, load_encoder
 from nic.errors import EncoderError, NoDevice, UnreachedSlides
 from nic.graphs.device import cuda_devices
 from nic.slides.slide import SlideSource, find_slides

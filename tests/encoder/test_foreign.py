@@ -11,7 +11,7 @@ from torch import nn
 
 from entrypoints.stages import import_encoder
 from nic.encoder.foreign import import_onnx
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.loading import LoadedEncoder, load_encoder
 from nic.errors import EncoderError
 from nic.graphs.adapt import Scaling
 from nic.graphs.write import export_graph
@@ -42,9 +42,11 @@ def source(network: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def imported(source: Path, path: Path, tile_px: int = 32, scaling: Scaling = IMAGENET, output: str = "") -> OnnxEncoder:
+def imported(
+    source: Path, path: Path, tile_px: int = 32, scaling: Scaling = IMAGENET, output: str = ""
+) -> LoadedEncoder:
     import_onnx(source, path, name="small", tile_px=tile_px, tile_mpp=0.5, read_mpp=0.5, scaling=scaling, output=output)
-    return OnnxEncoder(path)
+    return load_encoder(path)
 
 
 @pytest.mark.parametrize(("given", "wanted"), [({}, 0.25), ({"read_mpp": 0.125}, 0.125)])

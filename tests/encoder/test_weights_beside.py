@@ -26,7 +26,7 @@ from entrypoints.stages.import_encoder import imported as import_as
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.engines import compress_cohort
 from nic.encoder.foreign import import_onnx
-from nic.encoder.runtimes import load_encoder
+from nic.encoder.loading import load_encoder
 from nic.errors import EncoderError
 from nic.graphs.adapt import Scaling
 from nic.graphs.files import graph_files, graph_in, graph_sha256
