@@ -138,7 +138,7 @@ def ways_of(graph: Path, other: Path) -> Sequence[Way]:
         Way("batch, device", "OpenVINO f32", Run(exact.spec, by_openvino(graph, "f32"))),
         Way("pixel version", "an eighth of all values 1 lower", Run(exact.spec, lambda t: exact.encode(lower(t)))),
         Way("pixel version", "all values up to 1 off", Run(exact.spec, lambda t: exact.encode(jittered(t)))),
-        Way("runtime", f"onnx-f16 ({exact_device(exact)})", Run(exact.spec, half.encode)),
+        Way("runtime", f"onnx-f16 ({exact.device.kind})", Run(exact.spec, half.encode)),
         Way("runtime", "openvino bf16", Run(exact.spec, by_openvino(graph, "bf16"))),
         Way("cutting", "min_tissue=0.3", usual, Setting(min_tissue=0.3)),
         Way("cutting", "exclude=nothing", usual, Setting(exclude=())),
