@@ -45,8 +45,7 @@ def run(config: Config) -> dict[str, Any]:
     """See `entrypoints.probe_encoder`."""
     with stage_run("probe_encoder", config, inputs(config)) as stage:
         # Here: the run is open, or refused, before the seconds that these take to import.
-        from nic.encoder.probe_figure import probe_figure
-        from nic.encoder.probe_table import probe_frame, probe_table
+        from nic.encoder.probe import probe_figure, probe_frame, probe_table
 
         tasks = chosen_tasks(config)
         probes = [found for uri in names(config.encoders) for found in probed(uri, tasks, config)]

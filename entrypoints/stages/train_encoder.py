@@ -1,11 +1,13 @@
 """What `entrypoints.train_encoder` does."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 
@@ -14,12 +16,15 @@ from nic.errors import TaskError
 from nic.locks import locked
 from nic.study import read_study
 from nic.tasks.reading import read_task
-from nic.tasks.tile_task import TileTask, load_tiles
-from nic.tracking.digests import digest
+from nic.tasks.tile_task import TileSet, TileTask, load_tiles
+from nic.tracking.digests import code_digest, digest
 from nic.tracking.registry import ENCODER_MODEL, serving_digest
 from nic.tracking.runs import SERVING, StageRun, stage_run
 from nic.tracking.trained_before import register_again, result_again, trained_before
 from nic.tracking.training_data import ORIGINS_FILE, origins_of, origins_text
+
+if TYPE_CHECKING:
+    from nic.stages.registration import EncoderCandidate
 
 TILE_PX, TILE_MPP = 64, 1.0  # the published encoder's field
 
@@ -53,19 +58,59 @@ def run(config: Config) -> dict[str, Any]:
 def trained_anew(config: Config, read: dict[str, str], stage: StageRun, folder: Path) -> dict[str, Any]:
     """The registered version and its figures. folder: keeps what a killed training needs to go on."""
     # Here: what was trained before is registered again without torch, which takes seconds to import.
-    from nic.stages.objectives import Training
     from nic.stages.registration import log_augmentation, register_trained
 
     tasks = tile_tasks(config)
     stage.log_text(origins_text(origins_of(tasks)), ORIGINS_FILE)
     tile_sets = [load_tiles(task, TILE_PX, TILE_MPP, config.work / "tiles") for task in tasks]
     log_augmentation(tile_sets, config.augmentation, stage, config.seed)
-    trained = Training(config, tile_sets, read, stage, folder).run()
+    trained = candidate(config, tile_sets, read, stage, folder)
     version = register_trained(trained, tile_sets, folder / "encoder.onnx", stage, read, config.seed)
     figures = ", ".join(f"{name} {value:.3f}" for name, value in trained.validation.items())
     print(f"{version.uri}: {config.objective}; on held-out tiles {figures or 'no figures'}; {trained.trained_with}")
     sha256 = version.tags["nic.encoder_sha256"]
     return {"version": version.uri, "sha256": sha256, "validation": dict(trained.validation)}
+
+
+def candidate(
+    config: Config, tile_sets: Sequence[TileSet], read: Mapping[str, str], stage: StageRun, folder: Path
+) -> "EncoderCandidate":
+    """An encoder for the objective that is asked for. folder: keeps what a killed training needs to go on."""
+    from nic.encoder.bigan import BiGan
+    from nic.encoder.contrastive import Contrastive
+    from nic.encoder.training import Hooks, Schedule
+    from nic.encoder.tuning import SearchPlan
+    from nic.encoder.vae import Vae
+    from nic.stages import objectives
+
+    c, hooks = config, Hooks(stage.log, checkpoints=folder)
+    schedule = Schedule(c.epochs, c.batch_size, c.learning_rate, c.augmentation, c.seed, patience=c.patience)
+    match c.objective:
+        case "multitask" if c.weighting == "tuned":
+            trial = replace(schedule, epochs=c.trial_epochs, tiles_per_epoch=c.trial_tiles, patience=None)
+            storage, name = c.tuning_storage or c.work / "tuning.log", search_name(c, read)
+            plan = SearchPlan(tuple(c.tune.split("+")), c.trials, c.trial_epochs, c.seed, name, storage, c.workers)
+            return objectives.train_searched(tile_sets, schedule, trial, plan, hooks, stage, in_full=c.compare_in_full)
+        case "multitask":
+            learned = c.weighting == "uncertainty"
+            return objectives.train_weighted(tile_sets, schedule, hooks, stage, learned=learned)
+        case "vae":
+            return objectives.train_unsupervised(tile_sets, partial(Vae, c.gamma), schedule, hooks)
+        case "contrastive":
+            return objectives.train_unsupervised(tile_sets, Contrastive, schedule, hooks)
+        case "bigan":
+            return objectives.train_unsupervised(tile_sets, BiGan, schedule, hooks)
+        case "random":
+            return objectives.untrained(c.seed)
+        case "mean-rgb":
+            return objectives.mean_rgb()
+
+
+def search_name(config: Config, read: Mapping[str, str]) -> str:
+    """Trials of one name are of one search: same data, code and kind of training, whatever is done with it."""
+    unlike = {"study": Path(), "work": Path(), "trials": 0, "epochs": 0, "patience": 0, "tuning_storage": ""}
+    alike = replace(config, **unlike, workers=1, compare_in_full=False)
+    return digest({"config": asdict(alike), "inputs": read, "code": code_digest("train_encoder")})
 
 
 @contextmanager

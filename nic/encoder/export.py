@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nic.encoder.network import TILE_PX, TileEncoder, scaled
-from nic.encoder.references import MeanRgb
+from nic.encoder.network import TILE_PX, MeanRgb, TileEncoder, scaled
 from nic.encoder.spec import METADATA_KEY, EncoderSpec
 from nic.errors import ParityFailed
 from nic.graphs.run import OnnxGraph

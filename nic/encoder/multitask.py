@@ -1,6 +1,6 @@
 """The supervised objective: a head and a cross-entropy a task on one shared encoder, weighted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from nic.encoder.network import task_heads
 from nic.encoder.objective import Judgement, Objective
 from nic.encoder.tile_stream import Batch, HeldOut
 from nic.tasks.tile_auc import TileScores
+from nic.tasks.tile_task import TileSet
 
 
 def normalised(weights: Mapping[str, float]) -> dict[str, float]:
@@ -96,6 +97,17 @@ class Multitask(Objective):
         logits = torch.cat([self.heads[task](self.encoder(tiles)) for tiles in held_out.plain(task)])
         probabilities = logits.float().softmax(1).cpu().numpy()
         return TileScores(tile_set.task.name, tile_set.labels[which], probabilities, tile_set.groups[which])
+
+
+def multitask(tile_sets: Sequence[TileSet], weights: Mapping[str, float] | None) -> Callable[[], Multitask]:
+    """What makes the objective of these tasks. weights: of their losses; None learns them."""
+    classes = {tile_set.task.name: len(tile_set.task.classes) for tile_set in tile_sets}
+
+    def make() -> Multitask:
+        weighting = LearnedWeights(list(classes)) if weights is None else FixedWeights(normalised(weights))
+        return Multitask(list(classes.values()), weighting)
+
+    return make
 
 
 def _auc(found: TileScores) -> float:

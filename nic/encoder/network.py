@@ -1,8 +1,12 @@
-"""The published encoder: four strided convolutions and a linear code. Source: Tellez et al. 2019, 2020."""
+"""The published encoder: four strided convolutions and a linear code; its decoder, and encoders that learn nothing.
+
+Source: Tellez et al. 2019, 2020.
+"""
 
 from collections.abc import Iterable
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 CODE_SIZE, CHANNELS, TILE_PX = 128, 128, 64
@@ -50,6 +54,21 @@ class TileDecoder(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         tiles: Tensor = self.layers(self.start(codes).unflatten(1, (CHANNELS, LAST_PX, LAST_PX)))
         return tiles
+
+
+class MeanRgb(nn.Module):
+    """A reference that learns nothing: tiles float [B, 3, 64, 64] in [-1, 1] to their mean colour, float [B, 3]."""
+
+    code_size: ClassVar[int] = 3
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        return tiles.mean((2, 3))
+
+
+def random_encoder(seed: int) -> TileEncoder:
+    """A reference that learns nothing: the encoder as training with this seed begins."""
+    torch.manual_seed(seed)
+    return TileEncoder()
 
 
 def _activated() -> list[nn.Module]:

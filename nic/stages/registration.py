@@ -16,15 +16,13 @@ from nic.encoder.certificate import (
     encoded,
     robustness,
 )
+from nic.encoder.encoder_pictures import NamedTiles, neighbour_sheet, search_history, search_importance
 from nic.encoder.export import export_encoder
 from nic.encoder.loading import LoadedEncoder, load_encoder
 from nic.encoder.model_card import model_card
-from nic.encoder.neighbour_sheet import NamedTiles, neighbour_sheet
-from nic.encoder.network import TileEncoder
-from nic.encoder.references import MeanRgb
-from nic.encoder.training import VALIDATION, FittedEncoder
+from nic.encoder.network import MeanRgb, TileEncoder
+from nic.encoder.training import VALIDATION, TrainedEncoder
 from nic.encoder.tuning import Tuning
-from nic.encoder.tuning_figures import history, importance
 from nic.tasks.augment import examples
 from nic.tasks.contact_sheet import augmentation_sheet
 from nic.tasks.tile_auc import TileScores, mean_auc, resampled_auc
@@ -52,10 +50,10 @@ def held_out_tiles(tile_sets: Sequence[TileSet], at_most: int, seed: int) -> Nam
 
 
 @dataclass(frozen=True)
-class Trained:
-    """An encoder to be registered.
+class EncoderCandidate:
+    """An encoder that is to be registered.
 
-    trained_with: in words. validation: figures on held-out tiles. scores: what heads said of those, where it has any.
+    trained_with: in words. validation: figures on held-out tiles. scores: of those tiles by the heads, if it has any.
     """
 
     encoder: TileEncoder | MeanRgb
@@ -66,14 +64,14 @@ class Trained:
     comparison: Comparison | None = None
 
     @classmethod
-    def of(cls, fitted: FittedEncoder, trained_with: str, comparison: Comparison | None = None) -> "Trained":
-        words = f"{trained_with}; as it was after epoch {fitted.epoch + 1}"
-        objective = fitted.objective.name
-        return cls(fitted.encoder, objective, words, fitted.validation, fitted.scores, comparison)
+    def of(cls, trained: TrainedEncoder, trained_with: str, comparison: Comparison | None = None) -> "EncoderCandidate":
+        words = f"{trained_with}; as it was after epoch {trained.epoch + 1}"
+        objective = trained.objective.name
+        return cls(trained.encoder, objective, words, trained.validation, trained.scores, comparison)
 
 
 def register_trained(
-    trained: Trained,
+    candidate: EncoderCandidate,
     tile_sets: Sequence[TileSet],
     graph: Path,
     stage: StageRun,
@@ -83,20 +81,20 @@ def register_trained(
     """Export to `graph`, measure what was exported on held-out tiles, register it with its figures and its card."""
     names = [tile_set.task.name for tile_set in tile_sets]
     sample = np.concatenate([tile_set.tiles[:PARITY_A_TASK] for tile_set in tile_sets])
-    _, difference = export_encoder(trained.encoder, trained.objective, names, graph, sample)
+    _, difference = export_encoder(candidate.encoder, candidate.objective, names, graph, sample)
     encoder = load_encoder(graph, threads=None)
     certificate = Certificate(
         encoder.spec,
         difference,
         2 * len(sample),
-        task_figures(trained.scores, tile_sets, seed),
+        task_figures(candidate.scores, tile_sets, seed),
         *measured(encoder, tile_sets, stage, seed),
-        trained.trained_with,
-        trained.comparison,
+        candidate.trained_with,
+        candidate.comparison,
     )
     version = register_encoder(graph, lineage("train_encoder", encoder_sha256=encoder.spec.sha256, **inputs))
-    if trained.scores:
-        auc = mean_auc(trained.scores, seed)
+    if candidate.scores:
+        auc = mean_auc(candidate.scores, seed)
         stage.log("validation.auc", auc.value)
         record_figures(version, {"validation.auc": auc}, data=inputs["tasks"])
     publish(certificate, version, stage)
@@ -180,5 +178,5 @@ def log_augmentation(tile_sets: Sequence[TileSet], strength: str, stage: StageRu
 
 def log_tuning(tuning: Tuning, stage: StageRun) -> None:
     """History and importance of the search."""
-    stage.log_figure(history(tuning), "tuning/history.png")
-    stage.log_figure(importance(tuning), "tuning/importance.png")
+    stage.log_figure(search_history(tuning), "tuning/history.png")
+    stage.log_figure(search_importance(tuning), "tuning/importance.png")

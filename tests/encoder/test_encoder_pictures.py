@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nic.encoder.neighbour_sheet import COLUMNS, NamedTiles, neighbour_sheet
+from nic.encoder.encoder_pictures import COLUMNS, NamedTiles, neighbour_sheet
 from nic.tasks.contact_sheet import BAD, GOOD, PLAIN
 
 
