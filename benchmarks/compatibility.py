@@ -34,10 +34,10 @@ from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.setting import Setting
 from nic.compression.tissue_rule import Everything, Saturated
-from nic.encoder.export import export_encoder
+from nic.encoder.encoder_graph import export_encoder
+from nic.encoder.keras_file import GRAPH_PX, import_published
 from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
-from nic.encoder.published import TILE_PX, import_published
 from nic.encoder.spec import EncoderSpec
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.targets import Values
@@ -121,7 +121,7 @@ def graph_of(encoder: Path, folder: Path, seed: int) -> Path:
     if encoder.suffix == ".onnx":
         return encoder
     if encoder.is_file():
-        import_published(encoder, encoder.stem, path, np.zeros((4, TILE_PX, TILE_PX, 3), np.uint8))
+        import_published(encoder, encoder.stem, path, np.zeros((4, GRAPH_PX, GRAPH_PX, 3), np.uint8))
     else:
         torch.manual_seed(seed)
         export_encoder(TileEncoder(), "untrained", [], path, np.zeros((4, 64, 64, 3), np.uint8))

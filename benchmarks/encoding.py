@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from benchmarks.timing import seconds
 from nic.encoder.batches import Batches
-from nic.encoder.export import export_encoder
+from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.foreign import import_onnx
 from nic.encoder.loading import LoadedEncoder, load_encoder
 from nic.encoder.network import TileEncoder, scaled

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from nic.compression.cutting import Cutting
-from nic.encoder.export import export_encoder
+from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
 from nic.errors import NicError

@@ -12,7 +12,7 @@ from onnx import GraphProto, TensorProto, helper, numpy_helper
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import AS_USUAL, Cutting
-from nic.encoder.export import export_encoder
+from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
 from nic.encoder.spec import METADATA_KEY, EncoderSpec

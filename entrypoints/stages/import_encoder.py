@@ -58,9 +58,9 @@ def imported(config: Config, graph: Path) -> tuple[EncoderSpec, tuple[float, int
     name = config.name or config.source.stem
     match config.source.suffix.lower():
         case ".h5" | ".hdf5" | ".keras":
-            from nic.encoder.published import TILE_PX, import_published  # here: torch, slow to import
+            from nic.encoder.keras_file import GRAPH_PX, import_published  # here: torch, slow to import
 
-            noise = np.random.default_rng(0).integers(0, 256, (8, TILE_PX, TILE_PX, 3), np.uint8)
+            noise = np.random.default_rng(0).integers(0, 256, (8, GRAPH_PX, GRAPH_PX, 3), np.uint8)
             spec, difference = import_published(config.source, name, graph, noise)
             return spec, (difference, len(noise))
         case ".onnx":

@@ -16,8 +16,8 @@ from nic.encoder.certificate import (
     encoded,
     robustness,
 )
+from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.encoder_pictures import NamedTiles, neighbour_sheet, search_history, search_importance
-from nic.encoder.export import export_encoder
 from nic.encoder.loading import LoadedEncoder, load_encoder
 from nic.encoder.model_card import model_card
 from nic.encoder.network import MeanRgb, TileEncoder

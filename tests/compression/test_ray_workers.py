@@ -20,7 +20,7 @@ from nic.compression.on_ray import LOSSES, Cluster, compress_on_ray
 from nic.compression.setting import Setting
 from nic.compression.tissue_rule import Everything
 from nic.compression.work import How
-from nic.encoder.export import export_encoder
+from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.loading import EncoderLoader, load_encoder
 from nic.encoder.network import TileEncoder
 from nic.errors import EncoderError, NoDevice, UnreachedSlides

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from onnx_files import PackedAttention, export_transformer, write_hungry
 
 from nic.encoder.batches import GPU_PX, RUNS_AT_ONCE
+from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.encoder_pool import encoder_on
-from nic.encoder.export import export_encoder
 from nic.encoder.foreign import import_onnx
 from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder

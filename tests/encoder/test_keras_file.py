@@ -11,10 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from nic.encoder.keras_file import read_keras
+from nic.encoder.keras_file import import_published, read_keras
 from nic.encoder.loading import load_encoder
 from nic.encoder.network import scaled
-from nic.encoder.published import import_published
 from nic.errors import EncoderError
 
 SETS = ("example", "random", "he")

@@ -12,7 +12,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from nic.encoder.export import export_encoder
+from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.loading import LoadedEncoder, load_encoder
 from nic.encoder.network import TileEncoder
 from nic.encoder.spec import Runtime

@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 
-from nic.encoder.export import export_encoder
+from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder, scaled
 from nic.errors import EncoderError, ParityFailed

@@ -1,4 +1,4 @@
-"""The search begins where it is told, finds the better hyperparameters, goes on after a kill, and says when it did not help."""
+"""The search begins at the start, finds better hyperparameters, resumes after a kill, and says when it did not help."""
 
 import os
 from pathlib import Path
@@ -46,9 +46,8 @@ def test_it_begins_at_the_start_and_finds_the_better_weights() -> None:
 
 def test_rate_and_augmentation_are_tuned_when_asked() -> None:
     def strong(hyperparameters: Hyperparameters, report: OnEpoch) -> Resampled:
-        return resampled(
-            float(hyperparameters.augmentation == "light") - abs(np.log(hyperparameters.learning_rate / 3e-3))
-        )
+        distance = abs(np.log(hyperparameters.learning_rate / 3e-3))
+        return resampled(float(hyperparameters.augmentation == "light") - distance)
 
     tuning = search(strong, ("learning_rate", "augmentation"), trials=30)
     assert tuning.trials[0].hyperparameters == START

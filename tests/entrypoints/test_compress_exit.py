@@ -12,7 +12,7 @@ import pytest
 from conftest import tissue_image, write_slide
 
 from entrypoints.stages.compress import Config, run
-from nic.encoder.export import export_encoder
+from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.network import TileEncoder
 from nic.errors import EncoderError, NoDevice
 from nic.graphs.device import cuda_devices
