@@ -22,7 +22,7 @@ from nic.encoder.network import TILE_PX
 from nic.encoder.tile_stream import Batch, Epoch, TileStore, augmented
 from nic.encoder.training import Hooks, Schedule, optimizer_of, train
 from nic.study import read_study
-from nic.tasks.reading import read_task
+from nic.tasks.read_task import read_task
 from nic.tasks.tile_task import TileSet, TileTask, load_tiles
 from nic.training_device import mixed, precision_of, training_device
 

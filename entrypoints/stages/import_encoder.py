@@ -15,7 +15,7 @@ from nic.graphs.adapt import Scaling
 from nic.graphs.files import graph_sha256
 from nic.study import read_study
 from nic.tasks.entries import TileTaskEntry
-from nic.tasks.reading import read_task
+from nic.tasks.read_task import read_task
 from nic.tasks.tile_task import load_tiles
 from nic.tracking.digests import digest
 from nic.tracking.registry import ENCODER_MODEL, serving_digest

@@ -12,7 +12,7 @@ from nic.encoder.spec import EncoderSpec
 from nic.errors import StudyError, TaskError
 from nic.graphs.files import graph_sha256
 from nic.study import read_study
-from nic.tasks.reading import read_task
+from nic.tasks.read_task import read_task
 from nic.tasks.tile_auc import Resampled
 from nic.tasks.tile_task import TileTask
 from nic.tracking.digests import digest

@@ -15,7 +15,7 @@ from entrypoints.train_encoder import Config
 from nic.errors import TaskError
 from nic.locks import locked
 from nic.study import read_study
-from nic.tasks.reading import read_task
+from nic.tasks.read_task import read_task
 from nic.tasks.tile_task import TileSet, TileTask, load_tiles
 from nic.tracking.digests import code_digest, digest
 from nic.tracking.registry import ENCODER_MODEL, serving_digest

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nic.encoder.certificate import Codes, Tiles, neighbours
 from nic.encoder.tuning import Tuning
-from nic.tasks.contact_sheet import BAD, GOOD, Caption, Row, contact_sheet
+from nic.tasks.contact_sheet import BAD, GOOD, Caption, TileRow, contact_sheet
 
 MOST_ROWS, COLUMNS = 20, 8
 INK, SCORE, BEST = "#22313f", "#2a7f9e", "#c2503f"
@@ -38,7 +38,7 @@ def neighbour_sheet(named: NamedTiles, codes: Codes, seed: int) -> Figure:
     rows = []
     for query, near in zip(queries, neighbours(codes, named.groups, queries, COLUMNS), strict=True):
         captions = (Caption("query"), *(_caption(named, query, i) for i in near))
-        rows.append(Row(full[query], named.tiles[[query, *near]], captions))
+        rows.append(TileRow(full[query], named.tiles[[query, *near]], captions))
     return contact_sheet(rows, "Nearest codes from other slides, of held-out tiles of all tasks")
 
 

@@ -17,8 +17,6 @@ from nic.tasks.tile_task import TileSet
 from nic.threads import done_ahead
 from nic.training_device import pinned, sent
 
-Part = tuple[TileSet, NDArray[np.intp]]
-"""A task's tiles and which of them are meant."""
 Gathered = tuple[Tensor, tuple[Tensor, ...]]
 """Tiles uint8 [B, K, px, px, 3] of K steps, one task after another, and the labels int64 [share, K] of each task."""
 AT_ONCE = 256
@@ -195,7 +193,8 @@ class HeldOut:
     seed: int
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[tuple[TileSet, NDArray[np.intp]]]:
+        """The tiles of each task, and which of them are held out."""
         return list(zip(self.store.tile_sets, self.chosen, strict=True))
 
     def __len__(self) -> int:

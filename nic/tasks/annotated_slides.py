@@ -17,12 +17,10 @@ from nic.slides.slide import SUFFIXES as SLIDES
 from nic.slides.slide import Slide, SlideSource, find_slides
 from nic.slides.tiling import TileGrid
 from nic.slides.tissue import overview_px, tissue_fraction, tissue_mask
-from nic.tasks.annotated_cells import annotated_cells
 from nic.tasks.annotations import FOREIGN, REMEDY, SUFFIXES, read_annotations
-from nic.tasks.areas import Area
+from nic.tasks.areas import Area, annotated_cells
 from nic.tasks.entries import SlidesEntry
-from nic.tasks.labelling import class_map, pattern_groups
-from nic.tasks.source import PART_TILES, Cut, Field, Part
+from nic.tasks.tile_source import PART_TILES, Cut, TileField, TilePart, class_map, pattern_groups
 from nic.tasks.tile_task import TileTask
 
 BACKGROUND_TISSUE = 0.6
@@ -68,7 +66,7 @@ class AnnotatedSlides:
     def origins(self) -> frozenset[str]:
         return frozenset(name for s in self.slides for name in (s.source.slide_id, s.fingerprint, s.group))
 
-    def parts(self, field: Field) -> Iterator[Part]:
+    def parts(self, field: TileField) -> Iterator[TilePart]:
         for slide in tqdm(self.slides, desc=f"annotations of {self.entry.name}", unit="slide"):
             with Slide.open(slide.source) as opened:
                 grid = _whole_cells(opened, field)
@@ -78,7 +76,7 @@ class AnnotatedSlides:
                 rows, cols = row[first : first + PART_TILES], col[first : first + PART_TILES]
                 names = [f"{slide.source.slide_id} tile ({r}, {c})" for r, c in zip(rows, cols, strict=True)]
                 cut = partial(_cut, slide.source, grid, field.read_mpp or field.tile_mpp / 2, rows, cols, names)
-                yield Part(names, labels[rows, cols], np.full(len(rows), slide.group), cut)
+                yield TilePart(names, labels[rows, cols], np.full(len(rows), slide.group), cut)
 
     def _labels(self, slide: Slide, areas: Sequence[Area], grid: TileGrid) -> NDArray[np.int64]:
         """The label of each cell [rows, cols], below 0 where it has none."""
@@ -166,7 +164,7 @@ def _annotated_slide(source: SlideSource, annotations: Path, entry: SlidesEntry)
         return AnnotatedSlide(source, slide.mpp, slide.fingerprint, annotations.read_bytes(), areas, group)
 
 
-def _whole_cells(slide: Slide, field: Field) -> TileGrid:
+def _whole_cells(slide: Slide, field: TileField) -> TileGrid:
     """The slide's grid without the cells that hang over its edge: a tile is never made up."""
     x, y, width, height = slide.bounds_l0px
     side = field.side_px(slide.mpp)

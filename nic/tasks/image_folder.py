@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, ValidationError
 from nic.errors import TaskError
 from nic.tasks.entries import FolderEntry
 from nic.tasks.image_tiles import ImageTiles
-from nic.tasks.labelling import class_labels, pattern_groups
+from nic.tasks.tile_source import class_labels, pattern_groups
 from nic.tasks.tile_task import TileTask
 
 MANIFEST = "manifest.json"

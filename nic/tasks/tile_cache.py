@@ -11,12 +11,12 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from nic.errors import TaskError, UnreadableTile
-from nic.tasks.copies import find_copies, joined_groups
-from nic.tasks.labelling import check_classes
-from nic.tasks.source import Cut, Field, Part, Pixels, TileSource
+from nic.tasks.tile_source import Cut, Pixels, TileField, TilePart, TileSource, check_classes
 from nic.threads import done_ahead
 
 MOST_UNREADABLE = 0.01
@@ -34,7 +34,7 @@ class CachedTiles:
     groups: NDArray[np.str_]
 
 
-def cached_tiles(name: str, classes: Sequence[str], source: TileSource, shown: Field, folder: Path) -> CachedTiles:
+def cached_tiles(name: str, classes: Sequence[str], source: TileSource, shown: TileField, folder: Path) -> CachedTiles:
     """The tiles in a folder, decoded into it when they are not there. What was left out and what is double is said.
 
     Beside the tiles lie left_out.csv (tile, reason) and copies.csv (tile, copy_of, same_label).
@@ -59,7 +59,7 @@ def _publish(draft: Path, folder: Path) -> None:
             raise
 
 
-def _decode(name: str, classes: Sequence[str], source: TileSource, shown: Field, folder: Path) -> None:
+def _decode(name: str, classes: Sequence[str], source: TileSource, shown: TileField, folder: Path) -> None:
     parts = list(source.parts(shown))
     ledger = _Ledger(name, sum(len(part.names) for part in parts))
     with (folder / "tiles.npy").open("wb") as file, tqdm(total=ledger.total, desc=f"tiles of {name}") as bar:
@@ -73,7 +73,7 @@ def _decode(name: str, classes: Sequence[str], source: TileSource, shown: Field,
     ledger.close(classes, folder)
 
 
-def _write_header(file: BinaryIO, count: int, shown: Field) -> None:
+def _write_header(file: BinaryIO, count: int, shown: TileField) -> None:
     """NumPy's header, of the same length whatever the count: that of the tiles left in is known only in the end."""
     shape = (count, shown.tile_px, shown.tile_px, 3)
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
@@ -92,7 +92,7 @@ class _Ledger:
     left_out: list[tuple[str, str]] = field(default_factory=list)
     unreadable: int = 0
 
-    def take(self, part: Part, cuts: Sequence[Cut]) -> list[Pixels]:
+    def take(self, part: TilePart, cuts: Sequence[Cut]) -> list[Pixels]:
         """Note the tiles of a part, and give back those that stay. Raises TaskError past MOST_UNREADABLE."""
         kept = []
         for cut, name, label, group in zip(cuts, part.names, part.labels, part.groups, strict=True):
@@ -147,3 +147,26 @@ def _tell(name: str, folder: Path) -> None:
 def _rows(path: Path) -> list[list[str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.reader(file))[1:]
+
+
+def find_copies(contents: Sequence[bytes], tiles: NDArray[np.uint8]) -> list[tuple[int, int]]:
+    """(copy, first of its content) of tiles [N, px, px, 3] by digests of their pixels [N].
+
+    Tiles of one single colour are no copies: glass is glass, whatever slide it is from.
+    """
+    first: dict[bytes, int] = {}
+    pairs = [(i, first.setdefault(content, i)) for i, content in enumerate(contents)]
+    return [(i, j) for i, j in pairs if i != j and (tiles[i] != tiles[i, 0, 0]).any()]
+
+
+def joined_groups(groups: NDArray[np.str_], copies: Sequence[tuple[int, int]]) -> NDArray[np.str_]:
+    """Groups [N], those that share a tile made one, under the name of the first of them."""
+    if not copies:
+        return groups
+    names, ids = np.unique(groups, return_inverse=True)
+    one, other = ids[np.array(copies)].T
+    links = coo_array((np.ones(len(copies)), (one, other)), shape=(len(names), len(names)))
+    component = connected_components(links, directed=False)[1]
+    eldest = np.unique(component, return_index=True)[1]
+    joined: NDArray[np.str_] = names[eldest[component[ids]]]
+    return joined

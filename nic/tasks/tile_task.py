@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import TaskError
-from nic.tasks.source import Field, TileSource
 from nic.tasks.tile_cache import cached_tiles
+from nic.tasks.tile_source import TileField, TileSource
 
 PIXELS = "glass"
 """How pixels are decoded. Caches without it may hold black where an image is transparent."""
@@ -68,7 +68,7 @@ def load_tiles(task: TileTask, tile_px: int, tile_mpp: float, cache: Path, read_
     folder = cache / f"{task.name}-{task.digest}-{tile_px}px-{tile_mpp:g}mpp-{PIXELS}"
     if read_mpp not in (0, tile_mpp / 2):  # tiles at half of tile_mpp keep the folder that they always had
         folder = folder.with_name(f"{folder.name}-read{read_mpp:g}mpp")
-    cached = cached_tiles(task.name, task.classes, task.source, Field(tile_px, tile_mpp, read_mpp), folder)
+    cached = cached_tiles(task.name, task.classes, task.source, TileField(tile_px, tile_mpp, read_mpp), folder)
     return TileSet(task, cached.tiles, cached.labels, cached.groups)
 
 

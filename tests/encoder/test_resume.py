@@ -22,7 +22,7 @@ from nic.encoder.multitask import FixedWeights, Multitask
 from nic.encoder.objective import Objective
 from nic.encoder.training import Hooks, Schedule, TrainedEncoder, train
 from nic.tasks.entries import FolderEntry
-from nic.tasks.reading import read_task
+from nic.tasks.read_task import read_task
 from nic.tasks.tile_task import load_tiles
 
 ROOT = Path(__file__).resolve().parents[2]

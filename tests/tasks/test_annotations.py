@@ -10,9 +10,8 @@ from matplotlib.path import Path as Outline
 
 from nic.errors import TaskError
 from nic.slides.tiling import TileGrid
-from nic.tasks.annotated_cells import annotated_cells
 from nic.tasks.annotations import read_annotations
-from nic.tasks.areas import Area
+from nic.tasks.areas import Area, annotated_cells
 
 BOUNDS = (100, 50, 2000, 2000)
 TRIANGLE = ((10.5, 20.0), (110.0, 20.0), (10.5, 220.25))

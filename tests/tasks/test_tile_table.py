@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from nic.errors import TaskError
 from nic.tasks.entries import TileTaskEntry
-from nic.tasks.reading import read_task
+from nic.tasks.read_task import read_task
 from nic.tasks.tile_task import TileSet, TileTask, load_tiles
 
 
