@@ -16,7 +16,7 @@ from nic.slides.jobs import BLURRED, ENCODE, FAILED, IN_PROCESS, CheckedTiles, R
 from nic.slides.quality import REASONS
 from nic.slides.slide import SlideSource
 from nic.slides.turns import turned
-from nic.threads import SharedThreads, done_ahead
+from nic.threads import SharedThreads, map_ahead
 
 MOST_FAILED = 0.1
 """Largest share of tissue tiles that may be undecodable, unless the slide is accepted as it is."""
@@ -72,7 +72,7 @@ def compress_slide(
         closing(reading.stream(jobs)) as tiles,
         closing(_batches(codes.noted(tiles, watch), size, spec.tile_px, fill=fill)) as batches,
         closing(
-            encoding.done_ahead(encoded, batches) if encoding else done_ahead(encoded, batches, threads=1)
+            encoding.map_ahead(encoded, batches) if encoding else map_ahead(encoded, batches, threads=1)
         ) as encodings,
     ):
         for batch, turns in encodings:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 CODE_SIZE, CHANNELS, TILE_PX = 128, 128, 64
 LAST_PX = 3
-"""Side of what the last convolution leaves of a tile."""
+"""Side of the last convolution's output."""
 
 
 class TileEncoder(nn.Module):
@@ -37,7 +37,7 @@ class TileEncoder(nn.Module):
 
 
 class TileDecoder(nn.Module):
-    """Codes float [B, 128] to tiles float [B, 3, 64, 64] in [-1, 1]: the encoder backwards.
+    """Codes float [B, 128] to tiles float [B, 3, 64, 64] in [-1, 1]: the encoder reversed.
 
     128 -> 1152, then 4 x [LeakyReLU 0.2 -> BatchNorm -> transposed convolution 3x3, stride 2]: 7, 15, 31, 64 px; tanh.
     The published decoder is not known; this one mirrors the encoder.
@@ -81,5 +81,5 @@ def scaled(tiles: Tensor) -> Tensor:
 
 
 def task_heads(classes: Iterable[int]) -> nn.ModuleList:
-    """A linear head a task on the code, in the order of the tasks. classes: how many each task has."""
+    """One linear head on the code for each task, in their order. classes: how many each task has."""
     return nn.ModuleList([nn.Linear(CODE_SIZE, count) for count in classes])

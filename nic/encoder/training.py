@@ -28,14 +28,14 @@ from nic.training_device import keep_freed_memory, mixed, precision_of, training
 
 VALIDATION = 0.2
 RISING = 0.3
-"""Share of the training in which the one-cycle rate rises; nobody's patience is tried while it does."""
+"""Share of the training in which the one-cycle rate rises; patience does not count these epochs."""
 Log = Callable[[str, float, int], None]
 OnEpoch = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, how fast and on what an encoder is trained, whatever for.
+    """How long and how fast an encoder is trained, for any objective.
 
     epochs: at most. batch_size: tiles a step, in equal shares of the tasks. learning_rate: peak of the one-cycle
     schedule. augmentation: none, light or heavy. tiles_per_epoch: all training tiles when None. patience: epochs
@@ -132,7 +132,7 @@ def train(
 
 
 def _key(objective: Objective, tile_sets: Sequence[TileSet], schedule: Schedule) -> str:
-    """Of all that decides what comes of a training: networks and weights as they print, schedule, tiles."""
+    """Of all that decides the result of a training: networks and weights as they print, schedule, tiles."""
     content = f"{objective} {schedule} {[tile_set.task.digest for tile_set in tile_sets]}"
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -145,7 +145,7 @@ class _Best:
 
 
 class _Fitting(lightning.LightningModule):
-    """An objective in training. All that an epoch draws comes of (seed, epoch), so that it can begin at any."""
+    """An objective in training. All draws of an epoch follow from (seed, epoch), so that it can resume at any."""
 
     def __init__(self, objective: Objective, store: TileStore, schedule: Schedule, hooks: Hooks) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class _Fitting(lightning.LightningModule):
         self.random = Generators.of(epoch_seed(self.schedule.seed, self.current_epoch), self.store.device)
 
     def training_step(self, gathered: Gathered, index: int) -> None:
-        """One step of the optimizers, or on a GPU several: their tiles come augmented together."""
+        """One step of the optimizers; on a GPU several, whose tiles are augmented together."""
         tiles, labels = gathered
         batch, steps = tiles.shape[:2]
         views = augmented(tiles.flatten(0, 1), self.objective.views, self.schedule.augmentation, self.random.host)
@@ -221,7 +221,7 @@ class _Fitting(lightning.LightningModule):
         return judgement
 
     def _out_of_patience(self, epoch: int) -> bool:
-        """Epochs are counted from the best, or from the peak of the rate: most is learned when it falls."""
+        """Epochs are counted from the best, or from the peak of the rate: most is learned as it falls."""
         if self.best is None or self.schedule.patience is None:
             return False
         return epoch - max(self.best.epoch, RISING * self.schedule.epochs) >= self.schedule.patience
@@ -240,22 +240,22 @@ class _Fitting(lightning.LightningModule):
         return [*optimizers], [*rates]
 
     def _optimizers(self) -> list[LightningOptimizer]:
-        found = self.optimizers()
-        return found if isinstance(found, list) else [found]
+        optimizers = self.optimizers()
+        return optimizers if isinstance(optimizers, list) else [optimizers]
 
     def _rates(self) -> list[LRScheduler]:
-        found = self.lr_schedulers()
-        assert found is not None
-        return found if isinstance(found, list) else [found]
+        rates = self.lr_schedulers()
+        assert rates is not None
+        return rates if isinstance(rates, list) else [rates]
 
 
 def optimizer_of(player: nn.Module, learning_rate: float, device: torch.device) -> AdamW:
-    """AdamW of a player's weights; on a GPU in one kernel. On CPUs that gains nothing, and rounds differently."""
+    """AdamW for a player's weights; on a GPU in one kernel. On CPUs that gains nothing, and rounds differently."""
     return AdamW(player.parameters(), learning_rate, weight_decay=1e-4, fused=device.type == "cuda")
 
 
 def _trainer(device: torch.device, epochs: int, checkpoint: Path | None) -> lightning.Trainer:
-    """Of a training on one device that leaves a checkpoint after each epoch, where there is a place for it."""
+    """A trainer on one device that writes a checkpoint after each epoch, if it has a path."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     callbacks: list[Callback] = [TQDMProgressBar(refresh_rate=10)]

@@ -126,8 +126,8 @@ class Tuning:
 
     def __str__(self) -> str:
         if self.gain is None or self.best is None:
-            return f"nothing to compare after {len(self.trials)} trials: the setting to start from stays"
-        verdict = "tuning helped" if self.helped else "tuning did not help: the setting to start from stays"
+            return f"nothing to compare after {len(self.trials)} trials: the first hyperparameters stay"
+        verdict = "tuning helped" if self.helped else "tuning did not help: the first hyperparameters stay"
         others = len(self.trials) - 1
         return f"trial {self.best.number}, best of {others} others, against the first: {self.gain} mean AUC; {verdict}"
 
@@ -202,7 +202,7 @@ def _comparison(best: Hyperparameters, start: Hyperparameters, gain: Resampled, 
 
 @dataclass(frozen=True)
 class _Search:
-    """A search as every worker has it."""
+    """A search, as each worker runs it."""
 
     train_trial: TrainTrial
     start: Hyperparameters
@@ -244,7 +244,7 @@ class _Search:
         return score.value
 
     def sampler(self, trial: optuna.Trial) -> optuna.samplers.TPESampler:
-        """Made for each trial and seeded by how many stand before: the same after a kill, another on each machine."""
+        """Made for each trial, seeded by the number of earlier ones: the same after a kill, another on each machine."""
         before = trial.study.get_trials(deepcopy=False)[: trial.number]
         place = sum(other.state != TrialState.FAIL for other in before)
         return optuna.samplers.TPESampler(seed=self.plan.seed + place, n_startup_trials=STARTUP, constant_liar=True)

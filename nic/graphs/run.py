@@ -40,10 +40,10 @@ _OUT_OF_MEMORY = (
 class OnnxGraph:
     """An ONNX file ready to run; threads may share it.
 
-    threads: cores that one run uses; None leaves it to ONNX Runtime. device: auto takes the first CUDA device where it
-    works. fused: whether attention and GELU run as one operator each where they are written as several; the same
-    numbers but for rounding. Of the result, `device` is where it runs, `device_note` says so and why auto is the CPU.
-    Raises EncoderError when the file is missing or is no ONNX graph, or the device cannot be had.
+    threads: cores that one run uses; None leaves it to ONNX Runtime. device: auto takes the first CUDA device if that
+    works; afterwards `device` is the real one, and `device_note` names it and says why auto is the CPU. fused: whether
+    attention and GELU, written as several operators, run as one each; the same numbers but for rounding.
+    Raises EncoderError when the file is missing or is no ONNX graph, NoDevice when the device is not available.
     """
 
     def __init__(self, path: Path, threads: int | None = None, device: Device = AUTO, *, fused: bool = False) -> None:
@@ -51,11 +51,10 @@ class OnnxGraph:
         before = _stamps(self.path)
         self.sha256 = graph_sha256(self.path)
         self._session, self.device, self.device_note = _session_on(device, self.path, threads, fused)
-        if _stamps(self.path) != before:  # the digest must be of what runs
+        if _stamps(self.path) != before:  # the digest must belong to the graph that runs
             raise EncoderError(f"{self.path.name}: changed while it was loaded")
         log.info("%s runs on %s", self.path.name, self.device_note)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        self.providers: list[str] = self._session.get_providers()
         self.inputs: dict[str, list[int | str]] = {i.name: i.shape for i in self._session.get_inputs()}
 
     def run(self, **inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
@@ -72,7 +71,7 @@ class OnnxGraph:
 
 
 class OpenVinoGraph:
-    """An ONNX file of one input on this machine's cores, one for each thread that asks; threads may share it.
+    """An ONNX file with one input, run by OpenVINO on one core for each calling thread; threads may share it.
 
     precision: bf16, or f32 on processors without. Raises MissingExtra without OpenVINO, EncoderError for no graph.
     """
@@ -88,7 +87,7 @@ class OpenVinoGraph:
             "INFERENCE_PRECISION_HINT": self.precision,
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": streams,
-            "ENABLE_CPU_PINNING": "NO",  # readers and other processes want the same cores
+            "ENABLE_CPU_PINNING": "NO",  # readers and other processes share the cores
         }
         try:
             self._compiled = core.compile_model(core.read_model(path), "CPU", hints)
@@ -115,7 +114,7 @@ def _out_of_memory(error: Exception) -> bool:
 def _session_on(
     device: Device, path: Path, threads: int | None, fused: bool
 ) -> tuple[ort.InferenceSession, Device, str]:
-    """The session, the device it is on, and a line that says so and, of auto, why it is the CPU."""
+    """The session, its device, and a line that names the device and says why auto is the CPU."""
     if device.kind != "auto":
         return _session(device, path, threads, fused), device, str(device)
     first = Device("cuda")
@@ -127,12 +126,12 @@ def _session_on(
 
 
 def _session(device: Device, path: Path, threads: int | None, fused: bool) -> ort.InferenceSession:
-    """Of a graph as it is written, or with its attention fused, where that applies. The fused graph is gone once it
-    is loaded; the stored one, its digest, and what other runtimes make of it stay as they are."""
+    """A session of the graph, with its attention fused where that applies. The fused graph exists only while it is
+    loaded: the stored file and its digest do not change, nor does what other runtimes load."""
     if device.kind == "cuda":
         check_cuda(device)
     if fused and (contains(path, b"Softmax") or contains(path, b"Erf")):
-        from nic.graphs.fusing import fused as fused_graph  # the onnx package, for the few graphs that need it
+        from nic.graphs.fusing import fused as fused_graph  # imports the onnx package, for the few graphs that need it
 
         with tempfile.TemporaryDirectory(prefix="nic-") as folder:
             if model := fused_graph(path, Path(folder), on_cpu=device.kind == "cpu"):
@@ -141,18 +140,18 @@ def _session(device: Device, path: Path, threads: int | None, fused: bool) -> or
                 except NoDevice:
                     raise
                 except EncoderError as error:
-                    log.debug("%s: runs as it is written; fused it does not: %s", path.name, error)
+                    log.debug("%s: runs as it is written, because the fused graph does not: %s", path.name, error)
     return _created(device, path, str(path), threads)
 
 
 def _created(device: Device, path: Path, model: str | bytes, threads: int | None) -> ort.InferenceSession:
-    """path: of the graph, which its weights lie beside. model: the file or the bytes that are loaded.
+    """path: of the graph, beside its files of weights. model: the file or the bytes to load.
 
-    Raises EncoderError, and NoDevice rather than run on another one.
+    Raises EncoderError, and NoDevice instead of running on another device.
     """
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    # Threads that spin while they wait take the cores from those that read the next tiles.
+    # Threads that spin while they wait would take cores from those that read the next tiles.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
@@ -165,7 +164,7 @@ def _created(device: Device, path: Path, model: str | bytes, threads: int | None
         if device.kind == "cuda" and isinstance(error, RuntimeException | RuntimeError | EPFail):
             raise NoDevice(f"no {device}: {reason}") from error
         raise EncoderError(f"{path.name}: not a readable ONNX graph: {reason}") from error
-    session.disable_fallback()  # of one run on the CPU, and of all that follow, when a run fails
+    session.disable_fallback()  # else one failed run moves all later ones to the CPU
     if device.kind == "cuda" and CUDA not in session.get_providers():
         raise NoDevice(f"no {device}: {why_no_cuda()}")
     return session
@@ -174,11 +173,11 @@ def _created(device: Device, path: Path, model: str | bytes, threads: int | None
 def _providers(device: Device) -> list[str | tuple[str, dict[str, str]]]:
     if device.kind != "cuda":
         return ["CPUExecutionProvider"]
-    how = {
+    options = {
         "device_id": str(device.number),
-        # In TF32, the default of newer GPUs, codes have three digits: too few to answer as at registration.
+        # In TF32, the default of newer GPUs, codes have three digits: too few to repeat the answers of registration.
         "use_tf32": "0",
-        # The usual search over all algorithms starts anew for each size of batch; most batches are of one size.
+        # The default search over all algorithms starts again for each batch size; most batches have one size.
         "cudnn_conv_algo_search": "HEURISTIC",
     }
-    return [(CUDA, how), "CPUExecutionProvider"]
+    return [(CUDA, options), "CPUExecutionProvider"]

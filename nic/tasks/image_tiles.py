@@ -19,7 +19,7 @@ from nic.errors import TaskError, UnreadableTile
 from nic.slides.plain_rgb import plain_rgb
 from nic.slides.reader import cut_tiles
 from nic.tasks.tile_source import PART_TILES, Cut, Pixels, TileField, TilePart
-from nic.threads import done_ahead
+from nic.threads import map_ahead
 
 Image.MAX_IMAGE_PIXELS = None  # large fields are the user's own, not an attack
 
@@ -53,7 +53,7 @@ class ImageTiles:
             total.update(b"" if values is None else values.tobytes())
         total.update("\n".join([*self.names, *self.groups]).encode())
         paths = [path for path, _ in groupby(self.paths)]
-        for content in done_ahead(file_digest, paths):
+        for content in map_ahead(file_digest, paths):
             total.update(content)
         return total.hexdigest()
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from nic.errors import TaskError, UnreadableTile
 from nic.tasks.tile_source import Cut, Pixels, TileField, TilePart, TileSource, check_classes
-from nic.threads import done_ahead
+from nic.threads import map_ahead
 
 MOST_UNREADABLE = 0.01
 """Of all tiles. Some files of a large collection are always broken; more says that something is wrong with it."""
@@ -64,7 +64,7 @@ def _decode(name: str, classes: Sequence[str], source: TileSource, shown: TileFi
     ledger = _Ledger(name, sum(len(part.names) for part in parts))
     with (folder / "tiles.npy").open("wb") as file, tqdm(total=ledger.total, desc=f"tiles of {name}") as bar:
         _write_header(file, ledger.total, shown)
-        for part, cuts in zip(parts, done_ahead(lambda part: list(part.cut()), parts), strict=True):
+        for part, cuts in zip(parts, map_ahead(lambda part: list(part.cut()), parts), strict=True):
             for tile in ledger.take(part, cuts):
                 file.write(tile.tobytes())
             bar.update(len(cuts))
