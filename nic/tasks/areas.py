@@ -13,23 +13,23 @@ from nic.slides.tiling import TileGrid
 from nic.tasks.tile_source import IGNORED
 
 UNLABELLED = "None"
-"""What ASAP calls an annotation of no group; so do we for all."""
+"""Label of an annotation without group or class, as ASAP writes it."""
 Ring = NDArray[np.float64]
 SUB = 16
-"""Areas are drawn with SUB x SUB dots a cell: shares are exact to a dot, a few um, along the outline."""
+"""Areas are drawn with SUB x SUB dots in each cell: shares are accurate to a dot, a few um, along the outline."""
 NOTHING, EXCLUDED = 0, 255
 
 
 @dataclass(frozen=True, eq=False)
 class Area:
-    """label: the annotation's group or class. rings: float [n, 2] (x, y) l0px, its outline and then its holes."""
+    """An outlined area. label: its group or class. rings: float [n, 2] (x, y) l0px, the outline and then its holes."""
 
     label: str
     rings: tuple[Ring, ...]
 
 
 def ring_of(points: Any, name: str) -> Ring:
-    """Corners as [n, 2]. Raises TaskError beginning with `name` for fewer than three, or what is no pair of numbers."""
+    """Corners as [n, 2]. Raises TaskError, which begins with `name`, for fewer than three, or no pairs of numbers."""
     try:
         ring = np.array(points, np.float64)
     except (ValueError, TypeError) as error:
@@ -44,9 +44,9 @@ def annotated_cells(
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The label of each cell [rows, cols], IGNORED where it has none; and which cells are free of areas.
 
-    A cell is of the class in which its centre lies, if at least that share of it lies there too. Where areas overlap
-    the smaller holds; what is excluded is of no class. A cell is free if no more of it is taken than a row of dots,
-    which an outline along its edge covers.
+    A cell has the class of the area that contains its centre, if least_share of the cell lies there too. Where areas
+    overlap the smallest counts; excluded areas have no class. A cell is free if areas cover at most a row of its dots,
+    as an outline along its edge does.
     """
     dots = np.full((grid.rows * SUB, grid.cols * SUB), NOTHING, np.uint8)
     for i in sorted(range(len(areas)), key=lambda i: -_size(areas[i])):

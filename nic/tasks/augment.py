@@ -67,9 +67,9 @@ HEAVY = Strength(
 )
 STRENGTHS = {"none": None, "light": LIGHT, "heavy": HEAVY}
 WARPED, BLURRED, NOISY = 0.5, 0.25, 0.5
-"""Shares of tiles that are warped, blurred, made noisy: the network shall see sharp and straight ones too."""
+"""Shares of tiles that are warped, blurred, made noisy; the network also sees sharp and straight ones."""
 GRAINS = 8
-"""Fields of noise that a batch shares: normal numbers come one after another, the rest of the work on all cores."""
+"""Fields of noise that a batch shares: normal numbers are drawn one by one, while other work uses all cores."""
 SYMMETRIES = 8
 CONTROL = 5
 """Points on a side of the grid whose displacements bend a tile; those between are interpolated by cubics."""
@@ -92,14 +92,14 @@ def augment(tiles: Tensor, strength: str, generator: torch.Generator) -> Tensor:
     chosen = STRENGTHS[strength]
     if chosen is None:
         return tiles
-    with torch.autocast(tiles.device.type, enabled=False):  # colours in bfloat16 would be of 256 steps an octave
+    with torch.autocast(tiles.device.type, enabled=False):  # bfloat16 has only 256 steps an octave of a colour
         tiles = displaced(tiles, chosen, generator)
         tiles = recoloured(tiles, chosen, generator)
         return softened(tiles, chosen, generator).clamp_(0, 1)
 
 
 def displaced(tiles: Tensor, strength: Strength, generator: torch.Generator) -> Tensor:
-    """Flips, quarter turns, and some tiles scaled and bent."""
+    """D4 variants of all tiles; some are also scaled and bent."""
     first = torch.randint(SYMMETRIES, (1,), generator=generator).numpy()[0]
     tiles = d4_mixed(tiles, int(first))
     some = _some(len(tiles), WARPED, generator)
@@ -110,7 +110,7 @@ def displaced(tiles: Tensor, strength: Strength, generator: torch.Generator) -> 
 
 
 def recoloured(tiles: Tensor, strength: Strength, generator: torch.Generator) -> Tensor:
-    """Stains and tones of each tile changed; where things lie stays as it is."""
+    """Stains and tones of each tile changed, without moving anything."""
     batch = len(tiles)
     scale = 1 + strength.hed * _uniform((batch, 3), generator)
     shift = 0.1 * strength.hed * _uniform((batch, 3), generator)
@@ -147,7 +147,7 @@ def _uniform(shape: int | tuple[int, ...], generator: torch.Generator) -> Tensor
 
 
 def examples(tiles: NDArray[np.uint8], strength: str, copies: int, seed: int) -> NDArray[np.uint8]:
-    """Tiles uint8 [N, px, px, 3] as training sees them, [copies, N, px, px, 3]: to be looked at."""
+    """Tiles uint8 [N, px, px, 3] augmented as in training, [copies, N, px, px, 3], for a picture."""
     pixels = torch.from_numpy(np.ascontiguousarray(tiles)).permute(0, 3, 1, 2).float() / 255
     random = torch.Generator().manual_seed(seed)
     changed = torch.stack([augment(pixels, strength, random) for _ in range(copies)])
@@ -160,7 +160,7 @@ def d4_mixed(tiles: Tensor, first: int) -> Tensor:
     first: 0 to 7; numbered as the D4 variants of codes. Copied whole: sampling each tile by itself costs more.
     """
     changed = torch.empty_like(tiles)
-    # Beyond 7 the numbers go on from 0: only their three lowest bits are looked at.
+    # Beyond 7 the numbers start again at 0: only their three lowest bits count.
     eighths = zip(tiles.tensor_split(SYMMETRIES), changed.tensor_split(SYMMETRIES), strict=True)
     for symmetry, (before, after) in enumerate(eighths, start=first):
         mirrored = before.flip([axis for axis, bit in ((2, 1), (3, 2)) if symmetry & bit])

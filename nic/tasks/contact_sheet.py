@@ -1,4 +1,4 @@
-"""Rows of tiles as a picture: what training sees, what lies near what."""
+"""Contact sheets: rows of tiles as a picture, with captions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def _strip(tiles: Tiles) -> Tiles:
 
 
 def augmentation_sheet(originals: Mapping[str, Tiles], augmented: Mapping[str, Tiles], strength: str) -> Figure:
-    """By task the original tiles [N, ...] and below each what training saw of it, [copies, N, ...]."""
+    """For each task the original tiles [N, ...], and below them their augmented copies [copies, N, ...]."""
     rows: list[TileRow] = []
     for task, tiles in originals.items():
         rows.append(TileRow(f"{task}\nas it is", tiles, above=bool(rows)))

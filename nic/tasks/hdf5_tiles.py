@@ -1,4 +1,4 @@
-"""Layout `hdf5`: tiles and labels as data sets, as PatchCamelyon comes."""
+"""Layout `hdf5`: tiles and labels as data sets, in the layout of PatchCamelyon."""
 
 import hashlib
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from nic.tasks.tile_task import TileTask
 
 @dataclass(frozen=True, eq=False)
 class Hdf5Tiles:
-    """Rows of a data set [N, h, w, 3] uint8. labels: [N], below 0 for rows to be left out. groups: [N]."""
+    """Rows of a data set [N, h, w, 3] uint8. labels: [N], below 0 for rows that are left out. groups: [N]."""
 
     path: Path
     dataset: str

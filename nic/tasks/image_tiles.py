@@ -21,19 +21,19 @@ from nic.slides.reader import cut_tiles
 from nic.tasks.tile_source import PART_TILES, Cut, Pixels, TileField, TilePart
 from nic.threads import map_ahead
 
-Image.MAX_IMAGE_PIXELS = None  # large fields are the user's own, not an attack
+Image.MAX_IMAGE_PIXELS = None  # large images are the user's own, not an attack
 
 TooSmall = Literal["refuse", "pad", "drop"]
 ROUNDING_PX = 0.5
-"""An image may be this much smaller than the field: 128 px at 0.499 um/px are meant to be 64 um."""
+"""An image may be smaller than the field by this: 128 px at 0.499 um/px are meant as 64 um."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageTiles:
-    """Tiles of image files, those of one file beside one another.
+    """Tiles of image files; tiles of one file follow one another.
 
-    paths, names, labels, groups, mpps: [N]. boxes: float [N, 4] (x, y, w, h) in px of the image, a point having no
-    width and height; None for whole images. context: whether a tile may show what lies around its box.
+    paths, names, labels, groups, mpps: [N]. boxes: float [N, 4] (x, y, w, h) in px of the image, w and h being 0 for a
+    point; None for whole images. context: whether a tile may show the surroundings of its box.
     """
 
     paths: Sequence[Path]
@@ -47,7 +47,7 @@ class ImageTiles:
 
     @cached_property
     def digest(self) -> str:
-        """Of each image's bytes, and of all that is known of the tiles."""
+        """Of the bytes of each image, and of all fields."""
         total = hashlib.sha256(f"{self.too_small} {self.context}".encode())
         for values in (self.labels, self.mpps, self.boxes):
             total.update(b"" if values is None else values.tobytes())
@@ -88,7 +88,7 @@ class ImageTiles:
         return cut_field(image, centre, self.mpps[i], field, self.too_small, self.names[i])
 
     def _placed(self, image: Pixels, box: NDArray[np.float64], name: str) -> tuple[Pixels, tuple[float, float]]:
-        """What the tile may show of the image, and its centre there. Raises TaskError for a centre outside of it."""
+        """The part of the image that the tile may show, and its centre there. Raises TaskError for a centre outside."""
         x, y, w, h = box
         height, width = image.shape[:2]
         centre = x + w / 2, y + h / 2
@@ -101,7 +101,7 @@ class ImageTiles:
 
 
 def file_digest(path: Path) -> bytes:
-    """Of a file's bytes, without holding them all."""
+    """Of a file's bytes, read in pieces."""
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").digest()
 
@@ -109,7 +109,7 @@ def file_digest(path: Path) -> bytes:
 def read_image(path: Path) -> Pixels:
     """An image file as [h, w, 3] RGB, white where it is transparent.
 
-    Raises UnreadableTile; a file cut short is unreadable, not half grey, and so are pixels whose white is not known.
+    Raises UnreadableTile, also for a truncated file and for pixels without a known white.
     """
     try:
         content = path.read_bytes()
@@ -127,7 +127,7 @@ def _named(path: Path) -> str:
 
 
 def _pixels_of(content: bytes) -> str:
-    """What a TIFF that Pillow does not know holds."""
+    """The pixel format of a TIFF that Pillow cannot read, for the message."""
     try:
         with TiffFile(io.BytesIO(content)) as file:
             page = file.pages.first
@@ -141,9 +141,9 @@ def cut_field(
 ) -> Pixels | None:
     """The tile centred at (x, y) px of an image [h, w, 3], to the nearest whole pixel of it.
 
-    too_small: what to do where the field leaves the image. `pad` mirrors the image at its border: that keeps its
-    colours and adds no edge which a network could learn. `drop` gives None. Never is a tile stretched.
-    Raises TaskError for `refuse`.
+    too_small: what to do where the field leaves the image. `pad` mirrors the image at its border, which keeps its
+    colours and adds no edge that a network could learn. `drop` gives None. `refuse` raises TaskError. A tile is never
+    stretched.
     """
     height, width = image.shape[:2]
     side = field.side_px(mpp)

@@ -20,7 +20,7 @@ from nic.tasks.tile_source import Cut, Pixels, TileField, TilePart, TileSource, 
 from nic.threads import map_ahead
 
 MOST_UNREADABLE = 0.01
-"""Of all tiles. Some files of a large collection are always broken; more says that something is wrong with it."""
+"""Share of all tiles. Some files of a large collection are always broken; with more, something else is wrong."""
 LEFT_OUT, COPIES = "left_out.csv", "copies.csv"
 LOG = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class CachedTiles:
 
 
 def cached_tiles(name: str, classes: Sequence[str], source: TileSource, shown: TileField, folder: Path) -> CachedTiles:
-    """The tiles in a folder, decoded into it when they are not there. What was left out and what is double is said.
+    """The tiles in a folder, decoded into it when they are not there. Warns of omitted tiles and of copies.
 
     Beside the tiles lie left_out.csv (tile, reason) and copies.csv (tile, copy_of, same_label).
     """
@@ -46,7 +46,7 @@ def cached_tiles(name: str, classes: Sequence[str], source: TileSource, shown: T
             draft.mkdir()
             _decode(name, classes, source, shown, draft)
             _publish(draft, folder)
-    _tell(name, folder)
+    _warn(name, folder)
     tiles = np.load(folder / "tiles.npy", mmap_mode="r")
     return CachedTiles(tiles, np.load(folder / "labels.npy"), np.load(folder / "groups.npy"))
 
@@ -74,14 +74,14 @@ def _decode(name: str, classes: Sequence[str], source: TileSource, shown: TileFi
 
 
 def _write_header(file: BinaryIO, count: int, shown: TileField) -> None:
-    """NumPy's header, of the same length whatever the count: that of the tiles left in is known only in the end."""
+    """NumPy's header. Its length does not depend on the count, which is known only at the end."""
     shape = (count, shown.tile_px, shown.tile_px, 3)
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 @dataclass
 class _Ledger:
-    """What is known of the tiles of a task as they come."""
+    """Collects what is known of the tiles of a task while they are decoded."""
 
     task: str
     total: int
@@ -93,7 +93,7 @@ class _Ledger:
     unreadable: int = 0
 
     def take(self, part: TilePart, cuts: Sequence[Cut]) -> list[Pixels]:
-        """Note the tiles of a part, and give back those that stay. Raises TaskError past MOST_UNREADABLE."""
+        """Record the tiles of a part; returns those that are kept. Raises TaskError beyond MOST_UNREADABLE."""
         kept = []
         for cut, name, label, group in zip(cuts, part.names, part.labels, part.groups, strict=True):
             if isinstance(cut, np.ndarray):
@@ -108,13 +108,13 @@ class _Ledger:
         if self.unreadable > MOST_UNREADABLE * self.total:
             first = "; ".join(reason for _, reason in self.left_out[:3])
             raise TaskError(
-                f"{self.task}: {self.unreadable} and perhaps more of {self.total} tiles cannot be read, wanted at most "
+                f"{self.task}: at least {self.unreadable} of {self.total} tiles cannot be read, wanted at most "
                 f"{MOST_UNREADABLE:.0%}: {first}"
             )
         return kept
 
     def close(self, classes: Sequence[str], folder: Path) -> None:
-        """Write what is known of the tiles beside them. Raises TaskError where they cannot teach."""
+        """Write labels, groups and tables beside the tiles. Raises TaskError where a class has no tile."""
         labels, groups = np.array(self.labels, np.int64), np.array(self.groups, np.str_)
         check_classes(self.task, classes, labels)
         copies = find_copies(self.contents, np.load(folder / "tiles.npy", mmap_mode="r"))
@@ -130,8 +130,8 @@ def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str
         csv.writer(file).writerows([columns, *rows])
 
 
-def _tell(name: str, folder: Path) -> None:
-    """Say what was left out and what is double; a reader of the run must not have to look for it."""
+def _warn(name: str, folder: Path) -> None:
+    """Warn of omitted tiles and of copies: nobody looks into the tables unasked."""
     left_out, copies = _rows(folder / LEFT_OUT), _rows(folder / COPIES)
     if left_out:
         LOG.warning("%s: %d tiles left out, see %s: %s", name, len(left_out), folder / LEFT_OUT, left_out[0][1])
@@ -139,7 +139,7 @@ def _tell(name: str, folder: Path) -> None:
         contradicting = sum(row[2] == "False" for row in copies)
         LOG.warning(
             "%s: %d tiles are copies of others, %d of them with another label, see %s; copies share a group, so that "
-            "none is trained on and validated with",
+            "none is in both training and validation",
             *(name, len(copies), contradicting, folder / COPIES),
         )
 
@@ -152,7 +152,7 @@ def _rows(path: Path) -> list[list[str]]:
 def find_copies(contents: Sequence[bytes], tiles: NDArray[np.uint8]) -> list[tuple[int, int]]:
     """(copy, first of its content) of tiles [N, px, px, 3] by digests of their pixels [N].
 
-    Tiles of one single colour are no copies: glass is glass, whatever slide it is from.
+    Tiles of one single colour are no copies: glass looks the same on every slide.
     """
     first: dict[bytes, int] = {}
     pairs = [(i, first.setdefault(content, i)) for i, content in enumerate(contents)]
@@ -160,7 +160,7 @@ def find_copies(contents: Sequence[bytes], tiles: NDArray[np.uint8]) -> list[tup
 
 
 def joined_groups(groups: NDArray[np.str_], copies: Sequence[tuple[int, int]]) -> NDArray[np.str_]:
-    """Groups [N], those that share a tile made one, under the name of the first of them."""
+    """Groups [N]; groups that share a tile are joined under the name of the first."""
     if not copies:
         return groups
     names, ids = np.unique(groups, return_inverse=True)

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 from nic.errors import TaskError, UnreadableTile
 
 PART_TILES = 256
-"""Tiles of a part: enough to decode an image of many points once, little enough to hold a few parts in memory."""
+"""Tiles of a part: enough to decode an image with many points once, few enough to hold some parts in memory."""
 IGNORED = -1
 """Label of a tile that is left out."""
 
 Pixels = NDArray[np.uint8]
 Cut = Pixels | UnreadableTile | None
-"""A tile; why it cannot be decoded; or None where its field leaves the image and the task says `drop`."""
+"""A tile, or the reason why it cannot be decoded, or None where its field leaves the image and the task says `drop`."""
 
 
 @dataclass(frozen=True)
 class TileField:
-    """What a tile shows, whatever it is cut from: tile_px x tile_px pixels of tile_mpp um.
+    """The field that a tile shows: tile_px x tile_px pixels of tile_mpp um.
 
     read_mpp: um/px that slides are read at before averaging to tile_mpp; 0 for half of tile_mpp.
     """
@@ -32,7 +32,7 @@ class TileField:
     read_mpp: float = 0
 
     def side_px(self, mpp: float) -> float:
-        """Side in pixels of an image at `mpp` um/px: exact, rarely whole."""
+        """Side in pixels of an image at `mpp` um/px; rarely a whole number."""
         return self.tile_px * self.tile_mpp / mpp
 
 
@@ -51,14 +51,14 @@ class TileSource(Protocol):
 
     @property
     def digest(self) -> str:
-        """Of pixels, labels, groups and what is done with them; the same for a copy at another place."""
+        """Of pixels, labels, groups and rules; the same for a copy in another folder."""
 
     @property
     def origins(self) -> frozenset[str]:
-        """Slides or patients that the tiles are from, by name or fingerprint."""
+        """Slides or patients of the tiles, by name or fingerprint."""
 
     def parts(self, field: TileField) -> Iterator[TilePart]:
-        """All tiles, in an order that is always the same."""
+        """All tiles, always in the same order."""
 
 
 def class_labels(
@@ -67,10 +67,10 @@ def class_labels(
     classes: Mapping[str, Sequence[str]] | None = None,
     ignore: Sequence[str] = (),
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Names of the classes, and each tile's label int64 [N], IGNORED where its value is to be ignored.
+    """Names of the classes, and each tile's label int64 [N], IGNORED where its value is ignored.
 
-    values: [N], what the source says of each tile. classes: the values that each class gathers; each value is a class
-    of its own when None. Raises TaskError: a value of no class, a class without a tile, fewer than two classes.
+    values: [N], the label of each tile in the source. classes: the values of each class; None makes each value a class.
+    Raises TaskError: a value of no class, a class without a tile, fewer than two classes.
     """
     distinct, place = np.unique(np.asarray(values, dtype=np.str_), return_inverse=True)
     names, label_of = class_map(where, distinct.tolist(), classes, ignore)
@@ -88,7 +88,7 @@ def class_map(
     for label, (name, members) in enumerate(gathered.items()):
         for value in members:
             if value in labels:
-                raise TaskError(f"{where}: label {value!r} is named twice, in class {name!r} and before")
+                raise TaskError(f"{where}: label {value!r} is named twice, in class {name!r} and in an earlier one")
             labels[value] = label
     if beyond := sorted(set(values) - set(labels)):
         raise TaskError(
@@ -99,7 +99,7 @@ def class_map(
 
 
 def check_classes(where: str, names: Sequence[str], labels: NDArray[np.int64]) -> None:
-    """Raises TaskError where tiles cannot teach a classification."""
+    """Raises TaskError for fewer than two classes, and for a class without a tile."""
     if len(names) < 2:
         raise TaskError(f"{where}: {len(names)} class ({', '.join(names)}), wanted at least two")
     counts = np.bincount(labels[labels >= 0], minlength=len(names))
@@ -108,10 +108,10 @@ def check_classes(where: str, names: Sequence[str], labels: NDArray[np.int64]) -
 
 
 def pattern_groups(where: str, names: Sequence[str], pattern: re.Pattern[str]) -> NDArray[np.str_]:
-    """The group [N] that each name tells: the pattern's first bracket, or all it matches. Raises TaskError."""
+    """The group [N] in each name: the pattern's first bracket, or the whole match. Raises TaskError."""
     first = 1 if pattern.groups else 0
     groups = [match and match[first] for match in map(pattern.search, names)]
     if None in groups:
         name = names[groups.index(None)]
-        raise TaskError(f"{where}: {name}: group_pattern {pattern.pattern!r} finds nothing in this name")
+        raise TaskError(f"{where}: {name}: group_pattern {pattern.pattern!r} does not match this name")
     return np.array(groups, np.str_)

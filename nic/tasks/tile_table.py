@@ -1,4 +1,4 @@
-"""Layouts `table`, `points` and `boxes`: a table of image files, or of places in them, with labels."""
+"""Layouts `table`, `points` and `boxes`: a table of labelled image files, or of places in them."""
 
 from collections.abc import Collection
 from pathlib import Path, PureWindowsPath
@@ -64,7 +64,7 @@ def _paths(path: Path, table: Table, files: NDArray[np.str_], order: NDArray[np.
 
 
 def _place(folder: Path, file: str) -> Path:
-    """Also where the table was written on Windows."""
+    """The path of a file; also of a table written on Windows."""
     path = folder / file
     return path if "\\" not in file or path.exists() else folder / PureWindowsPath(file).as_posix()
 
@@ -94,7 +94,7 @@ def _boxes(entry: PlacesEntry, table: Table) -> NDArray[np.float64]:
 
 
 def _groups(entry: TableEntry | PlacesEntry, table: Table, files: NDArray[np.str_]) -> NDArray[np.str_]:
-    """A group is what the study file says; else an image."""
+    """From the column or the pattern of the entry; else each image is a group."""
     if entry.group_column is not None:
         return texts(table, entry.group_column)
     if entry.group_pattern is not None:
@@ -115,18 +115,18 @@ def tile_table(path: Path, names: Collection[str | None], numeric: Collection[st
 
 
 def texts(table: Table, column: str) -> NDArray[np.str_]:
-    """A column [N]. Raises TaskError naming the first row that says nothing, by an empty cell, NA or the like."""
+    """A column [N]. Raises TaskError naming the first row with a missing value: an empty cell, NA or the like."""
     cells = table.cells[column]
     for index, cell in enumerate(cells):
         if is_missing(cell):
-            raise TaskError(f"{row(table, index)}: {column} is {cell!r}; fill the cell, or take the row out")
+            raise TaskError(f"{row(table, index)}: {column} is {cell!r}; fill the cell, or remove the row")
     return np.array(cells, np.str_)
 
 
 def label_texts(table: Table, column: str, named: Collection[str] | None, ignore: Collection[str]) -> NDArray[np.str_]:
-    """A column of labels [N]. named: those that are named in classes; None where each label is a class of its own.
+    """A column of labels [N]. named: labels in the classes of the entry; None where each label is a class of its own.
 
-    Raises TaskError naming the first row that says nothing, where neither `ignore` nor a class names that cell.
+    Raises TaskError naming the first row with a missing value that is neither in `ignore` nor in a class.
     """
     cells = table.cells[column]
     taken = {*ignore, *(named or ())}
@@ -139,7 +139,7 @@ def label_texts(table: Table, column: str, named: Collection[str] | None, ignore
 
 
 def numbers(table: Table, column: str) -> NDArray[np.float64]:
-    """A column as finite numbers [N]. Raises TaskError naming the first row that has none."""
+    """A column as finite numbers [N]. Raises TaskError naming the first row without one."""
     values = np.empty(len(table.numbers))
     for index, cell in enumerate(table.cells[column]):
         try:

@@ -83,7 +83,7 @@ def test_tiles_lie_where_they_were_outlined(slides: Path, caplog: pytest.LogCapt
     task = read(slides)
     assert (task.classes, task.mpp) == (("tumour", "normal"), pytest.approx(0.5))
     assert "1 of 3 slides have no annotations" in caplog.text
-    assert "1 annotations are of no slide, patient_7.xml first" in caplog.text
+    assert "1 annotations belong to no slide, patient_7.xml first" in caplog.text
     found = cells(task)
     tissue = {(row, col) for row in range(1, 7) for col in range(1, 7)}
     tumour = {(row, col) for row in range(2, 6) for col in range(2, 6)}
