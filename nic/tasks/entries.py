@@ -43,7 +43,7 @@ class _Entry(BaseModel):
 
 
 class FolderEntry(_Entry):
-    """A folder with one folder for each class. group_pattern: regular expression on `class/file` for slide or patient."""
+    """A folder with one folder for each class. group_pattern: regular expression on `class/file` for its group."""
 
     layout: Literal["folder"] = "folder"
     too_small: Literal["refuse", "pad"] = "refuse"
