@@ -16,7 +16,7 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 
 from nic.encoder.spec import IMPORTED, EncoderSpec
 from nic.errors import ForeignCodes, UnknownModel
-from nic.graphs.files import copied, graph_files, graph_in, graph_sha256
+from nic.graphs.files import copy_graph, graph_files, graph_in, graph_sha256
 from nic.tracking.digests import PROJECT, digest, imported_files, source_digest
 from nic.tracking.store import leaves_open
 
@@ -170,7 +170,7 @@ def _artifact(key: str, path: Path, folder: Path) -> Path:
     if key not in GRAPHS or len(graph_files(graph := graph_in(path))) == 1:
         return path
     (folder / key).mkdir()
-    copied(graph, folder / key / graph.name)
+    copy_graph(graph, folder / key / graph.name)
     return folder / key
 
 
