@@ -121,8 +121,8 @@ def train(
     lightning.seed_everything(schedule.seed, verbose=False)
     device = training_device()
     fitting = _Fitting(objective(), TileStore(tile_sets, device), schedule, hooks)
-    key = _key(fitting.objective, tile_sets, schedule)
-    path = hooks.checkpoints / f"{key}.ckpt" if hooks.checkpoints else None
+    folder = hooks.checkpoints
+    path = folder / f"{_key(fitting.objective, tile_sets, schedule)}.ckpt" if folder else None
     begun = path if path and path.is_file() else None
     _trainer(device, schedule.epochs, path).fit(fitting, ckpt_path=begun, weights_only=False)
     best = fitting.best

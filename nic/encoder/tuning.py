@@ -61,19 +61,23 @@ class SearchPlan:
     """What is searched, how long, and where.
 
     tuned: which of TUNABLE; the others stay as in the start. Held-out tiles are from the labs of the training tiles,
-    and so favour weaker augmentation than new labs need: tune augmentation knowingly. epochs: of a trial, at most.
-    storage: a journal's path or a database's URL; several machines with one storage and `name` share one search, and
-    a search that was killed goes on with the trials that finished; None keeps nothing. workers: processes here, each
-    with its share of the cores. Trials depend on the seed, their place and earlier trials: one worker repeats them.
+    and so favour weaker augmentation than new labs need: tune augmentation knowingly. epochs, tiles_per_epoch: of a
+    trial. storage: a journal's path or a database's URL; several machines with one storage share the searches of one
+    name, and a killed search resumes with its finished trials; None keeps nothing. workers: processes here, each with
+    its share of the cores. in_full: whether the best trial and the start are then both trained in full.
     """
 
     tuned: tuple[str, ...]
     trials: int
     epochs: int
-    seed: int
-    name: str = "search"
+    tiles_per_epoch: int | None = None
     storage: str | Path | None = None
     workers: int = 1
+    in_full: bool = False
+
+    def of_trial(self, schedule: Schedule) -> Schedule:
+        """The schedule of a trial: short, and without patience."""
+        return replace(schedule, epochs=self.epochs, tiles_per_epoch=self.tiles_per_epoch, patience=None)
 
 
 @dataclass(frozen=True)
@@ -136,11 +140,15 @@ def tune(
     train_trial: TrainTrial,
     start: Hyperparameters,
     plan: SearchPlan,
+    *,
+    seed: int,
+    name: str = "search",
     on_trial: Callable[[Trial], None] | None = None,
 ) -> Tuning:
     """Search by TPE and Hyperband for the hyperparameters of the highest score, beginning with `start`.
 
-    A poor trial is pruned by the scores that it reports before its last epoch.
+    A poor trial is pruned by the scores that it reports before its last epoch. Trials depend on the seed, their place
+    and earlier trials: one worker repeats them. name: of the search in its storage.
     Raises EncoderError when the plan tunes something else than TUNABLE, or has workers without a storage.
     """
     if unknown := set(plan.tuned) - set(TUNABLE):
@@ -148,7 +156,7 @@ def tune(
     if plan.workers > 1 and plan.storage is None:
         raise EncoderError(f"{plan.workers} workers need a storage that they share; give a path or a URL")
     storage = optuna.storages.InMemoryStorage() if plan.storage is None else plan.storage
-    search = _Search(train_trial, start, plan, storage)
+    search = _Search(train_trial, start, plan, seed, name, storage)
     study = search.study()
     begun = study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.WAITING))
     if not any(search.is_start(trial) for trial in begun):  # one that was killed does not count
@@ -207,13 +215,15 @@ class _Search:
     train_trial: TrainTrial
     start: Hyperparameters
     plan: SearchPlan
+    seed: int
+    name: str
     storage: str | Path | optuna.storages.BaseStorage
 
     def study(self) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=self.plan.epochs, reduction_factor=3)
         return optuna.create_study(
-            study_name=self.plan.name,
+            study_name=self.name,
             direction="maximize",
             pruner=pruner,
             storage=_opened(self.storage),
@@ -247,7 +257,7 @@ class _Search:
         """Made for each trial, seeded by the number of earlier ones: the same after a kill, another on each machine."""
         before = trial.study.get_trials(deepcopy=False)[: trial.number]
         place = sum(other.state != TrialState.FAIL for other in before)
-        return optuna.samplers.TPESampler(seed=self.plan.seed + place, n_startup_trials=STARTUP, constant_liar=True)
+        return optuna.samplers.TPESampler(seed=self.seed + place, n_startup_trials=STARTUP, constant_liar=True)
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -291,7 +301,7 @@ class _Search:
         gain = best.score - first.score if best and best.score and first and first.score else None
         importance: dict[str, float] = {}
         if len({score.value for score, _ in complete}) >= ENOUGH:
-            judge = optuna.importance.FanovaImportanceEvaluator(seed=self.plan.seed)
+            judge = optuna.importance.FanovaImportanceEvaluator(seed=self.seed)
             importance = optuna.importance.get_param_importances(study, evaluator=judge)
         return Tuning(self.start, best, gain, importance, trials)
 

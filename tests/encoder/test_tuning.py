@@ -28,8 +28,9 @@ def peak(hyperparameters: Hyperparameters, report: OnEpoch) -> Resampled:
 
 
 def search(train_trial=peak, tuned=("weights",), trials=5, **changed) -> Tuning:  # type: ignore[no-untyped-def]
-    on_trial = changed.pop("on_trial", None)
-    return tune(train_trial, START, SearchPlan(tuned, **{"trials": trials, "epochs": 1, "seed": 0} | changed), on_trial)
+    of_search = {key: changed.pop(key) for key in ("on_trial", "name", "seed") if key in changed}
+    plan = SearchPlan(tuned, **{"trials": trials, "epochs": 1} | changed)
+    return tune(train_trial, START, plan, **{"seed": 0} | of_search)
 
 
 def test_it_begins_at_the_start_and_finds_the_better_weights() -> None:

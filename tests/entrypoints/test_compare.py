@@ -13,7 +13,7 @@ import yaml
 from mlflow.tracking import MlflowClient
 from stores import new_store
 
-from entrypoints.stages import compare, evaluate
+from entrypoints import compare, evaluate
 from nic.compression.compressed_slide import CompressedSlide
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EmptyCohort, EndpointError

@@ -9,8 +9,7 @@ import pytest
 from conftest import PixelEncoder, tissue_image
 from leica import OFFSET_PX, write_scn
 
-from entrypoints.stages import compress, import_features, status
-from entrypoints.stages.draw_maps import draw, in_words, patients_of
+from entrypoints import status
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError
@@ -21,6 +20,8 @@ from nic.patients.predictor import PatientModel
 from nic.patients.targets import Values
 from nic.patients.training import fit_folds
 from nic.slides.slide import SlideSource
+from nic.stages.draw_maps import draw, in_words
+from nic.stages.selection import selected_patients, selected_slides
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def model(folder: Path) -> PatientModel:
 
 
 def test_a_patient_has_a_picture_and_each_slide_its_files(folder: Path, model: PatientModel) -> None:
-    patient = patients_of(str(folder / "cohort.csv"), folder / "codes")[0]
+    patient = selected_patients(str(folder / "cohort.csv"), folder / "codes")[0]
     rows = list(draw(patient, model, folder / "codes", folder / "A.png"))
     assert [row["slide"] for row in rows] == ["s0", "s1"]
     mean = np.average([row["mean_score"] for row in rows], weights=[row["tiles"] for row in rows])
@@ -70,14 +71,14 @@ def test_a_patient_has_a_picture_and_each_slide_its_files(folder: Path, model: P
 
 
 def test_a_patient_without_codes_is_refused(folder: Path, model: PatientModel) -> None:
-    lost = patients_of(str(folder / "cohort.csv"), folder / "codes")[2]
+    lost = selected_patients(str(folder / "cohort.csv"), folder / "codes")[2]
     with pytest.raises(CodesError, match=r"C: no codes in .*compress the slides first"):
         list(draw(lost, model, folder / "codes", folder / "C.png"))
 
 
 def test_without_slides_every_file_of_codes_is_a_patient(folder: Path) -> None:
-    assert [patient.patient_id for patient in patients_of("", folder / "codes")] == ["s0", "s1", "s2"]
-    assert [patient.patient_id for patient in patients_of(str(folder / "slides"), folder / "codes")] == [
+    assert [patient.patient_id for patient in selected_patients("", folder / "codes")] == ["s0", "s1", "s2"]
+    assert [patient.patient_id for patient in selected_patients(str(folder / "slides"), folder / "codes")] == [
         "s0",
         "s1",
         "s2",
@@ -100,16 +101,14 @@ def test_the_title_of_a_class_is_its_probability(model: PatientModel) -> None:
 )
 def test_patients_to_be_scored_are_in_no_part(tmp_path: Path, table: str, columns: str) -> None:
     (tmp_path / "new.csv").write_text(table)
-    patients = patients_of(str(tmp_path / "new.csv"), tmp_path, columns)
+    patients = selected_patients(str(tmp_path / "new.csv"), tmp_path, columns)
     assert [(p.patient_id, p.slides[0].path.name) for p in patients] == [("A", "s0.scn"), ("B", "s1.scn")]
 
 
 def test_slides_to_be_compressed_are_in_no_part(tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text("case,file\nA,s0.scn\nB,s1.scn\n")
-    asked = {"slides": str(tmp_path / "new.csv"), "columns": "patient=case,slide=file"}
-    assert [source.slide_id for source in compress.sources(compress.Config(**asked))] == ["s0", "s1"]
-    imported = import_features.Config(tmp_path, "trident", **asked)
-    assert list(import_features.sources(imported)) == ["s0", "s1"]
-    status.run(status.Config(out=tmp_path / "codes", **asked))
+    named = {"slides": str(tmp_path / "new.csv"), "columns": "patient=case,slide=file"}
+    assert [source.slide_id for source in selected_slides(*named.values())] == ["s0", "s1"]
+    status.run(status.Config(out=tmp_path / "codes", **named))
     (tmp_path / "new.csv").write_text("case,file,split\nA,s0.scn,x\nA,s1.scn,y\n")
-    assert len(compress.sources(compress.Config(**asked))) == 2
+    assert len(selected_slides(*named.values())) == 2

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from entrypoints.stages.monitor import table
+from nic.stages.monitor import table
 
 ROWS = [{"score": 0.5, "status": "ok"}, {"score": 0.7, "status": "ok"}]
 
@@ -14,4 +14,4 @@ def test_lines_that_were_cut_short_are_passed_over_and_counted(tmp_path: Path, c
     file = tmp_path / "answers.jsonl"
     file.write_text(f'{json.dumps(ROWS[0])}\n{{"score": 0.\n{json.dumps(ROWS[1])}\n{{"score": 0.9')
     assert table(file).to_dict("records") == ROWS
-    assert "1 lines that were cut short" in capsys.readouterr().out
+    assert "1 lines are cut short" in capsys.readouterr().out

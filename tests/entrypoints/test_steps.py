@@ -10,8 +10,9 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 from stores import new_store
 
-from entrypoints.stages.train_encoder import one_alone
+from entrypoints import promote
 from nic.stages.steps import Steps
+from nic.stages.train_encoder import one_alone
 from nic.tracking.registry import CHAMPION, PREVIOUS
 from nic.tracking.runs import Finished
 from nic.tracking.succession import roll_back
@@ -80,7 +81,7 @@ def test_where_nobody_is_champion_nothing_is_served(client: MlflowClient) -> Non
 def test_a_version_that_was_rolled_back_is_not_promoted_again(client: MlflowClient) -> None:
     roll_back(NAME, "blue stain")
     steps = Steps(console=Console(file=StringIO()))
-    result = steps.promote("promote score", f"models:/{NAME}/2")
+    result = steps.promote("promote score", promote, promote.Config(f"models:/{NAME}/2"))
     assert result["promoted"] is False
     assert result["reasons"] == ["rolled back: blue stain; promote it by hand to serve it again"]
     assert client.get_model_version_by_alias(NAME, CHAMPION).version in ("1", 1)

@@ -18,7 +18,7 @@ from mlflow.tracking import MlflowClient
 from small_study import Place, place_in
 from stores import new_store
 
-from entrypoints.stages import compare, rollback
+from entrypoints import compare, rollback
 from nic.errors import EndpointError, LeakFound
 from nic.patients.cohort import Endpoint, read_cohort
 from nic.patients.spec import METADATA, PatientModelSpec

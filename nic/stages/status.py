@@ -1,17 +1,18 @@
-"""What `entrypoints.status` does."""
+"""How far a compression is."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from entrypoints.status import Config
 from nic.compression.codes_folder import CodesFolder
-from nic.stages.slides_named import slides_named
+from nic.slides.source import SlideSource
 
 
-def run(config: Config) -> None:
-    """See `entrypoints.status`."""
-    slides = [source.slide_id for source in slides_named(config.slides, config.columns)]
-    status = CodesFolder(config.out).status(slides)
+def show_status(slides: Sequence[SlideSource], out: Path) -> None:
+    """What `out` holds of the slides, and how long the others will take."""
+    status = CodesFolder(out).status([source.slide_id for source in slides])
     console = Console()
     for running in status.running:
         console.print(f"running: {running.slide} on {running.host}, pid {running.pid}, seen {running.age_s:.0f} s ago")
