@@ -60,7 +60,8 @@ def parsed(config_type: type[C], words: Sequence[str] | None = None, **options: 
 
     MLflow writes every parameter as `--name value`, booleans too.
     """
-    return tyro.cli(config_type, args=words, config=(tyro.conf.FlagConversionOff,), registry=_rules, **options)
+    config: C = tyro.cli(config_type, args=words, config=(tyro.conf.FlagConversionOff,), registry=_rules, **options)
+    return config
 
 
 def inputs_today(stage: str, parameters: Mapping[str, str]) -> Mapping[str, str] | str:

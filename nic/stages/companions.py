@@ -66,7 +66,19 @@ def _drawn(folder: Path, spec: EncoderSpec, cutting: Cutting) -> CompressedSlide
     codes = np.random.default_rng(0).normal(size=(ROWS * COLS, spec.code_size)).astype(np.float16)
     everywhere = np.ones((ROWS, COLS), bool)
     grid = TileGrid(spec.tile_px, spec.tile_mpp, spec.tile_mpp, (0, 0), ROWS, COLS, cutting.overlap_px)
-    cut = {"min_tissue": cutting.min_tissue, "exclude": cutting.exclude, "tissue_rule": cutting.tissue}
-    slide = CompressedSlide(SLIDE.slide_id, codes, row, col, grid, everywhere, ~everywhere, spec, "drawn", **cut)
+    slide = CompressedSlide(
+        SLIDE.slide_id,
+        codes,
+        row,
+        col,
+        grid,
+        everywhere,
+        ~everywhere,
+        spec,
+        "drawn",
+        min_tissue=cutting.min_tissue,
+        exclude=cutting.exclude,
+        tissue_rule=cutting.tissue,
+    )
     slide.save(folder / f"{SLIDE.slide_id}.h5")
     return slide

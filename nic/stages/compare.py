@@ -33,8 +33,8 @@ def compare(
     table = comparison_table(first, second, seed=seed)
     log_audit(audit, stage)
     stage.log_table(table, "comparison.csv")
-    for row in table.itertuples():
-        stage.log(f"{split}.{row.figure}.difference", row.difference)
+    for figure, difference in zip(table["figure"], table["difference"].to_numpy(float), strict=True):
+        stage.log(f"{split}.{figure}.difference", difference)
     print(f"{endpoint}, {split}: {model} less {other}, n = {table['n'][0]}")
     print(table.to_string(index=False, float_format="{:.3f}".format))
     return {"comparison": table.to_dict("records")}

@@ -31,9 +31,9 @@ from nic.tracking.slide_digests import slides_digest
 
 def inputs(slides: str, columns: str, encoder: str, tissue: str) -> dict[str, str]:
     """tissue: digested where it is a folder of masks."""
+    digest = slides_digest(selected_slides(slides, columns))
     masks = bytes_digest(Path(tissue)) if Path(tissue).is_dir() else ""
-    graph = graph_sha256(encoder_file(encoder))
-    return {"slides": slides_digest(selected_slides(slides, columns)), "encoder": graph, "masks": masks}
+    return {"slides": digest, "encoder": graph_sha256(encoder_file(encoder)), "masks": masks}
 
 
 def how(

@@ -1,6 +1,7 @@
 """What a model, or the model behind an answer, was made of: shown as a tree."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def answers_in(file: Path) -> dict[str, list[str]]:
     return answers
 
 
-def _rows(file: Path) -> list[dict[str, Any]]:
+def _rows(file: Path) -> Sequence[Mapping[Any, Any]]:
     match file.suffix:
         case ".csv":
             return pd.read_csv(file, dtype=str).to_dict("records")

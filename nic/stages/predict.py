@@ -1,9 +1,9 @@
 """A registered model's answers for patients, as a table."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
@@ -56,16 +56,16 @@ def batch(
     return Batch(load_served(model, at_once, device), find_version(model).uri, codes, maps, map_format, at_once)
 
 
-def answer(batch: Batch, patients: Sequence[Patient], out: Path, stage: StageRun) -> dict[str, Any]:
+def answer(batch: Batch, patients: Sequence[Patient], out: Path, stage: StageRun) -> dict[str, int]:
     """Write the table of answers; how many have which status, by status."""
     answers = pd.DataFrame(batch.answers(patients, out.with_suffix(".answers.jsonl")))
     write(answers, out)
-    counts = answers["status"].value_counts().to_dict()
+    counts = {str(status): int(count) for status, count in answers["status"].value_counts().items()}
     print(f"{out}: {', '.join(f'{n} {status}' for status, n in counts.items())}")
     if differ := differing(answers):
         print(differ)
     for status, n in counts.items():
-        stage.log(str(status), n)
+        stage.log(status, n)
     return counts
 
 
@@ -79,7 +79,7 @@ def compress_first(model: str, patients: Sequence[Patient], codes: Path, address
 
 def differing(answers: pd.DataFrame) -> str:
     """How many patients' codes differ from the training's; models registered before that was answered do not say."""
-    texts = answers.get("codes_differ", [])
+    texts: Iterable[object] = answers.get("codes_differ", [])
     return counted(text.split(", ") for text in texts if isinstance(text, str) and text)
 
 

@@ -12,7 +12,6 @@ from stores import new_store
 
 from entrypoints import promote
 from nic.stages.steps import Steps
-from nic.stages.train_encoder import one_alone
 from nic.tracking.registry import CHAMPION, PREVIOUS
 from nic.tracking.runs import Finished
 from nic.tracking.succession import roll_back
@@ -85,20 +84,3 @@ def test_a_version_that_was_rolled_back_is_not_promoted_again(client: MlflowClie
     assert result["promoted"] is False
     assert result["reasons"] == ["rolled back: blue stain; promote it by hand to serve it again"]
     assert client.get_model_version_by_alias(NAME, CHAMPION).version in ("1", 1)
-
-
-def test_two_trainings_of_one_encoder_at_once_share_no_folder(tmp_path: Path) -> None:
-    with one_alone(tmp_path / "key") as first, one_alone(tmp_path / "key") as second:
-        assert first != second
-        first.mkdir()
-        (first / "a.ckpt").write_text("first")
-        assert list(second.iterdir()) == []
-    assert not first.exists()
-    assert not second.exists()
-
-
-def test_a_training_goes_on_with_what_a_killed_one_left(tmp_path: Path) -> None:
-    (tmp_path / "key").mkdir()
-    (tmp_path / "key" / "a.ckpt").write_text("half")
-    with one_alone(tmp_path / "key") as folder:
-        assert (folder / "a.ckpt").read_text() == "half"
