@@ -143,7 +143,7 @@ def test_the_card_says_plainly_when_tuning_did_not_help() -> None:
     assert "chosen on the same held-out tiles" in card
     good = Comparison("a 0.50, b 1.50", "a 1.00, b 1.00", 0.1, 0.05, 0.2, "full", taken=True)
     assert "both trained in full" in comparison_text(good)
-    assert "was used" in comparison_text(good)
+    assert "The tuned ones were used" in comparison_text(good)
 
 
 def test_the_card_warns_of_intervals_from_few_slides() -> None:

@@ -142,7 +142,7 @@ def test_a_name_stands_for_the_class_that_is_lacking_and_is_said(
     named["properties"] = {"name": "Stroma"}
     classed["properties"] = {"name": "Region 1", "classification": {"name": "Tumor"}}
     assert labels_of(tmp_path, [named, classed, bare]) == ["Stroma", "Tumor", "None"]
-    assert "a.geojson: 1 annotations have no class, their names are used: Stroma" in caplog.text
+    assert "a.geojson: 1 annotations have no class; their names are used: Stroma" in caplog.text
 
 
 def test_heights_and_byte_order_marks_do_no_harm(tmp_path: Path) -> None:
