@@ -38,13 +38,12 @@ def inputs(config: Config) -> dict[str, str]:
 def run(config: Config) -> dict[str, Any]:
     """Train every network on every endpoint with the same folds, and compare them on the external patients."""
     from nic.stages import compare_networks
-    from nic.stages.network_comparison import Schedule
     from nic.tracking.runs import stage_run
 
-    schedule = Schedule(config.folds, config.epochs, config.learning_rate, config.seed)
+    training = compare_networks.FoldTraining(config.folds, config.epochs, config.learning_rate, config.seed)
     with stage_run("compare_networks", config, inputs(config)) as stage:
         codes = config.codes, config.encoder
-        results = compare_networks.compare(config.study, config.endpoints, *codes, config.networks, schedule, stage)
+        results = compare_networks.compare(config.study, config.endpoints, *codes, config.networks, training, stage)
         stage.result.update(results)
     return stage.result
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from nic.errors import EmptyCohort
-from nic.evaluation.measures import Measure
+from nic.evaluation.figure import Figure
 from nic.patients.cohort import Split
 from nic.patients.predictor import PatientModel, predict_cohort
-from nic.stages.measures import comparison_table, measures_of
+from nic.stages.model_figures import comparison_table, model_figures
 from nic.stages.splitting import audit_measured, log_audit
 from nic.study import read_study
 from nic.tracking.answers import check_endpoint
@@ -28,8 +28,8 @@ def compare(
     seed: int,
     stage: StageRun,
 ) -> dict[str, Any]:
-    """Log and print the differences of all figures, `model` less `other`; the stage's result."""
-    first, second, audit = measured_alike(study_file, endpoint, [(model, codes), (other, other_codes)], split)
+    """Log and print the differences of all figures, `model` minus `other`; the stage's result."""
+    first, second, audit = figures_of_both(study_file, endpoint, [(model, codes), (other, other_codes)], split)
     table = comparison_table(first, second, seed=seed)
     log_audit(audit, stage)
     stage.log_table(table, "comparison.csv")
@@ -40,13 +40,13 @@ def compare(
     return {"comparison": table.to_dict("records")}
 
 
-def measured_alike(
+def figures_of_both(
     study_file: Path, endpoint: str, models: list[tuple[str, Path]], split: Split
-) -> tuple[list[Measure], list[Measure], list[str]]:
-    """The measures of either model on the patients that both answer, and what the audit for leaks saw, in words.
+) -> tuple[list[Figure], list[Figure], list[str]]:
+    """The figures of each model on the patients that both answer, and the notes of the leak audit.
 
     models: two, each with its folder of codes. Raises EmptyCohort when there are no such patients, EndpointError when a
-    model answers another endpoint, LeakFound when a patient taught one of them.
+    model answers another endpoint, LeakFound when one of them was trained on a patient.
     """
     study = read_study(study_file)
     entry = study.endpoint(endpoint)
@@ -69,5 +69,5 @@ def measured_alike(
         raise EmptyCohort(f"{cohort.file}: no patient of split {split!r} has codes for both models")
     targets = labelled.targets.take(both)
     answers = zip(*(pair for pair in pairs if all(pair)), strict=True)
-    first, second = (measures_of(targets, of_one, model.spec) for model, of_one in zip(loaded, answers, strict=True))
+    first, second = (model_figures(targets, of_one, model.spec) for model, of_one in zip(loaded, answers, strict=True))
     return first, second, audit

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nic.errors import RequestRefused
-from nic.evaluation.drift import FEW_ANSWERS, checks, drawn, page, verdict
-from nic.tracking.figures import out_of_fold_answers
+from nic.evaluation.drift import FEW_ANSWERS, drift_checks, drift_page, drift_plot, drift_verdict
+from nic.tracking.recorded_estimates import out_of_fold_answers
 from nic.tracking.registry import RegisteredVersion, find_version
 from nic.tracking.runs import StageRun
 
@@ -23,18 +23,18 @@ def compare_with_training(model: str, answers_file: Path, last: int, out: Path, 
     if answers.empty:
         raise RequestRefused(f"{answers_file}: no answers of {version.uri}")
     served, expected = comparable(answers, training)
-    results, figure = checks(answers, served, expected), drawn(answers, served, expected)
+    checks, plot = drift_checks(answers, served, expected), drift_plot(answers, served, expected)
     made = f"{version.uri}; {len(answers)} patients against {len(training)} of training; {datetime.now(UTC):%Y-%m-%d}"
     if len(answers) < FEW_ANSWERS:
         made += f". With fewer than {FEW_ANSWERS} patients only large changes can be seen."
-    content = page(f"{version.name}: inputs and answers", made, results, figure)
+    content = drift_page(f"{version.name}: inputs and answers", made, checks, plot)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(content)
     stage.log_text(content, "monitor.html")
-    for check in results:
-        print(f"{'!' if check.alarm else ' '} {check.name}: {check.found} (expected {check.expected})")
-    alarms = [check.name for check in results if check.alarm]
-    print(f"{out}: {verdict(results)}")
+    for check in checks:
+        print(f"{'!' if check.alarm else ' '} {check.name}: {check.observed} (expected {check.expected})")
+    alarms = [check.name for check in checks if check.alarm]
+    print(f"{out}: {drift_verdict(checks)}")
     stage.log("alarms", len(alarms))
     return {"outputs": [str(out)], "alarms": alarms}
 

@@ -24,7 +24,8 @@ from nic.graphs.device import Device
 from nic.stages.tile_inputs import names_in, selected_tasks, tasks_digest
 from nic.tasks.tile_auc import Resampled
 from nic.tasks.tile_task import TileTask
-from nic.tracking.figures import record_figures
+from nic.tracking.answers import FigureName
+from nic.tracking.recorded_estimates import record_estimates
 from nic.tracking.registry import encoder_file, find_version
 from nic.tracking.runs import StageRun
 
@@ -55,7 +56,7 @@ def probed(
     encoder = load_encoder(encoder_file(uri), device=device, threads=None)
     version = find_version(uri) if uri.startswith("models:/") else None
     place = f"{version.name}/{version.version}" if version else Path(uri).name
-    aucs: dict[str, Resampled] = {}
+    aucs: dict[FigureName, Resampled] = {}
     for task in tasks:
         factor = enlargement(task, encoder.spec)
         if factor > 1 and not upsample:
@@ -66,7 +67,7 @@ def probed(
         tile_set = enlarged_tiles(task, encoder.spec, factor, work / "tiles")
         codes = codes_of(encoder, tile_set, work / "codes_of_tiles")
         result = probe(f"{place} {learned(encoder.spec)}", tile_set, codes, factor, seed)
-        aucs[f"probe.{task.name}"] = result.auc
+        aucs[FigureName("probe", task.name)] = result.auc
         yield result
     if version:
-        record_figures(version, aucs, data=tasks_digest(tasks))
+        record_estimates(version, aucs, data=tasks_digest(tasks))

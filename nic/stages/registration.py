@@ -28,7 +28,7 @@ from nic.tasks.contact_sheet import augmentation_sheet
 from nic.tasks.tile_auc import TileScores, mean_auc, resampled_auc
 from nic.tasks.tile_task import TileSet, split
 from nic.tracking.digests import PROJECT
-from nic.tracking.figures import record_figures
+from nic.tracking.recorded_estimates import CERTIFIED, record_estimates
 from nic.tracking.registry import RegisteredVersion, describe_version, register_encoder
 from nic.tracking.runs import StageRun, lineage
 
@@ -97,7 +97,7 @@ def register_trained(
     if candidate.scores:
         auc = mean_auc(candidate.scores, seed)
         stage.log("validation.auc", auc.value)
-        record_figures(version, {"validation.auc": auc}, data=inputs["tasks"])
+        record_estimates(version, {CERTIFIED: auc}, data=inputs["tasks"])
     publish(certificate, version, stage)
     return version
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from nic.evaluation.metrics import METRICS, estimate_repeats
+from nic.evaluation.endpoint_figures import deciding_figure
+from nic.evaluation.figure import estimate, mean_of
 from nic.patients.choices import NetworkName, Ties
 from nic.patients.cohort import Cohort, Labelled
 from nic.patients.covariates import covariates_of
@@ -20,11 +21,13 @@ from nic.patients.repeats import fit_repeats, together
 from nic.patients.splits import Folds
 from nic.patients.training import Ensemble, untrained
 from nic.stages.companions import write_companions
-from nic.stages.predictions import cross_validated_table, figure_of
+from nic.stages.cross_validated import cross_validated_table
+from nic.stages.report_pictures import result_plot
 from nic.stages.splitting import audit, fold_columns, folds_of, log_split
 from nic.study import EndpointEntry, read_study
+from nic.tracking.answers import FigureName
 from nic.tracking.digests import manifest
-from nic.tracking.figures import record_figures
+from nic.tracking.recorded_estimates import record_estimates
 from nic.tracking.registry import RegisteredVersion, encoder_of_codes, register_patient_model
 from nic.tracking.runs import StageRun, lineage
 from nic.tracking.training_data import origins_behind_encoder
@@ -123,7 +126,7 @@ def register(
         encoder=gathered.encoder,
         encoder_version=patients.encoder,
         path=graph,
-        cutting=gathered.cutting,
+        tiling=gathered.tiling,
         runtimes=gathered.runtimes,
         pixel_versions=gathered.pixel_versions,
     )
@@ -149,18 +152,20 @@ def log_cross_validated(
     seed: int,
     stage: StageRun,
 ) -> dict[str, Any]:
-    """The figure, picture and table of the answers by networks that never saw the patient; what the result says."""
+    """Estimate, plot and table of the answers by networks that never saw the patient; entries of the stage's result."""
     entry, labelled, ensemble = patients.entry, patients.labelled, together(ensembles)
-    each = [(fitted.out_of_fold, fitted.fold) for fitted in ensembles]
-    figure = estimate_repeats(METRICS[entry.kind], labelled.targets.arrays, each, seed=seed)
-    record_figures(version, {f"cross_validated.{figure.name}": figure}, data=patients.digest)
-    stage.log(f"cross_validated.{figure.name}", figure.value)
+    labels = labelled.targets.arrays
+    figures = [deciding_figure(entry.kind, labels, fitted.out_of_fold, fitted.fold) for fitted in ensembles]
+    measured = estimate(mean_of(figures), seed=seed).required()
+    name = FigureName("cross_validated", measured.name)
+    record_estimates(version, {name: measured}, data=patients.digest)
+    stage.log(str(name), measured.value)
     files = [patients.codes / f"{slide.slide_id}.h5" for patient in labelled.patients for slide in patient.slides]
     stage.log_table(pd.DataFrame(manifest(files)), "codes.csv")
     table = cross_validated_table(labelled, ensemble.comparable, model.spec)
     stage.log_table(table.assign(**fold_columns(folds)), "cross_validated.csv")
     title = f"{entry.name}, cross-validated"
-    stage.log_figure(figure_of(labelled.targets, ensemble.out_of_fold, figure, title), "result.png")
+    stage.log_figure(result_plot(labelled.targets, ensemble.out_of_fold, measured, title), "result.png")
     missing = len(patients.gathered.missing)
-    print(f"{version.uri}: cross-validated {figure.name} {figure}; slides without codes: {missing}")
-    return {"metric": figure.name, "cross_validated": str(figure)}
+    print(f"{version.uri}: cross-validated {measured.name} {measured}; slides without codes: {missing}")
+    return {"metric": measured.name, "cross_validated": str(measured)}

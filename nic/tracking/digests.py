@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 
-from nic.compression.content import content_digest
+from nic.compression.hdf5_file import content_digest
 from nic.errors import CodesError
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from nic.errors import Overtaken, RegistryError
 from nic.tracking.checks import (
     Check,
+    bound_checks,
     endpoint_check,
-    figure_checks,
     lineage_check,
     other_checks,
     parity_check,
@@ -16,9 +16,9 @@ from nic.tracking.checks import (
     tags_check,
     training_check,
 )
-from nic.tracking.evidence import Evidence, evidence_of, figure_as_tagged
-from nic.tracking.figures import Figure
+from nic.tracking.evidence import Evidence, estimate_as_tagged, evidence_of
 from nic.tracking.gates import Gate, gate_of
+from nic.tracking.recorded_estimates import RecordedEstimate
 from nic.tracking.registry import (
     CHAMPION,
     PREVIOUS,
@@ -35,13 +35,13 @@ from nic.tracking.succession import challenge, crown, is_same, served_name
 class Verdict:
     """What came of a promotion.
 
-    figure: the one that decides, computed again; as it was tagged where it could not be believed. served: the version
-    that is champion now, a copy where environments are separate.
+    estimate: of the deciding figure, computed again; as it was tagged where it could not be believed. served: the
+    version that is champion now, a copy where environments are separate.
     """
 
     version: RegisteredVersion
     gate: Gate
-    figure: Figure | None
+    estimate: RecordedEstimate | None
     checks: tuple[Check, ...]
     served: RegisteredVersion | None
 
@@ -80,8 +80,8 @@ def promote(uri: str, gates: Mapping[str, Gate]) -> Verdict:
             served = crown(version, instead_of=champion)
         except Overtaken as error:
             checks = (*checks, Check("succession", False, str(error), "the champion it was compared with"))
-    figure = evidence.figure if isinstance(evidence, Evidence) else figure_as_tagged(version, gate.figure)
-    verdict = Verdict(version, gate, figure, checks, served if all(check.passed for check in checks) else None)
+    estimate = evidence.estimate if isinstance(evidence, Evidence) else estimate_as_tagged(version, gate.figure)
+    verdict = Verdict(version, gate, estimate, checks, served if all(check.passed for check in checks) else None)
     tag_verdict(verdict)
     return verdict
 
@@ -91,7 +91,7 @@ def judged(
 ) -> Iterator[Check]:
     """The answers to all questions, the cheap ones first; the model is only loaded when it passed the others.
 
-    evidence: what the deciding figure rests on, or why it cannot be believed.
+    evidence: for the deciding figure, or why it cannot be believed.
     """
     passed = []
     for check in _asked(version, evidence, gate, champion):
@@ -117,11 +117,11 @@ def _asked(
     if isinstance(evidence, RegistryError):
         yield Check("answers", False, str(evidence), f"{gate.figure} as it was measured last, on this version")
         return
-    yield from figure_checks(evidence.figure, gate)
+    yield from bound_checks(evidence.estimate, gate)
     yield from other_checks(version, gate.others)
     try:
         if answers := evidence.answers:
-            yield Check("answers", True, f"{gate.figure}, computed again, is {evidence.figure}", "the same figure")
+            yield Check("answers", True, f"{gate.figure}, computed again, is {evidence.estimate}", "the same estimate")
             yield endpoint_check(version, answers)
             yield training_check(version, answers)
         if answers and gate.subgroups:

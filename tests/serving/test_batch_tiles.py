@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from served_files import write_graphs
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.cutting import Cutting
+from nic.compression.tiling import Tiling
 from nic.encoder.loading import load_encoder
 from nic.encoder.spec import METADATA_KEY, USUAL_BATCH_TILES, EncoderSpec
 from nic.errors import RequestRefused
@@ -63,7 +63,7 @@ def here(graph: Path) -> RowReading:
 
 
 def apart(graph: Path) -> RowReading:
-    return RowReading.within(Limits((graph.parent,), at_once=1), load_encoder(graph), Cutting())
+    return RowReading.within(Limits((graph.parent,), at_once=1), load_encoder(graph), Tiling())
 
 
 @pytest.mark.parametrize("reading", [here, apart])
