@@ -15,8 +15,8 @@ from rich.tree import Tree
 from entrypoints.cli import parsed
 from entrypoints.lineage import Config
 from nic.errors import NicError, UnknownModel
-from nic.tracking.digests import PROJECT
 from nic.tracking.registry import find_version
+from nic.tracking.source_digest import PROJECT
 from nic.tracking.trace import BROKEN, Node, trace
 
 WIDTH = 200

@@ -18,8 +18,9 @@ from nic.encoder.tuning import Setting, tune
 from nic.encoder.vae import Vae
 from nic.stages.registration import Trained, log_tuning
 from nic.tasks.tile_task import TileSet
-from nic.tracking.digests import code_digest, digest
+from nic.tracking.digests import digest
 from nic.tracking.runs import StageRun, log_trial
+from nic.tracking.source_digest import source_digest
 
 if TYPE_CHECKING:
     from entrypoints.train_encoder import Config
@@ -111,5 +112,5 @@ class Training:
         """Trials of one name are of one search: same data, code and kind of training, whatever is done with it."""
         unlike = {"study": Path(), "work": Path(), "trials": 0, "epochs": 0, "patience": 0, "tuning_storage": ""}
         alike = replace(self.config, **unlike, workers=1, compare_in_full=False)
-        content = {"config": asdict(alike), "inputs": self.inputs, "code": code_digest("train_encoder")}
+        content = {"config": asdict(alike), "inputs": self.inputs, "code": source_digest("train_encoder")}
         return digest(content)

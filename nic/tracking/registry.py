@@ -17,7 +17,8 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 from nic.encoder.spec import IMPORTED, EncoderSpec
 from nic.errors import ForeignCodes, UnknownModel
 from nic.onnx.files import copied, graph_files, graph_in, graph_sha256
-from nic.tracking.digests import PROJECT, digest, imported_files, source_digest
+from nic.tracking.digests import digest
+from nic.tracking.source_digest import PROJECT, files_digest, imported_files
 from nic.tracking.store import leaves_open
 
 ENCODER_NAME = "nic-encoder"
@@ -180,7 +181,7 @@ def serving_digest(code_file: str, root: Path = PROJECT, pins: Sequence[str] | N
     root, pins: of a registered version, which brings its own along; else this checkout's.
     """
     beginnings = [file for pattern in SERVED_BY[code_file] for file in root.glob(pattern)]
-    code = source_digest(sorted(imported_files(beginnings, root)), root)
+    code = files_digest(sorted(imported_files(beginnings, root)), root)
     return digest({"code": code, "pins": sorted(serving_pins() if pins is None else pins)})
 
 

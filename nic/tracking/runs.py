@@ -20,8 +20,8 @@ from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 
 from nic.errors import StageFailed
-from nic.tracking.digests import PROJECT, code_digest, digest, output_digest
-from nic.tracking.source import keep_source
+from nic.tracking.digests import digest, output_digest
+from nic.tracking.source_digest import PROJECT, keep_source, source_digest
 from nic.tracking.store import kept_on_disk, leaves_open
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def stage_run(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]
                 "nic.stage": stage,
                 "nic.key": key,
                 TRAINING: training_key,
-                "nic.code": code_digest(stage),
+                "nic.code": source_digest(stage),
                 **{f"nic.input.{name}": value for name, value in inputs.items()},
             }
         )
@@ -129,7 +129,7 @@ def _log_dataset(name: str, digest: str, config: "DataclassInstance") -> None:
 def stage_key(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]) -> str:
     """Equal keys mean that the stage would do the same again."""
     parameters = _parameters(config, inputs)
-    return digest({"stage": stage, "config": parameters, "inputs": dict(inputs), "code": code_digest(stage)})
+    return digest({"stage": stage, "config": parameters, "inputs": dict(inputs), "code": source_digest(stage)})
 
 
 def training_key_of(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]) -> str:
@@ -231,4 +231,4 @@ def log_trial(number: int, parameters: Mapping[str, Any], value: float, state: s
 
 def lineage(stage: str, **known: str) -> dict[str, str]:
     """Lineage tags of a version that a stage registers: its code, and what it was made of."""
-    return {"nic.code": code_digest(stage), **{f"nic.{name}": value for name, value in known.items()}}
+    return {"nic.code": source_digest(stage), **{f"nic.{name}": value for name, value in known.items()}}

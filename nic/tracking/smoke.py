@@ -12,9 +12,9 @@ from typing import Any
 import mlflow
 
 from nic.tracking.checks import Check
-from nic.tracking.digests import PROJECT
 from nic.tracking.gates import Serving
 from nic.tracking.registry import REFERENCE, RegisteredVersion, model_folder
+from nic.tracking.source_digest import PROJECT
 
 MB = 1e6
 LONGEST_S = 300

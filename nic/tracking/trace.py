@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from nic.encoder.spec import IMPORTED
 from nic.errors import UnknownModel
 from nic.onnx.files import graph_sha256
-from nic.tracking.digests import OF_ROWS, PROJECT, code_digest, digest
+from nic.tracking.digests import OF_ROWS, digest
 from nic.tracking.registry import (
     ENCODER_MODEL,
     ENCODER_NAME,
@@ -30,7 +30,7 @@ from nic.tracking.registry import (
     serving_digest,
 )
 from nic.tracking.runs import DATA, OUTPUT, find_run
-from nic.tracking.source import kept_digest
+from nic.tracking.source_digest import PROJECT, kept_source_digest, source_digest
 
 State = Literal["here", "recorded", "foreign", "changed", "gone", "unrecorded"]
 """recorded: known by its digest, and not looked for. foreign: made by another tool, which alone knows how."""
@@ -166,9 +166,9 @@ def _code(run: Run, wanted: str | None) -> Node:
     if known is None or known != wanted:
         state: State = "changed" if known else "unrecorded"
         return Node(f"code {known or ''}".strip(), state, "version and run do not agree on it" if known else "")
-    if (PROJECT / "entrypoints" / f"{stage}.py").is_file() and code_digest(stage) == known:
+    if (PROJECT / "entrypoints" / f"{stage}.py").is_file() and source_digest(stage) == known:
         return Node(f"code {known}", "here")
-    commit, kept = tags.get("mlflow.source.git.commit"), kept_digest(run.info.run_id)
+    commit, kept = tags.get("mlflow.source.git.commit"), kept_source_digest(run.info.run_id)
     if kept is not None and kept != known:
         return Node(f"code {known}", "changed", f"the source that is kept with the run is {kept}")
     if kept is None and not commit:

@@ -29,9 +29,9 @@ from nic.tracking.registry import (
     register_patient_model,
 )
 from nic.tracking.runs import RESULT_FILE, TRAINING, StageRun, find_finished, finished_runs, result_of
-from nic.tracking.source import KEPT
+from nic.tracking.source_digest import KEPT_SOURCE
 
-NOT_TAKEN_OVER = (KEPT, RESULT_FILE, "config.json", "verdict.html", "figures")
+NOT_TAKEN_OVER = (KEPT_SOURCE, RESULT_FILE, "config.json", "verdict.html", "figures")
 """Artifacts, files or folders, that are of one run or one version alone."""
 
 

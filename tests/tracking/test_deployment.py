@@ -20,8 +20,8 @@ from stores import free_port, listening, postgresql
 
 from nic.encoder.onnx import OnnxEncoder
 from nic.stages.companions import write_reference
-from nic.tracking.digests import PROJECT
 from nic.tracking.registry import CHAMPION, register_patient_model
+from nic.tracking.source_digest import PROJECT
 from nic.tracking.succession import crown
 
 DEPLOY = PROJECT / "deploy"

@@ -12,8 +12,8 @@ from mlflow.tracking import MlflowClient
 
 from nic.errors import Overtaken, RegistryError, UnknownModel
 from nic.tracking import succession
-from nic.tracking.digests import PROJECT
 from nic.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, RegisteredVersion, alias_version, find_version
+from nic.tracking.source_digest import PROJECT
 from nic.tracking.succession import alone, challenge, crown, is_same, roll_back
 
 NAME = "nic-score"
