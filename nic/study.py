@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from nic.errors import StudyError
 from nic.patients.cohort import Cohort, Columns, Endpoint, read_cohort
 from nic.slides.quality import reasons_named
-from nic.study_file import read_text, sentence
+from nic.strict_yaml import read_text, sentence
 from nic.tasks.entries import ENTRIES, TileTaskEntry, Words
 
 

@@ -27,7 +27,7 @@ def run(config: Config) -> dict[str, Any]:
     with stage_run("promote", config, inputs(config)) as stage:
         verdict = promotion.promote(config.model, gates)
         publish(verdict, stage.run_id)
-        version, figure = verdict.served or verdict.version, f"{verdict.gate.figure} {verdict.figure}"
+        version, figure = verdict.served or verdict.candidate, f"{verdict.gate.figure} {verdict.figure}"
         print(f"{version.name} version {version.version}: {'promoted' if verdict.promoted else 'refused'} ({figure})")
         print("".join(f"  + {c.name}: {c.found}\n" if c.passed else f"  - {c}\n" for c in verdict.checks), end="")
         stage.result.update(

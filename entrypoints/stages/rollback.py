@@ -3,9 +3,9 @@
 from typing import Any
 
 from entrypoints.rollback import Config
+from nic.tracking.aliases import roll_back
 from nic.tracking.registry import CHAMPION, PREVIOUS, alias_version
 from nic.tracking.runs import stage_run
-from nic.tracking.succession import roll_back
 
 
 def inputs(config: Config) -> dict[str, str]:

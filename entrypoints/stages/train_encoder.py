@@ -11,7 +11,7 @@ from filelock import Timeout
 
 from entrypoints.train_encoder import Config
 from nic.errors import TaskError
-from nic.locks import locked
+from nic.files import locked
 from nic.study import read_study
 from nic.tasks.reading import read_task
 from nic.tasks.tile_task import TileTask, load_tiles

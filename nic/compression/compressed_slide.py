@@ -27,12 +27,12 @@ from nic.compression.setting import MadeOf
 from nic.compression.tissue_rule import GIVEN
 from nic.encoder.spec import IMPORTED, EncoderSpec
 from nic.errors import CodesError, UnreachedCodes
-from nic.files import cannot_be_read, reason
 from nic.slides.quality import REASONS
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.resolution import UM_TIMES_MAGNIFICATION
 from nic.slides.tiling import TileGrid
 from nic.slides.turns import TURNS
+from nic.system_errors import cannot_be_read, reason
 
 FORMAT = 1
 IDENTIFYING_CODES = 1000

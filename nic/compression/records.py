@@ -12,7 +12,8 @@ from threading import Lock
 from typing import Generic, TypeVar
 
 from nic.errors import CodesError, SlideError, UnreachedCodes, UnreachedSlide, UnreachedSlides
-from nic.files import drafted, reason
+from nic.files import drafted
+from nic.system_errors import reason
 
 MANY = 10
 """Slides in a row that cannot be reached: a share is away then, or a token expired, and so it goes on."""

@@ -19,7 +19,7 @@ from nic.phantom.liver import (
     truth_map,
 )
 from nic.phantom.painting import PLAN_MPP
-from nic.phantom.patients import LIVER_CELLS
+from nic.phantom.synthetic_patients import LIVER_CELLS
 
 
 def layout(count: int, encapsulated: int, radius_um: float, seed: int) -> LiverLayout:

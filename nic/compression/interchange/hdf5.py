@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import InterchangeError, UnreachedCodes
-from nic.files import cannot_be_read, reason
 from nic.slides.names import slide_id
+from nic.system_errors import cannot_be_read, reason
 
 
 def unusable(path: Path, error: BaseException, wrong: str) -> InterchangeError | UnreachedCodes:
