@@ -297,9 +297,7 @@ def encoder_of_codes(source: str, spec: EncoderSpec) -> tuple[str, Path | None]:
     """
     if (source == IMPORTED) != (spec.objective == IMPORTED):
         made_by = "/".join(spec.tasks) if spec.objective == IMPORTED else f"an encoder of nic, {spec.sha256[:12]}"
-        raise ForeignCodes(
-            f"codes of {made_by}, not of {source}; encoder={IMPORTED} is for codes of other tools, and for no others"
-        )
+        raise ForeignCodes(f"codes of {made_by}, not of {source}; encoder={IMPORTED} is for other tools' codes only")
     if source == IMPORTED:
         return "/".join(spec.tasks), None
     version, graph = find_version(source), encoder_file(source)
