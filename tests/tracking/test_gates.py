@@ -29,7 +29,7 @@ def test_the_shipped_gates_are_readable_and_ask_the_patients_models_for_all() ->
         ("nic-score: {figure: auc, at_least: 0.7}", r"nic-score\.figure: .*pattern"),
         (
             "nic-score: {figure: external.auc, at_least: 0.7, others: {external.brier: {}}}",
-            "no bound, so every version passes",
+            "no bound, so every",
         ),
     ],
 )
