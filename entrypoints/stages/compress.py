@@ -121,7 +121,8 @@ def show(out: Path, finished: str, report: Report) -> None:
     print(f"{out}: {finished}, {len(report.quarantined)} in quarantine, {len(report.unreached)} unreached")
     for record in (*report.quarantined, *report.unreached):
         kept = "; its older codes stay" if CodesFolder(out).file(record.slide).is_file() else ""
-        print(f"  {record.slide}: {record.reason}: {record.evidence}; {record.release}{kept}")
+        remedy = f"; {record.remedy}" if record.remedy else ""
+        print(f"  {record.slide}: {record.reason}: {record.evidence}{remedy}{kept}")
 
 
 def end(out: Path, report: Report, finished: int, strict: bool) -> None:

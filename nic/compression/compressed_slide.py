@@ -340,7 +340,7 @@ def _finite(codes: NDArray[np.float16]) -> bool:
 def _unusable(path: Path, error: Exception) -> CodesError:
     """The error for a file of codes that could not be read, by whether the system or the content is the cause."""
     if cannot_be_read(error):
-        return UnreachedCodes(f"{path.name}: cannot be read now: {reason(error)}; {UnreachedCodes.release}")
+        return UnreachedCodes(f"{path.name}: cannot be read now: {reason(error)}; {UnreachedCodes.remedy}")
     said = str(error).replace(f"{path.parent}/", "")
     return CodesError(f"{path.name}: not a compressed slide of nic: {said}; compress the slide again")
 
