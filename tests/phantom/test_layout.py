@@ -18,7 +18,7 @@ from nic.phantom.liver import (
     liver_layout,
     truth_map,
 )
-from nic.phantom.painting import PLAN_MPP
+from nic.phantom.plan import PLAN_MPP
 from nic.phantom.synthetic_patients import LIVER_CELLS
 
 
