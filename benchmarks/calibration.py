@@ -1,10 +1,10 @@
-"""Is the ensemble calibrated, and are figures right elsewhere? Simulated, written to docs/results/calibration.md.
+"""Is the ensemble calibrated, and are figures right in other patients? Simulated, for docs/results/calibration.md.
 
     OMP_NUM_THREADS=1 python -m benchmarks.calibration
 
-Some ten minutes on one core. Networks stand for those of nic: `linear` is a ridge, which differs between folds by its
-patients alone; `drawn` has 40 hidden units of random weights, drawn anew for each network, as networks that are trained
-from random first weights.
+About ten minutes on one core. Two networks take the place of nic's: `linear` is a ridge regression, which differs
+between folds only by its patients; `drawn` has 40 hidden units with random weights, new for each network, like networks
+that are trained from random first weights.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,9 +21,9 @@ from sksurv.util import Surv
 from tqdm import tqdm
 
 from nic.evaluation import survival
-from nic.evaluation.comparison import differences
 from nic.evaluation.drift import ALPHA, LEAST_KS
-from nic.evaluation.measures import classification_measures, estimates_of
+from nic.evaluation.endpoint_figures import classification_figures
+from nic.evaluation.figure import differences
 from nic.patients.calibration import PlattProbability, Prognosis
 from nic.patients.calibration_fit import fit_calibration
 from nic.patients.out_of_fold import OutOfFold
@@ -224,8 +224,8 @@ def threshold_rows() -> Iterator[str]:
     rng = np.random.default_rng(0)
     positive = rng.random(300) < 0.3
     score = rng.normal(1.2 * positive, 1)
-    first, second = (classification_measures(positive, score, threshold) for threshold in (0.6, -1.0))
-    columns = [{e.name: e.value for e in estimates_of(m, seed=0)}["balanced_accuracy"] for m in (first, second)]
+    first, second = (classification_figures(positive, score, threshold) for threshold in (0.6, -1.0))
+    columns = [{f.name: f.value for f in figures}["balanced_accuracy"] for figures in (first, second)]
     [now] = [d for d in differences(first, second, seed=0) if d.name == "balanced_accuracy"]
     yield f"| {columns[0]:.3f} | {columns[1]:.3f} | +0.000 -> {now.value:+.3f} [{now.low:.3f}, {now.high:.3f}] |"
 
@@ -234,62 +234,64 @@ def main() -> None:
     parts = [list(rows()) for rows in (calibration_rows, interval_rows, alarm_rows, follow_up_rows, threshold_rows)]
     slopes, intervals, alarms, followed, thresholds = ("\n".join(lines) for lines in parts)
     REPORT.write_text(
-        f"""# Calibration of the ensemble, and figures of patients who are not like those of the training
+        f"""# Is the ensemble calibrated, and are figures right in patients unlike the training patients?
 `OMP_NUM_THREADS=1 python -m benchmarks.calibration`: {COHORTS} simulated cohorts a line, {PATIENTS} training patients
-in {FOLDS} folds, {NEW:,} new ones. `a -> b`: before and after the change that the section is about. `linear` networks
-differ by their patients alone, `drawn` ones by random hidden weights too; nic's lie between the two or beyond.
+in {FOLDS} folds, {NEW:,} new patients. `a -> b`: before and after the correction that the section describes. `linear`
+networks differ only by their patients, `drawn` networks also by random hidden weights. Networks of nic lie between the
+two or beyond.
 
 ## Slopes and percentiles
-A patient is served the mean score of all networks. Out of fold he has the score of one, which varies more.
-Calibrations that were fitted on those scores, all folds in one list, promised too little difference between patients:
-a slope above 1 is too timid. Now each network's own level is taken away, and the slope is multiplied by the ratio of
-variances of the column *shrinkage*, which is estimated from the networks' disagreement
-(`nic/patients/out_of_fold.py`). With one partition (`repeats=1`) it is taken between networks that saw the same
-patient. They agree more about him than about a stranger, so that a part stays uncorrected; with `repeats=3` networks
-that never saw him are compared.
+A served patient gets the mean score of all networks. A score out of fold comes from one network and varies more.
+A calibration that is fitted on scores out of fold, all folds in one list, predicts too little difference between
+patients: its slope is above 1. The correction subtracts each network's own level, and multiplies the slope by the ratio
+of variances in the column *shrinkage*. This ratio is estimated from the disagreement of the networks
+(`nic/patients/out_of_fold.py`). With one partition (`repeats=1`) the networks that are compared have all seen the
+patient. They agree more about a patient they have seen, so that a part stays uncorrected. With `repeats=3`, networks
+that have not seen the patient are compared.
 
-What remains above 1 with 100 patients: what one partition cannot see, and what holds small cohorts back on purpose.
-Platt's targets lie a little inside 0 and 1; without them the first line's 1.20 is 1.13. The slope of a Cox regression
-has a ridge. More partitions and more patients take both away.
+Two things keep the slope above 1 with 100 patients: one partition underestimates the disagreement, and small cohorts
+are regularised on purpose. Platt's targets lie a little inside 0 and 1; without that, the 1.20 of the first line is
+1.13. The slope of a Cox regression has a ridge penalty. More partitions and more patients remove both.
 
-Slope: wanted 1, median over cohorts. In the large: promised less seen, of a probability, or of survival at month 36.
-Middle half: share of new patients with a percentile from 25 to 75, wanted 0.50.
+Slope: should be 1; median over cohorts. In the large: predicted minus observed, of a probability or of survival at
+month 36. Middle half: share of new patients with a percentile from 25 to 75; should be 0.50.
 
 | endpoint | networks | partitions | slope | shrinkage | in the large | middle half |
 |---|---|---|---|---|---|---|
 {slopes}
 
 ## Intervals of values
-The interval is as wide as 90% of the residuals out of fold, around the mean of all networks. No theorem promises that
-it holds 90% of new patients: that of split conformal intervals is of one model, that of CV+ says 80% (Barber et al.
-2021). Measured:
+The interval lies around the mean of all networks and is as wide as 90% of the residuals out of fold. No theorem says
+that it holds 90% of new patients: the theorem for split conformal intervals is about a single model, and that for CV+
+guarantees 80% (Barber et al. 2021). Measured:
 
 | networks | partitions | new labels held |
 |---|---|---|
 {intervals}
 
 ## False alarms of `monitor`
-Served: the ensemble's scores of {SERVED} patients like those of the training, {MONITORED} times a cohort. Reference:
-scores out of fold as they are -> with the ensemble's spread, which is what `monitor` uses. Wanted: 1% or less. It is
-more where networks differ much and there is one partition: their disagreement is then estimated too small.
+Served are the ensemble's scores of {SERVED} patients like the training patients, {MONITORED} times a cohort. The
+reference are the scores out of fold as they are -> with the spread of the ensemble, which `monitor` uses. There should
+be 1% of alarms or fewer. There are more where the networks differ much and there is one partition, because their
+disagreement is then underestimated.
 
 | networks | partitions | alarms (p < {ALPHA} and KS of {LEAST_KS} or more) | p < {ALPHA} alone |
 |---|---|---|---|
 {alarms}
 
-## Patients who were followed for another time than the training's
-A model that knows the true survival; its training's patients were censored between months 60 and 120, the measured
-ones evenly up to the month in the first column. Before, censoring was taken to be the training's. Wanted: 0, or not
-defined (n. d.) beyond the follow-up. Brier: integrated score less its true value, up to month 48 or 0.8 of the
-follow-up.
+## Patients with a shorter follow-up than the training patients
+The model knows the true survival. The training patients were censored between months 60 and 120, the measured patients
+evenly up to the month in the first column. Before the correction, the censoring of the training patients was used. The
+values should be 0, or not defined (n. d.) beyond the follow-up. Brier: integrated score minus its true value, up to
+month 48 or 0.8 of the follow-up.
 
 | followed up to month | calibration at month 24 | at month 48 | Brier |
 |---|---|---|---|
 {followed}
 
-## Two models of different thresholds
-Balanced accuracy of two models that give the same scores to 300 patients, and call positive from 0.6 and from -1 on.
-Before, both were called at the first one's threshold.
+## Two models with different thresholds
+Balanced accuracy of two models that give the same scores to 300 patients. One calls scores from 0.6 on positive, the
+other from -1 on. Before the correction, the threshold of the first was used for both.
 
 | model | other | difference |
 |---|---|---|

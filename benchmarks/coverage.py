@@ -1,15 +1,15 @@
-"""Do the intervals hold what they promise? Simulated cohorts of known truth, written to docs/results/coverage.md.
+"""How often do the intervals contain the truth? Simulated cohorts, written to docs/results/coverage.md.
 
     OMP_NUM_THREADS=1 python -m benchmarks.coverage
 
-Five minutes on one core. A 95% interval should hold the truth in 92 to 97% of the cohorts, a 90% interval of a
-value a new patient's label in 87 to 93%.
+Five minutes on one core. A 95% interval should contain the truth in 92 to 97% of the cohorts, a 90% interval of a value
+a new patient's label in 87 to 93%.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,8 @@ from sklearn.model_selection import KFold
 from tqdm import tqdm
 
 from nic.evaluation.bootstrap import Interval, bca, percentile
-from nic.evaluation.comparison import paired_difference
-from nic.evaluation.metrics import METRICS, Estimate, Metric, estimate
+from nic.evaluation.endpoint_figures import deciding_figure
+from nic.evaluation.figure import Estimate, difference, estimate
 from nic.patients.calibration_fit import residual_interval
 
 COHORTS, RESAMPLES, SIZES = 500, 1000, (60, 150)
@@ -38,7 +38,7 @@ Cohort = tuple[Labels, Floats, Floats]
 class Population:
     """Where cohorts come from. cohort(n, rng). truth: the figure of everybody. difference: of the two models'."""
 
-    metric: Metric
+    kind: Literal["regression", "classification", "survival"]
     cohort: Callable[[int, np.random.Generator], Cohort]
     truth: float
     difference: float
@@ -77,9 +77,9 @@ def populations() -> dict[str, Population]:
     areas = [float(norm.cdf(d / np.sqrt(2))) for d in (1.2, 0.8)]
     c = concordances(np.random.default_rng(1))
     return {
-        "Spearman": Population(METRICS["regression"], normals, rho[0], rho[0] - rho[1]),
-        "AUC": Population(METRICS["classification"], two_classes, areas[0], areas[0] - areas[1]),
-        "Harrell's C": Population(METRICS["survival"], survivors, c[0], c[0] - c[1]),
+        "Spearman": Population("regression", normals, rho[0], rho[0] - rho[1]),
+        "AUC": Population("classification", two_classes, areas[0], areas[0] - areas[1]),
+        "Harrell's C": Population("survival", survivors, c[0], c[0] - c[1]),
     }
 
 
@@ -91,8 +91,9 @@ def rows(name: str, population: Population, n: int) -> Iterator[str]:
         options = {"resamples": RESAMPLES, "interval": interval}
         of_one, of_two = [], []
         for seed, (labels, first, second) in enumerate(tqdm(cohorts, desc=f"{name} {n} {kind}", leave=False)):
-            of_one.append(estimate(population.metric, labels, first, seed=seed, **options))
-            of_two.append(paired_difference(population.metric, labels, first, second, seed=seed, **options))
+            figures = [deciding_figure(population.kind, labels, score) for score in (first, second)]
+            of_one.append(estimate(figures[0], seed=seed, **options))
+            of_two.append(difference(*figures, seed=seed, **options))
         yield row(name, n, kind, of_one, population.truth)
         yield row(f"{name}, paired difference", n, kind, of_two, population.difference)
 
@@ -109,9 +110,10 @@ def rows_in_folds(name: str, population: Population, n: int = 150, folds: int = 
     cohorts = [population.cohort(n, rng) for _ in range(COHORTS)]
     truth = spearman_of(n // folds) if name == "Spearman" else population.truth
     for kind, interval in INTERVALS.items():
-        options = {"resamples": RESAMPLES, "interval": interval, "fold": fold}
-        found = [estimate(population.metric, c[0], c[1], seed=seed, **options) for seed, c in enumerate(cohorts)]
-        yield row(f"{name}, {folds} folds", n, kind, found, truth)
+        options = {"resamples": RESAMPLES, "interval": interval}
+        figures = [deciding_figure(population.kind, labels, score, fold) for labels, score, _ in cohorts]
+        estimates = [estimate(figure, seed=seed, **options) for seed, figure in enumerate(figures)]
+        yield row(f"{name}, {folds} folds", n, kind, estimates, truth)
 
 
 def spearman_of(n: int, rho: float = 0.6) -> float:
@@ -144,27 +146,27 @@ def main() -> None:
     widths = [f"| {n} | {residual_coverage(n):.1%} |" for n in (30, 60, 150)]
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     REPORT.write_text(
-        f"""# Do the intervals hold what they promise?
-`OMP_NUM_THREADS=1 python -m benchmarks.coverage`: {COHORTS} simulated cohorts a line, {RESAMPLES} draws an
-interval, so that a share is known to about one in a hundred. Wanted of a 95% interval: 92 to 97%. A figure of folds is
-taken in each and pooled; Spearman's truth is then lower, for it is biased downwards in few patients.
+        f"""# How often do the intervals contain the truth?
+`OMP_NUM_THREADS=1 python -m benchmarks.coverage`: {COHORTS} simulated cohorts a line, {RESAMPLES} draws an interval. So
+a share is known to about one in a hundred. A 95% interval should contain the truth in 92 to 97%. "5 folds": the figure
+is taken in each fold and averaged; Spearman's truth is then lower, because it is biased downwards in few patients.
 
-| figure | patients | interval | truth | held | all above the truth | all below |
+| figure | patients | interval | truth | contains it | all above the truth | all below |
 |---|---|---|---|---|---|---|
 """
         + "\n".join(table)
         + f"""
 
-A cross-validated interval is of the patients who were drawn, given the networks: it takes folds for independent.
-Without signal they are not, for each tests what the others trained: ridge on noise gives folds whose Spearman's
-correlate by 0.4 (three folds), and a mean of them that spreads by a third more than promised, though without bias
-(`tests/patients/test_null.py`). Chance is then missed by about one interval in seven, half of them above it. What
-decides a promotion is therefore the figure of external patients.
+A cross-validated interval takes the networks as given and the folds as independent. Without signal the folds are not
+independent, because each is the test of networks that the others trained. With a ridge regression on noise and three
+folds, their Spearman correlations correlate by 0.4, and the mean varies by a third more than the interval says, though
+without bias (`tests/patients/test_null.py`). About one interval in seven then misses chance, half of them above it. A
+promotion is therefore decided by a figure of external patients.
 
-90% intervals of values: out-of-fold residuals of five linear models, whose mean is the answer to new patients; noise of
-heavy tails. {COHORTS} cohorts, 100 new patients each. Wanted: 87 to 93%.
+90% intervals of values, from the out-of-fold residuals of five linear models whose mean answers new patients. The noise
+has heavy tails. {COHORTS} cohorts, 100 new patients each. The interval should contain 87 to 93% of their labels.
 
-| training patients | new labels held |
+| training patients | new labels in the interval |
 |---|---|
 """
         + "\n".join(widths)

@@ -4,12 +4,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Plot
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from nic.compression.compressed_slide import CompressedSlide
-from nic.evaluation.heatmap import overlay
-from nic.evaluation.metrics import METRICS, estimate
+from nic.evaluation.endpoint_figures import deciding_figure
+from nic.evaluation.figure import estimate
+from nic.evaluation.map_picture import overlay
 from nic.patients.cohort import read_cohort
 from nic.patients.predictor import PatientModel, predict_cohort
 from nic.slides.slide import Slide
@@ -28,10 +29,10 @@ def main() -> None:
     external = read_cohort(study.cohorts[entry.cohort]).labelled(entry.endpoint, "external")
     answers = [answer for answer in predict_cohort(model, external.patients, codes) if answer]
     scores = np.array([answer.prediction for answer in answers])
-    found = estimate(METRICS[entry.kind], external.targets.arrays, scores, seed=0)
+    measured = estimate(deciding_figure(entry.kind, external.targets.arrays, scores), seed=0)
 
-    figure = Figure(figsize=(13, 3.9), layout="constrained")
-    close_up, whole, tinted, result = figure.subplots(1, 4)
+    plot = Plot(figsize=(13, 3.9), layout="constrained")
+    close_up, whole, tinted, result = plot.subplots(1, 4)
     shown = int(scores.argsort()[-len(scores) // 4])  # the upper quartile, not the best
     source = external.patients[shown].slides[0]
     grid = CompressedSlide.load(codes / f"{source.slide_id}.h5").grid
@@ -51,8 +52,8 @@ def main() -> None:
     result.scatter(external.targets.arrays[0], scores, s=16, alpha=0.8, linewidth=0)
     result.spines[["top", "right"]].set_visible(False)
     result.set(xlabel="proliferation score", ylabel="model's answer")
-    result.set_title(f"{len(scores)} patients of other labs\nSpearman {found}", fontsize=10)
-    figure.savefig("docs/phantom.png", dpi=80)
+    result.set_title(f"{len(scores)} patients of other labs\nSpearman {measured}", fontsize=10)
+    plot.savefig("docs/phantom.png", dpi=80)
 
 
 if __name__ == "__main__":

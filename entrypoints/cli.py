@@ -1,18 +1,21 @@
-"""From the command line to an entry point's `run`, and from its errors to one plain sentence."""
+"""The launcher: from a command line to an entry point's `run`, and from an error to one plain sentence."""
 
 import gc
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from entrypoints.clone import check_paths, is_temporary
-from nic.errors import NicError, StoreUnreached
+from nic.errors import NicError, RequestRefused, StoreUnreached
 from nic.system_errors import sentence_of
 
 if TYPE_CHECKING:
@@ -22,7 +25,12 @@ C = TypeVar("C", bound="DataclassInstance")
 PROJECT = Path(__file__).resolve().parents[1]
 
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-"""How people write a boolean, in any case of letters."""
+"""What a boolean may be written as, in upper or lower case."""
+
+WRITTEN = ("work", "out", "maps")
+"""Parameters of entry points that are paths to write to."""
+READ = ("study", "gates", "slides", "codes", "features", "answers", "source")
+"""Those that are paths to read from."""
 
 _rules = ConstructorRegistry()
 
@@ -41,25 +49,46 @@ def _boolean_rule(type_info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[bool
 
 
 def boolean(text: str) -> bool:
-    """Raises ValueError with the words that are understood."""
+    """Raises ValueError for a word that is no boolean."""
     if text.strip().lower() not in BOOLEANS:
         raise ValueError(f"{text!r} is not a boolean; write one of {', '.join(BOOLEANS)}")
     return BOOLEANS[text.strip().lower()]
 
 
-def parsed(config_type: type[C], words: Sequence[str] | None = None, **how: Any) -> C:
-    """The config that the words of a command line stand for; None takes this process's own. how: of `tyro.cli`.
+def parsed(config_type: type[C], words: Sequence[str] | None = None, **options: Any) -> C:
+    """The config that a command line describes. words: None takes those of this process. options: of `tyro.cli`.
 
-    MLflow hands every parameter over as `--name value`, booleans too.
+    MLflow writes every parameter as `--name value`, booleans too.
     """
-    return tyro.cli(config_type, args=words, config=(tyro.conf.FlagConversionOff,), registry=_rules, **how)
+    config: C = tyro.cli(config_type, args=words, config=(tyro.conf.FlagConversionOff,), registry=_rules, **options)
+    return config
+
+
+def inputs_today(stage: str, parameters: Mapping[str, str]) -> Mapping[str, str] | str:
+    """The inputs of a run's stage as they are now, by the run's parameters; or the reason, where they cannot be read.
+
+    Empty where the entry point no longer exists, or takes other parameters.
+    """
+    if not (PROJECT / "entrypoints" / f"{stage}.py").is_file():
+        return {}
+    entry_point = import_module(f"entrypoints.{stage}")
+    known = [field.name for field in fields(entry_point.Config) if field.name in parameters]
+    # MLflow logs a parameter as it quoted it for the shell.
+    words = [word for name in known for word in (f"--{name.replace('_', '-')}", parameters[name].strip("'"))]
+    try:
+        config = parsed(entry_point.Config, words, console_outputs=False)
+        return dict(entry_point.inputs(config))
+    except (NicError, OSError) as error:
+        return str(error)
+    except SystemExit:
+        return {}
 
 
 def launch(run: Callable[[C], Any], config_type: type[C], needs_store: bool = True) -> None:
     """Read the config from the command line and run.
 
-    What is wrong with the input, the machine or the tracking store ends in a sentence and exit code 1; a fault of the
-    program keeps its traceback. needs_store: whether the store is asked before anything is done.
+    An error of the input, the machine or the tracking store ends in a sentence and exit code 1; a fault of the program
+    keeps its traceback. needs_store: whether the tracking store is asked first.
     """
     config = parsed(config_type, description=run.__doc__)
     _stages_take_this_python()
@@ -78,13 +107,14 @@ def launch(run: Callable[[C], Any], config_type: type[C], needs_store: bool = Tr
 
 
 def _stages_take_this_python() -> None:
-    """MLflow starts the stages of a study as `python`: without this, the one that is first on PATH."""
+    """MLflow starts the stages of a study as `python`, so this Python has to be the first on PATH."""
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """MLflow's import makes half a million objects that stay: to look for garbage among them takes a sixth of it."""
+    """No garbage is collected: MLflow's import makes half a million objects that stay, and looking through them takes a
+    sixth of its time."""
     gc.disable()
     try:
         yield
@@ -94,13 +124,13 @@ def _uncollected() -> Iterator[None]:
 
 
 def _ask_store() -> None:
-    from nic.tracking.store import ask_store  # here: MLflow takes seconds to import, and --help needs none
+    from nic.tracking.store import ask_store  # MLflow takes seconds to import, and --help does not need it
 
     ask_store()
 
 
 def _sentences(error: Exception) -> Iterator[str]:
-    """The error's; before it that of a refusal which it hides, when the store failed while the run was closed."""
+    """The sentence of an error. Where the store failed while a refused run was closed, the refusal's comes first."""
     if isinstance(error, NicError):
         yield f"{type(error).__name__}: {error}"
     elif sentence := _sentence(error):
@@ -119,9 +149,29 @@ def _contexts(error: BaseException) -> Iterator[BaseException]:
 
 
 def _sentence(error: Exception) -> str | None:
-    """None where the program itself is at fault."""
+    """None for a fault of the program."""
     from nic.tracking.store import unreached
 
     if store_error := unreached(error):
         return f"{type(store_error).__name__}: {store_error}"
     return sentence_of(error) if isinstance(error, OSError) else None
+
+
+def is_temporary(project: Path) -> bool:
+    """Whether the project lies in a folder of Python's tempfile: MLflow cloned it there from a git address."""
+    return project.parent == Path(tempfile.gettempdir()).resolve() and bool(re.fullmatch(r"tmp\w{8}", project.name))
+
+
+def check_paths(config: "DataclassInstance", project: Path) -> None:
+    """Raises RequestRefused for a relative path that would be written into the clone, or is not in the repository."""
+    for field in fields(config):
+        value = str(getattr(config, field.name))
+        if not value or ":" in value or Path(value).is_absolute():
+            continue
+        if field.name in WRITTEN:
+            problem = "would be written into the clone of a git address, which is deleted"
+        elif field.name in READ and not any(project.glob(value)):
+            problem = "is not in the repository, which is cloned from a git address"
+        else:
+            continue
+        raise RequestRefused(f"{field.name}={value}: {problem}; give an absolute path: -P {field.name}=/...")

@@ -1,4 +1,4 @@
-"""Which network does what: all of them on all endpoints of a study, with intervals and paired differences."""
+"""Patient networks side by side: each on each endpoint of a study, with intervals and paired differences."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,28 +12,40 @@ class Config:
     study: Path = Path("studies/phantom.yaml")
     """Study file with the endpoints and their cohorts."""
     codes: Path = Path("work/codes")
-    """Folder of folders of compressed slides, one a cohort, named <cohort> or <cohort>-<encoder>."""
+    """Folder with a folder of compressed slides for each cohort, named <cohort> or <cohort>-<encoder>."""
     encoder: str = ""
-    """First letters of the encoder's digest, where a cohort was compressed by several."""
+    """First letters of the encoder's digest, where a cohort was compressed by several encoders; else empty."""
     endpoints: str = ""
-    """Endpoints divided by commas; empty takes all."""
+    """Names of endpoints, with commas between; empty: all of the study."""
     networks: str = "grid-cnn,crop-cnn,attention-mil,pooled-linear"
-    """Networks divided by commas; the others are compared with the first."""
+    """Networks, with commas between; each is compared with the first."""
     folds: int = 5
-    """Networks of each ensemble; all networks have the same folds."""
+    """Number of folds; all networks have the same folds."""
     epochs: int = 60
-    """Epochs of each network."""
+    """Epochs in the training of each network."""
     learning_rate: float = 1e-2
-    """Peak of the one-cycle schedule."""
+    """Highest learning rate of the one-cycle schedule."""
     seed: int = 0
-    """Seed of folds, first weights, order, turns and bootstrap."""
+    """Seed of the folds, the training and the bootstrap."""
+
+
+def inputs(config: Config) -> dict[str, str]:
+    from nic.stages import compare_networks
+
+    return compare_networks.inputs(config.study, config.endpoints, config.codes, config.encoder)
 
 
 def run(config: Config) -> dict[str, Any]:
     """Train every network on every endpoint with the same folds, and compare them on the external patients."""
-    from entrypoints.stages import compare_networks  # here: --help and a mistyped word need neither MLflow nor torch
+    from nic.stages import compare_networks
+    from nic.tracking.runs import stage_run
 
-    return compare_networks.run(config)
+    training = compare_networks.FoldTraining(config.folds, config.epochs, config.learning_rate, config.seed)
+    with stage_run("compare_networks", config, inputs(config)) as stage:
+        codes = config.codes, config.encoder
+        results = compare_networks.compare(config.study, config.endpoints, *codes, config.networks, training, stage)
+        stage.result.update(results)
+    return stage.result
 
 
 if __name__ == "__main__":

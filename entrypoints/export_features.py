@@ -10,18 +10,30 @@ from entrypoints.cli import launch
 @dataclass(frozen=True)
 class Config:
     layout: Literal["trident", "clam", "stamp", "slideflow", "nic-npy"]
-    """Whose files are wanted; nic-npy is the original NIC."""
+    """Tool whose layout is written; nic-npy is that of the original NIC."""
     codes: Path = Path("work/codes")
-    """Folder of compressed slides, as `compress` left it."""
+    """Folder of compressed slides, as `compress` wrote it."""
     out: Path = Path("work/exported")
-    """Folder that receives the layout's files."""
+    """Folder for the files of that layout."""
+
+
+def inputs(config: Config) -> dict[str, str]:
+    from nic.tracking.digests import codes_digest
+
+    return {"codes": codes_digest(config.codes)}
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Write every compressed slide as another tool does; coordinates stay as they are, level-0 px or um."""
-    from entrypoints.stages import export_features  # here: --help and a mistyped word need neither MLflow nor torch
+    """Write every compressed slide as another tool does. Coordinates are level-0 px, or um where that tool has um."""
+    from nic.compression.interchange.layouts import export_folder
+    from nic.tracking.runs import stage_run
 
-    return export_features.run(config)
+    with stage_run("export_features", config, inputs(config)) as stage:
+        slides = export_folder(config.codes, config.layout, config.out)
+        print(f"{config.out}: {len(slides)} slides laid out as {config.layout}")
+        stage.log("slides", len(slides))
+        stage.result.update(outputs=[str(config.out)])
+    return stage.result
 
 
 if __name__ == "__main__":

@@ -10,35 +10,49 @@ from entrypoints.cli import launch
 @dataclass(frozen=True)
 class Config:
     source: Path
-    """The file: .h5 of Keras 2 (the published encoders), or .onnx, floats [N, 3, px, px] to [N, D]; files beside
-    it that hold its weights, as those of 2 GiB and more, come along."""
+    """File of the encoder: .h5 of Keras 2 (the published encoders), or .onnx that maps floats [N, 3, px, px] to [N, D].
+    Files beside it that hold its weights are imported too."""
     work: Path = Path("work")
     """Folder for decoded tiles."""
     name: str = ""
-    """What to call it; the file's own name when empty."""
+    """Name of the encoder; empty: the file's own name."""
     tile_px: int = 224
-    """For .onnx: side of a tile as the network takes it."""
+    """For .onnx: side of the tiles that the network takes, in px."""
     tile_mpp: float = 0.5
-    """For .onnx: um/px of a tile."""
+    """For .onnx: um/px of these tiles."""
     read_mpp: float = 0.0
-    """For .onnx: um/px that slides are read at before averaging by area to tile_mpp, no coarser; tile_mpp when 0."""
+    """For .onnx: um/px at which slides are read, before they are averaged to tile_mpp; no coarser than that; 0:
+    that."""
     mean: str = "0.485,0.456,0.406"
-    """For .onnx: of each channel, on a scale of 0 to 1; ImageNet's, which most networks took over."""
+    """For .onnx: mean of each channel, on a scale of 0 to 1. The default is ImageNet's, which most networks use."""
     std: str = "0.229,0.224,0.225"
-    """For .onnx: of each channel, on a scale of 0 to 1."""
+    """For .onnx: standard deviation of each channel, on a scale of 0 to 1. The default is ImageNet's."""
     channel_order: Literal["rgb", "bgr"] = "rgb"
-    """For .onnx: the order of its channels."""
+    """For .onnx: order of the colour channels."""
     output: str = ""
-    """For .onnx: which of its outputs is the code; may be empty when there is one."""
+    """For .onnx: name of the output that is the code; empty: the only one."""
     study: str = ""
-    """Study file with tile tasks to measure the codes on, for the certificate; none when empty."""
+    """Study file whose tile tasks the codes are measured on, for the certificate; empty: they are not measured."""
+
+
+def inputs(config: Config) -> dict[str, str]:
+    from nic.stages.tile_inputs import import_inputs
+
+    return import_inputs(config.source, config.name or config.source.stem, config.study)
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Import an encoder, check that its graph computes what it should, certify and register it."""
-    from entrypoints.stages import import_encoder  # here: --help and a mistyped word need neither MLflow nor torch
+    """Import an encoder, check that its graph computes what the source does, certify it and register it."""
+    from nic.tracking.runs import stage_run
 
-    return import_encoder.run(config)
+    read = inputs(config)
+    with stage_run("import_encoder", config, read) as stage:
+        from nic.stages.import_encoder import OnnxInput, import_encoder
+
+        tile = config.tile_px, config.tile_mpp, config.read_mpp
+        onnx = OnnxInput(*tile, config.mean, config.std, config.channel_order, config.output)
+        stage.result.update(import_encoder(config.source, onnx, config.study, config.work, read, stage))
+    return stage.result
 
 
 if __name__ == "__main__":

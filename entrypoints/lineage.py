@@ -1,9 +1,9 @@
-"""From a registered version, or an answer that one gave, to the bytes it was made of."""
+"""What a registered model, or the model behind an answer, was made of."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from entrypoints.cli import launch
+from entrypoints.cli import inputs_today, launch
 
 if TYPE_CHECKING:
     from nic.tracking.trace import Node
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Config:
     of: str
-    """models:/<name>/<version>, models:/<name>@<alias>, or a file of answers: .json of a server, .csv or .parquet of
-    `predict`."""
+    """A model, as models:/<name>/<version> or models:/<name>@<alias>; or a file of answers: .json of a server, .csv or
+    .parquet of `predict`."""
 
 
 def run(config: Config) -> "list[Node]":
-    """Print what a model, or the model behind an answer, was made of, and what of that no longer exists."""
-    from entrypoints.stages import lineage  # here: --help and a mistyped word need neither MLflow nor torch
+    """Print what a model was made of, and which of it no longer exists."""
+    from nic.stages.lineage import show_lineage
 
-    return lineage.run(config)
+    return show_lineage(config.of, inputs_today)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Make the embedded study: synthetic slides, labelled tiles and patients whose truth is known."""
+"""The phantom study: synthetic slides, labelled tiles and patients whose truth is known."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +10,28 @@ from entrypoints.cli import launch
 @dataclass(frozen=True)
 class Config:
     out: Path = Path("data/phantom")
-    """Folder that receives slides, tiles and tables; a killed run goes on where it was."""
+    """Folder for the slides, tiles and tables. A run that was killed continues there."""
     seed: int = 0
-    """The same seed gives the same pixels."""
+    """Seed of all that is drawn; the same seed gives the same pixels."""
     workers: int = 2
-    """Slides drawn at a time."""
+    """Number of slides drawn at a time, each in a process."""
+
+
+def inputs(config: Config) -> dict[str, str]:
+    """It reads nothing."""
+    return {}
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Make the phantom study: slides, tile tasks and cohorts, with the truth beside them."""
-    from entrypoints.stages import make_phantom  # here: --help and a mistyped word need neither MLflow nor torch
+    """Make the phantom study: slides, tile tasks, cohorts, and a table of the truth."""
+    from nic.tracking.runs import stage_run
 
-    return make_phantom.run(config)
+    with stage_run("make_phantom", config, inputs(config)) as stage:
+        from nic.phantom.phantom_study import PhantomConfig, make_phantom
+
+        study = make_phantom(config.out, PhantomConfig(seed=config.seed), workers=config.workers)
+        stage.result.update(digest=study.digest, outputs=[str(config.out)])
+    return stage.result
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Linear probes of one or several encoders on tile tasks: a table of AUCs, before slides are touched."""
+"""Linear probes of encoders on tile tasks: a table of AUCs, before any slide is compressed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,26 +10,46 @@ from entrypoints.cli import launch
 @dataclass(frozen=True)
 class Config:
     encoders: str = "models:/nic-encoder@champion"
-    """Registered encoders or .onnx files that nic wrote, with commas between."""
+    """Registered encoders, or .onnx files written by nic, with commas between."""
     study: Path = Path("studies/phantom.yaml")
-    """Study file; its tile tasks are what is probed."""
+    """Study file with the tile tasks."""
     tasks: str = ""
-    """Names of some of its tile tasks, with commas between; empty: all."""
+    """Names of tile tasks, with commas between; empty: all of the study."""
     upsample: bool = False
-    """Probe images that are coarser than an encoder's tiles too, their pixels repeated; said in the table."""
+    """Also probe on images that are coarser than an encoder's tiles, by repeating pixels; the table says so."""
     work: Path = Path("work")
-    """Folder for decoded tiles and their codes, kept for the next probe."""
+    """Folder for decoded tiles and their codes; the next probe reuses them."""
     device: str = "auto"
-    """What the encoders run on: cpu, cuda, or cuda:N, which must be there; auto takes the first GPU that works."""
+    """Device of the encoders: cpu, cuda or cuda:N, which must be there; auto: the first that works, else the CPU."""
     seed: int = 0
-    """Seed of split and bootstrap; that of the training, so that its held-out tiles are probed."""
+    """Seed of the split and the bootstrap. Take the seed of the encoder's training, to probe on its held-out tiles."""
+
+
+def inputs(config: Config) -> dict[str, str]:
+    from nic.stages.tile_inputs import probe_inputs
+
+    return probe_inputs(config.encoders, config.study, config.tasks)
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Probe encoders on the study's tile tasks: AUC on held-out tiles, with intervals, encoder by encoder."""
-    from entrypoints.stages import probe_encoder  # here: --help and a mistyped word need neither MLflow nor torch
+    """Probe encoders on the study's tile tasks: the AUC of each on held-out tiles, with its interval."""
+    from nic.tracking.runs import stage_run
 
-    return probe_encoder.run(config)
+    with stage_run("probe_encoder", config, inputs(config)) as stage:
+        from nic.stages.probe_encoder import probe_encoders
+
+        probes = probe_encoders(
+            config.encoders,
+            config.study,
+            config.tasks,
+            config.upsample,
+            config.work,
+            config.device,
+            config.seed,
+            stage,
+        )
+        stage.result.update(probes)
+    return stage.result
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""Let a registered version be served, if its gate says so."""
+"""Make a registered version the one that is served, if it passes its gate."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,32 @@ from entrypoints.cli import launch
 @dataclass(frozen=True)
 class Config:
     model: str
-    """Version to promote: models:/nic-<endpoint>/<version>; one of nic-<endpoint>.dev is copied to nic-<endpoint>."""
+    """Version to promote: models:/nic-<endpoint>/<version>. A version of nic-<endpoint>.dev is copied to
+    nic-<endpoint>."""
     gates: Path = Path("registry/promotion.yaml")
-    """What each registered name must show."""
+    """File of the gates: what a version of each registered name must show."""
     strict: bool = False
     """Exit with code 1 when the version is refused."""
 
 
-def run(config: Config) -> dict[str, Any]:
-    """Give a version the alias champion if it passes its gate and is no worse than the champion; say why if not."""
-    from entrypoints.stages import promote  # here: --help and a mistyped word need neither MLflow nor torch
+def inputs(config: Config) -> dict[str, str]:
+    from nic.stages import promote
 
-    return promote.run(config)
+    return promote.inputs(config.model, config.gates)
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Give a version the alias champion if it passes its gate and is no worse than the champion; else say why not."""
+    from nic.stages import promote
+    from nic.tracking.gates import read_gates
+    from nic.tracking.runs import stage_run
+
+    gates = read_gates(config.gates)
+    with stage_run("promote", config, inputs(config)) as stage:
+        stage.result.update(promote.promote(config.model, gates, stage))
+    if config.strict and not stage.result["promoted"]:
+        sys.exit(1)
+    return stage.result
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How far a compression is: what is done, running, in quarantine, unreached and left, and how long it will take."""
+"""How far a compression is: slides done, running, in quarantine, unreached and left, and the time to go."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +9,19 @@ from entrypoints.cli import launch
 @dataclass(frozen=True)
 class Config:
     slides: str = "data/phantom/breast.csv"
-    """A slide, a folder, a glob in quotes, or a cohort's CSV, as given to `compress`."""
+    """A slide, a folder, a glob in quotes, or a cohort's CSV, as it was given to `compress`."""
     out: Path = Path("work/codes")
     """The folder that `compress` fills."""
     columns: str = ""
-    """What the cohort's table calls its columns, as patient=case_id,slide=file; empty where as we do."""
+    """Columns of the table with other names than patient and slide, as patient=case_id,slide=file; empty: none."""
 
 
 def run(config: Config) -> None:
-    """Show how far a compression is, also one that runs elsewhere; it is only looked at."""
-    from entrypoints.stages import status  # here: --help and a mistyped word need neither MLflow nor torch
+    """Show how far a compression is, also one that runs on another machine. Nothing is changed."""
+    from nic.stages.selection import selected_slides
+    from nic.stages.status import show_status
 
-    return status.run(config)
+    show_status(selected_slides(config.slides, config.columns), config.out)
 
 
 if __name__ == "__main__":

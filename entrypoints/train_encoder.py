@@ -1,4 +1,4 @@
-"""Step 1: train an encoder on labelled tiles, for one objective of several, and register it."""
+"""Step 1: train an encoder on labelled tiles and register it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,53 +10,79 @@ from entrypoints.cli import launch
 @dataclass(frozen=True)
 class Config:
     study: Path = Path("studies/phantom.yaml")
-    """Study file; its tile tasks are what the encoder learns."""
+    """Study file whose tile tasks the encoder learns."""
     work: Path = Path("work")
-    """Folder for decoded tiles and the graph before it is registered."""
+    """Folder for decoded tiles, for the journal of the search, and for unfinished trainings."""
     objective: Literal["multitask", "vae", "contrastive", "bigan", "mean-rgb", "random"] = "multitask"
-    """What the encoder learns; mean-rgb and random learn nothing, as references."""
+    """What the encoder learns. mean-rgb and random learn nothing; they are references to compare with."""
     tasks: str = ""
-    """Names of the study's tile tasks to take, joined by commas; empty takes all."""
+    """Names of the tile tasks to learn, with commas between; empty: all of the study."""
     weighting: Literal["tuned", "uniform", "uncertainty"] = "tuned"
-    """Of the tasks in multitask: searched, equal, or learned beside the network (Kendall et al. 2018)."""
+    """How multitask weighs its tasks: tuned by a search, uniform, or learned as uncertainty (Kendall et al. 2018)."""
     seed: int = 0
-    """Seed of the splits, the weights' search and the training."""
+    """Seed of the split into training and held-out tiles, of the search, and of the training."""
     trials: int = 5
-    """Trials of the search for tuned weights; 0 trains with equal ones."""
+    """Number of trials in the search for task weights; 0 trains with equal weights."""
     trial_epochs: int = 2
-    """Epochs of each trial, before pruning."""
+    """Most epochs of a trial; a poor trial is stopped earlier."""
     trial_tiles: int = 2000
-    """Tiles of an epoch of a trial: enough to rank weights by."""
+    """Tiles in an epoch of a trial; 2000 are enough to rank weights."""
     epochs: int = 14
-    """Epochs of the training, at most."""
+    """Most epochs of the training."""
     patience: int = 5
-    """Epochs past the peak of the rate without a better score on held-out tiles, after which training ends."""
+    """Training ends after this many epochs without a better score on held-out tiles; epochs before the peak of the
+    learning rate do not count."""
     batch_size: int = 64
-    """Tiles a step, in equal shares of the tasks."""
+    """Tiles in a training step, equally many of each task."""
     learning_rate: float = 2e-3
-    """Peak of the one-cycle schedule."""
+    """Highest learning rate of the one-cycle schedule."""
     augmentation: str = "heavy"
-    """none, light or heavy; heavy colour augmentation is one of the paper's findings."""
+    """none, light or heavy. The paper found that heavy colour augmentation helps on slides of other laboratories."""
     gamma: float = 1.0
-    """Weight of the KL term of vae; larger makes smoother and poorer codes."""
+    """Weight of the KL term in the loss of vae; a larger one makes codes smoother and less detailed."""
     tune: str = "weights"
-    """What is tuned, joined by +: weights, learning_rate, augmentation."""
+    """What the search tunes: weights, learning_rate, augmentation, or several of them with + between."""
     tuning_storage: str = ""
-    """Journal or database URL (sqlite:///, postgresql://) that workers and machines share; empty: a journal in work."""
+    """Where the search keeps its trials, for several machines to share: a journal's path or a database URL (sqlite:///,
+    postgresql://); empty: a journal in `work`."""
     workers: int = 1
-    """Processes that run trials here, each with its share of the cores."""
+    """Processes that run trials on this machine, each with its share of the cores."""
     compare_in_full: bool = False
-    """Train the best setting and the first both in full and keep the better; else trials decide, at half the time."""
+    """Train with the best setting and with the first one in full, and keep the better; takes twice the time. Otherwise
+    the trials decide."""
+
+
+def inputs(config: Config) -> dict[str, str]:
+    from nic.stages.tile_inputs import training_inputs
+
+    return training_inputs(config.study, config.tasks)
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Train an encoder on the study's labelled tiles, for the objective that is asked for, and register it.
+    """Train an encoder on the study's labelled tiles and register it.
 
-    Where all but the code of serving is as it was, the encoder is registered anew with it, and nothing is trained.
+    Where only the code of serving has changed since a training, its encoder is registered again with the new code.
     """
-    from entrypoints.stages import train_encoder  # here: --help and a mistyped word need neither MLflow nor torch
+    from nic.tracking.runs import stage_run
+    from nic.tracking.trained_before import register_again, result_again, trained_before
 
-    return train_encoder.run(config)
+    with stage_run("train_encoder", config, inputs(config)) as stage:
+        if trained := trained_before(stage):
+            stage.result.update(result_again(trained, register_again(trained, stage)))
+            return stage.result
+
+        from nic.encoder.training import Schedule
+        from nic.stages.objectives import Search, Teaching
+        from nic.stages.train_encoder import train
+
+        rate = config.learning_rate, config.augmentation, config.seed
+        schedule = Schedule(config.epochs, config.batch_size, *rate, patience=config.patience)
+        trials = config.trials, config.trial_epochs, config.trial_tiles
+        storage = config.tuning_storage or config.work / "tuning.log"
+        search = Search(*trials, config.tune.split("+"), storage, config.workers, config.compare_in_full)
+        teaching = Teaching(config.objective, config.weighting, config.gamma, schedule, search)
+        stage.result.update(train(config.study, config.tasks, config.work, teaching, stage))
+    return stage.result
 
 
 if __name__ == "__main__":

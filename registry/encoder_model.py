@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
+from mlflow.pyfunc.model import PythonModel
 
 from nic.encoder.runtimes import load_encoder
 from nic.errors import NicError
@@ -17,7 +18,7 @@ from nic.serving.codes import decoded
 from nic.serving.limits import device_from
 
 
-class EncoderModel(mlflow.pyfunc.PythonModel):
+class EncoderModel(PythonModel):
     """Answers with the codes of single tiles, to try an encoder by hand. The entry point `compress` encodes slides."""
 
     def load_context(self, context: Any) -> None:

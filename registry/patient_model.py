@@ -14,6 +14,7 @@ import pandas as pd
 import yaml
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
+from mlflow.pyfunc.model import PythonModel
 
 from nic.errors import RequestRefused
 from nic.onnx.device import Device
@@ -29,7 +30,7 @@ from nic.threads import cores
 MB = 1 << 20
 
 
-class SlidesToAnswer(mlflow.pyfunc.PythonModel):
+class SlidesToAnswer(PythonModel):
     """Compresses the slides of a request and answers for their patients; safe to call from several threads."""
 
     def load_context(self, context: Any) -> None:

@@ -18,10 +18,10 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 LONGEST = (
     "tracking/test_small_store.py",
     "registry/test_server.py",
-    "entrypoints/test_compare.py",
+    "stages/test_compare.py",
     "encoder/test_resume.py",
     "phantom/test_phantom_study.py",
-    "evaluation/test_maps.py",
+    "evaluation/test_score_map.py",
 )
 """Files that take most of a minute each, as `pytest --durations` shows."""
 

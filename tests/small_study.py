@@ -13,7 +13,7 @@ import pandas as pd
 import yaml
 from conftest import tissue_image, write_slide
 
-from entrypoints.stages import compress, evaluate, promote, train_encoder, train_patients
+from entrypoints import compress, evaluate, promote, train_encoder, train_patients
 from nic.patients.training import NetworkName
 from nic.tracking import promotion
 from nic.tracking.gates import Gate

@@ -1,7 +1,7 @@
-"""Patients drawn with replacement, as counts: a draw says how often each patient is in it.
+"""The patient bootstrap. A draw of patients with replacement is a row of counts: how often it holds each patient.
 
-A figure is a function of counts, `[R, n] -> [R]`, so that a thousand draws cost one pass of matrix arithmetic, and a
-patient left out (for BCa) is a count of zero. A draw of which the figure is not defined gives NaN.
+A statistic is a function of counts, `[R, n] -> [R]`. So a thousand draws cost one pass of matrix arithmetic, and a
+patient who is left out (for BCa) is a count of zero. A draw that does not define the statistic gives NaN.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,67 +11,68 @@ from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 Floats = NDArray[np.float64]
-Figure = Callable[[Floats], Floats]
+Statistic = Callable[[Floats], Floats]
+"""statistic(counts [R, n]) -> [R]."""
 Ends = tuple[float, float]
-Interval = Callable[[Figure, Floats, int, float], Ends]
-"""interval(figure, its draws [R], n patients, level) -> low, high."""
+Interval = Callable[[Statistic, Floats, int, float], Ends]
+"""interval(statistic, its draws [R], n patients, level) -> low, high."""
 LARGEST_JACKKNIFE = 500
 BLOCK = 1 << 22
 """Counts in memory at a time, whatever the number of patients."""
 
 
-def draws_of(figure: Figure, fold: NDArray[np.intp], resamples: int, rng: np.random.Generator) -> Floats:
-    """The figure of `resamples` draws, [resamples]; patients are drawn again within their fold. fold: [n]."""
-    return np.concatenate([figure(counts) for counts in _drawn(fold, resamples, rng)])
+def draws_of(statistic: Statistic, fold: NDArray[np.intp], resamples: int, rng: np.random.Generator) -> Floats:
+    """The statistic of `resamples` draws, [resamples]; patients are drawn within their fold. fold: [n]."""
+    return np.concatenate([statistic(counts) for counts in _drawn(fold, resamples, rng)])
 
 
-def whole(figure: Figure, n: int) -> float:
-    """The figure of the n patients themselves."""
-    return float(figure(np.ones((1, n)))[0])
+def whole(statistic: Statistic, n: int) -> float:
+    """The statistic of the n patients themselves."""
+    return float(statistic(np.ones((1, n)))[0])
 
 
-def percentile(figure: Figure, draws: Floats, n: int, level: float) -> Ends:
+def percentile(statistic: Statistic, draws: Floats, n: int, level: float) -> Ends:
     """The middle `level` of the draws."""
     return _quantiles(draws, np.array([(1 - level) / 2, (1 + level) / 2]))
 
 
-def bca(figure: Figure, draws: Floats, n: int, level: float) -> Ends:
-    """The draws' quantiles, moved for bias and for a spread that changes with the figure.
+def bca(statistic: Statistic, draws: Floats, n: int, level: float) -> Ends:
+    """The draws' quantiles, corrected for bias and for a spread that changes with the value.
 
-    Source: Efron 1987, "Better bootstrap confidence intervals"; the acceleration is the jackknife's. Where every draw
-    is on one side of the figure there is nothing to move by, and the percentiles are given.
+    Source: Efron 1987, "Better bootstrap confidence intervals"; the acceleration is the jackknife's. Where all draws
+    are on one side of the value, no correction is known: the ends are the percentiles.
     """
-    value, defined = whole(figure, n), draws[np.isfinite(draws)]
+    value, defined = whole(statistic, n), draws[np.isfinite(draws)]
     below = float(((defined < value) + 0.5 * (defined == value)).mean()) if len(defined) else 0.0
     if not 0 < below < 1:
-        return percentile(figure, draws, n, level)
+        return percentile(statistic, draws, n, level)
     bias, ends = ndtri(below), ndtri(np.array([(1 - level) / 2, (1 + level) / 2]))
-    moved = bias + (bias + ends) / (1 - acceleration(figure, n) * (bias + ends))
+    moved = bias + (bias + ends) / (1 - acceleration(statistic, n) * (bias + ends))
     return _quantiles(draws, np.asarray(ndtr(moved)))
 
 
-def acceleration(figure: Figure, n: int) -> float:
-    """Skewness of the patients' influence on the figure, from leaving each out; 0 where nobody changes it.
+def acceleration(statistic: Statistic, n: int) -> float:
+    """Skewness of the patients' influence on the statistic, by leaving each out; 0 where nobody changes it.
 
-    Of many patients several are left out together: their mean's skewness is smaller by what their number is.
+    Of many patients, several are left out together: the groups are fewer and less skewed, which gives the same.
     """
     groups = min(n, LARGEST_JACKKNIFE)
-    left_out = figure((np.arange(n) % groups != np.arange(groups)[:, None]).astype(float))
+    left_out = statistic((np.arange(n) % groups != np.arange(groups)[:, None]).astype(float))
     known = left_out[np.isfinite(left_out)]
     influence = known.mean() - known if len(known) else known
     spread = (influence**2).sum() ** 1.5
     return float((influence**3).sum() / (6 * spread)) if spread > 0 else 0.0
 
 
-def by_fold(figures: Sequence[tuple[NDArray[np.intp], Figure]]) -> Figure:
-    """One figure of several folds: their mean, each weighing as many patients as it has in the draw.
+def by_fold(folds: Sequence[tuple[NDArray[np.intp], Statistic]]) -> Statistic:
+    """The mean over folds, each weighing as many patients as it has in the draw.
 
-    figures: of each fold its members and the figure of their counts. A fold whose figure is not defined is left out.
+    folds: of each its members, and the statistic of their counts. A fold that does not define it is left out.
     """
 
     def pooled(counts: Floats) -> Floats:
-        values = np.stack([figure(counts[:, members]) for members, figure in figures])  # [K, R]
-        weights = np.stack([counts[:, members].sum(1) for members, _ in figures]) * np.isfinite(values)
+        values = np.stack([statistic(counts[:, members]) for members, statistic in folds])  # [K, R]
+        weights = np.stack([counts[:, members].sum(1) for members, _ in folds]) * np.isfinite(values)
         total = weights.sum(0)
         return np.where(total > 0, (np.nan_to_num(values) * weights).sum(0) / np.maximum(total, 1e-12), np.nan)
 

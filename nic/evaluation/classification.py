@@ -1,7 +1,7 @@
-"""Figures of a classification, of many draws at once.
+"""Statistics of a classification, for many draws at once.
 
-All take labels `positive` [n] bool, predictions [n], and `counts` [R, n], how often a draw holds each patient; they
-give [R], NaN where a draw does not define the figure.
+All take labels `positive` [n] bool, predictions [n], and `counts` [R, n], how often a draw holds each patient. They
+return [R], NaN where a draw does not define the statistic.
 """
 
 import numpy as np
@@ -32,7 +32,7 @@ def average_precision(positive: Bools, score: Floats, counts: Floats) -> Floats:
 
 
 def balanced_accuracy(positive: Bools, score: Floats, counts: Floats, *, threshold: float) -> Floats:
-    """Mean of sensitivity and specificity, called positive at `threshold` (of the training patients) or above."""
+    """Mean of sensitivity and specificity, where scores from `threshold` on are called positive."""
     called = score >= threshold
     sensitivity = ratio(counts @ (positive & called), counts @ positive)
     return (sensitivity + ratio(counts @ (~positive & ~called), counts @ ~positive)) / 2
@@ -44,15 +44,15 @@ def brier(positive: Bools, probability: Floats, counts: Floats) -> Floats:
 
 
 def calibration_in_the_large(positive: Bools, probability: Floats, counts: Floats) -> Floats:
-    """Mean probability less the share of positives: above 0 where too much is promised."""
+    """Mean probability minus the share of positives: above 0 where the probabilities are too high."""
     return mean(probability - positive, counts)
 
 
 def calibration_slope(positive: Bools, probability: Floats, counts: Floats) -> Floats:
     """Slope of a logistic regression of the class on the logit; 1 is right, below 1 the probabilities are too extreme.
 
-    Newton's steps, all draws together. Not defined where the classes are of one kind, part without overlap, or the
-    probabilities are all the same. Source: Cox 1958.
+    Newton's steps, all draws together. Not defined where a draw holds one class, where the probabilities separate the
+    classes, or where they are all the same. Source: Cox 1958.
     """
     smallest = 1 / (1 + np.exp(LARGEST_LOGIT))
     clipped = probability.clip(smallest, 1 - smallest)

@@ -1,4 +1,4 @@
-"""Cox regression with standard errors: how many times as fast one dies, and what a score adds to what is known."""
+"""Cox regression with standard errors: hazard ratios of a score, alone and adjusted for covariates."""
 
 import math
 import warnings
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from nic.errors import EndpointError
-from nic.evaluation.metrics import Estimate
+from nic.evaluation.figure import Estimate
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -26,8 +26,8 @@ class CoxFit:
 def fit_cox(time_months: Floats, event: Bools, covariates: Floats) -> CoxFit:
     """Cox regression with Efron's ties. covariates: [n, p].
 
-    The coefficients are scikit-survival's; the errors are of the observed information at them. Raises EndpointError
-    when there is no finite optimum: a covariate is constant, repeats others, or parts the deaths without overlap.
+    The coefficients are scikit-survival's; the errors come from the observed information there. Raises EndpointError
+    when there is no finite optimum: a covariate is constant, repeats others, or separates the deaths.
     """
     # Here: only survival needs it, and it takes a second to import.
     from sklearn.exceptions import ConvergenceWarning
@@ -72,9 +72,9 @@ def hazard_ratio(
     covariates: NDArray[np.floating | np.bool_],
     level: float = 0.95,
 ) -> Estimate:
-    """Hazard ratio of a unit more of the first covariate, the others held, with Wald's interval. covariates: [n, p].
+    """Hazard ratio per unit of the first covariate, the others held fixed, with Wald's interval. covariates: [n, p].
 
-    NaN where no finite one is best: a group may be empty, or without deaths.
+    NaN where there is no finite optimum: a group may be empty, or without deaths.
     """
     try:
         fit = fit_cox(time_months, event, covariates.astype(float))
@@ -88,7 +88,7 @@ def hazard_ratio(
 def log_rank(time_months: Floats, event: Bools, high: Bools, level: float = 0.95) -> Estimate:
     """Z of the log-rank test, above 0 where the group `high` dies earlier; NaN where a group is empty.
 
-    Its square is the test's chi-square; the interval, of a variance of 1, leaves 0 out where p < 1 - level.
+    Its square is the test's chi-square. The interval assumes a variance of 1: it excludes 0 where p < 1 - level.
     """
     # Here: only survival needs it, and it takes a second to import.
     from sksurv.compare import compare_survival
@@ -101,6 +101,32 @@ def log_rank(time_months: Floats, event: Bools, high: Bools, level: float = 0.95
     z = math.copysign(math.sqrt(chi_square), table.loc[True, "statistic"])
     half = float(ndtri((1 + level) / 2))
     return Estimate("log_rank_z", z, z - half, z + half, level, n, 0.0)
+
+
+def hazard_estimates(
+    labels: tuple[Floats, Bools],
+    log_hazard: Floats,
+    median: float,
+    deviation: float,
+    covariates: Floats | None = None,
+    level: float = 0.95,
+) -> list[Estimate]:
+    """Risk groups and hazard ratios of a model's log hazards, with the intervals of their theory.
+
+    median, deviation: of the training patients' log hazards: where the groups part, and the unit of the ratios.
+    covariates: [n, p] of the patients, NaN where not known; those patients are left out of the adjusted ratio.
+    """
+    high, risk = log_hazard > median, log_hazard / deviation
+    unadjusted = [
+        log_rank(*labels, high, level),
+        hazard_ratio("hazard_ratio_high_risk", *labels, high[:, None], level),
+        hazard_ratio("hazard_ratio_per_deviation", *labels, risk[:, None], level),
+    ]
+    if covariates is None or not covariates.shape[1]:
+        return unadjusted
+    known, (time_months, event) = np.isfinite(covariates).all(1), labels
+    design = np.column_stack([risk, covariates])[known]
+    return [*unadjusted, hazard_ratio("hazard_ratio_adjusted", time_months[known], event[known], design, level)]
 
 
 def _no_optimum(event: Bools, covariates: Floats, evidence: str) -> EndpointError:

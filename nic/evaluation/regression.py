@@ -1,7 +1,7 @@
-"""Figures of a regression, of many draws at once.
+"""Statistics of a regression, for many draws at once.
 
-All take labels `value` [n] and predictions `score` [n] (`low`, `high` for an interval), and `counts` [R, n], how often
-a draw holds each patient; they give [R], NaN where a draw does not define the figure.
+All take labels `value` [n], predictions `score` [n] (or the `ends` of intervals), and `counts` [R, n], how often a draw
+holds each patient. They return [R], NaN where a draw does not define the statistic.
 """
 
 import numpy as np

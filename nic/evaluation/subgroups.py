@@ -1,26 +1,25 @@
-"""The figure that decides in groups of patients: whether a model is as good for some as for others."""
+"""A figure in groups of patients: is the model as good for some as for others?"""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.evaluation.measures import Measure
-from nic.evaluation.metrics import Estimate, estimate_or_nan
+from nic.evaluation.figure import Estimate, Figure, estimate
 
 Bools = NDArray[np.bool_]
 MOST_LEVELS = 6
-"""A column of more numbers than these is parted at its median."""
+"""A column with more different numbers than these is split at its median."""
 LEAST_PATIENTS = 10
-"""Of fewer a bootstrap draws nearly the same few again and again: their figure has no interval."""
+"""A smaller group has no interval: the bootstrap would draw nearly the same few patients again and again."""
 UNKNOWN = "not known"
 
 
 @dataclass(frozen=True)
 class Subgroup:
-    """The figure of a group. column: that parts the patients, empty for all of them."""
+    """The figure of one group. column: by which patients are grouped; empty for the group of all patients."""
 
     column: str
     name: str
@@ -28,7 +27,7 @@ class Subgroup:
 
 
 def groups_of(cells: Sequence[str]) -> Mapping[str, Bools]:
-    """Patients [n] by what stands in a column; numbers of many values are parted at their median."""
+    """Patients [n] by their cell in a column. A column of many different numbers is split at its median."""
     known = np.array([bool(cell) for cell in cells])
     numbers = _numbers(cells)
     if numbers is None or len(set(numbers[known].tolist())) <= MOST_LEVELS:
@@ -39,28 +38,27 @@ def groups_of(cells: Sequence[str]) -> Mapping[str, Bools]:
 
 
 def subgroups_of(
-    measure: Measure, columns: Mapping[str, Sequence[str]], seed: int, fold: NDArray[np.intp] | None = None
+    figure_among: Callable[[Bools], Figure], patients: int, columns: Mapping[str, Sequence[str]], seed: int
 ) -> Iterator[Subgroup]:
-    """All patients, then each group of each column that parts them; NaN where a group does not define the figure.
+    """All patients, then each group of each column that has several; NaN where a group does not define the figure.
 
-    columns: by name a cell a patient, empty where nothing is known. fold: [n], patients are compared within theirs.
+    figure_among: members [patients] -> the figure of those alone. columns: by name one cell per patient, empty where it
+    is not known.
     """
-    fold = np.zeros(len(measure.score), np.intp) if fold is None else fold
-    yield Subgroup("", "all", _estimate(measure, np.ones(len(measure.score), bool), seed, fold))
+    yield Subgroup("", "all", _estimate(figure_among(np.ones(patients, bool)), seed))
     for column, cells in columns.items():
         groups = groups_of(cells)
         if len(groups) > 1:
-            yield from (Subgroup(column, name, _estimate(measure, group, seed, fold)) for name, group in groups.items())
+            yield from (Subgroup(column, name, _estimate(figure_among(group), seed)) for name, group in groups.items())
 
 
-def _estimate(measure: Measure, group: Bools, seed: int, fold: NDArray[np.intp]) -> Estimate:
-    labels = tuple(label[group] for label in measure.labels)
-    found = estimate_or_nan(measure.metric, labels, measure.score[group], seed=seed, fold=fold[group])
-    return found if found.n >= LEAST_PATIENTS else replace(found, low=math.nan, high=math.nan)
+def _estimate(figure: Figure, seed: int) -> Estimate:
+    estimated = estimate(figure, seed=seed)
+    return estimated if figure.n >= LEAST_PATIENTS else replace(estimated, low=math.nan, high=math.nan)
 
 
 def _numbers(cells: Sequence[str]) -> NDArray[np.float64] | None:
-    """The cells as numbers, NaN where nothing is known; None where there is other text."""
+    """The cells as numbers, NaN for an empty cell; None where a cell holds other text."""
     try:
         return np.array([float(cell) if cell else np.nan for cell in cells])
     except ValueError:
@@ -68,5 +66,5 @@ def _numbers(cells: Sequence[str]) -> NDArray[np.float64] | None:
 
 
 def _order(cell: str) -> tuple[bool, str]:
-    """What is not known comes last."""
+    """Empty cells come last."""
     return (not cell, cell)

@@ -1,9 +1,9 @@
-"""Figures of a survival endpoint, of many draws at once.
+"""Statistics of a survival endpoint, for many draws at once.
 
 All take labels `time_months` [n] and `event` [n] bool (True = death seen), predictions (a log hazard, higher = dies
-earlier, or survival probabilities), and `counts` [R, n], how often a draw holds each patient; they give [R], NaN where
-a draw does not define the figure. Censoring is that of the patients of each draw: another hospital follows its patients
-for another time than the training's did. It must not depend on the outcome.
+earlier, or survival probabilities), and `counts` [R, n], how often a draw holds each patient. They return [R], NaN
+where a draw does not define the statistic. Censoring is estimated from the patients of each draw, because another
+hospital may follow its patients for longer or shorter than the training's did. It must not depend on the outcome.
 """
 
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class LifeTable:
 
 
 def inverse(probability: Floats) -> Floats:
-    """How many patients one seen stands for; 0 where nobody could be seen."""
+    """How many patients each observed one stands for; 0 where nobody could be observed."""
     return np.where(probability > 0, 1 / np.where(probability > 0, probability, 1), 0.0)
 
 
@@ -77,7 +77,7 @@ def harrell(time_months: Floats, event: Bools, log_hazard: Floats, counts: Float
 
 
 def uno(time_months: Floats, event: Bools, log_hazard: Floats, counts: Floats) -> Floats:
-    """Uno's C: Harrell's, each pair weighing as many as censoring has hidden.
+    """Uno's C: Harrell's, where each pair also stands for those that censoring has hidden.
 
     Source: Uno 2011; oracle scikit-survival.
     """
@@ -96,7 +96,7 @@ def auc_at(time_months: Floats, event: Bools, log_hazard: Floats, counts: Floats
 
 
 def integrated_brier(time_months: Floats, event: Bools, survival: Floats, counts: Floats, *, months: Floats) -> Floats:
-    """Squared distance of survival probability and state, mean over patients and over `months`; 0.25 says nothing.
+    """Squared distance of survival probability and state, mean over patients and `months`; 0.25 is no information.
 
     survival: [n, T], the probability to be alive at months [T], ascending. Not defined where a draw's follow-up ends
     before the last of them. Oracle scikit-survival.
@@ -111,7 +111,7 @@ def integrated_brier(time_months: Floats, event: Bools, survival: Floats, counts
 
 
 def calibration_at(time_months: Floats, event: Bools, survival: Floats, counts: Floats, *, month: float) -> Floats:
-    """Mean survival probability at `month` less Kaplan-Meier's share alive then: above 0 where too much is promised.
+    """Mean survival probability at `month` minus Kaplan-Meier's share alive then: above 0 where it is too high.
 
     survival: [n], at that month. Not defined where a draw's follow-up ends before the month.
     """
@@ -122,12 +122,23 @@ def calibration_at(time_months: Floats, event: Bools, survival: Floats, counts: 
 
 def kaplan_meier(time_months: Floats, event: Bools, at_months: Floats) -> Floats:
     """Share alive at each of `at_months`, [T]; the last known share beyond the last patient."""
-    # Here: the other figures do without, and it takes a second to import.
+    # Here: the other statistics do without, and it takes a second to import.
     from sksurv.nonparametric import kaplan_meier_estimator
 
     months, alive = kaplan_meier_estimator(event, time_months)
     shares: Floats = np.r_[1.0, alive][np.searchsorted(months, at_months, "right")]
     return shares
+
+
+def pairs_in_order(time_months: Floats, event: Bools, log_hazard: Floats) -> Floats:
+    """Each patient's pairs of known order that the hazards rank correctly, minus those ranked wrongly, [n].
+
+    Divided by the number of patients. A patient in few such pairs is neither best nor worst.
+    """
+    later = (time_months > time_months[:, None]) | ((time_months == time_months[:, None]) & ~event)
+    known = event[:, None] & later  # [i, j]: i is known to die before j
+    ranked = known * np.sign(log_hazard[:, None] - log_hazard)
+    return np.asarray((ranked.sum(1) + ranked.sum(0)) / len(event))
 
 
 def _concordance(time_months: Floats, event: Bools, log_hazard: Floats, weight: Floats, counts: Floats) -> Floats:

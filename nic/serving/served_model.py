@@ -19,13 +19,13 @@ from nic.encoder.onnx import OnnxEncoder
 from nic.errors import CodesError, NicError, RequestRefused, SettingError
 from nic.patients.familiarity import Familiarity
 from nic.patients.predictor import PatientModel, PatientPrediction, SlideScores, score_map
+from nic.serving.answer_maps import MAPS, MapRoom, score_map_of
 from nic.serving.cache import CodesCache
 from nic.serving.codes import Codes
 from nic.serving.effort import Effort
 from nic.serving.elsewhere import Elsewhere
 from nic.serving.faults import INTERNAL, log_fault
 from nic.serving.limits import Limits
-from nic.serving.maps import MAPS, MapRoom, score_map_of
 from nic.serving.reading import RowReading
 from nic.serving.requests import PatientRequest, by_patient
 

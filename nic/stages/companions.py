@@ -1,4 +1,4 @@
-"""What a new patient model is registered with beside its graphs: whom it knows, and a reference with its answer."""
+"""The files registered with a patient model beside its graphs: how familiar codes look, and a reference slide."""
 
 import json
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ from nic.slides.tiling import TileGrid
 from nic.tracking.registry import REFERENCE
 
 SLIDE = BreastSlide("reference", "aspen", 10, 20.0, 10.0, 200.0, 0.5, 1.0)
-"""Ten cells of 64 um along a side; what it shows does not matter."""
+"""Drawn by the phantom; ten cells of 64 um along a side. What it shows does not matter."""
 ROWS, COLS = 12, 9
 
 
 def write_companions(patient: Path, encoder: Path | None, gathered: Gathered) -> Mapping[str, Path]:
-    """Written beside the patient model's graph: the distribution of the training codes, and the reference."""
+    """Write the distribution of the training codes, and the reference, beside the patient model's graph."""
     means = [mean_code(slide.opened().codes.numpy() for slide in cells.slides) for cells in gathered.cells]
     familiarity = patient.with_name("familiarity.npz")
     fit_familiarity(np.stack(means)).save(familiarity)
@@ -38,12 +38,10 @@ def write_companions(patient: Path, encoder: Path | None, gathered: Gathered) ->
 
 
 def write_reference(folder: Path, encoder: Path | None, patient: Path, spec: EncoderSpec) -> Path:
-    """A slide that nobody is a patient of, and the model's answer, by which a served one shows that it is this one.
+    """Write a drawn slide and the model's answer for it; a served model proves itself by giving the same answer.
 
-    Writes request.json, the slide that it names, and answers.json; returns the folder.
-
-    encoder, patient: the graphs. Where there is no encoder, the slide is a file of drawn codes. spec: of the encoder.
-    It is cut as those of the training were.
+    The folder receives request.json, the slide it names, and answers.json. encoder, patient: the graphs. Without an
+    encoder the slide is a file of random codes. spec: of the encoder. The tiling is that of the training.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = PatientModel(patient)
@@ -68,7 +66,19 @@ def _drawn(folder: Path, spec: EncoderSpec, cutting: Cutting) -> CompressedSlide
     codes = np.random.default_rng(0).normal(size=(ROWS * COLS, spec.code_size)).astype(np.float16)
     everywhere = np.ones((ROWS, COLS), bool)
     grid = TileGrid(spec.tile_px, spec.tile_mpp, spec.tile_mpp, (0, 0), ROWS, COLS, cutting.overlap_px)
-    cut = {"min_tissue": cutting.min_tissue, "exclude": cutting.exclude, "tissue_rule": cutting.tissue}
-    slide = CompressedSlide(SLIDE.slide_id, codes, row, col, grid, everywhere, ~everywhere, spec, "drawn", **cut)
+    slide = CompressedSlide(
+        SLIDE.slide_id,
+        codes,
+        row,
+        col,
+        grid,
+        everywhere,
+        ~everywhere,
+        spec,
+        "drawn",
+        min_tissue=cutting.min_tissue,
+        exclude=cutting.exclude,
+        tissue_rule=cutting.tissue,
+    )
     slide.save(folder / f"{SLIDE.slide_id}.h5")
     return slide

@@ -29,18 +29,19 @@ from nic.tasks.augment import examples
 from nic.tasks.contact_sheet import augmentation_sheet
 from nic.tasks.tile_auc import TileScores, mean_auc, resampled_auc
 from nic.tasks.tile_task import TileSet, split
-from nic.tracking.figures import record_figures
+from nic.tracking.recorded_estimates import CERTIFIED, record_estimates
 from nic.tracking.registry import RegisteredVersion, describe_version, register_encoder
 from nic.tracking.runs import StageRun, lineage
 from nic.tracking.source_digest import PROJECT
 
 PARITY_A_TASK, TILES_A_TASK, CHANGED_A_TASK = 16, 400, 64
-"""Tiles of a task: for parity, for statistics and neighbours, for the costlier robustness; the last two held out."""
+"""Tiles of each task that are measured: for parity; held-out ones for statistics and neighbours; fewer of those for
+robustness, which costs more."""
 COLUMNS, COPIES = 10, 3
 
 
 def held_out_tiles(tile_sets: Sequence[TileSet], at_most: int, seed: int) -> NamedTiles:
-    """Some tiles of each task that training with this seed does not see."""
+    """Some tiles of each task that a training with this seed holds out."""
     parts = []
     for tile_set in tile_sets:
         _, held_out = split(tile_set, VALIDATION, seed)
@@ -55,7 +56,7 @@ def held_out_tiles(tile_sets: Sequence[TileSet], at_most: int, seed: int) -> Nam
 class Trained:
     """An encoder to be registered.
 
-    trained_with: in words. validation: figures on held-out tiles. scores: what heads said of those, where it has any.
+    trained_with: in words. validation: figures on held-out tiles. scores: of the heads on those, where it has heads.
     """
 
     encoder: TileEncoder | MeanRgb
@@ -80,7 +81,7 @@ def register_trained(
     inputs: Mapping[str, str],
     seed: int,
 ) -> RegisteredVersion:
-    """Export to `graph`, measure what was exported on held-out tiles, register it with its figures and its card."""
+    """Export to `graph`, measure the graph on held-out tiles, and register it with its figures and its model card."""
     names = [tile_set.task.name for tile_set in tile_sets]
     sample = np.concatenate([tile_set.tiles[:PARITY_A_TASK] for tile_set in tile_sets])
     _, difference = export_encoder(trained.encoder, trained.objective, names, graph, sample)
@@ -98,7 +99,7 @@ def register_trained(
     if trained.scores:
         auc = mean_auc(trained.scores, seed)
         stage.log("validation.auc", auc.value)
-        record_figures(version, {"validation.auc": auc}, data=inputs["tasks"])
+        record_estimates(version, {CERTIFIED: auc}, data=inputs["tasks"])
     publish(certificate, version, stage)
     return version
 
@@ -111,14 +112,14 @@ def register_imported(
     stage: StageRun,
     inputs: Mapping[str, str],
 ) -> RegisteredVersion:
-    """Register a graph made of a foreign file. parity: largest difference and on how many tiles.
+    """Register the graph of an imported encoder. parity: largest difference from its source, and on how many tiles.
 
-    tile_sets: cut as the encoder takes tiles, to measure its codes on; may be none.
+    tile_sets: of the encoder's tile size, to measure its codes on; may be empty.
     """
     encoder = OnnxEncoder(graph, None)
     codes, robust = measured(encoder, tile_sets, stage, seed=0) if tile_sets else (None, None)
     difference, tiles = parity
-    words = f"Imported from {source}; what it was trained on is not known here."
+    words = f"Imported from {source}; what it was trained on is not known."
     certificate = Certificate(encoder.spec, difference, tiles, (), codes, robust, words)
     version = register_encoder(graph, lineage("import_encoder", encoder_sha256=encoder.spec.sha256, **inputs))
     publish(certificate, version, stage)
@@ -128,7 +129,7 @@ def register_imported(
 def measured(
     encoder: OnnxEncoder, tile_sets: Sequence[TileSet], stage: StageRun, seed: int
 ) -> tuple[CodeStatistics, Robustness]:
-    """What the graph itself does with held-out tiles; a sheet of neighbours is logged."""
+    """Measure the graph's codes of held-out tiles, and log the sheet of nearest neighbours."""
     held_out = held_out_tiles(tile_sets, TILES_A_TASK, seed)
     codes = encoded(encoder, held_out.tiles)
     statistics = code_statistics(codes)
@@ -137,7 +138,7 @@ def measured(
 
 
 def publish(certificate: Certificate, version: RegisteredVersion, stage: StageRun) -> None:
-    """The certificate as a file and as metrics, and as the model card that the registry shows."""
+    """Log the certificate as a file, as metrics, and as the model card that the registry shows."""
     log_certificate(certificate, stage)
     card = model_card(certificate, (PROJECT / "registry" / "encoder_card.md").read_text())
     stage.log_text(card, "model_card.md")
@@ -145,14 +146,14 @@ def publish(certificate: Certificate, version: RegisteredVersion, stage: StageRu
 
 
 def task_figures(scores: Sequence[TileScores], tile_sets: Sequence[TileSet], seed: int) -> tuple[TaskFigure, ...]:
-    """What the heads reach on held-out tiles; nothing where there were no labels."""
+    """The AUC of each head on held-out tiles; empty for an encoder without heads."""
     classes = {tile_set.task.name: tile_set.task.classes for tile_set in tile_sets}
-    aucs = [resampled_auc(found, seed + place) for place, found in enumerate(scores)]
+    aucs = [resampled_auc(of_task, seed + number) for number, of_task in enumerate(scores)]
     return tuple(TaskFigure.of(s.task, classes[s.task], auc) for s, auc in zip(scores, aucs, strict=True))
 
 
 def log_certificate(certificate: Certificate, stage: StageRun) -> None:
-    """The certificate as a file, and its numbers as metrics, to sort runs by."""
+    """Log the certificate as a file, and its numbers as metrics, by which runs can be sorted."""
     stage.log_text(certificate.to_json(), "certificate.json")
     for figure in certificate.tasks:
         stage.log(f"validation.auc.{figure.task}.low", figure.low)
@@ -171,7 +172,7 @@ def log_certificate(certificate: Certificate, stage: StageRun) -> None:
 
 
 def log_augmentation(tile_sets: Sequence[TileSet], strength: str, stage: StageRun, seed: int) -> None:
-    """A contact sheet of what training sees."""
+    """Log a contact sheet of augmented tiles, as training sees them."""
     rng = np.random.default_rng(seed)
     originals = {t.task.name: t.tiles[rng.permutation(len(t.tiles))[:COLUMNS]] for t in tile_sets}
     augmented = {name: examples(tiles, strength, COPIES, seed) for name, tiles in originals.items()}
@@ -179,6 +180,6 @@ def log_augmentation(tile_sets: Sequence[TileSet], strength: str, stage: StageRu
 
 
 def log_tuning(tuning: Tuning, stage: StageRun) -> None:
-    """History and importance of the search."""
+    """Log the history of the search, and how much each parameter mattered."""
     stage.log_figure(history(tuning), "tuning/history.png")
     stage.log_figure(importance(tuning), "tuning/importance.png")

@@ -1,16 +1,16 @@
-"""What a report says in sentences: what a model answers, of a patient, what it is for, and what not."""
+"""The sentences of a report: what a model predicts, what its pictures show, what it may be used for, and what not."""
 
 from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values
-from nic.stages.evaluation import Evaluation
+from nic.stages.model_evaluation import Evaluation
 
 SYNTHETIC = (
-    "Synthetic study. The slides and the patients are drawn by a program: the figures say that the software finds what "
-    "was planted, and nothing about patients."
+    "Synthetic study. A program drew the slides and the patients. The figures show that the software finds what was "
+    "planted; they say nothing about real patients."
 )
 PART_NOTICES = {
     "train": [
-        "Measured on the patients that the model was trained on. The figures are too good, and say nothing of new "
+        "Measured on the patients that the model was trained on. The figures are too good, and say nothing about new "
         "patients."
     ],
     "cross_validated": [
@@ -18,17 +18,32 @@ PART_NOTICES = {
         "calibrated on the patients of the other folds. Patients of another hospital were not measured."
     ],
 }
-"""By part of the cohort, what a reader must know before the figures."""
+"""What a reader must know before the figures, by part of the cohort."""
+RESULT_CAPTIONS = {
+    "regression": "Each point is a patient. On the grey line, answer and label are equal.",
+    "classification": "Each step is a patient. A model that guesses follows the grey line.",
+    "survival": "Survival of the patients below and above the training patients' median log hazard. Ticks are patients "
+    "who were alive when last seen.",
+}
+BARS = "Bars are 95% intervals."
+CALIBRATION_CAPTIONS = {
+    "regression": "Calibration. Points are groups of patients with similar answers. The band is the interval that "
+    f"comes with an answer. {BARS}",
+    "classification": "Calibration. Points are groups of patients with similar probabilities. Ticks are patients, "
+    f"positive ones above. {BARS}",
+    "survival": "Calibration. Points are groups of patients with similar predictions. Observed survival is the "
+    f"Kaplan-Meier estimate. {BARS}",
+}
 GOODNESS = {
     "regression": "Patients are ordered by the difference between answer and label.",
-    "classification": "Patients are ordered by the probability that the model gave to their own class.",
-    "survival": "Patients are ordered by how many of their comparable pairs the model ranked correctly, minus those "
-    "that it ranked wrongly.",
+    "classification": "Patients are ordered by the probability that the model gave to their true class.",
+    "survival": "Patients are ordered by the number of their comparable pairs that the model ranked correctly, minus "
+    "those that it ranked wrongly. Two patients are comparable when it is known who died first.",
 }
 
 
-def made_of(targets: Targets) -> str:
-    """How many patients there are of each kind."""
+def outcome_counts(targets: Targets) -> str:
+    """How many patients have each outcome; empty for values."""
     match targets:
         case Values():
             return ""
@@ -39,56 +54,60 @@ def made_of(targets: Targets) -> str:
 
 
 def question(spec: PatientModelSpec) -> str:
-    """What the model answers."""
-    what = {
+    """What the model predicts."""
+    prediction = {
         "regression": f"a value ({spec.unit or 'in the unit of the label'})",
         "classification": f"the probability of {' rather than '.join(reversed(spec.classes))}",
-        "survival": "a log hazard: higher means an earlier death",
+        "survival": "a log hazard: the higher it is, the earlier the patient is expected to die",
     }
-    return f"From all slides of a patient the model answers with {what[spec.kind]}, and a map of where it comes from."
+    return (
+        f"From all slides of a patient the model predicts {prediction[spec.kind]}. "
+        "A map shows where in the slides the prediction comes from."
+    )
 
 
-def case_words(done: Evaluation, place: int) -> str:
+def case_words(evaluation: Evaluation, place: int) -> str:
     """Label and answer of a patient."""
-    said = {name: float(values[place]) for name, values in done.promised.items()}
-    score, prediction = float(done.scores[place]), float(done.predictions[place])
-    match done.labelled.targets:
+    calibrated = {name: float(values[place]) for name, values in evaluation.calibrated.items()}
+    score, prediction = float(evaluation.scores[place]), float(evaluation.predictions[place])
+    match evaluation.labelled.targets:
         case Values(value):
-            stated = f" (stated: {said['low']:.2f} to {said['high']:.2f})" if "low" in said else ""
-            return f"label {value[place]:.2f}, answer {score:.2f}{stated}"
+            interval = f" (interval {calibrated['low']:.2f} to {calibrated['high']:.2f})" if "low" in calibrated else ""
+            return f"label {value[place]:.2f}, answer {score:.2f}{interval}"
         case Classes(positive, names):
             return f"{names[int(positive[place])]}; answer: {names[1]} with probability {prediction:.2f}"
         case Survival(months, event):
-            seen = "died after" if event[place] else "alive, last seen after"
-            among = f", higher than {said['percentile']:.0f}% of training patients" if "percentile" in said else ""
-            return f"{seen} {months[place]:.1f} months; log hazard {score:.2f}{among}"
+            outcome = "died after" if event[place] else "alive when last seen after"
+            percentile = calibrated.get("percentile")
+            among = "" if percentile is None else f", higher than {percentile:.0f}% of the training patients"
+            return f"{outcome} {months[place]:.1f} months; log hazard {score:.2f}{among}"
 
 
-def uses(done: Evaluation) -> list[str]:
-    """What the figures above can support."""
-    spec = done.spec
+def uses(spec: PatientModelSpec) -> list[str]:
+    """What the model may be used for."""
     return [
-        f"Research on {spec.endpoint} in patients like the {spec.patients} it was trained on: the same organ, stain "
-        "and way of sampling, scanned at a resolution that its encoder reads.",
-        "Ordering or grouping patients of a study, with the interval above as its stated uncertainty.",
-        "Asking where in a slide an answer comes from: the map is the answer, not an explanation made afterwards.",
+        f"Research on {spec.endpoint} in patients like the {spec.patients} training patients: the same organ, stain "
+        "and way of sampling, scanned at a resolution that the encoder reads.",
+        "Ordering or grouping the patients of a study. The interval above states the uncertainty.",
+        "Showing where in a slide an answer comes from. The map is the answer itself, not an explanation that was made "
+        "afterwards.",
     ]
 
 
 def misuses(spec: PatientModelSpec) -> list[str]:
-    """What they cannot."""
-    promise = {
-        "regression": "The stated interval is as wide as the errors of a cross-validation. Its coverage is measured, "
-        "not guaranteed, and only for patients like those of the training; elsewhere it may hold fewer labels.",
-        "classification": "The probability is calibrated for the training's mix of classes; where the class is rarer, "
-        "it is too high.",
-        "survival": "The log hazard orders patients; it is no life expectancy. Survival probabilities are those of the "
-        "training cohort's time and treatment.",
+    """What the model may not be used for."""
+    of_kind = {
+        "regression": "A guarantee for a single value. The interval is as wide as the errors in the cross-validation. "
+        "Its coverage is measured, not guaranteed; in patients unlike the training patients it may be lower.",
+        "classification": "Patients with another mix of classes. The probability is calibrated for the mix of classes "
+        "in training; where the class is rarer, it is too high.",
+        "survival": "Telling how long a patient will live. The log hazard orders patients; it is no life expectancy. "
+        "The survival probabilities are those of the time and the treatments of the training cohort.",
     }
     return [
-        "Diagnosis, prognosis or the choice of treatment of a single patient. It has been in no clinical trial.",
+        "Diagnosis, prognosis or choice of treatment for a single patient. No clinical trial has tested the model.",
         "Organs, stains, scanners or groups of patients that are not in the tables above, before it is measured there.",
-        promise[spec.kind],
-        "Proof of a cause: a red tile is where the answer comes from, not what makes the disease.",
-        "Choosing among models by these patients and then reporting these figures: they would be too good.",
+        of_kind[spec.kind],
+        "Proof of a cause. A red tile shows where the answer comes from, not what makes the disease.",
+        "Choosing between models on these patients and then reporting these figures. They would be too good.",
     ]

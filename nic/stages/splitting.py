@@ -1,4 +1,4 @@
-"""Before a patient model is trained or measured: its folds, the audit of both sides, and what of them is kept."""
+"""The folds of a training, the audit for leaks before a model is trained or measured, and the records of both."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,13 +24,14 @@ from nic.tracking.training_data import (
     training_of,
 )
 
-UNKNOWN_TILES = "which tiles taught the encoder, so that no slide could be held against them"
+UNKNOWN_TILES = "which tiles the encoder was trained on, so no slide was compared with them"
 
 
 def folds_of(labelled: Labelled, split_by: str, folds: int, repeats: int, seed: int) -> list[Folds]:
-    """Partitions into folds, by label or by site, `repeats` of them; or the one of the table's column `split_by`.
+    """Partitions of the patients into folds.
 
-    Raises EndpointError when a column's partition is to be repeated.
+    split_by: label or site makes `repeats` partitions; else it is a column of the cohort's table that holds one. Raises
+    EndpointError when that one is to be repeated.
     """
     seeds = range(seed, seed + repeats)
     if split_by == "label":
@@ -39,16 +40,16 @@ def folds_of(labelled: Labelled, split_by: str, folds: int, repeats: int, seed: 
         sites = [patient.site for patient in labelled.patients]
         return [site_folds(labelled.targets, sites, folds, each) for each in seeds]
     if repeats != 1:
-        raise EndpointError(f"repeats={repeats}: column {split_by!r} names one partition; wanted repeats=1")
+        raise EndpointError(f"repeats={repeats}: column {split_by!r} holds one partition; set repeats=1")
     return [fixed_folds(labelled, split_by)]
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit saw beside leaks, which it raises.
+    """The outcome of an audit without a leak.
 
-    slides: of the training patients. warnings: in words. tiles_known: whether it is known which tiles taught the
-    encoder.
+    slides: of the training patients. warnings: in words. tiles_known: whether it is known which tiles the encoder was
+    trained on.
     """
 
     slides: tuple[AuditedSlide, ...]
@@ -64,9 +65,10 @@ def audit(
     tile_origins: TileOrigins | None,
     weights: int,
 ) -> Audit:
-    """The audit of a training. tile_origins: None where it is not known which tiles taught the encoder.
+    """Audit a training. tile_origins: of the tiles the encoder was trained on; None where they are not known.
 
-    Raises LeakFound when anybody stands on both sides of a split, or taught the encoder.
+    weights: of one network, counted. Raises LeakFound when a patient is in two parts of a split, or the encoder was
+    trained on a patient's tiles.
     """
     external = [patient for patient in cohort.patients if patient.split == "external"]
     everybody = [*labelled.patients, *external]
@@ -82,19 +84,19 @@ def audit(
 def audit_measured(
     version: RegisteredVersion, spec: PatientModelSpec, patients: Sequence[Patient], part: str, codes: Path
 ) -> list[str]:
-    """Hold patients who are measured against those who taught the model and its encoder; what was seen, in words.
+    """Compare the patients to be measured with those the model and its encoder were trained on; the outcome in words.
 
-    patients: all of the part with a label, with codes or without. Raises LeakFound when one of them taught the model,
-    by name, slide file or picture, or one of their slides the encoder.
+    patients: all of the part with a label, with codes or without. Raises LeakFound when the model was trained on one of
+    them, by name, slide file or picture, or the encoder on one of their slides.
     """
     if part != EXTERNAL:
-        return [f"Part {part} holds patients that the model was trained on; no leak was looked for"]
+        return [f"The model was trained on the patients of part {part}; they were not audited for leaks"]
     training, origins = training_of(version), origins_behind(spec)
     measured = slides_to_audit(patients, [EXTERNAL] * len(patients), codes)
     check_leaks([*(training.known if training else ()), *measured], origins or {})
     unknown = {
-        "who the training patients were: the run that trained the model is gone": training is None,
-        "the slides of the training: names of patients alone were compared": training and training.slides is None,
+        "the patients of the training, because the run that trained the model is gone": training is None,
+        "the slides of the training, so only names of patients were compared": training and training.slides is None,
         UNKNOWN_TILES: origins is None,
     }
     notes = [f"Not known: {what}" for what, is_unknown in unknown.items() if is_unknown]
@@ -102,20 +104,20 @@ def audit_measured(
 
 
 def log_audit(notes: Sequence[str], stage: StageRun) -> None:
-    """audit.txt of an evaluation or a comparison, also on the console."""
+    """Write audit.txt of an evaluation or a comparison, and print it."""
     text = "".join(f"{note}.\n" for note in notes)
     stage.log_text(text, "audit.txt")
     print(text, end="")
 
 
 def fold_columns(folds: Sequence[Folds]) -> dict[str, Folds]:
-    """Partitions as columns of a table: fold, fold_2, fold_3 and so on."""
+    """Partitions as columns of a table: fold, fold_2, fold_3, ..."""
     return {f"fold_{number}" if number > 1 else "fold": fold for number, fold in enumerate(folds, start=1)}
 
 
 def log_split(labelled: Labelled, folds: Sequence[Folds], audited: Audit, stage: StageRun) -> None:
-    """split.csv: the folds of every training patient; training_slides.csv: by what their slides can be known again;
-    audit.txt: what the audit warned of, also on the console."""
+    """Write the folds of every training patient (split.csv), what their slides are recognised by (training_slides.csv)
+    and the outcome of the audit (audit.txt), which is printed too."""
     names = [patient.patient_id for patient in labelled.patients]
     sites = [patient.site for patient in labelled.patients]
     stage.log_table(pd.DataFrame({"patient": names, "site": sites, **fold_columns(folds)}), PATIENTS_FILE)

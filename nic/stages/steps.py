@@ -1,15 +1,15 @@
-"""The steps of a study as they are taken, and what is shown of them in the end."""
+"""The steps of a study: each is run or reused, and all are shown in the end."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field
 from shutil import get_terminal_size
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from rich.console import Console
 from rich.table import Table
 
-from entrypoints.stages import promote
+from nic.patients.choices import Part
+from nic.patients.cohort import Cohort
 from nic.tracking.aliases import rollback_reason
 from nic.tracking.registry import CHAMPION, ENCODER_NAME, RegisteredVersion, alias_version, find_version
 from nic.tracking.runs import Finished, artifact_place, run_or_reuse
@@ -25,36 +25,61 @@ SERVE = (
     "  # version {}"
 )
 
+ConfigT = TypeVar("ConfigT", bound="DataclassInstance")
+Own = TypeVar("Own", contravariant=True)
+
+
+class EntryPoint(Protocol[Own]):
+    """A module of `entrypoints` with its own Config."""
+
+    __name__: str
+
+    def inputs(self, config: Own, /) -> dict[str, str]:
+        """What it reads, as digests by name."""
+
+
+class PromotionConfig(Protocol):
+    """The Config of `entrypoints.promote`."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def model(self) -> str:
+        """URI of the version that is to be promoted."""
+
+
+PromotionT = TypeVar("PromotionT", bound=PromotionConfig)
+
 
 @dataclass
 class Steps:
-    """Finished stages by title."""
+    """Finished stages by the title of their step."""
 
     finished: dict[str, Finished] = field(default_factory=dict)
     console: Console = field(default_factory=lambda: Console(width=max(100, get_terminal_size().columns)))
 
-    def take(self, title: str, entry_point: ModuleType, config: "DataclassInstance") -> dict[str, Any]:
-        """Run an entry point as a child run, or reuse a finished one; its result."""
+    def take(self, title: str, entry_point: EntryPoint[ConfigT], config: ConfigT) -> dict[str, Any]:
+        """Run an entry point as a child run, or reuse a finished run; its result."""
         self.console.rule(f"[bold]{title}")
         stage = entry_point.__name__.rpartition(".")[2]
         self.finished[title] = step = run_or_reuse(stage, config, entry_point.inputs(config))
         self.console.print(f"{title}: {'reused' if step.reused else f'{step.seconds:.0f} s'}")
         return step.result
 
-    def promote(self, title: str, model: str) -> dict[str, Any]:
-        """As `take`, of `promote`. A version that was rolled back is left alone: only a person promotes it again."""
-        version = find_version(model)
+    def promote(self, title: str, entry_point: EntryPoint[PromotionT], config: PromotionT) -> dict[str, Any]:
+        """As `take`, of `promote`. A version that was rolled back is skipped: only a person promotes it again."""
+        version = find_version(config.model)
         if (reason := rollback_reason(version)) is None:
-            return self.take(title, promote, promote.Config(model))
+            return self.take(title, entry_point, config)
         self.console.rule(f"[bold]{title}")
         refusal = f"rolled back{reason and ': '}{reason}; promote it by hand to serve it again"
-        self.console.print(f"{title}: not asked, {version.full_name} was {refusal}")
+        self.console.print(f"{title}: skipped, {version.full_name} was {refusal}")
         result = {"name": version.name, "version": version.version, "promoted": False, "reasons": [refusal]}
         self.finished[title] = Finished("", result, True, 0.0)
         return result
 
     def summary(self, endpoints: Sequence[str]) -> dict[str, Any]:
-        """Figures and verdicts by endpoint, for the parent run."""
+        """Figures and verdicts by endpoint, as they are kept with the parent run."""
         stages = ("train", "evaluate", "promote")
         return {
             name: {k: v for stage in stages for k, v in self.finished[f"{stage} {name}"].result.items()}
@@ -62,7 +87,7 @@ class Steps:
         }
 
     def show(self, endpoints: Sequence[str]) -> None:
-        """Stage times, figures, what was registered and promoted, and where to look next."""
+        """Print the times of stages, figures, registered and promoted versions, and the commands to look on with."""
         times = Table("stage", "time", title="Stages")
         for title, step in self.finished.items():
             times.add_row(title, "reused" if step.reused else f"{step.seconds:.0f} s")
@@ -84,7 +109,7 @@ class Steps:
 
 
 def _standing(verdict: Mapping[str, Any], champion: RegisteredVersion | None) -> tuple[str, str]:
-    """What came of a promotion, and who is champion now: the aliases may have moved since."""
+    """Whether the version was promoted, and which version is champion now: aliases may have moved since."""
     now = f"version {champion.version}" if champion else "none"
     if not verdict["promoted"]:
         return "refused: " + "; ".join(verdict["reasons"]), now
@@ -94,3 +119,8 @@ def _standing(verdict: Mapping[str, Any], champion: RegisteredVersion | None) ->
     reason = rollback_reason(version)
     since = "another one was promoted since" if reason is None else f"rolled back{reason and ': '}{reason}"
     return f"no more: {since}", now
+
+
+def part_to_measure(cohort: Cohort) -> Part:
+    """The external patients; in a cohort without any, the training patients, cross-validated."""
+    return "external" if any(patient.split == "external" for patient in cohort.patients) else "cross_validated"

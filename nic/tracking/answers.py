@@ -1,7 +1,7 @@
-"""What a registered model answered for the patients of one part of a cohort: written once by `evaluate`, then read.
+"""The record of answers: what a registered model answered for the patients of one part of a cohort.
 
-The record is two files of the run: <part>.csv, a row a patient, to look at, and <part>.json, what the rows are of. Its
-digest stands in the tags of the figures that were measured on it.
+`evaluate` writes it once, as two files of its run: <part>.csv with a row for each patient, and <part>.json, which says
+what the rows are. The record's digest stands in the tags of the figures that were measured on it.
 """
 
 import hashlib
@@ -9,27 +9,48 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from io import StringIO
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from nic.errors import EndpointError, RegistryError
-from nic.evaluation.metrics import METRICS, Estimate, Metric, estimate
+from nic.evaluation.endpoint_figures import deciding_figure
+from nic.evaluation.figure import Estimate, Figure, estimate
 from nic.patients.cohort import MISSING, Endpoint, Patient
 from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values
 from nic.tracking.digests import digest
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 FORMAT = 1
 COLUMN = "cohort."
-"""Before the name of each column that was copied from the cohort's table, so that none is taken for one of ours."""
+"""Before the name of each column that was copied from the cohort's table, so that none is confused with one of ours."""
 NOT_COPIED = ("patient", "slide", "split", "mpp")
-"""Columns of a cohort's table that group no patients."""
+"""Columns of a cohort's table by which patients are not grouped."""
 BETWEEN_SLIDES = " | "
 FLOATS = ("label", "time_months", "score", "prediction")
+
+
+@dataclass(frozen=True)
+class FigureName:
+    """A figure on one part of the data, written <part>.<figure>: `external.auc` is the AUC of the external patients."""
+
+    part: str
+    figure: str
+
+    @classmethod
+    def parse(cls, text: str) -> "FigureName":
+        """Raises RegistryError when the text has not the form <part>.<figure>."""
+        part, _, figure = text.partition(".")
+        if not part or not figure:
+            raise RegistryError(f"{text!r} names no figure; wanted <part>.<figure>, such as external.auc")
+        return cls(part, figure)
+
+    def __str__(self) -> str:
+        return f"{self.part}.{self.figure}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +61,8 @@ class Answers:
     name/version. graph: SHA-256 of its graph. part: of the cohort, `external` as a rule. cohort: digest of its table.
     seed: of the patient bootstrap. patients: names [N]. slides [N]: names of each one's slides, see `slides_of`.
     labels: [N]. score [N]: what orders patients. prediction [N]: what a ward reads. calibrated: [N] each, by name.
-    columns: cells [N] of every column of the cohort's table, empty where nothing is known. figures: all that was
-    measured, the deciding one first. fold: [N] where the patients were answered by different networks, else None.
+    columns: cells [N] of every column of the cohort's table, empty where not known. estimates: of all figures, the
+    deciding one first. fold: [N] where the patients were answered by different networks, else None.
     """
 
     definition: str
@@ -57,14 +78,29 @@ class Answers:
     prediction: Floats
     calibrated: Mapping[str, Floats] = field(default_factory=dict)
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    figures: tuple[Estimate, ...] = ()
+    estimates: tuple[Estimate, ...] = ()
     fold: NDArray[np.intp] | None = None
 
     @property
-    def metric(self) -> Metric:
-        """What decides, by the kind of the labels."""
-        kinds = {Values: "regression", Classes: "classification", Survival: "survival"}
-        return METRICS[kinds[type(self.labels)]]
+    def kind(self) -> Literal["regression", "classification", "survival"]:
+        """Of the endpoint, by its labels."""
+        match self.labels:
+            case Values():
+                return "regression"
+            case Classes():
+                return "classification"
+            case Survival():
+                return "survival"
+
+    def figure_among(self, members: Bools) -> Figure:
+        """The deciding figure of some of the patients. members: [N]."""
+        fold = None if self.fold is None else self.fold[members]
+        return deciding_figure(self.kind, self.labels.take(members).arrays, self.score[members], fold)
+
+    @property
+    def figure(self) -> Figure:
+        """The deciding figure of all its patients."""
+        return self.figure_among(np.ones(len(self.patients), np.bool_))
 
     @property
     def data(self) -> str:
@@ -105,7 +141,7 @@ class Answers:
             "classes": classes_of(self.labels),
             "calibrated": list(self.calibrated),
             "columns": list(self.columns),
-            "figures": [asdict(figure) for figure in self.figures],
+            "figures": [asdict(estimate) for estimate in self.estimates],
         }
         rows = self.table.to_csv(index=False, na_rep="nan", lineterminator="\n")
         return json.dumps(head, indent=1), rows
@@ -119,15 +155,16 @@ class Answers:
             raise RegistryError(f"not a record of answers: {error}; run `evaluate` again") from error
 
     def deciding(self, name: str) -> Estimate:
-        """The figure that decides, computed again from labels and scores.
+        """The estimate of the deciding figure, computed again from labels and scores.
 
-        name: as the gate has it. Raises RegistryError when another figure decides this kind of endpoint, or it is not
+        name: of the gate's figure. Raises RegistryError when another figure decides this kind of endpoint, or it is not
         defined.
         """
-        if name != self.metric.name:
-            raise RegistryError(f"figure {name!r} cannot decide a promotion; of this endpoint {self.metric.name} can")
+        figure = self.figure
+        if name != figure.name:
+            raise RegistryError(f"figure {name!r} cannot decide a promotion; for this endpoint {figure.name} decides")
         try:
-            return estimate(self.metric, self.labels.arrays, self.score, seed=self.seed, fold=self.fold)
+            return estimate(figure, seed=self.seed).required()
         except EndpointError as error:
             raise RegistryError(str(error)) from error
 
@@ -160,7 +197,7 @@ def _read(head: Mapping[str, Any], rows: str) -> Answers:
         prediction=numbers["prediction"],
         calibrated={name: np.array([float(cell) for cell in table[name]]) for name in head["calibrated"]},
         columns={name: tuple(table[f"{COLUMN}{name}"]) for name in head["columns"]},
-        figures=tuple(_estimate(figure) for figure in head["figures"]),
+        estimates=tuple(_estimate(content) for content in head["figures"]),
         fold=np.array([int(cell) for cell in table["fold"]], np.intp) if "fold" in table else None,
     )
 
@@ -170,13 +207,13 @@ def _flags(cells: Sequence[str]) -> NDArray[np.bool_]:
 
 
 def _estimate(content: Mapping[str, Any]) -> Estimate:
-    """What a later version of nic added to an estimate is passed over."""
+    """Ignores fields that a later version of nic added to an estimate."""
     known = {each.name for each in fields(Estimate)}
     return Estimate(**{name: value for name, value in content.items() if name in known})
 
 
 def cells_of(patients: Sequence[Patient]) -> dict[str, tuple[str, ...]]:
-    """By column of the cohort's table a cell a patient: "a+b" where slides differ, empty where nothing is known."""
+    """By column of the cohort's table one cell per patient, see `cell_of`."""
     names = {name: None for patient in patients for row in patient.rows for name in row.cells}
     kept = [name for name in {"site": None, **names} if name not in NOT_COPIED]
     return {name: tuple(cell_of(patient, name) for patient in patients) for name in kept}
@@ -188,38 +225,38 @@ def slides_of(patient: Patient) -> str:
 
 
 def cell_of(patient: Patient, column: str) -> str:
-    """What stands in a column for a patient: "a+b" where slides differ, empty where nothing is known."""
+    """A patient's cell in a column: "a+b" where the slides differ, empty where it is not known."""
     cells = {" ".join(row.cells.get(column, "").split()) for row in patient.rows}
     return "+".join(sorted(cell for cell in cells if cell.lower() not in MISSING))
 
 
 def classes_of(labels: Targets) -> tuple[str, ...]:
-    """(negative, positive) of a classification, else nothing."""
+    """(negative, positive) of a classification, else empty."""
     return labels.names if isinstance(labels, Classes) else ()
 
 
 def unlike(spec: PatientModelSpec, definition: str, classes: Sequence[str]) -> str:
-    """In which a model's endpoint and one of this definition differ, in words; empty where they are the same.
+    """How a model's endpoint differs from one of this definition, in words; empty where they are the same.
 
-    classes: (negative, positive) of a classification's labels, else empty. Of a model that was registered before
-    definitions were kept, name, kind and classes are compared.
+    classes: (negative, positive) of a classification's labels, else empty. A model that was registered before
+    definitions were kept is compared by name, kind and classes.
     """
-    return _differences(_question(spec), {**json.loads(definition), "classes": list(classes)})
+    return _differences(_definition_of(spec), {**json.loads(definition), "classes": list(classes)})
 
 
 def unlike_models(first: PatientModelSpec, second: PatientModelSpec) -> str:
-    """In which the endpoints of two models differ, in words; empty where they are the same."""
-    return _differences(_question(first), _question(second))
+    """How the endpoints of two models differ, in words; empty where they are the same."""
+    return _differences(_definition_of(first), _definition_of(second))
 
 
-def _question(spec: PatientModelSpec) -> dict[str, Any]:
-    """What a model answers: its endpoint's definition, or what is known of it, and its classes."""
+def _definition_of(spec: PatientModelSpec) -> dict[str, Any]:
+    """The definition of the endpoint that a model answers, as far as it is known, and its classes."""
     definition = json.loads(spec.definition) if spec.definition else {"name": spec.endpoint, "kind": spec.kind}
     return {**definition, "classes": list(spec.classes)}
 
 
 def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
-    """Of what is known of both."""
+    """Compares the entries that both have."""
     return "; ".join(f"{n} {first[n]!r} against {second[n]!r}" for n in first if n in second and first[n] != second[n])
 
 
@@ -228,5 +265,5 @@ def check_endpoint(spec: PatientModelSpec, endpoint: Endpoint, labels: Targets, 
     if difference := unlike(spec, endpoint.definition, classes_of(labels)):
         raise EndpointError(
             f"{model} answers another endpoint than {endpoint.name} of the study: {difference} (the model's first); "
-            "wanted the definition that the model was trained for"
+            "wanted the endpoint that the model was trained for"
         )

@@ -1,28 +1,26 @@
-"""What is asked of a version before it is served, one function a question; each answers with what it saw."""
+"""The checks of a version before it is served, one function for each."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from nic.errors import RegistryError
-from nic.evaluation.bootstrap import whole
-from nic.evaluation.comparison import paired_difference
-from nic.evaluation.metrics import Estimate, figure_of
-from nic.evaluation.subgroups import Bools, groups_of
+from nic.evaluation.figure import Estimate, difference
+from nic.evaluation.subgroups import groups_of
 from nic.patients.audit import same_patients
-from nic.tracking.answers import Answers, classes_of, unlike, unlike_models
+from nic.tracking.answers import Answers, FigureName, classes_of, unlike, unlike_models
 from nic.tracking.evidence import Evidence, evidence_of, graph_sha256, spec_of, untrue_tags
-from nic.tracking.figures import Figure, verified_figure
 from nic.tracking.gates import Bound, Gate, Subgroups
+from nic.tracking.recorded_estimates import RecordedEstimate, verified_estimate
 from nic.tracking.registry import RegisteredVersion
 from nic.tracking.trace import trace, unaccounted
 from nic.tracking.training_data import training_of
 
 LEVEL = 0.90
-"""Of the interval of the difference: its lower end is passed by one in twenty, as non-inferiority is tested."""
+"""Of the interval of a difference. Its lower end is that of a one-sided test of non-inferiority at 5%."""
 OF_TRAINING = ("train", "cross_validated")
 """Parts whose patients are those of the training."""
 NAMED = 5
@@ -31,40 +29,40 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class Check:
-    """A question that was asked of a version, what was wanted, and what was found."""
+    """Whether a version passed, what was observed of it, and what is required. Both are words for a reader."""
 
     name: str
     passed: bool
-    found: str
-    wanted: str
+    observed: str
+    required: str
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.found}; wanted {self.wanted}"
+        return f"{self.name}: {self.observed}; wanted {self.required}"
 
 
 def lineage_check(version: RegisteredVersion, gate: Gate) -> Check:
-    """Whether all that the version was made of is accounted for."""
+    """Whether every part that the version was made from is recorded and still there."""
     missing = unaccounted(trace(version), gate.foreign_encoder)
     return Check("lineage", not missing, "; ".join(missing) or "complete", "each part recorded")
 
 
 def parity_check(version: RegisteredVersion, gate: Gate) -> Check:
-    """The largest difference between what was trained and its graph, as the run that exported it measured.
+    """The largest difference between the trained network and its graph, as the run that exported it measured it.
 
-    Of several values the largest: a metric cannot be overwritten, but a second value can be added.
+    The largest of all values, because a second value can be added to a metric of a run.
     """
-    wanted = f"a difference of at most {gate.parity:g} between the graph and what was trained"
+    required = f"a difference of at most {gate.parity:g} between the graph and the trained network"
     try:
         history = MlflowClient().get_metric_history(version.run_id or "", "parity")
     except MlflowException:
         history = []
     measured = float(np.max([metric.value for metric in history])) if history else np.nan
     shown = f"{measured:.1e}" if measured == measured else "never measured"
-    return Check("parity", measured <= gate.parity, shown, wanted)
+    return Check("parity", measured <= gate.parity, shown, required)
 
 
 def tags_check(version: RegisteredVersion) -> Check:
-    """Whether the tags say what the version's graph and its run say: tags can be written by anybody."""
+    """Whether the tags agree with the version's graph and its run; anybody can write tags."""
     try:
         untrue = untrue_tags(version)
     except RegistryError as error:
@@ -73,54 +71,54 @@ def tags_check(version: RegisteredVersion) -> Check:
 
 
 def endpoint_check(version: RegisteredVersion, answers: Answers) -> Check:
-    """Whether the version was measured on labels of the endpoint that it answers."""
+    """Whether the labels are of the endpoint that the version answers."""
     difference = unlike(spec_of(version), answers.definition, classes_of(answers.labels))
-    shown = f"measured on another one: {difference} (the model's first)" if difference else "the model's own"
+    shown = f"measured on another endpoint: {difference} (the model's first)" if difference else "the model's own"
     return Check("endpoint", not difference, shown, "labels of the endpoint that the model was trained for")
 
 
 def training_check(version: RegisteredVersion, answers: Answers) -> Check:
-    """Whether no patient that was measured taught the model."""
-    name, wanted = "training patients", "none among those who were measured"
+    """Whether the model was trained on none of the patients that it was measured on."""
+    name, required = "training patients", "none among those who were measured"
     if answers.part in OF_TRAINING:
-        return Check(name, True, f"part {answers.part} is of them", "a part of the training")
+        return Check(name, True, f"part {answers.part} consists of them", "a part of the training")
     training = training_of(version)
     if training is None:
-        return Check(name, False, "not known, the run that trained it or its split.csv is gone", wanted)
+        return Check(name, False, "not known, the run that trained it or its split.csv is gone", required)
     both = same_patients(answers.patients, training.patients)
     named = ", ".join(both[:NAMED]) + (" ..." if len(both) > NAMED else "")
     shown = f"{len(both)} of {len(answers.patients)} measured patients taught the model: {named}" if both else "none"
-    return Check(name, not both, shown, wanted)
+    return Check(name, not both, shown, required)
 
 
-def figure_checks(figure: Figure, gate: Gate) -> Iterator[Check]:
-    """Whether the deciding figure was measured on the patients that decide, and reaches its bounds."""
+def bound_checks(estimate: RecordedEstimate, gate: Gate) -> Iterator[Check]:
+    """Whether the deciding figure was measured on the patients that the gate names, and reaches its bounds."""
     if gate.patients is not None:
-        wanted = f"{gate.patients}, the patients and labels that decide"
-        yield Check("patients", figure.data == gate.patients, f"digest {figure.data}", wanted)
+        required = f"{gate.patients}, the patients and labels that decide"
+        yield Check("patients", estimate.data == gate.patients, f"digest {estimate.data}", required)
     if gate.at_least is not None:
-        yield Check(gate.figure, figure.value >= gate.at_least, str(figure), f"at least {gate.at_least:g}")
+        yield Check(str(gate.figure), estimate.value >= gate.at_least, str(estimate), f"at least {gate.at_least:g}")
     if gate.low_above is not None:
-        low = figure.low is not None and figure.low > gate.low_above
-        yield Check(f"interval of {gate.figure}", low, str(figure), f"a lower end above {gate.low_above:g}")
+        low = estimate.low is not None and estimate.low > gate.low_above
+        yield Check(f"interval of {gate.figure}", low, str(estimate), f"a lower end above {gate.low_above:g}")
 
 
-def other_checks(version: RegisteredVersion, others: Mapping[str, Bound]) -> Iterator[Check]:
-    """Bounds of further figures: calibration, coverage, and what else `evaluate` measures."""
+def other_checks(version: RegisteredVersion, others: Mapping[FigureName, Bound]) -> Iterator[Check]:
+    """Bounds of further figures, such as calibration and coverage."""
     for name, bound in others.items():
         try:
-            figure = verified_figure(version, name)
-            shown = str(figure) if figure else "not measured on this version, or not defined"
-            yield Check(name, figure is not None and bound.holds(figure.value), shown, str(bound))
+            estimate = verified_estimate(version, name)
+            shown = str(estimate) if estimate else "not measured on this version, or not defined"
+            yield Check(str(name), estimate is not None and bound.holds(estimate.value), shown, str(bound))
         except RegistryError as error:
-            yield Check(name, False, str(error), "what was measured")
+            yield Check(str(name), False, str(error), "the estimate that was measured")
 
 
 def subgroup_checks(answers: Answers, gate: Gate, subgroups: Subgroups) -> Iterator[Check]:
-    """The deciding figure in each group of patients; a group that is too small to judge is named, and passes.
+    """The deciding figure in each group of patients. A group that is too small to judge is named, and passes.
 
-    Groups are those of the report: who is of no known group is one of them. Raises RegistryError when the cohort's
-    table had no such column.
+    The groups are those of the report; patients whose group is not known are one of them. Raises RegistryError when the
+    cohort's table had no such column.
     """
     if subgroups.column not in answers.columns:
         names = ", ".join(answers.columns)
@@ -130,69 +128,58 @@ def subgroup_checks(answers: Answers, gate: Gate, subgroups: Subgroups) -> Itera
         if n < subgroups.fewest:
             yield Check(title, True, f"not judged, n = {n}", f"{subgroups.fewest} patients to be judged")
             continue
-        value = _figure_in(answers, members)
+        value = answers.figure_among(members).value
         shown = f"{value:.3f}, n = {n}" if value == value else f"not defined, n = {n}"
         yield Check(title, value >= subgroups.at_least, shown, f"at least {subgroups.at_least:g}")
-
-
-def _figure_in(answers: Answers, members: Bools) -> float:
-    """The deciding figure of some patients; NaN where it is not defined."""
-    labels, score = tuple(array[members] for array in answers.labels.arrays), answers.score[members]
-    fold = np.zeros(len(score), np.intp) if answers.fold is None else answers.fold[members]
-    return whole(figure_of(answers.metric, labels, score, fold), len(score))
 
 
 def rival_check(version: RegisteredVersion, ours: Evidence, rival: RegisteredVersion, gate: Gate) -> Check:
     """Whether the version is no worse than the rival by more than the margin, on the same patients.
 
-    A rival of another definition of the endpoint answers another question, and is none; nor is one of the same graph,
-    which answers alike.
+    There is nothing to compare where the rival answers another definition of the endpoint, or has the same graph.
     """
     name, remedy = f"against version {rival.version} of {rival.name}", f"run `evaluate` on {rival.uri} first"
     try:
-        if ours.answers and (difference := unlike_models(spec_of(rival), spec_of(version))):
-            shown = f"it answers another definition of the endpoint ({difference}): the gate's own bounds decide"
+        if ours.answers and (differs := unlike_models(spec_of(rival), spec_of(version))):
+            shown = f"it answers another definition of the endpoint ({differs}): the gate's own bounds decide"
             return Check(name, True, shown, "a comparison with champions of the same definition alone")
         if graph_sha256(version) == graph_sha256(rival):
             return Check(name, True, "the same networks", "other networks to be compared")
         theirs = evidence_of(rival, gate.figure)
     except RegistryError as error:
         return Check(name, False, f"it cannot be compared: {error}", remedy)
-    if theirs.figure.data != ours.figure.data:
+    if theirs.estimate.data != ours.estimate.data:
         return Check(name, False, f"it has no {gate.figure} on the same data", f"a figure on the same data; {remedy}")
     if ours.answers is None or theirs.answers is None:
-        return _no_lower(name, ours.figure, theirs.figure, gate)
-    return _no_worse(name, ours, theirs, gate)
+        return _no_lower(name, ours.estimate, theirs.estimate, gate)
+    paired = paired_difference(ours.answers, theirs.answers)
+    values = f"{gate.figure} {ours.estimate.value:.3f} against its {theirs.estimate.value:.3f}"
+    return Check(name, paired.low > -gate.margin, f"{values}; {_in_words(paired)}", _required_of_difference(gate))
 
 
-def _no_lower(name: str, figure: Figure, best: Figure, gate: Gate) -> Check:
-    """Of figures without a record of answers: those of encoders, on tiles."""
-    wanted = f"no more than {gate.margin:g} below {best.value:.3f}"
-    return Check(name, figure.value >= best.value - gate.margin, f"{gate.figure} is {figure.value:.3f}", wanted)
+def paired_difference(ours: Answers, theirs: Answers) -> Estimate:
+    """The deciding figure of two records of the same patients, ours minus theirs, by the paired bootstrap."""
+    place = {patient: number for number, patient in enumerate(theirs.patients)}
+    scores = theirs.score[[place[patient] for patient in ours.patients]]
+    return difference(ours.figure, replace(ours, score=scores).figure, seed=0, level=LEVEL)
 
 
-def _no_worse(name: str, ours: Evidence, theirs: Evidence, gate: Gate) -> Check:
-    """Non-inferiority by a paired bootstrap over patients."""
-    assert ours.answers is not None
-    assert theirs.answers is not None
-    place = {patient: number for number, patient in enumerate(theirs.answers.patients)}
-    second = theirs.answers.score[[place[patient] for patient in ours.answers.patients]]
-    labels, fold = ours.answers.labels.arrays, ours.answers.fold
-    found = paired_difference(ours.answers.metric, labels, ours.answers.score, second, seed=0, fold=fold, level=LEVEL)
-    shown = f"{gate.figure} {ours.figure.value:.3f} against its {theirs.figure.value:.3f}; {_difference(found)}"
-    return Check(name, found.low > -gate.margin, shown, _wanted(gate))
+def _no_lower(name: str, ours: RecordedEstimate, theirs: RecordedEstimate, gate: Gate) -> Check:
+    """Compares estimates without a record of answers: those of encoders, on tiles."""
+    required = f"no more than {gate.margin:g} below {theirs.value:.3f}"
+    return Check(name, ours.value >= theirs.value - gate.margin, f"{gate.figure} is {ours.value:.3f}", required)
 
 
-def _difference(found: Estimate) -> str:
-    """Which of the two is better, by how much, and how sure that is."""
-    better = "this version is better" if found.value > 0 else "this version is worse" if found.value < 0 else "equal"
-    sure = "significant" if found.low > 0 or found.high < 0 else "not significant"
-    return f"{better}, difference {found}, {sure}, n = {found.n}"
+def _in_words(paired: Estimate) -> str:
+    """Which of the two is better, by how much, and whether the difference is significant."""
+    better = "this version is better" if paired.value > 0 else "this version is worse" if paired.value < 0 else "equal"
+    significant = "significant" if paired.low > 0 or paired.high < 0 else "not significant"
+    return f"{better}, difference {paired}, {significant}, n = {paired.n}"
 
 
-def _wanted(gate: Gate) -> str:
-    """What the interval of the difference must show, and which line of the gate says so."""
+def _required_of_difference(gate: Gate) -> str:
+    """What the gate requires of the interval, and by which of its lines."""
     rule = f"the {LEVEL:.0%} interval of the difference above {-gate.margin:g}"
     if gate.margin:
         return f"{rule} (margin: {gate.margin:g})"
-    return f"{rule}: without a margin a version must be significantly better (margin: 0.05 admits one as good)"
+    return f"{rule}: without a margin a version must be significantly better (margin: 0.05 admits an equal one)"

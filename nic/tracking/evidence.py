@@ -1,4 +1,4 @@
-"""What a figure on a version rests on: the record of answers, checked against what nobody can write by a tag."""
+"""The evidence for an estimate on a version: the record of answers, checked against facts that no tag can change."""
 
 from dataclasses import asdict, dataclass, replace
 
@@ -6,96 +6,95 @@ from nic.errors import RegistryError, UnknownModel
 from nic.onnx import files
 from nic.patients.predictor import PatientModel
 from nic.patients.spec import PatientModelSpec
-from nic.tracking.answers import Answers
-from nic.tracking.figures import Figure, figure_on, part_of, read_answers, verified_figure
+from nic.tracking.answers import Answers, FigureName
+from nic.tracking.recorded_estimates import RecordedEstimate, read_answers, tagged_estimate, verified_estimate
 from nic.tracking.registry import ENCODER_NAME, RegisteredVersion, find_version, graph_file
 from nic.tracking.runs import find_run
 
 SAME, NEARLY = 1e-6, 0.01
-"""Two computations of one figure differ by less; those of one interval on two machines, where draws tie, by less. The
-gate goes by what it computed itself."""
+"""How far two computations may differ: in the value, and in the ends of the interval, whose draws may tie otherwise on
+another machine. The gate judges the estimate that it computed itself."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A figure and the answers that it was measured on; of an encoder's figure, which is of tiles, None."""
+    """An estimate and the answers that it was measured on; an encoder is measured on tiles and has none."""
 
-    figure: Figure
+    estimate: RecordedEstimate
     answers: Answers | None
 
 
 def spec_of(version: RegisteredVersion) -> PatientModelSpec:
-    """What the graph of a patient model says of itself. Raises UnknownModel when it is gone."""
+    """The spec in the graph of a patient model. Raises UnknownModel when the graph is gone."""
     return PatientModel(graph_file(version.uri, "patient")).spec
 
 
 def graph_sha256(version: RegisteredVersion) -> str:
-    """Of the graph that answers. Raises UnknownModel when it is gone."""
+    """Digest of the version's graph. Raises UnknownModel when the graph is gone."""
     return files.graph_sha256(graph_file(version.uri, "encoder" if version.name == ENCODER_NAME else "patient"))
 
 
-def evidence_of(version: RegisteredVersion, name: str) -> Evidence:
-    """What the deciding figure rests on, its value and interval computed again.
+def evidence_of(version: RegisteredVersion, name: FigureName) -> Evidence:
+    """The evidence for the deciding figure, its value and interval computed again.
 
-    name: <part>.<metric>. Raises RegistryError with the reason why it cannot be believed.
+    Raises RegistryError with the reason why the tagged estimate cannot be believed.
     """
-    figure = verified_figure(version, name)
-    if figure is None:
+    tagged = verified_estimate(version, name)
+    if tagged is None:
         raise RegistryError(f"{name} was never measured on {version.full_name}; run `evaluate` first")
     if version.name == ENCODER_NAME:
-        return Evidence(figure, None)
-    answers = _record(version, figure, part_of(name))
-    again = answers.deciding(name.partition(".")[2])
-    computed = replace(figure, value=again.value, low=again.low, high=again.high, n=again.n)
-    far = (abs(again.value - figure.value), *_apart(computed, figure))
-    if far[0] > SAME or max(far) > NEARLY:
-        raise RegistryError(f"{name} in its tag is {figure}; its record of answers gives {computed}")
+        return Evidence(tagged, None)
+    answers = _record(version, tagged, name.part)
+    again = answers.deciding(name.figure)
+    computed = replace(tagged, value=again.value, low=again.low, high=again.high, n=again.n)
+    apart = (abs(again.value - tagged.value), *_ends_apart(computed, tagged))
+    if apart[0] > SAME or max(apart) > NEARLY:
+        raise RegistryError(f"{name} in its tag is {tagged}; its record of answers gives {computed}")
     return Evidence(computed, answers)
 
 
-def _apart(one: Figure, other: Figure) -> tuple[float, float]:
-    """How far the ends of two intervals are from each other; inf where one has none."""
+def _ends_apart(one: RecordedEstimate, other: RecordedEstimate) -> tuple[float, float]:
+    """Distances of the low and of the high ends; inf where an interval is missing."""
     ends = ((one.low, other.low), (one.high, other.high))
     low, high = (abs(a - b) if a is not None and b is not None else float("inf") for a, b in ends)
     return low, high
 
 
-def _record(version: RegisteredVersion, figure: Figure, part: str) -> Answers:
-    """The record behind a figure. Raises RegistryError when it is gone, was changed, or is another version's."""
-    if figure.answers is None:
+def _record(version: RegisteredVersion, estimate: RecordedEstimate, part: str) -> Answers:
+    """The record behind an estimate. Raises RegistryError when it is gone, was changed, or is another version's."""
+    if estimate.answers is None:
         raise RegistryError(f"{version.full_name} was measured before answers were recorded; run `evaluate` again")
-    answers, digest = read_answers(figure.run, part)
-    run = find_run(figure.run)
+    answers, digest = read_answers(estimate.run, part)
+    run, run_name = find_run(estimate.run), f"run {str(estimate.run)[:12]}"
+    own_models = (version.full_name, version.copied_from)
     faults = {
-        f"run {str(figure.run)[:12]}, which measured it, is gone or did not finish": not run
-        or run.info.status != "FINISHED",
-        f"the record of answers in run {str(figure.run)[:12]} is not the one that was measured": digest
-        != figure.answers,
-        f"its record holds answers of {answers.model}": answers.model not in (version.full_name, version.copied_from),
+        f"{run_name}, which measured it, is gone or did not finish": not run or run.info.status != "FINISHED",
+        f"the record of answers in {run_name} is not the one that was measured": digest != estimate.answers,
+        f"its record holds answers of {answers.model}": answers.model not in own_models,
         f"its record is of part {answers.part}": answers.part != part,
         "its record holds answers of another graph than this version's": answers.graph != graph_sha256(version),
-        "its record is of other patients than the figure": answers.data != figure.data,
+        "its record is of other patients than the figure": answers.data != estimate.data,
     }
     if wrong := [fault for fault, is_so in faults.items() if is_so]:
         raise RegistryError(f"{version.full_name}: {'; '.join(wrong)}; run `evaluate` again")
     return answers
 
 
-def figure_as_tagged(version: RegisteredVersion, name: str) -> Figure | None:
-    """To show what a version claims; None where the tag cannot be read."""
+def estimate_as_tagged(version: RegisteredVersion, name: FigureName) -> RecordedEstimate | None:
+    """The estimate that a version claims, to be shown; None where the tag cannot be read."""
     try:
-        return figure_on(version, name)
+        return tagged_estimate(version, name)
     except RegistryError:
         return None
 
 
 def untrue_tags(version: RegisteredVersion) -> list[str]:
-    """Tags of a version, of its encoder and of the runs that made them that say otherwise than graphs and MLflow."""
+    """Tags of a version, its encoder and their runs that disagree with the graphs or with MLflow, in words."""
     return [fault for each in (version, *_encoder_of(version)) for fault in _untrue_tags(each)]
 
 
 def _encoder_of(version: RegisteredVersion) -> list[RegisteredVersion]:
-    """The registered encoder of a patient model; none of codes that another tool made."""
+    """The registered encoder of a patient model; none where another tool made the codes."""
     if version.name == ENCODER_NAME:
         return []
     try:
@@ -121,7 +120,7 @@ def _untrue_tags(version: RegisteredVersion) -> list[str]:
 
 
 def _of_graph(version: RegisteredVersion) -> dict[str, str]:
-    """What the tags of a version must say, by its own graph."""
+    """The tags that a version must have, by its own graph."""
     if version.name == ENCODER_NAME:
         return {"nic.encoder_sha256": graph_sha256(version)}
     spec = asdict(spec_of(version))

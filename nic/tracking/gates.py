@@ -2,11 +2,24 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from nic.errors import RegistryError
+from nic.tracking.answers import FigureName
+
+
+def _figure_name(text: object) -> FigureName:
+    """Raises ValueError, which is what pydantic expects."""
+    try:
+        return FigureName.parse(str(text))
+    except RegistryError as error:
+        raise ValueError(str(error)) from error
+
+
+GateFigure = Annotated[FigureName, BeforeValidator(_figure_name)]
 
 
 class _StrictGate(BaseModel):
@@ -64,16 +77,16 @@ class Serving(_StrictGate):
 class Gate(_StrictGate):
     """What a candidate of one registered model must show; registry/promotion.yaml explains each key.
 
-    figure: the one that decides, as <part>.<metric>; it must have a bound.
+    figure: the deciding one; it must have a bound.
     """
 
-    figure: str = Field(pattern=r"^[^.]+\..+$")
+    figure: GateFigure
     patients: str | None = None
     at_least: float | None = None
     low_above: float | None = None
     margin: float = 0.0
     parity: float = 1e-4
-    others: dict[str, Bound] = {}
+    others: dict[GateFigure, Bound] = {}
     subgroups: Subgroups | None = None
     serving: Serving | None = None
     foreign_encoder: bool = False

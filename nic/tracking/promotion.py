@@ -7,8 +7,8 @@ from nic.errors import Overtaken, RegistryError
 from nic.tracking.aliases import REASONS, VERDICT, is_same, make_champion, mark_challenger, served_name
 from nic.tracking.checks import (
     Check,
+    bound_checks,
     endpoint_check,
-    figure_checks,
     lineage_check,
     other_checks,
     parity_check,
@@ -17,9 +17,9 @@ from nic.tracking.checks import (
     tags_check,
     training_check,
 )
-from nic.tracking.evidence import Evidence, evidence_of, figure_as_tagged
-from nic.tracking.figures import Figure
+from nic.tracking.evidence import Evidence, estimate_as_tagged, evidence_of
 from nic.tracking.gates import Gate, gate_of
+from nic.tracking.recorded_estimates import RecordedEstimate
 from nic.tracking.registry import (
     CHAMPION,
     PREVIOUS,
@@ -35,13 +35,13 @@ from nic.tracking.serving_checks import serving_checks
 class Verdict:
     """The outcome of a promotion.
 
-    figure: the deciding one, computed again; as the tag states it where its record cannot be trusted. served: the
-    version that is champion now, a copy of the candidate where environments are separate; None when it was refused.
+    estimate: of the deciding figure, computed again; as the tag states it where its record cannot be trusted. served:
+    the version that is champion now, a copy of the candidate where environments are separate; None when it was refused.
     """
 
     candidate: RegisteredVersion
     gate: Gate
-    figure: Figure | None
+    estimate: RecordedEstimate | None
     checks: tuple[Check, ...]
     served: RegisteredVersion | None
 
@@ -80,8 +80,8 @@ def promote(uri: str, gates: Mapping[str, Gate]) -> Verdict:
             served = make_champion(candidate, instead_of=champion)
         except Overtaken as error:
             checks = (*checks, Check("succession", False, str(error), "the champion it was compared with"))
-    figure = evidence.figure if isinstance(evidence, Evidence) else figure_as_tagged(candidate, gate.figure)
-    verdict = Verdict(candidate, gate, figure, checks, served if all(check.passed for check in checks) else None)
+    estimate = evidence.estimate if isinstance(evidence, Evidence) else estimate_as_tagged(candidate, gate.figure)
+    verdict = Verdict(candidate, gate, estimate, checks, served if all(check.passed for check in checks) else None)
     tag_verdict(verdict)
     return verdict
 
@@ -128,11 +128,11 @@ def _checks_of_records(
     if isinstance(evidence, RegistryError):
         yield Check("answers", False, str(evidence), f"{gate.figure} as it was measured last, on this version")
         return
-    yield from figure_checks(evidence.figure, gate)
+    yield from bound_checks(evidence.estimate, gate)
     yield from other_checks(candidate, gate.others)
     try:
         if answers := evidence.answers:
-            yield Check("answers", True, f"{gate.figure}, computed again, is {evidence.figure}", "the same figure")
+            yield Check("answers", True, f"{gate.figure}, computed again, is {evidence.estimate}", "the same estimate")
             yield endpoint_check(candidate, answers)
             yield training_check(candidate, answers)
         if answers and gate.subgroups:

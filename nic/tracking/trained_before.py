@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 
 from nic.errors import UnknownModel
 from nic.onnx.files import graph_in, graph_sha256
-from nic.tracking.figures import figure_on, record_figures
+from nic.tracking.recorded_estimates import record_estimates, tagged_estimates
 from nic.tracking.registry import (
     ENCODER_NAME,
     GRAPH,
@@ -68,7 +68,7 @@ def register_again(training: FinishedTraining, stage: StageRun) -> RegisteredVer
     else:
         encoder, patient = files.pop("encoder", None), files.pop("patient")
         version = register_patient_model(before.name, encoder, patient, lineage, files)
-    _copy_figures(training, version)
+    _copy_estimates(training, version)
     print(f"{version.uri}: networks of {before.full_name} with today's serving code; nothing was trained")
     return find_version(version.uri)
 
@@ -109,10 +109,9 @@ def _copy_run(run: Run, stage: StageRun) -> None:
         stage.log(name, value)
 
 
-def _copy_figures(training: FinishedTraining, version: RegisteredVersion) -> None:
-    """Copy the figures that the training measured; those of later evaluations are measured anew."""
-    names = [tag.removeprefix("figure.") for tag in training.version.tags if tag.startswith("figure.")]
-    figures = {name: figure for name in names if (figure := figure_on(training.version, name))}
-    measured = {name: figure for name, figure in figures.items() if figure.run == training.run.info.run_id}
-    for data in {figure.data for figure in measured.values()}:
-        record_figures(version, {name: figure for name, figure in measured.items() if figure.data == data}, data)
+def _copy_estimates(training: FinishedTraining, version: RegisteredVersion) -> None:
+    """Copy the estimates that the training made; those of later evaluations are made again."""
+    tagged = tagged_estimates(training.version)
+    measured = {name: estimate for name, estimate in tagged.items() if estimate.run == training.run.info.run_id}
+    for data in {estimate.data for estimate in measured.values()}:
+        record_estimates(version, {name: each for name, each in measured.items() if each.data == data}, data)

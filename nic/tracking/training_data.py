@@ -17,7 +17,7 @@ from nic.onnx.files import graph_sha256
 from nic.patients.audit import PICTURE_PX, TRAINING, AuditedSlide
 from nic.patients.spec import PatientModelSpec
 from nic.tasks.tile_task import TileTask
-from nic.tracking.figures import artifact_text
+from nic.tracking.recorded_estimates import artifact_text
 from nic.tracking.registry import RegisteredVersion, encoder_file, find_version
 
 PATIENTS_FILE, SLIDES_FILE, ORIGINS_FILE = "split.csv", "training_slides.csv", "tile_origins.json"

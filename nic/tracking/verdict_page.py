@@ -1,4 +1,4 @@
-"""A verdict as a page that a person signs: what was asked of a version, what was found, and what came of it."""
+"""The verdict on a version as an HTML page: each check, what was observed, what is required, and the result."""
 
 from html import escape
 
@@ -21,14 +21,14 @@ th, td {{ text-align: left; padding: .3em .8em; border-bottom: 1px solid #ddd; v
 table {{ border-collapse: collapse; border: 0; }}
 </style>
 <h1>{title}</h1>
-<p>{figure}</p>
+<p>{estimate}</p>
 {table}
 </html>
 """
 
 
 def publish(verdict: Verdict, run_id: str) -> None:
-    """The page in the run that judged and in the run that made the version; a tag of the version says where it is."""
+    """Log the page in the run that judged and in the run that made the version; tag the version with its place."""
     page, made_by = verdict_page(verdict), find_run(verdict.candidate.tags.get("nic.run"))
     for run in {run_id, made_by.info.run_id} if made_by else {run_id}:
         MlflowClient().log_text(run, page, FILE)
@@ -37,13 +37,13 @@ def publish(verdict: Verdict, run_id: str) -> None:
 
 
 def verdict_page(verdict: Verdict) -> str:
-    """HTML without anything from elsewhere; all that was found is escaped."""
-    served = f"promoted, served as {verdict.served.full_name}" if verdict.served else "refused"
+    """One HTML file that needs no other; every observed text is escaped."""
+    result = f"promoted, served as {verdict.served.full_name}" if verdict.served else "refused"
     rows = [
-        {"check": c.name, "passed": "yes" if c.passed else "NO", "found": c.found, "wanted": c.wanted}
+        {"check": c.name, "passed": "yes" if c.passed else "NO", "observed": c.observed, "required": c.required}
         for c in verdict.checks
     ]
     with pd.option_context("display.max_colwidth", None):
         table = pd.DataFrame(rows).to_html(index=False, border=0, justify="left")
-    figure = f"{verdict.gate.figure}: {verdict.figure or 'never measured'}"
-    return PAGE.format(title=escape(f"{verdict.candidate.full_name}: {served}"), figure=escape(figure), table=table)
+    estimate = f"{verdict.gate.figure}: {verdict.estimate or 'never measured'}"
+    return PAGE.format(title=escape(f"{verdict.candidate.full_name}: {result}"), estimate=escape(estimate), table=table)

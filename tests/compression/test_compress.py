@@ -10,7 +10,6 @@ import pytest
 from conftest import PixelEncoder, compress_here, spoil_tile, tissue_image, write_slide
 from numpy.typing import NDArray
 
-from entrypoints.stages.compress import made_by_older_pixels
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.setting import Setting
@@ -21,6 +20,7 @@ from nic.patients.crops import SlideCells
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.slide import SlideSource, find_slides
 from nic.slides.turns import TURNS, turned
+from nic.stages.compress import made_by_older_pixels
 
 
 def source(path: Path) -> SlideSource:

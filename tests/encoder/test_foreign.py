@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from entrypoints.stages import import_encoder
 from nic.encoder.foreign import import_onnx
 from nic.encoder.onnx import OnnxEncoder
 from nic.errors import EncoderError
 from nic.onnx.export import export_graph
 from nic.onnx.pixels import Scaling
+from nic.stages.import_encoder import OnnxInput
+from nic.stages.import_encoder import imported as import_as
 
 IMAGENET = Scaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "rgb")
 
@@ -47,19 +48,21 @@ def imported(source: Path, path: Path, tile_px: int = 32, scaling: Scaling = IMA
     return OnnxEncoder(path)
 
 
-@pytest.mark.parametrize(("given", "wanted"), [({}, 0.25), ({"read_mpp": 0.125}, 0.125)])
+def read_at(read_mpp: float) -> OnnxInput:
+    return OnnxInput(32, 0.25, read_mpp, "0.485,0.456,0.406", "0.229,0.224,0.225", "rgb", "")
+
+
+@pytest.mark.parametrize(("read_mpp", "expected"), [(0, 0.25), (0.125, 0.125)])
 def test_slides_are_read_at_the_resolution_of_tiles_unless_it_is_said_otherwise(
-    source: Path, tmp_path: Path, given: dict[str, float], wanted: float
+    source: Path, tmp_path: Path, read_mpp: float, expected: float
 ) -> None:
-    config = import_encoder.Config(source, tile_px=32, tile_mpp=0.25, **given)
-    spec, _ = import_encoder.imported(config, tmp_path / "e.onnx")
-    assert (spec.tile_mpp, spec.read_mpp) == (0.25, wanted)
+    spec, _ = import_as(source, "small", read_at(read_mpp), tmp_path / "e.onnx")
+    assert (spec.tile_mpp, spec.read_mpp) == (0.25, expected)
 
 
 def test_an_encoder_that_would_read_coarser_than_its_tiles_is_refused(source: Path, tmp_path: Path) -> None:
-    config = import_encoder.Config(source, tile_px=32, tile_mpp=0.25, read_mpp=0.5)
     with pytest.raises(EncoderError, match=r"read_mpp=0\.5 um/px for tiles of tile_mpp=0\.25"):
-        import_encoder.imported(config, tmp_path / "e.onnx")
+        import_as(source, "small", read_at(0.5), tmp_path / "e.onnx")
     assert not (tmp_path / "e.onnx").exists()
 
 

@@ -21,8 +21,6 @@ from conftest import tissue_image, write_slide
 from onnx_files import write_layers
 from served_files import write_plain_graphs
 
-from entrypoints import import_encoder
-from entrypoints.stages.import_encoder import imported as import_as
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.engines import compress_cohort
 from nic.encoder.foreign import import_onnx
@@ -31,6 +29,8 @@ from nic.errors import EncoderError
 from nic.onnx.files import graph_files, graph_in, graph_sha256
 from nic.onnx.pixels import Scaling
 from nic.slides.slide import SlideSource
+from nic.stages.import_encoder import OnnxInput
+from nic.stages.import_encoder import imported as import_as
 from nic.tracking.registry import encoder_digest, encoder_file, find_version, register_encoder
 
 PLAIN = Scaling((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "rgb")
@@ -101,9 +101,9 @@ def test_weights_elsewhere_are_refused(source: Path, tmp_path: Path, name: str) 
     for use in (graph_files, graph_sha256, load_encoder):
         with pytest.raises(EncoderError, match=r"moved\.onnx: its weights are in .*wanted a file in the graph's own"):
             use(moved)
-    config = import_encoder.Config(moved, tile_px=PX)
+    takes = OnnxInput(PX, 0.5, 0.0, "0,0,0", "1,1,1", "rgb", "")
     with pytest.raises(EncoderError, match="own folder"):
-        import_as(config, tmp_path / "e.onnx")
+        import_as(moved, "moved", takes, tmp_path / "e.onnx")
 
 
 def test_weights_that_are_gone_or_cut_short_are_refused(source: Path, imported: Path, tmp_path: Path) -> None:
@@ -161,9 +161,9 @@ def test_a_folder_with_two_graphs_is_refused(imported: Path) -> None:
 IMPORT = """
 import resource, sys
 from pathlib import Path
-from entrypoints.import_encoder import Config
-from entrypoints.stages.import_encoder import imported
-spec, difference = imported(Config(Path(sys.argv[1]), tile_px=32, mean="0,0,0", std="1,1,1"), Path(sys.argv[2]))
+from nic.stages.import_encoder import OnnxInput, imported
+onnx = OnnxInput(32, 0.5, 0.0, "0,0,0", "1,1,1", "rgb", "")
+spec, difference = imported(Path(sys.argv[1]), "large", onnx, Path(sys.argv[2]))
 print(spec.sha256, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

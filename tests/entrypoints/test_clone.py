@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from entrypoints.clone import check_paths, is_temporary
+from entrypoints.cli import check_paths, is_temporary
 from nic.errors import RequestRefused
 
 

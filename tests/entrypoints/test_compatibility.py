@@ -13,7 +13,6 @@ import yaml
 from served_files import codes_file, write_plain_graphs
 
 from entrypoints import evaluate, predict, train_patients
-from entrypoints.stages.predict import differing
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError
 from nic.patients.cohort import Patient, Row
@@ -25,6 +24,7 @@ from nic.serving.served_model import ServedModel, Wishes
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.slide import SlideSource
 from nic.slides.turns import TURNS
+from nic.stages.predict import differing
 from nic.tracking.registry import find_version, graph_file, register_encoder, register_patient_model
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from conftest import tissue_image, write_slide
 
-from entrypoints.stages.compress import Config, run
+from entrypoints.compress import Config, run
 from nic.encoder.export import export_encoder
 from nic.encoder.network import TileEncoder
 from nic.errors import EncoderError, NoDevice

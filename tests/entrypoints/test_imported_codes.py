@@ -13,7 +13,7 @@ from conftest import tissue_image, write_slide
 from mlflow.tracking import MlflowClient
 from stores import new_store
 
-from entrypoints.stages import compare_networks, draw_maps, evaluate, import_features, monitor, predict, train_patients
+from entrypoints import compare_networks, draw_maps, evaluate, import_features, monitor, predict, train_patients
 from nic.errors import ForeignCodes, LeakFound, RequestRefused
 from nic.tracking.evidence import graph_sha256
 from nic.tracking.registry import find_version, load_served
@@ -157,7 +157,7 @@ def test_another_network_on_folds_by_site_is_registered_with_its_split(folder: P
     assert (split.groupby("site").fold.nunique() == 1).all()
     assert split.fold.nunique() == 4
     audit = mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/audit.txt")
-    assert audit.startswith("Not known: which tiles taught the encoder")
+    assert audit.startswith("Not known: which tiles the encoder was trained on")
     assert "20 training patients, fewer than 100" in audit
 
 

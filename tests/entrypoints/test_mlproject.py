@@ -23,14 +23,24 @@ PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
 ENTRY_POINTS = sorted(PROJECT["entry_points"])
 
 
-def is_entry_point(path: Path) -> bool:
-    """A module with a Config and a run; the others of the folder are what several entry points share."""
-    names = {node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
-    return {"Config", "run"} <= names
+LAUNCHER = "cli"
+MOST_LINES = 30
 
 
-def test_every_entry_point_is_in_the_project_and_no_other() -> None:
-    assert sorted(path.stem for path in (ROOT / "entrypoints").glob("*.py") if is_entry_point(path)) == ENTRY_POINTS
+def test_the_folder_holds_the_entry_points_and_their_launcher() -> None:
+    names = {path.name for path in (ROOT / "entrypoints").iterdir()} - {"__pycache__"}
+    assert names == {f"{name}.py" for name in ("__init__", LAUNCHER, *ENTRY_POINTS)}
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_an_entry_point_is_a_documented_config_and_a_short_run(name: str) -> None:
+    text = (ROOT / "entrypoints" / f"{name}.py").read_text()
+    nodes = {node.name: node for node in ast.parse(text).body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    for field, words in pairwise([*nodes["Config"].body, None]):
+        assert isinstance(words, ast.Expr) or not isinstance(field, ast.AnnAssign), ast.unparse(field)
+    _docstring, first, *_ = nodes["run"].body
+    lines = [line for line in text.splitlines()[first.lineno - 1 : nodes["run"].end_lineno] if line.strip()]
+    assert len(lines) <= MOST_LINES
 
 
 @pytest.mark.parametrize("name", ENTRY_POINTS)

@@ -9,7 +9,7 @@ import pytest
 from conftest import tissue_image, write_slide
 from served_files import write_graphs
 
-from entrypoints.stages import predict
+from entrypoints import predict
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.cutting import Cutting
 from nic.errors import RequestRefused

@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 from small_study import Place, place_in, promoted_at
 from stores import mlflow_server, postgresql
 
-from entrypoints.stages import lineage, rollback
+from entrypoints import lineage, rollback
 from nic.tracking.gates import read_gates
 from nic.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, alias_version, find_version, load_served
 from nic.tracking.source_digest import PROJECT
@@ -88,7 +88,7 @@ def test_the_story_of_a_registered_model(place: Place, tmp_path: Path, capsys: p
     assert "nic-score/1: here (champion)" in printed
     for part in ("cohort", "codes", "slides", "tasks", "encoder nic-encoder/1", "split.csv", "pins"):
         assert part in printed
-    assert "What no longer exists: nothing of what was looked for." in printed
+    assert "What no longer exists: nothing that was checked." in printed
 
 
 def test_of_two_promotions_at_once_one_wins(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

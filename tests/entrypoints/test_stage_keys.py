@@ -15,7 +15,7 @@ import yaml
 from mlflow.tracking import MlflowClient
 from stores import new_store
 
-from entrypoints.stages import (
+from entrypoints import (
     compare,
     compare_networks,
     compress,

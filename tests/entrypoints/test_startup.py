@@ -30,10 +30,22 @@ for name in names:
     print(name, *{wanted} & set(sys.modules))
 """
 STAGES = """
-import importlib, sys
+import ast, importlib, sys
+
+def imports_before_the_run(node):
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Import | ast.ImportFrom):
+            yield child
+        elif isinstance(child, ast.FunctionDef | ast.If):  # not ast.With: there the run is open
+            yield from imports_before_the_run(child)
+
 names = sys.argv[1:]
 for name in names:
-    importlib.import_module(f"entrypoints.stages.{name}")
+    module = importlib.import_module(f"entrypoints.{name}")
+    tree = ast.parse(open(module.__file__).read())
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    imports = [statement for function in functions for statement in imports_before_the_run(function)]
+    exec(compile(ast.Module(imports, []), name, "exec"))
     print(name, *{wanted} & set(sys.modules))
 """
 

@@ -1,19 +1,19 @@
-"""Intervals agree with scipy's, follow the folds, and move the right way."""
+"""Intervals agree with scipy's, and patients are drawn within their folds."""
 
 import numpy as np
 import pytest
 from scipy.stats import bootstrap, pearsonr
 
 from nic.evaluation.bootstrap import acceleration, bca, by_fold, draws_of, members_of, percentile
-from nic.evaluation.measures import (
-    classification_measures,
-    estimates_of,
-    probability_measures,
-    prognosis_measures,
-    regression_measures,
-    survival_measures,
+from nic.evaluation.endpoint_figures import (
+    classification_figures,
+    deciding_figure,
+    probability_figures,
+    prognosis_figures,
+    regression_figures,
+    survival_figures,
 )
-from nic.evaluation.metrics import METRICS, Metric, estimate
+from nic.evaluation.figure import Figure, estimate
 from nic.evaluation.regression import pearson
 
 RNG = np.random.default_rng(0)
@@ -23,8 +23,9 @@ SCORE = LABEL + RNG.exponential(size=60)
 
 @pytest.mark.parametrize(("ours", "theirs"), [(percentile, "percentile"), (bca, "BCa")])
 def test_intervals_are_those_of_scipy(ours, theirs: str) -> None:
-    found = estimate(Metric("r", pearson, 0.0), (LABEL,), SCORE, seed=1, resamples=20_000, interval=ours)
-    wanted = bootstrap(
+    figure = Figure.of("r", pearson, (LABEL,), SCORE, 0.0)
+    estimated = estimate(figure, seed=1, resamples=20_000, interval=ours)
+    oracle = bootstrap(
         (LABEL, SCORE),
         lambda x, y: pearsonr(x, y).statistic,
         paired=True,
@@ -33,7 +34,7 @@ def test_intervals_are_those_of_scipy(ours, theirs: str) -> None:
         method=theirs,
         rng=np.random.default_rng(2),
     ).confidence_interval
-    assert (found.low, found.high) == pytest.approx((wanted.low, wanted.high), abs=0.012)
+    assert (estimated.low, estimated.high) == pytest.approx((oracle.low, oracle.high), abs=0.012)
 
 
 @pytest.mark.parametrize(("n", "error"), [(200, 1e-6), (5000, 0.5)])
@@ -41,8 +42,8 @@ def test_acceleration_of_a_mean_is_its_skewness(n: int, error: float) -> None:
     """Efron's closed form: the third standardised moment over 6 root n; nearly so where patients go out in groups."""
     values = RNG.exponential(size=n)
     standard = (values - values.mean()) / values.std()
-    found = acceleration(lambda counts: counts @ values / counts.sum(1), n)
-    assert found == pytest.approx((standard**3).mean() / (6 * np.sqrt(n)), rel=error)
+    skewness = acceleration(lambda counts: counts @ values / counts.sum(1), n)
+    assert skewness == pytest.approx((standard**3).mean() / (6 * np.sqrt(n)), rel=error)
 
 
 def test_a_draw_holds_as_many_patients_of_each_fold_as_there_are() -> None:
@@ -70,8 +71,8 @@ def test_folds_weigh_as_many_patients_as_they_have_and_those_without_a_figure_no
 
 
 def test_where_all_draws_are_alike_the_interval_is_a_point() -> None:
-    found = estimate(METRICS["classification"], (np.arange(20) > 9,), np.arange(20.0), seed=0)
-    assert (found.low, found.value, found.high) == (1, 1, 1)
+    perfect = estimate(deciding_figure("classification", (np.arange(20) > 9,), np.arange(20.0)), seed=0)
+    assert (perfect.low, perfect.value, perfect.high) == (1, 1, 1)
 
 
 def test_every_figure_lies_within_its_interval() -> None:
@@ -80,10 +81,11 @@ def test_every_figure_lies_within_its_interval() -> None:
     months, event = rng.exponential(np.exp(-score)) * 30 + 0.1, rng.random(200) < 0.6
     labels = (months, event)
     curves = lambda at: np.exp(-np.exp(score)[:, None] * at / 30)  # noqa: E731
-    for measures in (
-        regression_measures(score + rng.normal(size=200), score, 0.0),
-        classification_measures(event, score, 0.0) + probability_measures(event, rng.random(200), 0.6),
-        survival_measures(labels, score, [12]) + prognosis_measures(labels, curves, [12]),
+    for figures in (
+        regression_figures(score + rng.normal(size=200), score, 0.0),
+        classification_figures(event, score, 0.0) + probability_figures(event, rng.random(200), 0.6),
+        survival_figures(labels, score, [12]) + prognosis_figures(labels, curves, [12]),
     ):
-        for found in estimates_of(measures, seed=0):
-            assert found.low < found.value < found.high, found.name
+        for figure in figures:
+            estimated = estimate(figure, seed=0)
+            assert estimated.low < estimated.value < estimated.high, figure.name

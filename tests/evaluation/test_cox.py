@@ -9,8 +9,7 @@ from sksurv.datasets import load_veterans_lung_cancer
 from sksurv.util import Surv
 
 from nic.errors import EndpointError
-from nic.evaluation.cox import fit_cox, hazard_ratio, log_rank, observed_information
-from nic.evaluation.measures import hazard_estimates
+from nic.evaluation.cox import fit_cox, hazard_estimates, hazard_ratio, log_rank, observed_information
 
 
 def veterans() -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nic.evaluation.drift import checks, drawn, page, verdict
+from nic.evaluation.drift import drift_checks, drift_page, drift_plot, drift_verdict
 from nic.patients.out_of_fold import OutOfFold
 
 NAMES = ["predictions", "unlike training", "without a full answer", "tiles that could not be decoded"]
@@ -29,9 +29,9 @@ def served(table: pd.DataFrame) -> np.ndarray:
 
 
 def alarms(table: pd.DataFrame, training: np.ndarray) -> list[str]:
-    found = checks(table, served(table), training)
-    assert [check.name for check in found] == NAMES
-    return [check.name for check in found if check.alarm]
+    checks = drift_checks(table, served(table), training)
+    assert [check.name for check in checks] == NAMES
+    return [check.name for check in checks if check.alarm]
 
 
 @pytest.fixture
@@ -81,26 +81,28 @@ def test_strangers_refusals_and_broken_tiles_are_found(training: np.ndarray) -> 
 def test_codes_of_another_runtime_are_counted_and_no_alarm(training: np.ndarray) -> None:
     differ = ["runtime=openvino"] * 3 + ["", None] * 73 + ["pixel_version=1"]
     table = answers(150, 2).assign(codes_differ=differ)
-    found = {check.name: check for check in checks(table, served(table), training)}
-    shown = found["codes unlike those of training"]
-    assert shown.found == "4 of 150 patients (3 by runtime=openvino; 1 by pixel_version=1)"
+    checks = {check.name: check for check in drift_checks(table, served(table), training)}
+    shown = checks["codes unlike those of training"]
+    assert shown.observed == "4 of 150 patients (3 by runtime=openvino; 1 by pixel_version=1)"
     assert not shown.alarm
-    assert "codes unlike those of training" not in [c.name for c in checks(answers(150, 2), served(table), training)]
+    assert "codes unlike those of training" not in [
+        c.name for c in drift_checks(answers(150, 2), served(table), training)
+    ]
 
 
 def test_nobody_answered_is_an_alarm(training: np.ndarray) -> None:
     table = answers(20, 3).assign(status="refused", prediction=None, ood=None, ood_score=None, tiles=0)
     assert alarms(table, training) == ["predictions", "without a full answer"]
-    assert "no patient was answered" in page(
-        "t", "m", checks(table, served(table), training), drawn(table, served(table), training)
+    assert "no patient was answered" in drift_page(
+        "t", "m", drift_checks(table, served(table), training), drift_plot(table, served(table), training)
     )
 
 
 def test_the_page_says_what_to_look_at_and_escapes(training: np.ndarray) -> None:
     table = answers(150, 1, shift=0.8)
-    found = checks(table, served(table), training)
-    text = page("<nic-score>", "now", found, drawn(table, served(table), training))
-    assert verdict(found) == "To be looked at: predictions."
-    assert verdict(found) in text
+    checks = drift_checks(table, served(table), training)
+    text = drift_page("<nic-score>", "now", checks, drift_plot(table, served(table), training))
+    assert drift_verdict(checks) == "Please look at: predictions."
+    assert drift_verdict(checks) in text
     assert "&lt;nic-score&gt;" in text
     assert "data:image/png;base64," in text

@@ -11,7 +11,8 @@ from sksurv.util import Surv
 
 from nic.errors import CohortError, UnknownColumn
 from nic.evaluation.cox import fit_cox
-from nic.evaluation.metrics import METRICS, estimate
+from nic.evaluation.endpoint_figures import deciding_figure
+from nic.evaluation.figure import estimate
 from nic.patients.cohort import Cohort, Columns, Endpoint, read_cohort
 from nic.patients.covariates import covariates_of
 from nic.study import read_study
@@ -48,7 +49,7 @@ def test_cox_on_clinical_columns_has_scikit_survivals_c_index(cohort: Cohort, ta
     known = np.isfinite(clinical.values).all(1)
     months, event = (a[known] for a in recurrence.targets.arrays)
     log_hazard = clinical.values[known] @ fit_cox(months, event, clinical.values[known]).coefficients
-    ours = estimate(METRICS["survival"], (months, event), log_hazard, seed=0)
+    ours = estimate(deciding_figure("survival", (months, event), log_hazard), seed=0)
 
     frame = pd.read_csv(table).dropna(subset=[TIME, EVENT, "age", "stage", "race"])
     frame = frame[frame[TIME] > 0]

@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from nic.evaluation.metrics import METRICS, estimate, estimate_repeats
+from nic.evaluation.endpoint_figures import deciding_figure
+from nic.evaluation.figure import estimate, mean_of
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.repeats import fit_repeats, together
 from nic.patients.splits import stratified_folds
@@ -37,14 +38,14 @@ def test_networks_answer_together_and_each_partition_keeps_its_own_answers(slide
 def test_the_figure_is_the_mean_over_partitions_and_draws_are_of_patients() -> None:
     value = RNG.normal(size=80)
     repeats = [(value + RNG.normal(size=80), RNG.permutation(80) % 4) for _ in range(3)]
-    found = estimate_repeats(METRICS["regression"], (value,), repeats, seed=0)
-    wanted = [np.mean([spearmanr(value[f == k], s[f == k])[0] for k in range(4)]) for s, f in repeats]
-    assert found.value == pytest.approx(np.mean(wanted))
-    assert found.low < found.value < found.high
-    alike = estimate_repeats(METRICS["regression"], (value,), [repeats[0]] * 3, seed=0)
-    once = estimate(METRICS["regression"], (value,), repeats[0][0], seed=0, fold=repeats[0][1])
+    figures = [deciding_figure("regression", (value,), score, fold) for score, fold in repeats]
+    mean = estimate(mean_of(figures), seed=0)
+    each = [np.mean([spearmanr(value[f == k], s[f == k])[0] for k in range(4)]) for s, f in repeats]
+    assert mean.value == pytest.approx(np.mean(each))
+    assert mean.low < mean.value < mean.high
+    alike, once = estimate(mean_of([figures[0]] * 3), seed=0), estimate(figures[0], seed=0)
     assert alike.high - alike.low == pytest.approx(once.high - once.low, rel=0.25)  # repeating makes no patients
-    assert estimate_repeats(METRICS["regression"], (value,), repeats[:1], seed=0) == once
+    assert estimate(mean_of(figures[:1]), seed=0) == once
 
 
 def test_ties_are_taken_as_asked() -> None:

@@ -14,8 +14,6 @@ from conftest import tissue_image, write_slide
 from PIL import Image
 from served_files import write_graphs
 
-from entrypoints.stages.lineage import answers_in
-from entrypoints.stages.predict import write
 from nic.compression.compress import compress_slide
 from nic.encoder.onnx import OnnxEncoder
 from nic.patients.cohort import Patient, Row, read_cohort
@@ -25,6 +23,8 @@ from nic.serving.elsewhere import Elsewhere
 from nic.serving.limits import Limits
 from nic.serving.served_model import ServedModel, Wishes
 from nic.slides.slide import SlideSource
+from nic.stages.lineage import answers_in
+from nic.stages.predict import write
 
 
 @dataclass

@@ -14,9 +14,9 @@ from nic.patients.cohort import Endpoint
 from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values
 from nic.tracking.answers import Answers, check_endpoint, digest_of, unlike_models
-from nic.tracking.checks import Check, figure_checks, subgroup_checks
-from nic.tracking.figures import Figure
+from nic.tracking.checks import Check, bound_checks, subgroup_checks
 from nic.tracking.gates import Gate, Subgroups
+from nic.tracking.recorded_estimates import RecordedEstimate as Recorded
 
 FIGURE = "external.spearman"
 GATE = Gate(figure=FIGURE, at_least=0)
@@ -52,18 +52,21 @@ def failed(checks: Sequence[Check]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("figure", "refused"),
+    ("estimate", "refused"),
     [
-        (Figure(0.7, 60, "d0", 0.2, 0.9), []),
-        (Figure(0.4, 60, "d0", 0.2, 0.9), ["external.spearman"]),
-        (Figure(0.7, 60, "d0", -0.1, 0.9), ["interval of external.spearman"]),
-        (Figure(float("nan"), 60, "d0", float("nan"), 0.9), ["external.spearman", "interval of external.spearman"]),
-        (Figure(0.7, 60, "d1", 0.2, 0.9), ["patients"]),
+        (Recorded(0.7, 60, "d0", 0.2, 0.9), []),
+        (Recorded(0.4, 60, "d0", 0.2, 0.9), ["external.spearman"]),
+        (Recorded(0.7, 60, "d0", -0.1, 0.9), ["interval of external.spearman"]),
+        (
+            Recorded(float("nan"), 60, "d0", float("nan"), 0.9),
+            ["external.spearman", "interval of external.spearman"],
+        ),
+        (Recorded(0.7, 60, "d1", 0.2, 0.9), ["patients"]),
     ],
 )
-def test_a_figure_must_reach_its_bounds_on_the_patients_that_decide(figure: Figure, refused: list[str]) -> None:
+def test_a_figure_must_reach_its_bounds_on_the_patients_that_decide(estimate: Recorded, refused: list[str]) -> None:
     gate = Gate(figure=FIGURE, patients="d0", at_least=0.5, low_above=0.0)
-    assert failed(list(figure_checks(figure, gate))) == refused
+    assert failed(list(bound_checks(estimate, gate))) == refused
 
 
 def test_the_deciding_figure_agrees_with_scipy_and_scikit_learn() -> None:
@@ -75,7 +78,7 @@ def test_the_deciding_figure_agrees_with_scipy_and_scikit_learn() -> None:
     months = replace(record, labels=Survival(np.exp(-label), np.ones(len(label), bool)))
     assert months.deciding("c_index").value > 0.7
     assert record.deciding("spearman") == record.deciding("spearman")  # the seed is the record's
-    with pytest.raises(RegistryError, match="figure 'brier' cannot decide a promotion; of this endpoint spearman can"):
+    with pytest.raises(RegistryError, match=r"figure 'brier' cannot decide .*; for this endpoint spearman decides"):
         record.deciding("brier")
     one_class = replace(classes, labels=Classes(np.ones(len(label), bool), ("no", "yes")))
     with pytest.raises(RegistryError, match="auc of 120 patients is not defined"):
@@ -163,7 +166,7 @@ def test_patients_of_no_known_group_are_a_group() -> None:
     ]
 
 
-def test_a_column_of_many_numbers_is_parted_at_its_median() -> None:
+def test_a_column_of_many_numbers_is_split_at_its_median() -> None:
     names = [check.name for check in subgroup_checks(answers(), GATE, Subgroups(column="age", at_least=0.1))]
     assert names == [f"{FIGURE} of age below 54.5", f"{FIGURE} of age 54.5 and above"]
 

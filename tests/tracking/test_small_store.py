@@ -18,16 +18,16 @@ from mlflow.tracking import MlflowClient
 from small_study import Place, place_in
 from stores import new_store
 
-from entrypoints.stages import compare, rollback
+from entrypoints import compare, rollback
 from nic.errors import EndpointError, LeakFound
 from nic.patients.cohort import Endpoint, read_cohort
 from nic.patients.spec import METADATA, PatientModelSpec
 from nic.stages.splitting import UNKNOWN_TILES, audit_measured
 from nic.tracking import promotion
 from nic.tracking.evidence import graph_sha256, spec_of
-from nic.tracking.figures import artifact_text, publish_answers, read_answers
 from nic.tracking.gates import Gate
 from nic.tracking.promotion import Verdict
+from nic.tracking.recorded_estimates import artifact_text, publish_answers, read_answers
 from nic.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -302,8 +302,8 @@ def test_tiles_that_taught_the_encoder_are_known_from_its_own_run(
 
 def test_a_figure_that_is_not_defined_any_more_is_gone(place: Place) -> None:
     answers, _ = read_answers(tagged(1)["run"], "external")
-    figures = [replace(f, value=float("nan")) if f.name == "coverage" else f for f in answers.figures]
-    rewritten(1, figures=tuple(figures))
+    estimates = [replace(e, value=float("nan")) if e.name == "coverage" else e for e in answers.estimates]
+    rewritten(1, estimates=tuple(estimates))
     assert "figure.external.coverage" not in version(1).tags
     assert "external.coverage: not measured on this version, or not defined" in refused(1)
 
@@ -334,9 +334,9 @@ def test_no_significant_gain_is_shown_with_both_values_and_the_margin(place: Pla
     score = answers.score.copy()
     score[[0, 1]] = score[[1, 0]]
     measured = replace(answers, score=score, model=f"{NAME}/2", graph=graph_sha256(version(2)))
-    coverage = next(figure for figure in answers.figures if figure.name == "coverage")
+    coverage = next(figure for figure in answers.estimates if figure.name == "coverage")
     with mlflow.start_run():
-        publish_answers(version(2), replace(measured, figures=(measured.deciding("spearman"), coverage)))
+        publish_answers(version(2), replace(measured, estimates=(measured.deciding("spearman"), coverage)))
     why = refused(2, margin=0)
     assert "external.spearman 0." in why
     assert f"against its {tagged(1)['value']:.3f}; this version is " in why
@@ -398,6 +398,6 @@ def test_training_patients_are_measured_by_the_networks_that_never_saw_them(plac
     np.testing.assert_allclose(answers.score, scores, atol=1e-4)
     assert answers.fold is not None
     assert answers.fold.tolist() == table.loc[list(answers.patients), "fold"].tolist()
-    coverage = next(each for each in answers.figures if each.name == "coverage")
+    coverage = next(each for each in answers.estimates if each.name == "coverage")
     assert 0.5 < coverage.value <= 1
     assert verdict(1, figure="cross_validated.spearman", others={}).promoted

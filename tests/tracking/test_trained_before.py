@@ -7,9 +7,10 @@ import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
 
-from nic.evaluation.metrics import Estimate
+from nic.evaluation.figure import Estimate
 from nic.tracking.aliases import roll_back, rollback_reason
-from nic.tracking.figures import figure_on, record_figures
+from nic.tracking.answers import FigureName
+from nic.tracking.recorded_estimates import record_estimates, tagged_estimate
 from nic.tracking.registry import (
     CHAMPION,
     NETWORKS_OF,
@@ -26,7 +27,7 @@ from nic.tracking.registry import (
 from nic.tracking.runs import SERVING, find_finished, lineage, stage_key, stage_run
 from nic.tracking.trained_before import register_again, result_again, trained_before
 
-FIGURE = Estimate("auc", 0.8, 0.7, 0.9, 0.95, 40, 0.0)
+ESTIMATE = Estimate("auc", 0.8, 0.7, 0.9, 0.95, 40, 0.0)
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def trained_encoder(folder: Path, tasks: str) -> RegisteredVersion:
     with stage_run("train_encoder", Config(), {"tasks": tasks, SERVING: "then"}) as stage:
         version = register_encoder(folder / "encoder.onnx", lineage("train_encoder", encoder_sha256="e" * 64))
         describe_version(version, "A card.")
-        record_figures(version, {"validation.auc": FIGURE}, data=tasks)
+        record_estimates(version, {FigureName("validation", "auc"): ESTIMATE}, data=tasks)
         stage.log("parity", 1e-6)
         stage.log_text("{}", "certificate.json")
         stage.result.update(version=version.uri, sha256="e" * 64)
@@ -55,11 +56,11 @@ def trained_model(folder: Path, cohort: str) -> RegisteredVersion:
     with stage_run("train_patients", Config(), {"cohort": cohort, SERVING: "then"}) as stage:
         tags = lineage("train_patients", cohort=cohort, encoder_version="nic-encoder/1", encoder_sha256="e" * 64)
         version = register_patient_model("nic-score", *graphs, tags, {REFERENCE: folder / REFERENCE})
-        record_figures(version, {"cross_validated.auc": FIGURE}, data=cohort)
+        record_estimates(version, {FigureName("cross_validated", "auc"): ESTIMATE}, data=cohort)
         stage.log_text("patient,fold\nP0,0\n", "split.csv")
         stage.result.update(version=version.uri, metric="auc", cross_validated="0.800")
     with mlflow.start_run():  # an evaluation
-        record_figures(version, {"external.auc": FIGURE}, data="d")
+        record_estimates(version, {FigureName("external", "auc"): ESTIMATE}, data="d")
     return find_version(version.uri)
 
 
@@ -76,10 +77,10 @@ def test_a_model_of_the_same_networks_is_registered_again(client: MlflowClient, 
         assert again.tags[f"nic.graph.{graph}"] == before.tags[f"nic.graph.{graph}"]
     assert (model_folder(again) / "artifacts" / REFERENCE / "answers.json").read_text() == "[]"
     assert again.tags["nic.encoder_version"] == "nic-encoder/1"
-    carried = figure_on(again, "cross_validated.auc")
+    carried = tagged_estimate(again, FigureName("cross_validated", "auc"))
     assert carried is not None
     assert (carried.value, carried.low, carried.data, carried.run) == (0.8, 0.7, "c0", stage.run_id)
-    assert figure_on(again, "external.auc") is None  # it is measured on the new version anew
+    assert tagged_estimate(again, FigureName("external", "auc")) is None  # it is measured on the new version anew
     assert mlflow.artifacts.load_text(f"runs:/{stage.run_id}/split.csv") == "patient,fold\nP0,0\n"
     assert stage.result == {"version": again.uri, "metric": "auc", "cross_validated": "0.800"}
     finished = find_finished(stage_key("train_patients", Config(), inputs))
@@ -94,7 +95,7 @@ def test_an_encoder_is_registered_again_with_its_card_and_figures(client: Mlflow
         assert trained is not None
         again = register_again(trained, stage)
     assert client.get_model_version(again.name, again.version).description == "A card."
-    assert figure_on(again, "validation.auc") is not None
+    assert tagged_estimate(again, FigureName("validation", "auc")) is not None
     run = client.get_run(stage.run_id)
     assert run.data.metrics["parity"] == 1e-6
     assert mlflow.artifacts.load_text(f"runs:/{stage.run_id}/certificate.json") == "{}"

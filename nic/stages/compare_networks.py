@@ -1,0 +1,167 @@
+"""Several patient networks on the endpoints of a study: cross-validated, external, and compared with the first."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nic.compression.compatibility import TrainingCodes
+from nic.errors import StudyError
+from nic.evaluation.endpoint_figures import deciding_figure
+from nic.evaluation.figure import Estimate, difference, estimate
+from nic.patients.choices import NetworkName
+from nic.patients.cohort import Cohort, Labelled, Split
+from nic.study import EndpointEntry, Study, read_whole_study
+from nic.tracking.digests import codes_digest
+from nic.tracking.runs import StageRun
+
+if TYPE_CHECKING:
+    from nic.patients.crops import Gathered
+
+
+@dataclass(frozen=True)
+class FoldTraining:
+    """How each network is trained, see `nic.patients.training.fit_folds`."""
+
+    folds: int
+    epochs: int
+    learning_rate: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class NetworkResult:
+    """One network on one endpoint. external_answers: [N], of the external patients in their order.
+
+    difference: of the external figure, this network minus the first, on the same draws; None for the first.
+    """
+
+    endpoint: str
+    network: NetworkName
+    cross_validated: Estimate
+    external: Estimate
+    difference: Estimate | None
+    seconds: float
+    external_answers: NDArray[np.float64]
+
+
+def inputs(study_file: Path, endpoints: str, codes: Path, encoder: str) -> dict[str, str]:
+    study = read_whole_study(study_file)
+    entries = endpoints_named(study, endpoints)
+    names = sorted({entry.cohort for entry in entries})
+    cohorts = {name: study.cohorts[name].read() for name in names}
+    digests = {f"codes.{name}": codes_digest(codes_of(codes, name, encoder)) for name in names}
+    read = {entry.name: entry.read_from(cohorts[entry.cohort]) for entry in entries}
+    return digests | {f"{what}.{name}": value for name, of in read.items() for what, value in of.items()}
+
+
+def compare(
+    study_file: Path, endpoints: str, codes: Path, encoder: str, networks: str, training: FoldTraining, stage: StageRun
+) -> dict[str, Any]:
+    """Train, measure, log and print every network on every endpoint; the stage's result."""
+    study = read_whole_study(study_file)
+    results = []
+    for entry in endpoints_named(study, endpoints):
+        folder = codes_of(codes, entry.cohort, encoder)
+        cohort = study.cohorts[entry.cohort].read()
+        for result in compare_on(entry, cohort, folder, networks_named(networks), training):
+            results.append(result)
+            stage.log(f"{entry.name}.{result.network}.{result.external.name}", result.external.value)
+            print(f"{entry.name}, {result.network}: {result.external}")
+    table = networks_table(results)
+    stage.log_table(table, "networks.csv")
+    print(table.to_string(index=False))
+    return {"networks": table.to_dict("records")}
+
+
+def compare_on(
+    entry: EndpointEntry, cohort: Cohort, codes: Path, networks: Sequence[NetworkName], training: FoldTraining
+) -> Iterator[NetworkResult]:
+    """Train every network on the same folds of the same patients, and yield each result as soon as it is known."""
+    from nic.patients.training import ensemble_scores, fit_folds  # here: torch is slow to import, and comes last
+
+    train, gathered = _gathered(entry, cohort, codes, "train")
+    external, gathered_external = _gathered(entry, cohort, codes, "external", gathered.training_codes)
+    cells, unseen = gathered.cells, gathered_external.cells
+    seed, first = training.seed, None
+    for network in networks:
+        start = perf_counter()
+        ensemble = fit_folds(
+            cells,
+            train.targets,
+            network=network,
+            folds=training.folds,
+            epochs=training.epochs,
+            learning_rate=training.learning_rate,
+            seed=seed,
+        )
+        seconds = perf_counter() - start
+        answers = ensemble_scores(ensemble, unseen)
+        out_of_fold = deciding_figure(entry.kind, train.targets.arrays, ensemble.out_of_fold, ensemble.fold)
+        figure = deciding_figure(entry.kind, external.targets.arrays, answers)
+        first = figure if first is None else first
+        yield NetworkResult(
+            entry.name,
+            network,
+            estimate(out_of_fold, seed=seed).required(),
+            estimate(figure, seed=seed).required(),
+            None if network == networks[0] else difference(figure, first, seed=seed),
+            seconds,
+            answers,
+        )
+
+
+def networks_table(results: Sequence[NetworkResult]) -> pd.DataFrame:
+    """One row for each endpoint and network, for people to read."""
+    return pd.DataFrame(
+        {
+            "endpoint": result.endpoint,
+            "network": result.network,
+            "metric": result.external.name,
+            "cross-validated": str(result.cross_validated),
+            "external [95% interval]": str(result.external),
+            "difference from the first": str(result.difference or "-"),
+            "patients": result.external.n,
+            "seconds": round(result.seconds),
+        }
+        for result in results
+    )
+
+
+def codes_of(codes: Path, cohort: str, encoder: str) -> Path:
+    """The folder `cohort`, or `cohort`-<encoder>, in `codes`. Raises StudyError when there is none, or several."""
+    folders = [path for path in [codes / cohort, *sorted(codes.glob(f"{cohort}-{encoder}*"))] if path.is_dir()]
+    if len(folders) != 1:
+        names = ", ".join(path.name for path in folders) or "none"
+        remedy = "name the encoder (encoder=)" if folders else "compress the cohort first"
+        raise StudyError(f"{codes}: folders with codes of cohort {cohort!r}: {names}; wanted one; {remedy}")
+    return folders[0]
+
+
+def networks_named(names: str) -> tuple[NetworkName, ...]:
+    """The networks of a list with commas. Raises StudyError for an unknown one."""
+    known: tuple[NetworkName, ...] = get_args(NetworkName)
+    chosen = [name.strip() for name in names.split(",")]
+    if unknown := [name for name in chosen if name not in known]:
+        raise StudyError(f"no network {unknown[0]!r}; there are {', '.join(known)}")
+    return tuple(network for name in chosen for network in known if network == name)
+
+
+def endpoints_named(study: Study, names: str) -> list[EndpointEntry]:
+    """The endpoints of a list with commas; all of the study where none is named. Raises StudyError."""
+    return [study.endpoint(name.strip()) for name in names.split(",")] if names else list(study.endpoints)
+
+
+def _gathered(
+    entry: EndpointEntry, cohort: Cohort, codes: Path, split: Split, training_codes: TrainingCodes | None = None
+) -> "tuple[Labelled, Gathered]":
+    from nic.patients.crops import gather_cells  # here: as in `compare_on`
+
+    labelled = cohort.labelled(entry.endpoint, split)
+    gathered = gather_cells(labelled.patients, codes, training_codes)
+    return labelled.take(gathered.found), gathered

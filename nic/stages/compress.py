@@ -1,0 +1,131 @@
+"""Step 2 as a stage: slides to compressed slides, by one machine or a Ray cluster."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.engines import CompressionReport, compress_cohort, tile_readers
+from nic.compression.on_ray import Cluster, compress_on_ray
+from nic.compression.pictures import contact_sheets
+from nic.compression.setting import Setting
+from nic.compression.tissue_rule import rule_named
+from nic.compression.work import How
+from nic.encoder.runtimes import EncoderLoader
+from nic.encoder.several import encoder_on
+from nic.encoder.spec import Runtime
+from nic.errors import NoDevice
+from nic.onnx.device import Device
+from nic.onnx.files import graph_sha256
+from nic.slides.quality import reasons_named
+from nic.slides.reader import PIXEL_VERSION
+from nic.slides.slide import SlideSource
+from nic.slides.staging import Staging
+from nic.stages.outcome import end_stage, show_outcome
+from nic.stages.selection import selected_slides
+from nic.tracking.digests import bytes_digest, codes_digest
+from nic.tracking.registry import encoder_file
+from nic.tracking.runs import StageRun
+from nic.tracking.slide_digests import slides_digest
+
+
+def inputs(slides: str, columns: str, encoder: str, tissue: str) -> dict[str, str]:
+    """tissue: digested where it is a folder of masks."""
+    digest = slides_digest(selected_slides(slides, columns))
+    masks = bytes_digest(Path(tissue)) if Path(tissue).is_dir() else ""
+    return {"slides": digest, "encoder": graph_sha256(encoder_file(encoder)), "masks": masks}
+
+
+def how(
+    *,
+    min_tissue: float,
+    overlap_px: int,
+    variants: int,
+    exclude: str,
+    tissue: str,
+    mask_bounds: bool,
+    runtime: Runtime,
+    accept: str,
+    staged: Path,
+    staged_gb: float,
+    batch_tiles: int,
+    patience_s: float,
+) -> How:
+    """How slides are compressed, from the words of a user."""
+    setting = Setting(
+        min_tissue=min_tissue,
+        overlap_px=overlap_px,
+        variants=variants,
+        exclude=reasons_named(exclude),
+        tissue=rule_named(tissue, mask_bounds),
+        runtime=runtime,
+    )
+    accepted = [slide.strip() for slide in accept.split(",")]
+    staging = Staging(staged.absolute(), int(staged_gb * 1e9))
+    return How(setting, accept=accepted, staging=staging, batch_tiles=batch_tiles, silent_s=patience_s)
+
+
+def compress_locally(
+    slides: Sequence[SlideSource], encoder: str, out: Path, how: How, device: str, readers: int, stage: StageRun
+) -> CompressionReport:
+    """On this machine. device: what the encoder runs on, also several. readers: processes, 0 for one a core."""
+    graph, runtime = encoder_file(encoder), how.setting.runtime
+    with tile_readers(how, readers or None) as reading, encoder_on(graph, runtime, device) as session:
+        print(f"encoder by {runtime} on {session.device_note}")
+        stage.log_text(f"{runtime} on {session.device_note}\n", "device.txt")
+        report = compress_cohort(slides, session, out, how, readers=reading)
+        if session.agreement:
+            stage.log("agreement_with_f32", session.agreement)
+            print(f"{runtime}: least cosine to the codes in f32 {session.agreement:.5f}")
+    return report
+
+
+def compress_on_cluster(
+    slides: Sequence[SlideSource],
+    encoder: str,
+    out: Path,
+    how: How,
+    device: str,
+    address: str,
+    cpus: float,
+    gpus: float,
+) -> CompressionReport:
+    """On the nodes of a Ray cluster. Raises NoDevice where a GPU is asked for and no share of one is given."""
+    named = Device.named(device)
+    if named.kind == "cuda" and not gpus:
+        raise NoDevice(f"device={named}: on a cluster wanted gpus= too, a process's share of a GPU")
+    load = EncoderLoader(how.setting.runtime, str(named))
+    return compress_on_ray(slides, encoder_file(encoder), load, out, how, Cluster(address, cpus, gpus))
+
+
+def made_by_older_pixels(codes: Path, slides: Sequence[str]) -> int:
+    """How many slides' files were made by an earlier PIXEL_VERSION than this one."""
+    versions = [CompressedSlide.pixel_version_of(codes / f"{slide}.h5") for slide in slides]
+    return sum(version < PIXEL_VERSION for version in versions)
+
+
+def report_compression(report: CompressionReport, out: Path, strict: bool, stage: StageRun) -> dict[str, Any]:
+    """Show and log what became of the slides; the stage's result.
+
+    Raises UnreachedSlides where a slide could not be reached. strict: exit where one is in quarantine.
+    """
+    finished = [*report.done, *report.reused]
+    show_outcome(out, f"{len(report.done)} compressed, {len(report.reused)} reused", report)
+    if older := made_by_older_pixels(out, report.reused):
+        print(
+            f"  {older} of the reused were made by an older arithmetic of pixels, which differs by rounding; "
+            "to have all alike, compress into another folder"
+        )
+    if report.readers:
+        print(f"  read by {', '.join(f'{way} ({count})' for way, count in report.readers.most_common())}")
+    if report.shared:
+        print(f"  {report.shared}")
+        stage.log_text(f"{report.shared}\n", "work_shared.txt")
+    for number, sheet in enumerate(contact_sheets(out, finished), start=1):
+        stage.log_image(sheet, f"contact_sheet_{number}.jpg")
+    stage.log("slides", len(finished))
+    stage.log("quarantined", len(report.quarantined))
+    stage.log("unreached", len(report.unreached))
+    stage.leave("codes", codes_digest(out))
+    end_stage(out, report, len(finished), strict)
+    return {"outputs": [str(out)], "quarantined": [q.slide for q in report.quarantined]}

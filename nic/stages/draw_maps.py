@@ -1,0 +1,114 @@
+"""The score maps of patients as pictures, for QuPath, and as rasters; and the maps that a report shows."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure as Plot
+from tqdm import tqdm
+
+from nic.compression.compressed_slide import CompressedSlide
+from nic.errors import CodesError, NicError, RequestRefused, UnreachedSlide
+from nic.evaluation.map_picture import Thumbnail, overview, picture, png
+from nic.evaluation.score_map import geojson, write_raster
+from nic.patients.cohort import Patient
+from nic.patients.predictor import PatientModel, PatientPrediction
+from nic.patients.spec import PatientModelSpec
+from nic.serving.answer_maps import score_maps, size_l0px
+from nic.serving.map_files import file_names
+from nic.slides.slide import Slide, SlideSource
+from nic.tracking.registry import graph_file
+from nic.tracking.runs import StageRun
+
+THUMBNAIL_PX = 1600
+MOST_SLIDES = 3
+"""Slides of a patient in one picture of a report."""
+
+
+def draw_maps(patients: Sequence[Patient], model: str, codes: Path, out: Path, stage: StageRun) -> dict[str, Any]:
+    """Maps of all patients, and maps.csv, which says why a patient has none; the stage's result.
+
+    Raises RequestRefused where there are no patients.
+    """
+    if not patients:
+        raise RequestRefused(f"{codes}: no compressed slides to draw maps of; compress the slides first")
+    pictures = file_names((patient.patient_id,) for patient in patients)
+    patient_model = PatientModel(graph_file(model, "patient"))
+    out.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    for patient in tqdm(patients, desc="maps", unit="patient"):
+        try:
+            rows += draw(patient, patient_model, codes, out / f"{pictures[patient.patient_id,]}.png")
+        except NicError as error:
+            rows.append({"patient": patient.patient_id, "status": f"{type(error).__name__}: {error}"})
+    table = pd.DataFrame(rows)
+    table.to_csv(out / "maps.csv", index=False)
+    drawn = int((table["status"] == "ok").sum())
+    print(f"{out}: maps of {drawn} slides; {len(table) - drawn} patients without, see maps.csv")
+    stage.log("slides", drawn)
+    return {"outputs": [str(out)], "slides": drawn}
+
+
+def draw(patient: Patient, model: PatientModel, codes: Path, png_file: Path) -> Iterator[dict[str, Any]]:
+    """Write the maps of one patient: the picture `png_file`, and beside it the files of each slide.
+
+    Yields one row a slide, with the mean of its map. Raises NicError.
+    """
+    slides = compressed_slides(patient, codes)
+    if not slides:
+        raise CodesError(f"{patient.patient_id}: no codes in {codes}; compress the slides first")
+    answer = model.predict(list(slides.values()))
+    maps = score_maps(answer, list(slides.values()), model.spec)
+    opened = [thumbnail_and_origin(source, slide) for source, slide in slides.items()]
+    title = f"{patient.patient_id}: {in_words(answer.prediction, model.spec)}"
+    out = png_file.parent
+    png_file.write_bytes(png(picture(maps, [thumbnail for thumbnail, _ in opened], title)))
+    for score_map, (_, bounds) in zip(maps, opened, strict=True):
+        (out / f"{score_map.slide_id}.geojson").write_text(geojson(score_map))
+        if bounds != (0, 0):  # QuPath's pixels begin there
+            (out / f"{score_map.slide_id}.qupath.geojson").write_text(geojson(score_map, bounds))
+        write_raster(score_map, out / f"{score_map.slide_id}.tif")
+        yield {
+            "patient": patient.patient_id,
+            "slide": score_map.slide_id,
+            "score": answer.score,
+            "prediction": answer.prediction,
+            "mean_score": float(np.nanmean(score_map.scores, dtype=np.float64)),
+            "tiles": int(np.isfinite(score_map.scores).sum()),
+            "codes_differ": ", ".join(answer.codes_differ),
+            "status": "ok",
+        }
+
+
+def in_words(prediction: float, spec: PatientModelSpec) -> str:
+    """The endpoint and its prediction: `score 3.1 points`, `pattern: b with probability 0.2`."""
+    if spec.kind == "classification":
+        return f"{spec.endpoint}: {spec.classes[1]} with probability {prediction:.2g}"
+    return f"{spec.endpoint} {prediction:.3g} {spec.unit}".rstrip()
+
+
+def compressed_slides(patient: Patient, codes: Path) -> dict[SlideSource, CompressedSlide]:
+    """The patient's slides that have codes, in the order in which they are answered. Raises CodesError."""
+    files = {source: codes / f"{source.slide_id}.h5" for source in patient.slides}
+    return {source: CompressedSlide.load(file) for source, file in files.items() if file.is_file()}
+
+
+def thumbnail_and_origin(source: SlideSource, slide: CompressedSlide) -> tuple[Thumbnail, tuple[int, int]]:
+    """The whole slide, and the corner of its bounds in level-0 px; by what the codes carry when the slide is gone."""
+    try:
+        with Slide.open(source) as opened:
+            return opened.thumbnail(THUMBNAIL_PX), opened.bounds_l0px[:2]
+    except UnreachedSlide:
+        return overview(slide.overview, size_l0px(slide)), slide.grid.origin_l0px
+
+
+def map_of(patient: Patient, answer: PatientPrediction, spec: PatientModelSpec, codes: Path) -> Plot:
+    """The patient's largest slides beside their maps."""
+    slides = compressed_slides(patient, codes)
+    mapped = zip(slides, slides.values(), score_maps(answer, list(slides.values()), spec), strict=True)
+    largest = sorted(mapped, key=lambda of_slide: len(of_slide[1].codes), reverse=True)[:MOST_SLIDES]
+    thumbnails = [thumbnail_and_origin(source, slide)[0] for source, slide, _ in largest]
+    title = f"{MOST_SLIDES} of {len(slides)} slides" if len(slides) > MOST_SLIDES else ""
+    return picture([score_map for _, _, score_map in largest], thumbnails, title)

@@ -1,0 +1,44 @@
+"""A registered model measured on one part of a cohort: figures, report, and the answers by which they are checked."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from nic.compression.compatibility import counted
+from nic.evaluation.report_page import render
+from nic.patients.choices import Part
+from nic.stages.endpoint_inputs import columns_in
+from nic.stages.evaluation_report import report_of
+from nic.stages.model_evaluation import answers_record, evaluate_model, oracle_of
+from nic.stages.splitting import log_audit
+from nic.study import read_study
+from nic.tracking.recorded_estimates import publish_answers
+from nic.tracking.runs import StageRun
+
+
+def evaluate(
+    study_file: Path, endpoint: str, codes: Path, model: str, part: Part, subgroups: str, seed: int, stage: StageRun
+) -> dict[str, Any]:
+    """Measure, log, report and publish; the stage's result. subgroups: columns of the table, with commas between."""
+    study = read_study(study_file)
+    evaluation = evaluate_model(study, endpoint, codes, model, part, seed)
+    log_audit(evaluation.audit, stage)
+    for estimate in evaluation.estimates:
+        if estimate.is_defined:
+            stage.log(f"{part}.{estimate.name}", estimate.value)
+    stage.log_table(pd.DataFrame(evaluation.estimates), "figures.csv")
+    report = report_of(evaluation, columns_in(subgroups), stage.run_id, seed)
+    for picture in report.pictures:
+        stage.log_png(picture.png, picture.file)
+    stage.log_text(render(report), "report.html")
+    # Last: what fails before this leaves no figure on the version.
+    publish_answers(evaluation.version, answers_record(evaluation, seed))
+    deciding, missing = evaluation.estimates[0], len(evaluation.unanswered)
+    if differ := counted(answer.codes_differ for answer in evaluation.answers):
+        print(differ)
+    stage.log("codes_differ", sum(bool(answer.codes_differ) for answer in evaluation.answers))
+    measured = f"{part} {deciding.name} {deciding}, n = {deciding.n}"
+    print(f"{evaluation.version.uri}: {measured}; without codes: {missing}")
+    oracle = oracle_of(study, evaluation, seed)
+    return {"metric": deciding.name, "part": part, "measured": str(deciding), "oracle": oracle, "n": deciding.n}

@@ -1,0 +1,149 @@
+"""The evaluation of a registered model on one part of a cohort: answers, estimates of all figures, and their record."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nic.evaluation.endpoint_figures import deciding_figure
+from nic.evaluation.figure import Estimate, Figure, estimate
+from nic.patients.choices import Part
+from nic.patients.cohort import Cohort, Endpoint, Labelled, Patient, Split
+from nic.patients.predictor import PatientModel, PatientPrediction, predict_cohort
+from nic.patients.spec import PatientModelSpec
+from nic.stages.cross_validated import PART, cross_validated, cross_validated_estimates
+from nic.stages.model_figures import calibrated_columns, model_estimates
+from nic.stages.splitting import audit_measured
+from nic.study import Study
+from nic.tracking.answers import Answers, cells_of, check_endpoint, slides_of
+from nic.tracking.digests import file_sha256
+from nic.tracking.registry import RegisteredVersion, find_version, graph_file
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One model on one part of one cohort.
+
+    labelled, answers: of the answered patients. unanswered: labelled patients without codes. estimates: of all figures,
+    the deciding one first. synthetic: whether a program drew the study. endpoint: as the study defines it. graph:
+    SHA-256 of the graph that answered. audit: the leak audit's notes. fold: [N] where patients were answered by
+    different networks, else None.
+    """
+
+    name: str
+    part: Part
+    cohort: Cohort
+    version: RegisteredVersion
+    spec: PatientModelSpec
+    labelled: Labelled
+    answers: Sequence[PatientPrediction]
+    unanswered: Sequence[Patient]
+    estimates: Sequence[Estimate]
+    codes: Path
+    synthetic: bool
+    endpoint: Endpoint
+    graph: str
+    audit: Sequence[str]
+    fold: NDArray[np.intp] | None = None
+
+    @property
+    def split(self) -> Split:
+        """Which patients of the cohort's table."""
+        return "external" if self.part == "external" else "train"
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        return np.array([answer.score for answer in self.answers])
+
+    @property
+    def predictions(self) -> NDArray[np.float64]:
+        """What a ward reads: the scores, or of a class its probability."""
+        return np.array([answer.prediction for answer in self.answers])
+
+    @property
+    def calibrated(self) -> dict[str, NDArray[np.float64]]:
+        """The calibrated answers by name."""
+        return calibrated_columns(self.answers)
+
+    def figure_among(self, members: NDArray[np.bool_]) -> Figure:
+        """The deciding figure of some of the patients. members: [N]."""
+        labels, fold = self.labelled.targets.take(members).arrays, None if self.fold is None else self.fold[members]
+        return deciding_figure(self.spec.kind, labels, self.scores[members], fold)
+
+
+def evaluate_model(study: Study, endpoint: str, codes: Path, model: str, part: Part, seed: int) -> Evaluation:
+    """Let the model answer for the labelled patients of a part that have codes, and measure the answers.
+
+    Raises EndpointError when the model answers another endpoint than the study's, LeakFound when it was trained on one
+    of the patients.
+    """
+    entry, version = study.endpoint(endpoint), find_version(model)
+    cohort = study.cohorts[entry.cohort].read()
+    graph = graph_file(version.uri, "patient")
+    patient_model = PatientModel(graph)
+    labelled = cohort.labelled(entry.endpoint, "external" if part == "external" else "train")
+    check_endpoint(patient_model.spec, entry.endpoint, labelled.targets, version.full_name)
+    audit = audit_measured(version, patient_model.spec, labelled.patients, part, codes)
+    spec, fold = patient_model.spec, None
+    if part == PART:
+        of_training = cross_validated(version, patient_model, labelled, codes)
+        answered, answers, fold = of_training.answered, of_training.answers, of_training.fold
+        measurable = labelled.take(answered)
+        estimates = cross_validated_estimates(measurable, of_training, spec, entry.covariates, seed)
+    else:
+        each = predict_cohort(patient_model, labelled.patients, codes)
+        answered, answers = np.array([a is not None for a in each]), [a for a in each if a is not None]
+        measurable = labelled.take(answered)
+        estimates = model_estimates(measurable, answers, spec, entry.covariates, seed)
+    return Evaluation(
+        name=entry.name,
+        part=part,
+        cohort=cohort,
+        version=version,
+        spec=spec,
+        labelled=measurable,
+        answers=answers,
+        unanswered=labelled.take(~answered).patients,
+        estimates=estimates,
+        codes=codes,
+        synthetic=study.phantom,
+        endpoint=entry.endpoint,
+        graph=file_sha256(graph),
+        audit=audit,
+        fold=fold,
+    )
+
+
+def answers_record(evaluation: Evaluation, seed: int) -> Answers:
+    """The record from which the figures can be measured again. seed: of the bootstrap."""
+    patients = evaluation.labelled.patients
+    return Answers(
+        definition=evaluation.endpoint.definition,
+        model=evaluation.version.full_name,
+        graph=evaluation.graph,
+        part=evaluation.part,
+        cohort=evaluation.cohort.digest,
+        seed=seed,
+        patients=tuple(patient.patient_id for patient in patients),
+        slides=tuple(slides_of(patient) for patient in patients),
+        labels=evaluation.labelled.targets,
+        score=np.array([answer.score for answer in evaluation.answers]),
+        prediction=np.array([answer.prediction for answer in evaluation.answers]),
+        calibrated=evaluation.calibrated,
+        columns=cells_of(patients),
+        estimates=tuple(evaluation.estimates),
+        fold=evaluation.fold,
+    )
+
+
+def oracle_of(study: Study, evaluation: Evaluation, seed: int) -> str:
+    """The deciding figure of a model that knows the truth, on the same patients; empty where the truth is not known."""
+    if not study.truth:
+        return ""
+    known = pd.read_csv(study.truth).set_index("patient")[f"oracle_{evaluation.name.replace('-', '_')}"]
+    scores = known.loc[[patient.patient_id for patient in evaluation.labelled.patients]].to_numpy(float)
+    figure = deciding_figure(evaluation.spec.kind, evaluation.labelled.targets.arrays, scores)
+    return str(estimate(figure, seed=seed).required())

@@ -1,0 +1,86 @@
+"""Whether the patients a model is asked for are like those it learned from; no labels are needed."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nic.errors import RequestRefused
+from nic.evaluation.drift import FEW_ANSWERS, drift_checks, drift_page, drift_plot, drift_verdict
+from nic.tracking.recorded_estimates import out_of_fold_answers
+from nic.tracking.registry import RegisteredVersion, find_version
+from nic.tracking.runs import StageRun
+
+
+def compare_with_training(model: str, answers_file: Path, last: int, out: Path, stage: StageRun) -> dict[str, Any]:
+    """Compare the latest answers with those of training, and write and log the report; the stage's result."""
+    version = find_version(model)
+    answers, training = of_version(table(answers_file), version).tail(last), out_of_fold_answers(version)
+    if answers.empty:
+        raise RequestRefused(f"{answers_file}: no answers of {version.uri}")
+    served, expected = comparable(answers, training)
+    checks, plot = drift_checks(answers, served, expected), drift_plot(answers, served, expected)
+    made = f"{version.uri}; {len(answers)} patients against {len(training)} of training; {datetime.now(UTC):%Y-%m-%d}"
+    if len(answers) < FEW_ANSWERS:
+        made += f". With fewer than {FEW_ANSWERS} patients only large changes can be seen."
+    content = drift_page(f"{version.name}: inputs and answers", made, checks, plot)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(content)
+    stage.log_text(content, "monitor.html")
+    for check in checks:
+        print(f"{'!' if check.alarm else ' '} {check.name}: {check.observed} (expected {check.expected})")
+    alarms = [check.name for check in checks if check.alarm]
+    print(f"{out}: {drift_verdict(checks)}")
+    stage.log("alarms", len(alarms))
+    return {"outputs": [str(out)], "alarms": alarms}
+
+
+def table(file: Path) -> pd.DataFrame:
+    """Answers as the server or `predict` wrote them.
+
+    A line of the log that is still being written is skipped. Lines that a full disk cut short are skipped and counted.
+    """
+    if not file.is_file():
+        raise RequestRefused(f"{file}: no such file")
+    match file.suffix:
+        case ".parquet":
+            return pd.read_parquet(file)
+        case ".csv":
+            return pd.read_csv(file, dtype={"model_version": str})
+    lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    rows = [row for line in lines if (row := _answer_in(line)) is not None]
+    if len(rows) < len(lines):
+        print(f"{file}: {len(lines) - len(rows)} lines are cut short and skipped")
+    return pd.DataFrame(rows)
+
+
+def _answer_in(line: str) -> dict[str, Any] | None:
+    """None for a line that was cut short."""
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def comparable(answers: pd.DataFrame, training: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The answers that were served, and those to expect by the training, on one scale.
+
+    They are scores, in training with the spread of the ensemble's. Older logs and tables hold predictions, in training
+    each by one network; these vary a little more.
+    """
+    scores = "score" in answers and "score_as_ensemble" in training
+    served, expected = ("score", "score_as_ensemble") if scores else ("prediction", "prediction")
+    return answers[served].dropna().to_numpy(float), training[expected].to_numpy(float)
+
+
+def of_version(answers: pd.DataFrame, version: RegisteredVersion) -> pd.DataFrame:
+    """The rows that this version answered. Raises RequestRefused for a table without the columns of answers."""
+    if not {"model", "model_version", "prediction", "ood", "status"} <= set(answers):
+        raise RequestRefused("no answers of a patient model; give the log of the server, or a table of `predict`")
+    ours = (answers["model"] == version.name) & (answers["model_version"].astype(str) == version.version)
+    return answers[ours]

@@ -1,0 +1,32 @@
+"""What became of the slides of a compression or an import: shown on the console, and judged."""
+
+import sys
+from pathlib import Path
+from typing import Protocol
+
+from nic.compression.codes_folder import CodesFolder
+from nic.compression.records import Quarantined, Unreached, check_all_reached
+
+
+class Unfinished(Protocol):
+    """The slides that a compression or an import could not finish."""
+
+    quarantined: list[Quarantined]
+    unreached: list[Unreached]
+
+
+def show_outcome(out: Path, finished: str, outcome: Unfinished) -> None:
+    """How many slides are finished, in words, and why the others are not."""
+    print(f"{out}: {finished}, {len(outcome.quarantined)} in quarantine, {len(outcome.unreached)} unreached")
+    for record in (*outcome.quarantined, *outcome.unreached):
+        kept = "; its older codes stay" if CodesFolder(out).file(record.slide).is_file() else ""
+        remedy = f"; {record.remedy}" if record.remedy else ""
+        print(f"  {record.slide}: {record.reason}: {record.evidence}{remedy}{kept}")
+
+
+def end_stage(out: Path, outcome: Unfinished, finished: int, strict: bool) -> None:
+    """Fail the stage where slides could not be reached, or, if strict, where some are in quarantine."""
+    slides = finished + len(outcome.quarantined) + len(outcome.unreached)
+    check_all_reached(outcome.unreached, slides, out / "unreached.csv")
+    if strict and outcome.quarantined:
+        sys.exit(1)

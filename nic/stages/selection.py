@@ -1,0 +1,37 @@
+"""The slides and patients that a user names: a slide, a folder, a glob, an address, or a cohort's table."""
+
+from pathlib import Path
+
+from nic.patients.cohort import Columns, Patient, Row, read_cohort
+from nic.slides.source import SlideSource
+from nic.slides.staging import find_sources
+from nic.tables.table import is_table
+from nic.tracking.digests import file_sha256
+from nic.tracking.slide_digests import slides_digest
+
+
+def selected_slides(where: str, columns: str = "") -> list[SlideSource]:
+    """Those of a place, or of all patients of a table. columns: see `Columns.named`."""
+    if is_table(where):
+        return [slide for patient in _patients_of(Path(where), columns) for slide in patient.slides]
+    return find_sources(where)
+
+
+def selected_patients(where: str, codes: Path, columns: str = "") -> tuple[Patient, ...]:
+    """A table's patients, whatever part they are in, or each slide as a patient; of `codes` where nothing is named."""
+    if is_table(where):
+        return _patients_of(Path(where), columns)
+    compressed = (SlideSource(file.stem, Path(file.stem)) for file in sorted(codes.glob("*.h5")))
+    slides = find_sources(where) if where else compressed
+    return tuple(Patient(slide.slide_id, "external", (Row(0, slide, {}),)) for slide in slides)
+
+
+def selection_digest(where: str) -> str:
+    """Digest of a cohort's table, or of the slides themselves; empty where none are named."""
+    if is_table(where):
+        return file_sha256(Path(where))
+    return slides_digest(find_sources(where)) if where else ""
+
+
+def _patients_of(table: Path, columns: str) -> tuple[Patient, ...]:
+    return read_cohort(table, columns=Columns.named(columns).without_split).patients

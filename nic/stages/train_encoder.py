@@ -1,0 +1,53 @@
+"""Step 1 as a stage: an encoder trained on labelled tiles, certified and registered."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from filelock import Timeout
+
+from nic.files import locked
+from nic.stages.objectives import Teaching, taught
+from nic.stages.registration import log_augmentation, register_trained
+from nic.stages.tile_inputs import selected_tasks, tasks_digest
+from nic.tasks.tile_task import load_tiles
+from nic.tracking.runs import StageRun
+from nic.tracking.training_data import ORIGINS_FILE, origins_of, origins_text
+
+TILE_PX, TILE_MPP = 64, 1.0  # the published encoder's field
+
+
+def train(study_file: Path, tasks: str, work: Path, teaching: Teaching, stage: StageRun) -> dict[str, Any]:
+    """Train and register; the stage's result: the version and its figures. tasks: names with commas between."""
+    chosen, schedule = selected_tasks(study_file, tasks), teaching.schedule
+    read = {"tasks": tasks_digest(chosen)}
+    stage.log_text(origins_text(origins_of(chosen)), ORIGINS_FILE)
+    with one_alone(work / "training" / stage.training_key) as folder:
+        tile_sets = [load_tiles(task, TILE_PX, TILE_MPP, work / "tiles") for task in chosen]
+        log_augmentation(tile_sets, schedule.augmentation, stage, schedule.seed)
+        trained = taught(teaching, tile_sets, read["tasks"], stage, folder)
+        version = register_trained(trained, tile_sets, folder / "encoder.onnx", stage, read, schedule.seed)
+    figures = ", ".join(f"{name} {value:.3f}" for name, value in trained.validation.items())
+    print(f"{version.uri}: {teaching.objective}; on held-out tiles {figures or 'no figures'}; {trained.trained_with}")
+    sha256 = version.tags["nic.encoder_sha256"]
+    return {"version": version.uri, "sha256": sha256, "validation": dict(trained.validation)}
+
+
+@contextmanager
+def one_alone(folder: Path) -> Iterator[Path]:
+    """The folder, for one training at a time. A training continues from what a killed one left there, and removes it.
+
+    A second training that runs at the same time gets another folder. Raises OSError where none can be written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            held.enter_context(locked(folder.with_name(f"{folder.name}.lock"), timeout_s=0))
+        except Timeout:
+            yield Path(held.enter_context(TemporaryDirectory(dir=folder.parent, prefix=f"{folder.name}-")))
+            return
+        yield folder
+        shutil.rmtree(folder)  # the encoder is registered

@@ -1,0 +1,114 @@
+"""The files of a patient with a slide whose bounds do not begin at (0, 0)."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import PixelEncoder, tissue_image
+from leica import OFFSET_PX, write_scn
+
+from entrypoints import status
+from nic.compression.compress import compress_slide
+from nic.compression.compressed_slide import CompressedSlide
+from nic.errors import CodesError
+from nic.patients.cohort import Endpoint
+from nic.patients.crops import PatientCells, SlideCells
+from nic.patients.export import export_ensemble
+from nic.patients.predictor import PatientModel
+from nic.patients.targets import Values
+from nic.patients.training import fit_folds
+from nic.slides.slide import SlideSource
+from nic.stages.draw_maps import draw, in_words
+from nic.stages.selection import selected_patients, selected_slides
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Slides and codes of two patients, and a table that names a third."""
+    folder = tmp_path_factory.mktemp("maps")
+    (folder / "slides").mkdir()
+    for number in range(3):
+        slide = write_scn(folder / "slides" / f"s{number}.scn", tissue_image(1200, 1100, number))
+        codes = compress_slide(SlideSource(slide.stem, slide), PixelEncoder())
+        codes.save(folder / "codes" / f"s{number}.h5")
+    (folder / "cohort.csv").write_text(
+        "patient,slide,split\nA,slides/s0.scn,train\nA,slides/s1.scn,train\nB,slides/s2.scn,train\nC,slides/gone.scn,train\n"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> PatientModel:
+    slides = [CompressedSlide.load(file) for file in sorted((folder / "codes").glob("*.h5"))]
+    cells = [PatientCells(f"{s.slide_id}{n}", (SlideCells.of(s),)) for n in range(2) for s in slides]
+    targets = Values(np.arange(6.0))
+    export_ensemble(
+        fit_folds(cells, targets, folds=2, epochs=1),
+        Endpoint("score", "regression", ("score",), "points"),
+        targets,
+        cohort_digest="c",
+        encoder=PixelEncoder.spec,
+        encoder_version="nic-encoder/1",
+        path=folder / "patient.onnx",
+    )
+    return PatientModel(folder / "patient.onnx")
+
+
+def test_a_patient_has_a_picture_and_each_slide_its_files(folder: Path, model: PatientModel) -> None:
+    patient = selected_patients(str(folder / "cohort.csv"), folder / "codes")[0]
+    rows = list(draw(patient, model, folder / "codes", folder / "A.png"))
+    assert [row["slide"] for row in rows] == ["s0", "s1"]
+    mean = np.average([row["mean_score"] for row in rows], weights=[row["tiles"] for row in rows])
+    assert mean == pytest.approx(rows[0]["prediction"], abs=1e-5)
+    names = {file.name for file in folder.iterdir() if file.is_file()} - {"cohort.csv", "patient.onnx"}
+    slides = {f"{slide}.{kind}" for slide in ("s0", "s1") for kind in ("geojson", "qupath.geojson", "tif")}
+    assert names == {"A.png", *slides}
+    whole, qupath = (json.loads((folder / f"s0{kind}.geojson").read_text()) for kind in ("", ".qupath"))
+    corners = [np.array(found["features"][0]["geometry"]["coordinates"][0][0]) for found in (whole, qupath)]
+    assert (corners[0] - corners[1]).tolist() == list(OFFSET_PX)
+
+
+def test_a_patient_without_codes_is_refused(folder: Path, model: PatientModel) -> None:
+    lost = selected_patients(str(folder / "cohort.csv"), folder / "codes")[2]
+    with pytest.raises(CodesError, match=r"C: no codes in .*compress the slides first"):
+        list(draw(lost, model, folder / "codes", folder / "C.png"))
+
+
+def test_without_slides_every_file_of_codes_is_a_patient(folder: Path) -> None:
+    assert [patient.patient_id for patient in selected_patients("", folder / "codes")] == ["s0", "s1", "s2"]
+    assert [patient.patient_id for patient in selected_patients(str(folder / "slides"), folder / "codes")] == [
+        "s0",
+        "s1",
+        "s2",
+    ]
+
+
+def test_the_title_of_a_class_is_its_probability(model: PatientModel) -> None:
+    assert in_words(3.14159, model.spec) == "score 3.14 points"
+    classes = replace(model.spec, kind="classification", classes=("mild", "severe"), unit="")
+    assert in_words(0.0512, classes) == "score: severe with probability 0.051"
+
+
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        ("patient,slide\nA,s0.scn\nB,s1.scn\n", ""),
+        ("patient,slide,split\nA,s0.scn,test\nB,s1.scn,\n", ""),  # parts of another project
+        ("case,file,mpp\nA,s0.scn,\nB,s1.scn,0.5\n", "patient=case,slide=file"),
+    ],
+)
+def test_patients_to_be_scored_are_in_no_part(tmp_path: Path, table: str, columns: str) -> None:
+    (tmp_path / "new.csv").write_text(table)
+    patients = selected_patients(str(tmp_path / "new.csv"), tmp_path, columns)
+    assert [(p.patient_id, p.slides[0].path.name) for p in patients] == [("A", "s0.scn"), ("B", "s1.scn")]
+
+
+def test_slides_to_be_compressed_are_in_no_part(tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text("case,file\nA,s0.scn\nB,s1.scn\n")
+    named = {"slides": str(tmp_path / "new.csv"), "columns": "patient=case,slide=file"}
+    assert [source.slide_id for source in selected_slides(*named.values())] == ["s0", "s1"]
+    status.run(status.Config(out=tmp_path / "codes", **named))
+    (tmp_path / "new.csv").write_text("case,file,split\nA,s0.scn,x\nA,s1.scn,y\n")
+    assert len(selected_slides(*named.values())) == 2

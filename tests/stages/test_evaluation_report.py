@@ -1,0 +1,140 @@
+"""A report accounts for every patient of the table, and shows the labels and answers of some."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nic.compression.codes_folder import CodesFolder, Quarantined
+from nic.errors import UnknownColumn
+from nic.patients.calibration import ResidualInterval
+from nic.patients.cohort import Endpoint, read_cohort
+from nic.patients.predictor import PatientPrediction
+from nic.patients.spec import PatientModelSpec
+from nic.patients.targets import Classes
+from nic.stages.cohort_flow import cohort_flow
+from nic.stages.evaluation_report import best_and_worst, goodness, lineage, subgroups
+from nic.stages.model_evaluation import Evaluation
+from nic.stages.report_pictures import calibration_picture
+from nic.stages.report_words import case_words, misuses, question
+from nic.tracking.registry import RegisteredVersion
+
+ENDPOINT = Endpoint("score", "regression", ("score",), "points")
+PROMISE = ResidualInterval(0.9, 2.0)
+SPEC = PatientModelSpec(
+    "score", "regression", "points", (), "a" * 64, "nic-encoder/3", 64.0, 5, "c0ffee", 80, 0.0, PROMISE
+)
+TABLE = """patient,slide,split,site,stage,score
+T,t.svs,train,a,1,1
+A,a1.svs,external,a,1,1
+A,a2.svs,external,b,1,1
+B,b.svs,external,b,,4
+C,c.svs,external,b,2,
+D,d.svs,external,b,2,3
+E,e.svs,external,b,2,5
+"""
+
+
+@pytest.fixture
+def evaluation(tmp_path: Path) -> Evaluation:
+    """Of five external patients one has no label, one a slide in quarantine, and one no codes."""
+    (tmp_path / "cohort.csv").write_text(TABLE)
+    codes = CodesFolder(tmp_path / "codes")
+    codes.quarantine(Quarantined("a2", "OutOfFocus", "a2: blurred", "look"))
+    for slide in ("a1", "b"):
+        codes.file(slide).touch()
+    codes.quarantine(Quarantined("d", "NoTissue", "d: no tile", "look"))
+    cohort = read_cohort(tmp_path / "cohort.csv")
+    labelled = cohort.labelled(ENDPOINT, "external")
+    answered = np.array([patient.patient_id in ("A", "B") for patient in labelled.patients])
+    answers = [
+        PatientPrediction(score, score, 0.1, (np.zeros((2, 2), np.float32),), 4, {"low": score - 2, "high": score + 2})
+        for score in (1.5, 7.0)
+    ]
+    return Evaluation(
+        name="score",
+        part="external",
+        cohort=cohort,
+        version=RegisteredVersion("nic-score", "7", {"nic.cohort": "c0ffee"}),
+        spec=SPEC,
+        labelled=labelled.take(answered),
+        answers=answers,
+        unanswered=labelled.take(~answered).patients,
+        estimates=[],
+        codes=codes.path,
+        synthetic=False,
+        endpoint=ENDPOINT,
+        graph="b" * 64,
+        audit=[],
+    )
+
+
+def test_every_patient_of_the_table_is_accounted_for(evaluation: Evaluation) -> None:
+    steps = cohort_flow(evaluation)
+    assert [step.patients for step in steps] == [6, 5, 4, 2]
+    for before, after in pairwise(steps):
+        assert before.patients - sum(group.patients for group in after.excluded) == after.patients
+    left = {group.reason: list(group.names) for step in steps for group in step.excluded}
+    assert left == {
+        "in split 'train'": [],
+        "without a label:": ["C"],
+        "whose slides cannot be used (NoTissue):": ["D"],
+        "whose slides cannot be used (no codes):": ["E"],
+    }
+    assert steps[-1].what == "Measured, from 2 slides"
+    assert steps[-1].note == "Some slides of these patients were not used: a2 (OutOfFocus)."
+
+
+def test_a_patient_is_described_by_label_and_answer(evaluation: Evaluation) -> None:
+    assert case_words(evaluation, 0) == "label 1.00, answer 1.50 (interval -0.50 to 3.50)"
+    assert goodness(evaluation).tolist() == [-0.5, -3.0]
+
+
+def test_subgroups_are_of_any_column(evaluation: Evaluation) -> None:
+    """Slides of two sites are a group of their own; who is of no stage is not known."""
+    groups = [(group.column, group.name) for group in subgroups(evaluation, ["site", "stage"], seed=0)]
+    assert groups == [("", "all"), ("site", "a+b"), ("site", "b"), ("stage", "1"), ("stage", "not known")]
+    with pytest.raises(UnknownColumn, match=r"no column 'age' for subgroups; there are site, .*stage"):
+        subgroups(evaluation, ["age"], seed=0)
+
+
+def test_a_model_without_calibration_has_no_picture_of_it(evaluation: Evaluation) -> None:
+    assert calibration_picture(replace(evaluation, spec=replace(SPEC, calibration=None))) is None
+    picture = calibration_picture(evaluation)
+    assert picture is not None
+    assert picture.png.startswith(b"\x89PNG")
+
+
+def test_lineage_says_what_is_not_recorded(evaluation: Evaluation) -> None:
+    entries = lineage(evaluation, "run7")
+    assert entries["Model"] == "models:/nic-score/7"
+    assert entries["Training cohort, digest"] == "c0ffee"
+    assert entries["Encoder"] == "not recorded"
+    assert (entries["Training sites in this table"], entries["Sites measured"]) == ("a", "a+b, b")
+    assert evaluation.cohort.digest in entries["Measured cohort"]
+
+
+def test_question_and_misuses_depend_on_the_kind() -> None:
+    classes = replace(SPEC, kind="classification", classes=("mild", "severe"))
+    assert "the probability of severe rather than mild" in question(classes)
+    assert any("mix of classes" in sentence for sentence in misuses(classes))
+    assert any("no life expectancy" in sentence for sentence in misuses(replace(SPEC, kind="survival")))
+
+
+@pytest.mark.parametrize(("patients", "shown"), [(1, 0), (2, 1), (5, 2), (20, 3)])
+def test_nobody_is_both_best_and_worst(patients: int, shown: int) -> None:
+    goodness = np.random.default_rng(0).permutation(patients).astype(float)
+    best, worst = best_and_worst(goodness, 3)
+    assert len(best) == len(worst) == shown
+    assert not set(best) & set(worst)
+    assert goodness[best].tolist() == sorted(goodness, reverse=True)[:shown]
+    assert goodness[worst].tolist() == sorted(goodness)[:shown]
+
+
+def test_the_probability_of_the_true_class_is_the_goodness_of_a_class(evaluation: Evaluation) -> None:
+    labels = Classes(np.array([True, False]), ("mild", "severe"))
+    answers = [PatientPrediction(0.0, probability, 0.1, (), 4, {}) for probability in (0.9, 0.8)]
+    classes = replace(evaluation, labelled=replace(evaluation.labelled, targets=labels), answers=answers)
+    np.testing.assert_allclose(goodness(classes), [0.9, 0.2])
