@@ -85,28 +85,32 @@ class ForeignGraph:
         return _merged(merged, codes, (end, "vectors"), "codes")
 
     def _pixels(self, tile_px: int, scaling: Scaling) -> GraphProto:
-        """Pixels [N, px, px, 3] to scaled ones, as the graph wants them; scaled in float32 whatever it computes in."""
-        order = [0, 1, 2] if scaling.channel_order == "rgb" else [2, 1, 0]
-        constants = [
-            helper.make_tensor("mean", TensorProto.FLOAT, [3], [255 * value for value in scaling.mean]),
-            helper.make_tensor("std", TensorProto.FLOAT, [3], [255 * value for value in scaling.std]),
-            helper.make_tensor("order", TensorProto.INT64, [3], order),
-        ]
+        """Pixels [N, px, px, 3] to scaled ones, as the graph wants them; scaled in float32 whatever it computes in.
+
+        The pixels are brought into the graph's layout first: where the three channels are the last axis, ONNX Runtime
+        takes a tenth of a ViT-S's time to scale them.
+        """
         kind = self.image.type.tensor_type.elem_type
         first = self.channels == CHANNELS_FIRST
-        nodes = [
-            helper.make_node("Cast", ["tiles"], ["floats"], to=TensorProto.FLOAT),
-            helper.make_node("Gather", ["floats", "order"], ["ordered"], axis=3),
-            helper.make_node("Sub", ["ordered", "mean"], ["centred"]),
-            helper.make_node("Div", ["centred", "std"], ["divided"]),
-            helper.make_node("Transpose", ["divided"], ["turned"], perm=[0, 3, 1, 2] if first else [0, 1, 2, 3]),
-            helper.make_node("Cast", ["turned"], ["scaled"], to=kind),
-        ]
         shape = ["batch", 3, tile_px, tile_px] if first else ["batch", tile_px, tile_px, 3]
+        one_a_channel = [3, 1, 1] if first else [3]
+        constants = [
+            helper.make_tensor(name, TensorProto.FLOAT, one_a_channel, [255 * value for value in values])
+            for name, values in (("mean", scaling.mean), ("std", scaling.std))
+        ]
+        nodes = [helper.make_node("Transpose", ["tiles"], ["image"], perm=[0, 3, 1, 2] if first else [0, 1, 2, 3])]
+        if scaling.channel_order == "bgr":
+            constants.append(helper.make_tensor("order", TensorProto.INT64, [3], [2, 1, 0]))
+            nodes.append(helper.make_node("Gather", ["image", "order"], ["ordered"], axis=self.channels))
+        nodes += [
+            helper.make_node("Cast", [nodes[-1].output[0]], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("Sub", ["floats", "mean"], ["centred"]),
+            helper.make_node("Div", ["centred", "std"], ["divided"]),
+            helper.make_node("Cast", ["divided"], ["scaled"], to=kind),
+        ]
         tiles = helper.make_tensor_value_info("tiles", TensorProto.UINT8, ["batch", tile_px, tile_px, 3])
-        return helper.make_graph(
-            nodes, "pixels", [tiles], [helper.make_tensor_value_info("scaled", kind, shape)], constants
-        )
+        scaled = helper.make_tensor_value_info("scaled", kind, shape)
+        return helper.make_graph(nodes, "pixels", [tiles], [scaled], constants)
 
     def _codes(self) -> GraphProto:
         """The output as it is, in float32."""

@@ -130,6 +130,11 @@ class PatientCells:
     patient_id: str
     slides: tuple[SlideCells | FiledCells, ...]
 
+    @property
+    def code_bytes(self) -> int:
+        """Size of all codes, float16."""
+        return sum(2 * cells * code_size for cells, code_size in (slide.codes_shape for slide in self.slides))
+
     def cells_within(self, side: int) -> int:
         """Cells of the dense grids, glass included and each at most `side` across: what a forward pass costs."""
         return sum(min(rows, side) * min(cols, side) for rows, cols in (slide.shape for slide in self.slides))
