@@ -1,6 +1,6 @@
 """How far codes and answers move when codes are made otherwise: the figures of docs/compatibility.md.
 
-    python -m benchmarks.compatibility [encoder.onnx|.h5] [--other encoder.h5] [--slides FOLDER] [--only cutting]
+    python -m benchmarks.compatibility [encoder.onnx|.h5] [--other encoder.h5] [--slides FOLDER] [--only tiling]
 
 Slides of the phantom's breast cohort, of three labs, are compressed in each way. A small ensemble is trained on usual
 codes (ONNX Runtime f32) for the logarithm of the lymphocytes per mm2, and answers for patients kept apart by codes of
@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.setting import Setting
+from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import Everything, Saturated
 from nic.encoder.export import export_encoder
 from nic.encoder.faster import in_half
@@ -47,7 +47,7 @@ from nic.phantom.phantom_study import draw_breast
 from nic.phantom.synthetic_patients import breast_patients
 from nic.slides.slide import SlideSource
 
-USUAL = Setting()
+USUAL = Tiling()
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 CELLS, FOLDS, EPOCHS = 16, 4, 40
 Tiles, Codes, Floats = NDArray[np.uint8], NDArray[np.float32], NDArray[np.float64]
@@ -72,7 +72,7 @@ class Way:
     group: str
     name: str
     encoder: Run
-    setting: Setting = USUAL
+    tiling: Tiling = USUAL
     batch_tiles: int = 64
 
 
@@ -141,11 +141,11 @@ def ways_of(graph: Path, other: Path) -> Sequence[Way]:
         Way("pixel version", "all values up to 1 off", Run(exact.spec, lambda t: exact.encode(jittered(t)))),
         Way("runtime", f"onnx-f16 ({exact_device(exact)})", Run(exact.spec, half.encode)),
         Way("runtime", "openvino bf16", Run(exact.spec, by_openvino(graph, "bf16"))),
-        Way("cutting", "min_tissue=0.3", usual, Setting(min_tissue=0.3)),
-        Way("cutting", "exclude=nothing", usual, Setting(exclude=())),
-        Way("cutting", "tissue=20", usual, Setting(tissue=Saturated(20.0))),
-        Way("cutting", "tissue=all", usual, Setting(tissue=Everything(), exclude=())),
-        Way("cutting", "overlap_px=half", usual, Setting(overlap_px=exact.spec.tile_px // 2)),
+        Way("tiling", "min_tissue=0.3", usual, Tiling(min_tissue=0.3)),
+        Way("tiling", "exclude=nothing", usual, Tiling(exclude=())),
+        Way("tiling", "tissue=20", usual, Tiling(tissue=Saturated(20.0))),
+        Way("tiling", "tissue=all", usual, Tiling(tissue=Everything(), exclude=())),
+        Way("tiling", "overlap_px=half", usual, Tiling(overlap_px=exact.spec.tile_px // 2)),
     ]
     if stranger.spec.code_size == exact.spec.code_size:
         ways.append(Way("encoder", other.stem, Run(stranger.spec, stranger.encode)))
@@ -186,7 +186,7 @@ def jittered(tiles: Tiles) -> Tiles:
 
 def compressed(way: Way, sources: Sequence[SlideSource]) -> Slides:
     bar = tqdm(sources, desc=way.name, unit="slide", leave=False)
-    return [compress_slide(s, way.encoder, way.setting, batch_tiles=way.batch_tiles, threads=2) for s in bar]
+    return [compress_slide(s, way.encoder, way.tiling, batch_tiles=way.batch_tiles) for s in bar]
 
 
 def on_phantom(ways: Sequence[Way], cohort: Cohort) -> None:
@@ -221,7 +221,7 @@ def on_real(ways: Sequence[Way], sources: Sequence[SlideSource]) -> None:
     usual = compressed(ways[0], sources)
     print(f"{'way':46} codes rms  largest   ({tiles(usual)} tiles)")
     for way in ways[1:]:
-        if way.setting == ways[0].setting:
+        if way.tiling == ways[0].tiling:
             print(f"{way.group + ': ' + way.name:46} {differences(usual, compressed(way, sources))}", flush=True)
 
 

@@ -69,7 +69,7 @@ slide, graph, out = map(Path, sys.argv[1:4])
 tile_px = int(sys.argv[4])
 large = EncoderSpec(8, tile_px, 0.5, 0.5, "made", ())
 encoder = OnnxEncoder(graph) if tile_px == 64 else FreeEncoder(large, 4)
-print(compress_cohort([SlideSource("made", slide)], encoder, out).done)
+print(compress_cohort([SlideSource("made", slide)], encoder, out))
 """
 
 

@@ -22,7 +22,7 @@ import tifffile
 import torch
 from numpy.typing import NDArray
 
-from nic.compression.cutting import Cutting
+from nic.compression.tiling import Tiling
 from nic.encoder.export import export_encoder
 from nic.encoder.network import TileEncoder
 from nic.encoder.onnx import OnnxEncoder
@@ -123,7 +123,7 @@ def main() -> None:
         torch.manual_seed(0)
         export_encoder(TileEncoder(), "random", [], folder / "encoder.onnx", np.zeros((2, 64, 64, 3), np.uint8))
         reading = RowReading.within(
-            Limits((folder,), at_once=2, reader_mb=4096), OnnxEncoder(folder / "encoder.onnx"), Cutting()
+            Limits((folder,), at_once=2, reader_mb=4096), OnnxEncoder(folder / "encoder.onnx"), Tiling()
         )
         whole = [(path.suffix, path.read_bytes(), entries_of(path)) for path in whole_files(folder)]
         rng = random.Random(asked.seed)

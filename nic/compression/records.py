@@ -43,11 +43,11 @@ class Quarantined(Record):
 
 @dataclass(frozen=True)
 class Unreached(Record):
-    """It could not be had: nothing is known of it."""
+    """It could not be reached: nothing is known of it."""
 
 
 def record_of(slide_id: str, error: Exception) -> Quarantined | Unreached:
-    """What an error says of a slide: that it cannot be had now where it is the system's, else that it is refused.
+    """The record of an error: the slide is unreached where the system failed, else refused.
 
     error: SlideError, CodesError, OSError or MemoryError.
     """
@@ -84,8 +84,8 @@ class Records(Generic[R]):
 
     def all(self) -> tuple[R, ...]:
         """By slide id."""
-        there = (self.kind(**json.loads(file.read_text())) for file in self.folder.glob("[!.]*.json"))
-        return tuple(sorted(there, key=lambda record: record.slide))
+        records = (self.kind(**json.loads(file.read_text())) for file in self.folder.glob("[!.]*.json"))
+        return tuple(sorted(records, key=lambda record: record.slide))
 
     def write_table(self) -> None:
         """slide, reason, evidence, and how to release it; no file when there is no record."""
@@ -99,10 +99,10 @@ class Records(Generic[R]):
             writer.writerows(rows)
 
     def _file(self, slide_id: str) -> Path:
-        return self.folder / f"{named(slide_id)}.json"
+        return self.folder / f"{file_name(slide_id)}.json"
 
 
-def named(slide_id: str) -> str:
+def file_name(slide_id: str) -> str:
     """What files about a slide are named by: its id, or a digest of one that is too long."""
     content = os.fsencode(slide_id)
     return slide_id if len(content) <= LONGEST_NAME else hashlib.sha256(content).hexdigest()

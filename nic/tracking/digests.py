@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from nic.compression.content import content_digest
+from nic.compression.hdf5_file import content_digest
 from nic.errors import CodesError
 
 FILES_AT_ONCE = 32

@@ -149,8 +149,8 @@ def test_a_cohort_has_the_files_of_one_device_and_its_shares_are_said(
     slides = find_slides(tmp_path / "slides")
     one = compress_cohort(slides, load_encoder(graph, device="cpu"), tmp_path / "one", readers=1)
     several = compress_cohort(slides, two, tmp_path / "two", readers=1)
-    assert one.done == several.done == ["s0", "s1", "s2"]
-    for slide in one.done:
+    assert one.compressed == several.compressed == ["s0", "s1", "s2"]
+    for slide in one.compressed:
         with h5py.File(tmp_path / "one" / f"{slide}.h5") as ours, h5py.File(tmp_path / "two" / f"{slide}.h5") as theirs:
             assert np.array_equal(ours["features"], theirs["features"])
     assert one.shared.endswith("threads on cpu") or one.shared.endswith("1 thread on cpu")

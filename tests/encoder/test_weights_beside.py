@@ -190,7 +190,7 @@ def test_a_graph_beyond_2_gib(tmp_path: Path, store: None) -> None:
     codes = again.encode(tiles(2))
     assert np.abs(codes[:, :3] - tiles(2).mean((1, 2)) / 255).max() <= 1e-5
     slide = SlideSource("a", write_slide(tmp_path / "a.tif", tissue_image(400, 380)))
-    assert compress_cohort([slide], again, tmp_path / "codes", readers=1).done == ["a"]
+    assert compress_cohort([slide], again, tmp_path / "codes", readers=1).compressed == ["a"]
     assert CompressedSlide.load(tmp_path / "codes" / "a.h5").codes.shape[1] == codes.shape[1]
     del encoder, again
     assert np.abs(served_code(version.uri) - codes[0]).max() <= 1e-5

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from served_files import write_graphs
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.cutting import Cutting
+from nic.compression.tiling import Tiling
 from nic.encoder.onnx import METADATA_KEY, OnnxEncoder
 from nic.encoder.spec import USUAL_BATCH_TILES, EncoderSpec
 from nic.errors import RequestRefused
@@ -63,7 +63,7 @@ def here(graph: Path) -> RowReading:
 
 
 def apart(graph: Path) -> RowReading:
-    return RowReading.within(Limits((graph.parent,), at_once=1), OnnxEncoder(graph), Cutting())
+    return RowReading.within(Limits((graph.parent,), at_once=1), OnnxEncoder(graph), Tiling())
 
 
 @pytest.mark.parametrize("reading", [here, apart])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.setting import Setting
+from nic.compression.tiling import Tiling
 from nic.errors import NoTissue, OutOfFocus, UnknownQCTest
 from nic.slides.quality import REASONS, blurred, dark_regions, pen_marks, reasons_named, spoilt_cells
 from nic.slides.slide import Slide, SlideSource
@@ -93,7 +93,7 @@ def test_excluded_cells_have_no_code_and_keep_their_reason(tmp_path: Path) -> No
 
 def test_what_is_not_asked_for_is_not_excluded(tmp_path: Path) -> None:
     source, _ = spoilt_slide(tmp_path)
-    slide = compress_slide(source, PixelEncoder(), Setting(exclude=("pen",)))
+    slide = compress_slide(source, PixelEncoder(), Tiling(exclude=("pen",)))
     assert slide.excluded is not None
     assert set(np.unique(slide.excluded)) == {0, REASONS.index("pen")}
     assert slide.valid[10:14, 10:14].all()

@@ -11,6 +11,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
 from nic.patients.cohort import Endpoint
 from nic.slides.tiling import TileGrid
@@ -57,7 +58,9 @@ def compressed(folder: Path, sha256: str) -> None:
     codes = np.random.default_rng(int(sha256[:8], 16)).normal(size=(3, 4)).astype(np.float16)
     spec = EncoderSpec(4, 64, 1.0, 0.5, "multitask", ("a",), sha256)
     grid = TileGrid(64, 1.0, 0.5, (0, 0), 1, 3)
-    CompressedSlide("s0", codes, row, col, grid, everywhere, ~everywhere, spec, "f" * 64).save(folder / "s0.h5")
+    CompressedSlide("s0", codes, row, col, grid, everywhere, ~everywhere, spec, "f" * 64, Tiling()).save(
+        folder / "s0.h5"
+    )
 
 
 def made(folder: Path, name: str) -> Made:

@@ -29,8 +29,8 @@ def reading(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, locking=False) as file:
             yield file
     except OSError as error:
-        said = str(error).replace(f"{path.parent}/", "")
-        raise unusable(path, error, f"cannot be read, perhaps truncated: {said}; copy it again") from error
+        text = str(error).replace(f"{path.parent}/", "")
+        raise unusable(path, error, f"cannot be read, perhaps truncated: {text}; copy it again") from error
 
 
 def by_slide(folder: Path, ending: str, skip: Collection[str] = ()) -> dict[str, Path]:
@@ -111,7 +111,7 @@ def number(holder: h5py.File | h5py.Dataset, name: str, path: Path) -> float:
         raise InterchangeError(
             f"{path.name}: no attribute {name!r} on {holder.name!r}; it has {', '.join(holder.attrs) or 'none'}"
         )
-    found = np.ravel(holder.attrs[name])
-    if found.dtype.kind not in "iuf" or not (found > 0).all() or np.ptp(found) > 1e-2 * found.max():
+    values = np.ravel(holder.attrs[name])
+    if values.dtype.kind not in "iuf" or not (values > 0).all() or np.ptp(values) > 1e-2 * values.max():
         raise InterchangeError(f"{path.name}: attribute {name!r} is {holder.attrs[name]}, wanted one number > 0")
-    return float(found[0])
+    return float(values[0])

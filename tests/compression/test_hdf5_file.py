@@ -9,9 +9,10 @@ import h5py
 import numpy as np
 import pytest
 
-from nic.compression import content
+from nic.compression import hdf5_file
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.content import content_digest
+from nic.compression.hdf5_file import content_digest
+from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError
 from nic.patients.cohort import Patient, Row
@@ -30,7 +31,7 @@ def drawn(seed: int = 0, encoder: EncoderSpec = ENCODER, variants: bool = False)
     codes = rng.normal(size=(CELLS, CODE_SIZE)).astype(np.float16)
     turned = np.concatenate([codes[None], rng.normal(size=(7, CELLS, CODE_SIZE)).astype(np.float16)])
     grid = TileGrid(64, 1.0, 0.5, (0, 0), 3, 4)
-    slide = CompressedSlide("s", codes, row, col, grid, everywhere, ~everywhere, encoder, "f" * 64)
+    slide = CompressedSlide("s", codes, row, col, grid, everywhere, ~everywhere, encoder, "f" * 64, Tiling())
     return replace(slide, variants=turned) if variants else slide
 
 
@@ -59,7 +60,7 @@ def test_the_digest_of_the_rows_is_of_their_bytes(tmp_path: Path) -> None:
 
 
 def test_one_content_has_one_digest_in_an_older_file_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content, "PART_ROWS", 4)  # of 6 rows
+    monkeypatch.setattr(hdf5_file, "PART_ROWS", 4)  # of 6 rows
     for name in ("a", "b"):
         drawn(variants=True).save(tmp_path / f"{name}.h5")
     made_older(tmp_path / "b.h5")
@@ -72,9 +73,9 @@ def test_one_content_has_one_digest_in_an_older_file_too(tmp_path: Path, monkeyp
         drawn(seed=1),
         drawn(encoder=ENCODER.with_sha256("b" * 64)),
         replace(drawn(), fingerprint="e" * 64),
-        replace(drawn(), min_tissue=0.5),
+        replace(drawn(), tiling=Tiling(min_tissue=0.5)),
         replace(drawn(), runtime="openvino"),
-        replace(drawn(), exclude=("pen",)),
+        replace(drawn(), tiling=Tiling(exclude=("pen",))),
         replace(drawn(), grid=TileGrid(64, 1.0, 0.5, (8, 0), 3, 4)),
     ],
 )
