@@ -1,4 +1,4 @@
-"""The registered encoder: rows with `image` (a tile, PNG or JPEG, base64) to `code` (JSON list of D numbers)."""
+"""The registered encoder: from rows with `image` (a tile, PNG or JPEG, base64) to `code` (a JSON list of D numbers)."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from nic.serving.limits import device_from
 
 
 class EncoderModel(PythonModel):
-    """Codes of single tiles: to try an encoder by hand. Slides go through the `compress` entry point."""
+    """Answers with the codes of single tiles, to try an encoder by hand. The entry point `compress` encodes slides."""
 
     def load_context(self, context: Any) -> None:
         self.encoder = load_encoder(Path(context.artifacts["encoder"]), device=device_from(os.environ))

@@ -16,7 +16,7 @@ from nic.patients.crops import Gathered
 from nic.patients.familiarity_fit import fit_familiarity, mean_code
 from nic.patients.predictor import PatientModel
 from nic.phantom.breast import BreastSlide
-from nic.phantom.study import draw_breast
+from nic.phantom.phantom_study import draw_breast
 from nic.slides.slide import SlideSource
 from nic.slides.tiling import TileGrid
 from nic.tracking.registry import REFERENCE

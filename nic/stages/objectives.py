@@ -17,8 +17,9 @@ from nic.encoder.tuning import Hyperparameters, SearchPlan, Trial, short_trial, 
 from nic.encoder.vae import Vae
 from nic.stages.registration import EncoderCandidate, log_tuning
 from nic.tasks.tile_task import TileSet
-from nic.tracking.digests import code_digest, digest
+from nic.tracking.digests import digest
 from nic.tracking.runs import StageRun, log_trial
+from nic.tracking.source_digest import source_digest
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def search_name(schedule: Schedule, search: SearchPlan, tasks: str) -> str:
     """Trials of one name belong to one search: same data, code and kind of training, whatever is done with it."""
     alike = {
         "tasks": tasks,
-        "code": code_digest("train_encoder"),
+        "code": source_digest("train_encoder"),
         "trial": (search.epochs, search.tiles_per_epoch, search.tuned),
         "schedule": (schedule.batch_size, schedule.learning_rate, schedule.augmentation, schedule.seed),
     }

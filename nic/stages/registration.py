@@ -27,10 +27,10 @@ from nic.tasks.augment import examples
 from nic.tasks.contact_sheet import augmentation_sheet
 from nic.tasks.tile_auc import TileScores, mean_auc, resampled_auc
 from nic.tasks.tile_task import TileSet, split
-from nic.tracking.digests import PROJECT
 from nic.tracking.recorded_estimates import CERTIFIED, record_estimates
 from nic.tracking.registry import RegisteredVersion, describe_version, register_encoder
 from nic.tracking.runs import StageRun, lineage
+from nic.tracking.source_digest import PROJECT
 
 PARITY_A_TASK, TILES_A_TASK, CHANGED_A_TASK = 16, 400, 64
 """Tiles of each task that are measured: for parity; held-out ones for statistics and neighbours; fewer of those for

@@ -45,7 +45,7 @@ def test_a_clean_install_gives_the_answer_of_the_registration(folder: Path, tmp_
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MLFLOW"))}
     reference = folder / "artifacts" / REFERENCE
     asked = subprocess.run(
-        [python, ROOT / "registry" / "smoke.py", folder, reference],
+        [python, ROOT / "registry" / "reference_answers.py", folder, reference],
         check=True, capture_output=True, timeout=600, cwd=tmp_path,
         env={**environment, "NIC_SLIDE_ROOTS": str(reference), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The text of a study file: YAML whose words stay as they are written, and sentences for what does not fit."""
+"""YAML for people: every word stays as it is written, and each fault becomes one sentence."""
 
 import difflib
 from collections.abc import Collection, Hashable
@@ -12,17 +12,17 @@ from nic.errors import StudyError, TableError
 from nic.tables.text import decoded
 
 PLAIN = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
-"""What a word without quotes may mean beside itself. yes, no, 1, 007, 1e3 and 2020-01-01 are names as often as not."""
+"""Types that a word without quotes may have. All else is text: yes, no, 1, 007, 1e3 and 2020-01-01 may be names."""
 NAMES = {
     r"^[a-z0-9][a-z0-9-]*$": "small letters, digits and hyphens",
     r"^\w[\w -]*$": "letters, digits, underscores, hyphens and blanks",
 }
-"""Patterns of names, in words."""
+"""Patterns of names, and what they mean."""
 BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
 
 class _AsWritten(yaml.SafeLoader):
-    """A word is what is written; a key that stands twice is a fault."""
+    """Reads every word as text, and refuses a key that stands twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys: set[str] = set()
@@ -39,8 +39,8 @@ _AsWritten.yaml_implicit_resolvers = {
 }
 
 
-def read_text(path: Path) -> dict[str, Any]:
-    """A YAML mapping, every word in it as it is written, but null. Raises StudyError naming the file."""
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping; every word but null is text. Raises StudyError, which names the file."""
     try:
         content = yaml.load(decoded(path.read_bytes(), path.name), _AsWritten)
     except FileNotFoundError as error:
@@ -56,8 +56,8 @@ def read_text(path: Path) -> dict[str, Any]:
     return content
 
 
-def sentence(error: ErrorDetails, keys: Collection[str]) -> str:
-    """What is wrong, beginning with the place in the file. keys: those that may stand at this place."""
+def fault_sentence(error: ErrorDetails, keys: Collection[str]) -> str:
+    """One fault, with its place in the file. keys: those that are allowed at this place."""
     return f"{'.'.join(map(str, error['loc'])) or 'study'}: {_fault(error, keys)}"
 
 
@@ -76,10 +76,10 @@ def _fault(error: ErrorDetails, keys: Collection[str]) -> str:
         case "too_short":
             return "empty, wanted at least one"
         case _:
-            return f"found {_found(error['input'])}, wanted {_wanted(kind, context, error['msg'])}"
+            return f"found {_shown(error['input'])}, wanted {_expected(kind, context, error['msg'])}"
 
 
-def _found(value: Any) -> str:
+def _shown(value: Any) -> str:
     match value:
         case None:
             return "nothing (null; a word that means it stands in quotes)"
@@ -91,7 +91,7 @@ def _found(value: Any) -> str:
             return repr(value)
 
 
-def _wanted(kind: str, context: dict[str, Any], message: str) -> str:
+def _expected(kind: str, context: dict[str, Any], message: str) -> str:
     if bounds := [f"{words} {context[key]:g}" for key, words in BOUNDS.items() if key in context]:
         return " and ".join(bounds)
     if "expected" in context:

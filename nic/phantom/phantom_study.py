@@ -1,4 +1,4 @@
-"""The embedded study: slides, tile tasks and patients whose truth is known, written so that a killed run goes on."""
+"""Writes the phantom study: slides, tile tasks and tables of known truth. A run that was stopped goes on."""
 
 import hashlib
 import json
@@ -18,15 +18,16 @@ from nic.errors import StudyError
 from nic.phantom.breast import BreastSlide, breast_plan
 from nic.phantom.labs import LABS
 from nic.phantom.liver import LiverSlide, liver_layout, liver_plan
-from nic.phantom.painting import Plan, paint
-from nic.phantom.patients import breast_patients, liver_patients
+from nic.phantom.painting import paint
+from nic.phantom.plan import Plan
 from nic.phantom.pyramid import write_pyramid
+from nic.phantom.synthetic_patients import breast_patients, liver_patients
 from nic.phantom.tiles import RECIPES, write_tile_task
 
 
 @dataclass(frozen=True)
 class PhantomConfig:
-    """How much is made: patients by cohort and split, tiles by task. The defaults are the embedded study."""
+    """How much is drawn: patients of each cohort and split, tiles of each task. The defaults are the embedded study."""
 
     seed: int = 0
     breast_train: int = 80
@@ -48,8 +49,8 @@ class PhantomStudy:
 def make_phantom(out: Path, config: PhantomConfig, workers: int = 2) -> PhantomStudy:
     """Draw everything under `out`: tiles/, slides/, breast.csv, liver.csv, truth.csv and phantom.json.
 
-    Finished slides and tile tasks are kept, so that a killed run goes on; a finished study is returned at once.
-    Raises StudyError when `out` holds a phantom of another config.
+    Finished slides and tile tasks are kept; a finished study is returned at once. Raises StudyError when `out` holds a
+    phantom of another config.
     """
     out.mkdir(parents=True, exist_ok=True)
     digest = _begin(out, config)
@@ -63,13 +64,13 @@ def make_phantom(out: Path, config: PhantomConfig, workers: int = 2) -> PhantomS
 
 
 def draw_breast(slide: BreastSlide, path: Path, seed: int) -> None:
-    """Write the slide; the same pixels for the same slide and seed."""
+    """Draw and write the slide. The same slide and seed give the same pixels."""
     rng = np.random.default_rng([seed, 4, *slide.slide_id.encode()])
     _write_slide(breast_plan(slide, rng), slide.site, path, rng)
 
 
 def draw_liver(slide: LiverSlide, path: Path, seed: int) -> None:
-    """Write the slide; the same pixels for the same slide and seed."""
+    """Draw and write the slide. The same slide and seed give the same pixels."""
     rng = np.random.default_rng([seed, 5, *slide.slide_id.encode()])
     _write_slide(liver_plan(slide, liver_layout(slide, rng), rng), slide.site, path, rng)
 
@@ -80,17 +81,17 @@ def _write_slide(plan: Plan, site: str, path: Path, rng: np.random.Generator) ->
 
 
 def _begin(out: Path, config: PhantomConfig) -> str | None:
-    """The digest of a study already finished under `out`; None when there is work to do."""
+    """The digest of the study when it is finished already, else None."""
     record = out / "phantom.json"
     if not record.exists():
         _write_record(out, config, None)
         return None
-    found = json.loads(record.read_text())
-    if found["config"] != asdict(config):
+    known = json.loads(record.read_text())
+    if known["config"] != asdict(config):
         raise StudyError(
-            f"{out}: holds a phantom of {found['config']}, wanted {asdict(config)}; remove the folder or name another"
+            f"{out}: holds a phantom of {known['config']}, wanted {asdict(config)}; remove the folder or name another"
         )
-    digest: str | None = found["digest"]
+    digest: str | None = known["digest"]
     return digest
 
 
@@ -136,14 +137,14 @@ def _slide_jobs(out: Path, config: PhantomConfig) -> Iterable[Callable[[], None]
 
 
 def _run(jobs: list[Callable[[], None]], workers: int) -> None:
-    """Spread the jobs over processes; each draws on one thread."""
+    """Run the jobs in processes, each on one thread."""
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
         for future in tqdm([pool.submit(job) for job in jobs], desc="phantom", unit="job", smoothing=0.05):
             future.result()
 
 
 def _digest(out: Path) -> str:
-    """sha256 over the names and contents of all that was drawn."""
+    """sha256 of the names and contents of all files."""
     total = hashlib.sha256()
     drawn = [*out.glob("*.csv"), *(out / "slides").rglob("*.tif"), *(out / "tiles").rglob("*.*")]
     for path in sorted(path for path in drawn if path.is_file()):

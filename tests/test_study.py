@@ -11,8 +11,8 @@ from entrypoints.compress import Config
 from nic.errors import StudyError
 from nic.study import Study, read_study, read_whole_study
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "tile_tasks.md"
-PHANTOM = Path(__file__).resolve().parents[2] / "studies" / "phantom.yaml"
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "tile_tasks.md"
+PHANTOM = Path(__file__).resolve().parents[1] / "studies" / "phantom.yaml"
 
 
 POINTS = {"name": "a", "path": "x.csv", "layout": "points", "mpp": 0.5}
@@ -150,7 +150,7 @@ def test_every_path_of_a_tile_task_is_under_the_root(tmp_path: Path) -> None:
 def test_tile_tasks_alone_are_a_study_for_encoders_and_no_whole_one(tmp_path: Path) -> None:
     path = edited(tmp_path, cohorts={}, endpoints=[])
     assert len(read_study(path).tile_tasks) == 4
-    with pytest.raises(StudyError, match=r"study\.yaml: tile tasks alone.*train_encoder"):
+    with pytest.raises(StudyError, match=r"study\.yaml: tile tasks only.*train_encoder"):
         read_whole_study(path)
     with pytest.raises(StudyError, match="no endpoint 'survival'; it has none"):
         read_study(path).endpoint("survival")
@@ -215,7 +215,7 @@ def test_numbers_and_truth_are_read_where_they_are_wanted(tmp_path: Path) -> Non
         (f"name: s\ntile_tasks:\n{TASK}phantom: perhaps", r"phantom: found 'perhaps', wanted true or false"),
         (
             f"name: s\ntile_tasks:\n{TASK}{(ENDPOINT % 'x').replace('positive', 'covariates: [age], positive')}",
-            r"covariates are for survival alone, a classification is not measured beside them",
+            r"covariates are for survival only; leave them out of a classification",
         ),
     ],
 )

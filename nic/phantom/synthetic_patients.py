@@ -1,7 +1,7 @@
-"""Synthetic patients: latent values, noisy labels, and what a model that knew the latents would answer.
+"""Synthetic patients: latent values, noisy labels, and the answers of an oracle that knows the latent values.
 
-All that is random is drawn evenly over each split (one patient from every n-th part of its distribution, in random
-order), so that a split of some sixty patients is typical whatever the seed.
+Random values are spread evenly over each split: each n-th part of a distribution gives one patient, in random order.
+A split of some sixty patients is therefore typical for every seed.
 """
 
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ from nic.phantom.liver import LiverSlide
 
 MAX_MITOSES_PER_MM2 = 120.0
 SCORE_NOISE = 0.28
-"""Deviation of the proliferation score around what the mitoses say: leaves the oracle a Spearman of about 0.90."""
+"""Deviation of the proliferation score around the value from mitoses: the oracle has a Spearman of about 0.90."""
 RING_FIDELITY = 0.85
 """Share of rings around tumour nests in desmoplastic slides, and around nodules in replacement slides."""
 PATTERN_NOISE = 0.02
-"""Share of growth patterns recorded wrongly."""
+"""Share of wrong growth patterns in the labels."""
 HAZARD = {"encapsulated": -0.78, "lymphocytes": -0.83, "burden": 0.74}
-"""Log hazard ratio per deviation of each latent: leaves the oracle a C-index of about 0.80."""
+"""Log hazard ratio for one deviation of each latent value: the oracle has a C-index of about 0.80."""
 RADIUS_UM = (75.0, 120.0)
-"""Range of the objects' mean radius; tumour burden goes with its square."""
+"""Range of the objects' mean radius; tumour burden grows with its square."""
 LYMPHOCYTES_PER_MM2 = (60.0, 2200.0)
 WEIBULL_SHAPE = 1.4
 MEDIAN_MONTHS = 34.0
@@ -37,7 +37,7 @@ BREAST_CELLS = 24
 SECOND_COUNT = 3
 SECOND_CELLS = 18
 LIVER_CELLS = {3: 27, 4: 29, 5: 32}
-"""Side of a liver slide by its number of nests: the fewest cells that give all objects room."""
+"""Side of a liver slide by its number of nests: the fewest cells with room for all objects."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Patients:
 
 
 def breast_patients(seed: int, train: int, external: int) -> tuple[Patients, list[BreastSlide]]:
-    """The breast cohort without pixels; the same for the same seed and numbers."""
+    """Tables and slides of the breast cohort, without pixels. The same arguments give the same cohort."""
     draw = _Even(np.random.default_rng([seed, 1]), train, external)
     root = draw.uniform(0, 1)
     signal = 2 * root - 1
@@ -65,19 +65,19 @@ def breast_patients(seed: int, train: int, external: int) -> tuple[Patients, lis
     )
     second = draw.uniform(0, 1) < TWO_SLIDES
     rows, slides = [], []
-    look = latents.to_numpy()
+    looks = latents.to_numpy()
     for number in range(train + external):
         patient, split, lab = _patient("B", number, train)
         for which in range(1 + second[number]):
             slide_id, cells = f"{patient}-{which + 1}", SECOND_CELLS if which else BREAST_CELLS
-            slides.append(BreastSlide(slide_id, lab.name, cells, *look[number].tolist()))
+            slides.append(BreastSlide(slide_id, lab.name, cells, *looks[number].tolist()))
             rows.append(_row(patient, "breast", slide_id, split, lab) | {"proliferation": round(score[number], 4)})
     truth = _truth("breast", "B", train, latents.assign(oracle_proliferation=signal))
     return Patients(pd.DataFrame(rows), truth), slides
 
 
 def liver_patients(seed: int, train: int, external: int) -> tuple[Patients, list[LiverSlide]]:
-    """The liver cohort without pixels; the same for the same seed and numbers."""
+    """Tables and slides of the liver cohort, without pixels. The same arguments give the same cohort."""
     draw = _Even(np.random.default_rng([seed, 2]), train, external)
     desmoplastic = draw.uniform(0, 1) < 0.5
     fidelity = np.where(desmoplastic, RING_FIDELITY, 1 - RING_FIDELITY)
@@ -99,7 +99,7 @@ def liver_patients(seed: int, train: int, external: int) -> tuple[Patients, list
     months, event = _follow_up(draw, log_hazard)
     recorded = desmoplastic ^ (draw.uniform(0, 1) < PATTERN_NOISE)
     rows, slides = [], []
-    look = latents[["radius_um", "lymphocytes_per_mm2", "nucleus_size"]].to_numpy()
+    looks = latents[["radius_um", "lymphocytes_per_mm2", "nucleus_size"]].to_numpy()
     for number in range(train + external):
         patient, split, lab = _patient("L", number, train)
         label = {"growth_pattern": "desmoplastic" if recorded[number] else "replacement"}
@@ -107,7 +107,7 @@ def liver_patients(seed: int, train: int, external: int) -> tuple[Patients, list
         for which in range(1 + second[number]):
             slide_id, count = f"{patient}-{which + 1}", int(counts[which, number])
             inside = int(encapsulated[which, number])
-            slides.append(LiverSlide(slide_id, lab.name, LIVER_CELLS[count], count, inside, *look[number].tolist()))
+            slides.append(LiverSlide(slide_id, lab.name, LIVER_CELLS[count], count, inside, *looks[number].tolist()))
             rows.append(_row(patient, "liver", slide_id, split, lab) | label | follow_up)
     pattern_odds = 2 * encapsulated.sum(axis=0) - counts.sum(axis=0)
     oracles = latents.assign(oracle_growth_pattern=pattern_odds, oracle_survival=log_hazard)
@@ -116,7 +116,7 @@ def liver_patients(seed: int, train: int, external: int) -> tuple[Patients, list
 
 @dataclass(frozen=True)
 class _Even:
-    """Draws for all patients, the training part first, spread evenly over each part."""
+    """Random values for all patients, the training part first, spread evenly over each part."""
 
     rng: np.random.Generator
     train: int

@@ -1,8 +1,8 @@
-"""A registered model's answers to its own reference, given by a process that has only what the model brings along.
+"""A registered model answers its own reference request, in a process that has only what the model brings along.
 
-    python registry/smoke.py models:/nic-<endpoint>/<version> <folder of the reference>
+    python registry/reference_answers.py models:/nic-<endpoint>/<version> <folder of the reference>
 
-Prints JSON: `answers`, `load_s`, and `answer_s` of the second time it is asked.
+Prints JSON: `answers`, `load_s`, and `answer_s`, the seconds of the second answer.
 """
 
 import json
@@ -30,5 +30,5 @@ def answer(uri: str, folder: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    os.environ.pop("NIC_ANSWERS_LOG", None)  # what is asked here is no patient's
+    os.environ.pop("NIC_ANSWERS_LOG", None)  # this request is of no patient
     print(json.dumps(answer(sys.argv[1], Path(sys.argv[2]))))

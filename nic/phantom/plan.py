@@ -1,15 +1,51 @@
-"""Where tissues lie: masks on the plan, 4 um a pixel."""
+"""The plan of a slide: which tissues lie where, as masks of 4 um a pixel, and the places of single cells."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.phantom.fields import Points, smooth_noise
-from nic.phantom.painting import PLAN_MPP, PLAN_PX
+from nic.phantom.fields import RENDER_MPP, Points, smooth_noise
 
+PLAN_PX = 8
+"""Side in drawn px (4 um) of a pixel of a region's mask."""
+PLAN_MPP = PLAN_PX * RENDER_MPP
 Mask = NDArray[np.bool_]
 CELL_UM = 64.0
 CELL_PLAN = round(CELL_UM / PLAN_MPP)
 """Plan pixels along a cell of 64 um."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A tissue and its mask, bool [plan rows, plan cols].
+
+    centre: (row, col) on the plan that the tissue's fibres run around; None where they run along x.
+    """
+
+    material: str
+    mask: NDArray[np.bool_]
+    centre: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a slide shows. Later layers cover earlier ones; the rest is glass.
+
+    scattered: places [P, 3], in px at RENDER_MPP, of extra nuclei by kind. whole_cells: those of mitoses and pyknoses.
+    nucleus_size: factor on the axes of carcinoma nuclei.
+    """
+
+    layers: Sequence[Layer]
+    scattered: Mapping[str, Points] = field(default_factory=dict)
+    whole_cells: Mapping[str, Points] = field(default_factory=dict)
+    nucleus_size: float = 1.0
+
+    @property
+    def shape_px(self) -> tuple[int, int]:
+        rows, cols = self.layers[0].mask.shape
+        return rows * PLAN_PX, cols * PLAN_PX
 
 
 def section_outline(rng: np.random.Generator, side: int) -> Mask:
@@ -25,9 +61,9 @@ def patches(rng: np.random.Generator, within: Mask, share: float, size_um: float
     """Irregular patches of about size_um that cover that share of `within`."""
     if share <= 0 or not within.any():
         return np.zeros_like(within)
-    field = smooth_noise(rng, (within.shape[0], within.shape[1]), size_um / PLAN_MPP / 3)
-    field += 0.4 * smooth_noise(rng, (within.shape[0], within.shape[1]), size_um / PLAN_MPP / 12)
-    return np.asarray(within & (field > np.quantile(field[within], 1 - share)))
+    noise = smooth_noise(rng, (within.shape[0], within.shape[1]), size_um / PLAN_MPP / 3)
+    noise += 0.4 * smooth_noise(rng, (within.shape[0], within.shape[1]), size_um / PLAN_MPP / 12)
+    return np.asarray(within & (noise > np.quantile(noise[within], 1 - share)))
 
 
 def area_mm2(mask: Mask) -> float:
@@ -35,7 +71,7 @@ def area_mm2(mask: Mask) -> float:
 
 
 def places(rng: np.random.Generator, within: Mask, per_mm2: float) -> Points:
-    """Poisson places in drawn px inside the mask, each with a random angle."""
+    """Poisson places inside the mask, in px at RENDER_MPP, each with a random angle."""
     n = int(rng.poisson(per_mm2 * area_mm2(within)))
     row, col = np.divmod(rng.choice(np.flatnonzero(within), size=n), within.shape[1])
     x, y = (np.stack([col, row]) + rng.random((2, n))) * PLAN_PX

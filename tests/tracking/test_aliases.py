@@ -11,10 +11,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from nic.errors import Overtaken, RegistryError, UnknownModel
-from nic.tracking import succession
-from nic.tracking.digests import PROJECT
+from nic.tracking import aliases
+from nic.tracking.aliases import is_same, locked_aliases, make_champion, mark_challenger, roll_back
 from nic.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, RegisteredVersion, alias_version, find_version
-from nic.tracking.succession import alone, challenge, crown, is_same, roll_back
+from nic.tracking.source_digest import PROJECT
 
 NAME = "nic-score"
 
@@ -33,12 +33,12 @@ def holders(name: str = NAME) -> tuple[str | None, ...]:
 
 def test_a_champion_makes_room_for_the_next_and_comes_back(client: MlflowClient) -> None:
     first, second = made(client), made(client)
-    challenge(first)
+    mark_challenger(first)
     assert holders() == (None, None, "1")
-    crown(first, None)
+    make_champion(first, None)
     assert holders() == ("1", None, None)
-    challenge(second)
-    crown(second, instead_of=first)
+    mark_challenger(second)
+    make_champion(second, instead_of=first)
     assert holders() == ("2", "1", None)
     assert [v.version for v in roll_back(NAME, "wrong stain")] == ["1", "2"]
     assert holders() == ("1", "2", None)
@@ -48,26 +48,26 @@ def test_a_champion_makes_room_for_the_next_and_comes_back(client: MlflowClient)
 
 def test_who_was_not_compared_with_the_champion_does_not_take_over(client: MlflowClient) -> None:
     first, second, third = (made(client) for _ in range(3))
-    crown(first, None)
-    crown(second, instead_of=first)
+    make_champion(first, None)
+    make_champion(second, instead_of=first)
     for judged_against in (first, None):
         with pytest.raises(Overtaken, match="champion is version 2 now"):
-            crown(third, instead_of=judged_against)
+            make_champion(third, instead_of=judged_against)
     assert holders() == ("2", "1", None)
 
 
 def test_nobody_to_go_back_to_is_said(client: MlflowClient) -> None:
     with pytest.raises(UnknownModel):
         roll_back(NAME, "")
-    crown(made(client), None)
+    make_champion(made(client), None)
     with pytest.raises(RegistryError, match="version 1 has no predecessor"):
         roll_back(NAME, "")
 
 
 def test_a_version_of_the_development_name_is_copied_with_its_tags(client: MlflowClient) -> None:
     developed = made(client, f"{NAME}.dev")
-    challenge(developed)
-    served = crown(developed, None)
+    mark_challenger(developed)
+    served = make_champion(developed, None)
     assert (served.name, served.tags["nic.code"]) == (NAME, "x")
     assert is_same(developed, served)
     assert not is_same(made(client, f"{NAME}.dev"), served)
@@ -76,11 +76,11 @@ def test_a_version_of_the_development_name_is_copied_with_its_tags(client: Mlflo
 
 
 def test_only_one_holds_the_aliases(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(succession, "LONGEST_WAIT_S", 0.3)
+    monkeypatch.setattr(aliases, "LONGEST_WAIT_S", 0.3)
     inside, leave = Event(), Event()
 
     def hold() -> None:
-        with alone(NAME):
+        with locked_aliases(NAME):
             inside.set()
             leave.wait(10)
 
@@ -89,12 +89,12 @@ def test_only_one_holds_the_aliases(client: MlflowClient, monkeypatch: pytest.Mo
     assert inside.wait(10)
     with (
         pytest.raises(RegistryError, match=rf"{NAME}\.lock: held by .*pid \d+; .* delete this registered model"),
-        alone(NAME),
+        locked_aliases(NAME),
     ):
         pass
     leave.set()
     holder.join()
-    with alone(NAME):  # free again
+    with locked_aliases(NAME):  # free again
         pass
 
 
@@ -102,23 +102,25 @@ def test_a_process_that_died_holding_them_is_named_and_nobody_is_without_a_champ
     store: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = made(client), made(client)
-    crown(first, None)
-    dies = f"import os\nfrom nic.tracking.succession import alone\nwith alone({NAME!r}):\n    os._exit(9)"
+    make_champion(first, None)
+    dies = (
+        f"import os\nfrom nic.tracking.aliases import locked_aliases\nwith locked_aliases({NAME!r}):\n    os._exit(9)"
+    )
     environment = {**os.environ, "MLFLOW_TRACKING_URI": store}
     dead = subprocess.run([sys.executable, "-c", dies], env=environment, cwd=PROJECT)
     assert dead.returncode == 9
-    monkeypatch.setattr(succession, "LONGEST_WAIT_S", 0.3)
-    with pytest.raises(RegistryError, match="if that process is gone, delete this registered model"):
-        crown(second, instead_of=first)
+    monkeypatch.setattr(aliases, "LONGEST_WAIT_S", 0.3)
+    with pytest.raises(RegistryError, match="if that process has ended, delete this registered model"):
+        make_champion(second, instead_of=first)
     assert holders() == ("1", None, None)
     client.delete_registered_model(f"{NAME}.lock")
-    crown(second, instead_of=first)
+    make_champion(second, instead_of=first)
     assert holders() == ("2", "1", None)
 
 
 def test_whoever_was_taken_for_dead_leaves_the_lock_of_another_alone(client: MlflowClient) -> None:
     lock = f"{NAME}.lock"
-    with alone(NAME):
+    with locked_aliases(NAME):
         client.delete_registered_model(lock)
         client.create_registered_model(lock, tags={"token": "another"})
     assert client.get_registered_model(lock).tags["token"] == "another"
@@ -126,7 +128,7 @@ def test_whoever_was_taken_for_dead_leaves_the_lock_of_another_alone(client: Mlf
 
 def test_a_failure_inside_sets_the_aliases_free(client: MlflowClient) -> None:
     for _ in range(2):
-        with pytest.raises(ZeroDivisionError), alone(NAME):
+        with pytest.raises(ZeroDivisionError), locked_aliases(NAME):
             _ = 1 / 0
 
 
@@ -137,7 +139,7 @@ def test_of_two_at_once_one_wins(client: MlflowClient) -> None:
     for _ in range(10):
         rivals = [made(client), made(client)]
         with ThreadPoolExecutor(2) as threads:
-            outcomes = [threads.submit(crown, rival, champion) for rival in rivals]
+            outcomes = [threads.submit(make_champion, rival, champion) for rival in rivals]
         winners = [future.result() for future in outcomes if future.exception() is None]
         assert len(winners) == 1
         assert all(isinstance(f.exception(), Overtaken) for f in outcomes if f.exception())

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from sksurv.metrics import concordance_index_censored
 
 from nic.phantom.labs import EXTERNAL_LABS, TILE_LABS, TRAIN_LABS
-from nic.phantom.patients import LIVER_CELLS, Patients, breast_patients, liver_patients
+from nic.phantom.synthetic_patients import LIVER_CELLS, Patients, breast_patients, liver_patients
 
 
 def by_patient(patients: Patients) -> pd.DataFrame:
