@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.loading import load_encoder
 from nic.errors import CodesError, NicError, RequestRefused, SettingError, SmokeFailed
 from nic.patients.familiarity import Familiarity
 from nic.patients.predictor import PatientModel, PatientPrediction, SlideScores, score_map
@@ -225,4 +225,4 @@ def _refused(refusals: list[str]) -> Iterator[None]:
 def _row_reader(graph: Path | None, tiling: Tiling, limits: Limits) -> RowReader:
     if limits.untrusted and os.name != "posix":
         raise SettingError("only POSIX can bound the processes that read slides; serve on Linux or macOS")
-    return RowReader.within(limits, OnnxEncoder(graph, device=limits.device) if graph else None, tiling)
+    return RowReader.within(limits, load_encoder(graph, device=limits.device) if graph else None, tiling)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.errors import UnknownTest
+from nic.errors import UnknownQCTest
 from nic.slides.tissue import large_parts
 
 QC_TESTS = ("", "pen", "dark", "blurred")
@@ -65,8 +65,8 @@ def out_of_focus(tiles: NDArray[np.uint8], tile_mpp: float) -> NDArray[np.bool_]
 
 
 def qc_tests_named(text: str) -> tuple[str, ...]:
-    """The tests in a text such as "pen,blurred". Raises UnknownTest."""
+    """The tests in a text such as "pen,blurred". Raises UnknownQCTest."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if unknown := [name for name in names if name not in QC_TESTS[1:]]:
-        raise UnknownTest(f"exclude={text}: no QC test {unknown[0]!r}; wanted some of {', '.join(QC_TESTS[1:])}")
+        raise UnknownQCTest(f"exclude={text}: no QC test {unknown[0]!r}; wanted some of {', '.join(QC_TESTS[1:])}")
     return names

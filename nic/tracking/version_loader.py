@@ -9,7 +9,7 @@ from typing import Any
 import mlflow
 from mlflow.pyfunc import PyFuncModel
 
-from nic.tracking.digests import PROJECT
+from nic.tracking.source_digest import PROJECT
 
 
 def load_version(folder: Path, config: Mapping[str, Any] | None = None) -> PyFuncModel:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
-from nic.errors import NoTissue, OutOfFocus, UnknownTest
+from nic.errors import NoTissue, OutOfFocus, UnknownQCTest
 from nic.slides.qc import QC_TESTS, cells_failing_qc, dark_regions, out_of_focus, pen_marks, qc_tests_named
 from nic.slides.slide import Slide, SlideSource
 
@@ -112,5 +112,5 @@ def test_slides_of_ink_and_out_of_focus_are_refused_with_the_reason(tmp_path: Pa
 def test_only_tests_that_there_are_can_be_named() -> None:
     assert qc_tests_named("pen, blurred") == ("pen", "blurred")
     assert qc_tests_named("") == ()
-    with pytest.raises(UnknownTest, match="no QC test 'fold'; wanted some of pen, dark, blurred"):
+    with pytest.raises(UnknownQCTest, match="no QC test 'fold'; wanted some of pen, dark, blurred"):
         qc_tests_named("pen,fold")
