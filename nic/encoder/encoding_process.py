@@ -44,7 +44,7 @@ class Channel:
         fields = error_values(error)
         if fields["error"] == "fault":
             traceback.print_exception(error)
-        self.send({**values, **error_values})
+        self.send({**values, **fields})
 
 
 def answer(channel: Channel, encoder: LoadedEncoder, memory: SharedTiles, slot: int, count: int) -> None:
