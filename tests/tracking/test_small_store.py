@@ -277,7 +277,7 @@ def test_a_record_with_training_patients_is_refused_at_the_gate(place: Place) ->
     run = str(version(1).run_id)
     rows = mlflow.artifacts.load_text(f"runs:/{run}/split.csv")
     MlflowClient().log_text(run, f"{rows}p-020,elm,0\n", "split.csv")
-    assert "1 of 18 measured patients taught the model: P20; wanted none" in refused(1)
+    assert "training patients: 1 of 18 measured patients: P20; wanted none" in refused(1)
     MlflowClient().log_text(run, rows, "split.csv")
 
 
