@@ -1,6 +1,6 @@
 """How far codes and answers move when codes are made otherwise: the figures of docs/compatibility.md.
 
-    python -m benchmarks.compatibility [encoder.onnx|.h5] [--other encoder.h5] [--slides FOLDER] [--only cutting]
+    python -m benchmarks.compatibility [encoder.onnx|.h5] [--other encoder.h5] [--slides FOLDER] [--only tiling]
 
 Slides of the phantom's breast cohort, of three labs, are compressed in each way. A small ensemble is trained on usual
 codes (ONNX Runtime f32) for the logarithm of the lymphocytes per mm2, and answers for patients kept apart by codes of
@@ -32,22 +32,21 @@ from tqdm import tqdm
 
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.setting import Setting
+from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import Everything, Saturated
-from nic.encoder.export import export_encoder
-from nic.encoder.faster import in_half
+from nic.encoder.encoder_graph import export_encoder
+from nic.encoder.keras_file import GRAPH_PX, import_published
+from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
-from nic.encoder.onnx import OnnxEncoder
-from nic.encoder.published import TILE_PX, import_published
 from nic.encoder.spec import EncoderSpec
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.targets import Values
 from nic.patients.training import Ensemble, ensemble_scores, fit_folds
-from nic.phantom.patients import breast_patients
-from nic.phantom.study import draw_breast
+from nic.phantom.phantom_study import draw_breast
+from nic.phantom.synthetic_patients import breast_patients
 from nic.slides.slide import SlideSource
 
-USUAL = Setting()
+USUAL = Tiling()
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 CELLS, FOLDS, EPOCHS = 16, 4, 40
 Tiles, Codes, Floats = NDArray[np.uint8], NDArray[np.float32], NDArray[np.float64]
@@ -72,7 +71,7 @@ class Way:
     group: str
     name: str
     encoder: Run
-    setting: Setting = USUAL
+    tiling: Tiling = USUAL
     batch_tiles: int = 64
 
 
@@ -110,7 +109,7 @@ def main() -> None:
         real = sorted((given.slides or SHARED / "wsi").glob("*.[st][vi]*"))
         usual, *ways = ways_of(graph, other)
         ways = [usual, *(way for way in ways if not given.only or {way.group, way.name} & set(given.only))]
-        print(f"{graph.name}; {torch.get_num_threads()} threads; {', '.join(OnnxEncoder(graph).providers)}")
+        print(f"{graph.name}; {torch.get_num_threads()} threads; {load_encoder(graph).device_note}")
         if given.patients:
             on_phantom(ways, Cohort.drawn(folder, given.patients))
         on_real(ways, [SlideSource(path.stem, path) for path in real])
@@ -122,7 +121,7 @@ def graph_of(encoder: Path, folder: Path, seed: int) -> Path:
     if encoder.suffix == ".onnx":
         return encoder
     if encoder.is_file():
-        import_published(encoder, encoder.stem, path, np.zeros((4, TILE_PX, TILE_PX, 3), np.uint8))
+        import_published(encoder, encoder.stem, path, np.zeros((4, GRAPH_PX, GRAPH_PX, 3), np.uint8))
     else:
         torch.manual_seed(seed)
         export_encoder(TileEncoder(), "untrained", [], path, np.zeros((4, 64, 64, 3), np.uint8))
@@ -131,7 +130,7 @@ def graph_of(encoder: Path, folder: Path, seed: int) -> Path:
 
 def ways_of(graph: Path, other: Path) -> Sequence[Way]:
     """The usual way first."""
-    exact, half, stranger = OnnxEncoder(graph), in_half(graph), OnnxEncoder(other)
+    exact, half, stranger = load_encoder(graph), load_encoder(graph, "onnx-f16"), load_encoder(other)
     usual = Run(exact.spec, exact.encode)
     ways = [
         Way("", "usual", usual),
@@ -139,23 +138,19 @@ def ways_of(graph: Path, other: Path) -> Sequence[Way]:
         Way("batch, device", "OpenVINO f32", Run(exact.spec, by_openvino(graph, "f32"))),
         Way("pixel version", "an eighth of all values 1 lower", Run(exact.spec, lambda t: exact.encode(lower(t)))),
         Way("pixel version", "all values up to 1 off", Run(exact.spec, lambda t: exact.encode(jittered(t)))),
-        Way("runtime", f"onnx-f16 ({exact_device(exact)})", Run(exact.spec, half.encode)),
+        Way("runtime", f"onnx-f16 ({exact.device.kind})", Run(exact.spec, half.encode)),
         Way("runtime", "openvino bf16", Run(exact.spec, by_openvino(graph, "bf16"))),
-        Way("cutting", "min_tissue=0.3", usual, Setting(min_tissue=0.3)),
-        Way("cutting", "exclude=nothing", usual, Setting(exclude=())),
-        Way("cutting", "tissue=20", usual, Setting(tissue=Saturated(20.0))),
-        Way("cutting", "tissue=all", usual, Setting(tissue=Everything(), exclude=())),
-        Way("cutting", "overlap_px=half", usual, Setting(overlap_px=exact.spec.tile_px // 2)),
+        Way("tiling", "min_tissue=0.3", usual, Tiling(min_tissue=0.3)),
+        Way("tiling", "exclude=nothing", usual, Tiling(exclude=())),
+        Way("tiling", "tissue=20", usual, Tiling(tissue=Saturated(20.0))),
+        Way("tiling", "tissue=all", usual, Tiling(tissue=Everything(), exclude=())),
+        Way("tiling", "overlap_px=half", usual, Tiling(overlap_px=exact.spec.tile_px // 2)),
     ]
     if stranger.spec.code_size == exact.spec.code_size:
         ways.append(Way("encoder", other.stem, Run(stranger.spec, stranger.encode)))
-    if exact_device(exact) == "cuda":
+    if exact.device.kind == "cuda":
         ways.insert(1, Way("batch, device", "ONNX Runtime f32, cpu", Run(exact.spec, on_cpu(graph))))
     return ways
-
-
-def exact_device(encoder: OnnxEncoder) -> str:
-    return "cuda" if "CUDAExecutionProvider" in encoder.providers else "cpu"
 
 
 def on_cpu(graph: Path) -> Callable[[Tiles], Codes]:
@@ -186,7 +181,7 @@ def jittered(tiles: Tiles) -> Tiles:
 
 def compressed(way: Way, sources: Sequence[SlideSource]) -> Slides:
     bar = tqdm(sources, desc=way.name, unit="slide", leave=False)
-    return [compress_slide(s, way.encoder, way.setting, batch_tiles=way.batch_tiles, threads=2) for s in bar]
+    return [compress_slide(s, way.encoder, way.tiling, batch_tiles=way.batch_tiles) for s in bar]
 
 
 def on_phantom(ways: Sequence[Way], cohort: Cohort) -> None:
@@ -221,7 +216,7 @@ def on_real(ways: Sequence[Way], sources: Sequence[SlideSource]) -> None:
     usual = compressed(ways[0], sources)
     print(f"{'way':46} codes rms  largest   ({tiles(usual)} tiles)")
     for way in ways[1:]:
-        if way.setting == ways[0].setting:
+        if way.tiling == ways[0].tiling:
             print(f"{way.group + ': ' + way.name:46} {differences(usual, compressed(way, sources))}", flush=True)
 
 

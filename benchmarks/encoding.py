@@ -25,16 +25,15 @@ from torch.nn import functional
 
 from benchmarks.timing import seconds
 from nic.encoder.batches import Batches
-from nic.encoder.export import export_encoder
-from nic.encoder.faster import FasterEncoder, by_openvino, in_half
+from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.foreign import import_onnx
+from nic.encoder.loading import LoadedEncoder, load_encoder
 from nic.encoder.network import TileEncoder, scaled
-from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.spec import Encoder
-from nic.onnx.device import Device
-from nic.onnx.export import export_graph
-from nic.onnx.pixels import Scaling
-from nic.onnx.runtime import OnnxGraph
+from nic.graphs.adapt import Scaling
+from nic.graphs.device import Device
+from nic.graphs.run import OnnxGraph
+from nic.graphs.write import export_graph
 from nic.threads import cores
 
 FLOP_A_TILE = 90.4e6
@@ -70,12 +69,12 @@ def exported(folder: Path) -> Path:
     return path
 
 
-def faster(path: Path) -> FasterEncoder:
-    return in_half(path, WHERE) if DEVICE == "cuda" else by_openvino(path)
+def faster(path: Path) -> LoadedEncoder:
+    return load_encoder(path, "onnx-f16", WHERE) if DEVICE == "cuda" else load_encoder(path, "openvino")
 
 
 def compare(path: Path, threads: int) -> None:
-    exact, fast, network = OnnxEncoder(path, device=WHERE), faster(path), TileEncoder().eval().to(DEVICE)
+    exact, fast, network = load_encoder(path, device=WHERE), faster(path), TileEncoder().eval().to(DEVICE)
     batch = exact.batch_tiles
     tiles = np.random.default_rng(0).integers(0, 256, (batch, 64, 64, 3), np.uint8)
     left, right = torch.rand(SIDE, SIDE, device=DEVICE), torch.rand(SIDE, SIDE, device=DEVICE)
@@ -149,6 +148,21 @@ class Transformer(nn.Module):
         return codes
 
 
+class Layers(nn.Module):
+    """The linear layers of a transformer alone, nine tenths of its work: [B, rows, width] to the same."""
+
+    def __init__(self, network: Transformer) -> None:
+        super().__init__()
+        self.blocks = network.blocks
+
+    def forward(self, x: Tensor) -> Tensor:
+        width = x.shape[-1]
+        for block in self.blocks:
+            x = block.out(block.qkv(x)[..., :width])
+            x = block.down(block.up(x))
+        return x
+
+
 def export_transformer(size: str, folder: Path) -> tuple[Transformer, Path]:
     """A network of random weights, and the encoder that import_encoder makes of its graph."""
     torch.manual_seed(0)
@@ -158,6 +172,17 @@ def export_transformer(size: str, folder: Path) -> tuple[Transformer, Path]:
     how = {"tile_px": PX, "tile_mpp": 0.5, "read_mpp": 0.5, "scaling": Scaling(MEAN, STD, "rgb")}
     import_onnx(source, path, name=size, **how)  # type: ignore[arg-type]
     return network, path
+
+
+def eagerly(model: nn.Module, inputs: Tensor) -> np.ndarray:
+    with torch.no_grad():
+        return np.asarray(model(inputs))
+
+
+def repeated(count: int, work: Callable[[], np.ndarray]) -> np.ndarray:
+    for _ in range(count):
+        result = work()
+    return result
 
 
 def compare_transformer(size: str, folder: Path, threads: int, count: int, repeats: int) -> None:
@@ -171,7 +196,7 @@ def compare_transformer(size: str, folder: Path, threads: int, count: int, repea
             image = torch.from_numpy(tiles).to(DEVICE).permute(0, 3, 1, 2) / 255
             return model(((image - mean) / std).to(kind)).float().cpu().numpy()
 
-    fused = OnnxEncoder(path, threads, WHERE)
+    fused = load_encoder(path, device=WHERE, threads=threads)
     plain = OnnxGraph(path, threads, WHERE)
     parts = Batches(lambda part: plain.run(tiles=part)[0], WHERE, PX, "plain")
     ways: dict[str, Callable[[], np.ndarray]] = {
@@ -180,11 +205,18 @@ def compare_transformer(size: str, folder: Path, threads: int, count: int, repea
         "ONNX Runtime f32, fused": lambda: fused.encode(tiles),
     }
     if DEVICE == "cuda":
-        half, by_half = Transformer(*SIZES[size]).eval(), in_half(path, WHERE)
+        half, by_half = Transformer(*SIZES[size]).eval(), load_encoder(path, "onnx-f16", WHERE)
         half.load_state_dict(network.state_dict())
         half = half.half().to(DEVICE)
         ways["torch eager f16"] = lambda: eager(half, torch.float16)
         ways["ONNX Runtime f16, fused"] = lambda: by_half.encode(tiles)
+    else:
+        rows = torch.rand(parts.tiles, (PX // PATCH_PX) ** 2 + 1, SIZES[size][0])
+        layers, file = Layers(network).eval(), folder / "layers.onnx"
+        export_graph(layers, {"rows": rows}, ["out"], {"rows": {0: "batch"}}, {}, file)
+        by_ort, runs = OnnxGraph(file, threads, WHERE), count // parts.tiles
+        ways["torch, the linear layers alone"] = lambda: repeated(runs, lambda: eagerly(layers, rows))
+        ways["ONNX Runtime, the linear layers alone"] = lambda: repeated(runs, lambda: by_ort.run(rows=rows.numpy())[0])
     codes = [way() for way in ways.values()]
     wall, busy = np.empty((repeats, len(ways))), np.empty((repeats, len(ways)))
     for turn in range(repeats):
@@ -194,7 +226,7 @@ def compare_transformer(size: str, folder: Path, threads: int, count: int, repea
             wall[turn, place], busy[turn, place] = time.perf_counter() - start, time.process_time() - processor
     print(f"{size}, {count} tiles of {PX} px, {threads} threads, {fused.device_note}; {parts.tiles} tiles a run")
     for place, name in enumerate(ways):
-        apart = np.abs(codes[place] - codes[0]).max()
+        apart = np.abs(codes[place] - codes[3 if "alone" in name else 0]).max()
         medians = np.median(wall[:, place]), np.median(busy[:, place])
         print(f"  {name:36} {count / medians[0]:8.1f} tiles/s, {1e3 * medians[1] / count:7.1f} ms of processor a tile,"
               f" codes differ by {apart:.1e}")  # fmt: skip
@@ -202,8 +234,11 @@ def compare_transformer(size: str, folder: Path, threads: int, count: int, repea
     for name, taken in (("wall", wall), ("processor", busy)):
         gained, over, whole = (np.median(taken[:, a] / taken[:, b]) for a, b in ((1, 2), (0, 1), (0, 2)))
         print(f"{name}: fused / as written {gained:.2f}; as written / torch {over:.2f}; fused / torch {whole:.2f}")
+    alone = [np.median(taken[:, 3] / taken[:, 4]) for taken in (wall, busy)]
     if DEVICE == "cuda":
-        print(f"f16: fused / torch {np.median(wall[:, 3] / wall[:, 4]):.2f}")
+        print(f"f16: fused / torch {alone[0]:.2f}")
+    else:
+        print(f"the bound, linear layers alone: ONNX Runtime / torch {alone[0]:.2f} wall, {alone[1]:.2f} processor")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ import numpy as np
 import torch
 
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
 from nic.patients.cohort import Patient, Row
 from nic.patients.crops import PatientCells, gather_cells, make_batch
@@ -65,7 +66,9 @@ def make_codes(folder: Path, patients: int, side: int, tissue: float) -> list[Pa
         if not (folder / f"{slide_id}.h5").exists():
             codes = rng.standard_normal((len(row), CODE_SIZE), np.float32).astype(np.float16)
             grid = TileGrid(64, 1.0, 0.5, (0, 0), side, side)
-            slide = CompressedSlide(slide_id, codes, row, col, grid, disc, np.zeros_like(disc), ENCODER, slide_id)
+            slide = CompressedSlide(
+                slide_id, codes, row, col, grid, disc, np.zeros_like(disc), ENCODER, slide_id, Tiling(ENCODER.tile_um)
+            )
             slide.save(folder / f"{slide_id}.h5")
         source = SlideSource(slide_id, folder / f"{slide_id}.tif", None)
         made.append(Patient(slide_id, "train", (Row(number + 2, source, {}),)))

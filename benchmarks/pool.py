@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,10 @@ import psutil
 from numpy.typing import NDArray
 
 from nic.compression.codes_folder import CodesFolder
-from nic.compression.compress import AS_USUAL
+from nic.compression.compress import DEFAULT_TILING
 from nic.compression.tile_jobs import PlanTiles, ReadTiles, SlidePlan
-from nic.compression.work import How, Workers, take
-from nic.encoder.spec import Encoder, EncoderSpec, at_once_of, batch_tiles_of, runtime_of
+from nic.compression.work import CompressionOptions, Workers, take
+from nic.encoder.spec import Encoder, EncoderSpec, at_once_of, batch_tiles_of
 from nic.slides.jobs import TileShape
 from nic.slides.processes import Processes
 from nic.slides.slide import SlideSource
@@ -68,9 +68,8 @@ class Pool:
     def _jobs(self) -> list[ReadTiles]:
         jobs: list[ReadTiles] = []
         for source in self.sources:
-            ask = PlanTiles(source, self.shape, AS_USUAL.tissue, AS_USUAL.min_tissue, tuple(AS_USUAL.exclude))
-            plan = SlidePlan.of(self.reading.ask(ask))
-            jobs += plan.jobs(source, self.shape, test_focus="blurred" in AS_USUAL.exclude)
+            plan = SlidePlan.of(self.reading.ask(PlanTiles(source, self.shape, DEFAULT_TILING)))
+            jobs += plan.jobs(source, self.shape, test_focus="blurred" in DEFAULT_TILING.exclude)
         return jobs
 
     def read(self) -> int:
@@ -80,10 +79,10 @@ class Pool:
     def compress(self, sources: Sequence[SlideSource], encoder: Encoder) -> int:
         """As compress_cohort, with processes and threads that are there."""
         before = sum(done.tiles for done in self.reading.did)
-        workers, how = Workers(self.reading, self.encoding), How(replace(AS_USUAL, runtime=runtime_of(encoder)))
+        workers, options = Workers(self.reading, self.encoding), CompressionOptions()
         with tempfile.TemporaryDirectory() as out, ThreadPoolExecutor(self.reading.count + 1) as slides:
             folder = CodesFolder(Path(out))
-            outcomes = slides.map(lambda source: take(folder, source, encoder, how, workers, wait=True), sources)
+            outcomes = slides.map(lambda source: take(folder, source, encoder, options, workers, wait=True), sources)
             assert all(outcome and not outcome.left_out for outcome in outcomes)
         return sum(done.tiles for done in self.reading.did) - before
 

@@ -30,19 +30,19 @@ from typing import TYPE_CHECKING
 
 from benchmarks.made_slide import made_slide
 from benchmarks.pool import COHORT, FREE, ONE, READING, Figure, Pool
-from nic.compression.work import How
-from nic.encoder.onnx import OnnxEncoder
+from nic.compression.work import CompressionOptions
+from nic.encoder.loading import EncoderLoader, load_encoder
 from nic.slides.slide import SlideSource
 
 if TYPE_CHECKING:
-    from nic.compression.on_ray import Cluster
+    from nic.compression.ray_workers import Cluster
 
 _pool: Pool | None = None
 
 
 def _start(cores: Sequence[int], sources: Sequence[SlideSource], graph: Path) -> None:
     global _pool  # of the process that ProcessPoolExecutor starts
-    _pool = Pool(cores, sources, OnnxEncoder(graph))
+    _pool = Pool(cores, sources, load_encoder(graph))
 
 
 def _measured(what: str) -> Figure:
@@ -125,7 +125,7 @@ def on_ray(sources: list[SlideSource], graph: Path, workers: int, cluster: "Clus
         for part in (sources[: 2 * workers], sources):
             with tempfile.TemporaryDirectory(dir=graph.parent) as out:
                 start = time.monotonic()
-                compress_on_ray(part, graph, OnnxEncoder, Path(out), How(), cluster)
+                compress_on_ray(part, graph, EncoderLoader(), Path(out), CompressionOptions(), cluster)
                 taken = time.monotonic() - start
         return taken
     finally:
@@ -135,11 +135,11 @@ def on_ray(sources: list[SlideSource], graph: Path, workers: int, cluster: "Clus
 
 def by_ray(sources: list[SlideSource], graph: Path, counts: Sequence[int]) -> None:
     from nic.compression.engines import compress_cohort
-    from nic.compression.on_ray import Cluster  # ray is an extra
+    from nic.compression.ray_workers import Cluster  # ray is an extra
 
     taken = {workers: on_ray(sources, graph, workers, Cluster()) for workers in counts}
     with tempfile.TemporaryDirectory(dir=graph.parent) as out:
-        encoder, start = OnnxEncoder(graph), time.monotonic()
+        encoder, start = load_encoder(graph), time.monotonic()
         compress_cohort(sources, encoder, Path(out))
         local = time.monotonic() - start
     print(f"{len(sources)} slides, {os.cpu_count()} cores")

@@ -79,30 +79,33 @@ def run(config: Config) -> dict[str, Any]:
 
     Raises UnreachedSlides in the end when a slide could not be read; the next run then keeps the finished files.
     """
+    from nic.compression.tiling import Tiling
+    from nic.compression.tissue_rule import tissue_named
+    from nic.compression.work import CompressionOptions
+    from nic.slides.quality import reasons_named
+    from nic.slides.staging import Staging
     from nic.stages import compress
     from nic.stages.selection import selected_slides
     from nic.tracking.runs import stage_run
 
     with stage_run("compress", config, inputs(config)) as stage:
-        how = compress.how(
-            min_tissue=config.min_tissue,
-            overlap_px=config.overlap_px,
-            variants=config.variants,
-            exclude=config.exclude,
-            tissue=config.tissue,
-            mask_bounds=config.mask_bounds,
-            runtime=config.runtime,
-            accept=config.accept,
-            staged=config.staged,
-            staged_gb=config.staged_gb,
+        tests, (tissue, masks) = reasons_named(config.exclude), tissue_named(config.tissue, config.mask_bounds)
+        tiling = Tiling(overlap_px=config.overlap_px, min_tissue=config.min_tissue, exclude=tests, tissue=tissue)
+        options = CompressionOptions(
+            tiling,
+            masks=masks,
+            d4_variants=config.variants,
+            accept=[slide.strip() for slide in config.accept.split(",")],
+            staging=Staging(config.staged.absolute(), int(config.staged_gb * 1e9)),
             batch_tiles=config.batch_tiles,
-            patience_s=config.patience_s,
+            silent_s=config.patience_s,
         )
-        work = selected_slides(config.slides, config.columns), config.encoder, config.out, how, config.device
+        work = selected_slides(config.slides, config.columns), config.encoder, config.out, options
+        device = config.runtime, config.device
         if config.engine == "ray":
-            report = compress.compress_on_cluster(*work, config.address, config.cpus, config.gpus)
+            report = compress.compress_on_cluster(*work, *device, config.address, config.cpus, config.gpus)
         else:
-            report = compress.compress_locally(*work, config.readers, stage)
+            report = compress.compress_locally(*work, *device, config.readers, stage)
         stage.result.update(compress.report_compression(report, config.out, config.strict, stage))
     return stage.result
 

@@ -45,18 +45,18 @@ def inputs(config: Config) -> dict[str, str]:
 def run(config: Config) -> dict[str, Any]:
     """Import features, and say how far tiles were moved onto the grid. A slide that is refused goes into quarantine."""
     from nic.compression.interchange.layouts import import_folder
-    from nic.compression.interchange.tile_codes import Given
+    from nic.compression.interchange.tile_codes import Hints
     from nic.stages.import_features import report_import
     from nic.stages.selection import selected_slides
     from nic.tracking.runs import stage_run
 
     with stage_run("import_features", config, inputs(config)) as stage:
-        given = Given(
+        hints = Hints(
             mpp=config.mpp or None, encoder=config.encoder, patches=config.patches, tile_um=config.tile_um or None
         )
         slides = selected_slides(config.slides, config.columns) if config.slides else []
         sources = {slide.slide_id: slide for slide in slides}
-        report = import_folder(config.features, config.layout, config.out, given, sources, config.most_collisions)
+        report = import_folder(config.features, config.layout, config.out, hints, sources, config.most_collisions)
         stage.result.update(report_import(report, config.out, config.strict, stage))
     return stage.result
 

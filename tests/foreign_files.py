@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.layouts import ImportReport, import_folder
-from nic.compression.interchange.tile_codes import Given
+from nic.compression.interchange.tile_codes import Hints
 
 Codes = NDArray[np.float32]
 RNG = np.random.default_rng(0)
@@ -24,19 +24,19 @@ def random_codes(count: int, size: int = 16) -> Codes:
     return RNG.normal(size=(count, size)).astype(np.float32)
 
 
-def taken_in(features: Path, layout: str, given: Given, **more: Any) -> tuple[CompressedSlide, ImportReport]:
+def taken_in(features: Path, layout: str, hints: Hints, **more: Any) -> tuple[CompressedSlide, ImportReport]:
     """The one slide of a folder that is taken in."""
     out = features.parent / "taken"
-    report = import_folder(features, layout, out, given, **{"sources": {}, **more})
+    report = import_folder(features, layout, out, hints, **{"sources": {}, **more})
     assert not report.quarantined, report.quarantined[0].evidence
-    return CompressedSlide.load(out / f"{report.done[0].slide_id}.h5"), report
+    return CompressedSlide.load(out / f"{report.imported[0].slide_id}.h5"), report
 
 
-def refused(features: Path, layout: str, given: Given, **more: Any) -> str:
+def refused(features: Path, layout: str, hints: Hints, **more: Any) -> str:
     """Why the one slide of a folder is not taken in; nothing of it is left."""
     out = features.parent / "refused"
-    report = import_folder(features, layout, out, given, **{"sources": {}, **more})
-    assert not report.done
+    report = import_folder(features, layout, out, hints, **{"sources": {}, **more})
+    assert not report.imported
     assert not list(out.glob("*.h5"))
     return f"{report.quarantined[0].reason}: {report.quarantined[0].evidence}"
 

@@ -10,12 +10,13 @@ import onnx
 import torch
 from onnx import GraphProto, TensorProto, helper, numpy_helper
 
+from nic.compression.compress import DEFAULT_TILING
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.cutting import AS_USUAL, Cutting
-from nic.encoder.export import export_encoder
+from nic.compression.tiling import Tiling
+from nic.encoder.encoder_graph import export_encoder
+from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
-from nic.encoder.onnx import METADATA_KEY, OnnxEncoder
-from nic.encoder.spec import EncoderSpec
+from nic.encoder.spec import METADATA_KEY, EncoderSpec
 from nic.patients.cohort import Endpoint
 from nic.patients.export import export_ensemble
 from nic.patients.grid_cnn import GridCNN
@@ -26,22 +27,22 @@ from nic.slides.reader import PIXEL_VERSION
 from nic.slides.tiling import TileGrid
 
 
-def write_graphs(folder: Path, cutting: Cutting = AS_USUAL) -> None:
-    """encoder.onnx and patient.onnx, of random weights and always the same. cutting: of the slides."""
+def write_graphs(folder: Path, tiling: Tiling = DEFAULT_TILING) -> None:
+    """encoder.onnx and patient.onnx, of random weights and always the same. tiling: of the slides."""
     folder.mkdir(exist_ok=True)
-    for name, content in _graphs(cutting).items():
+    for name, content in _graphs(tiling).items():
         (folder / name).write_bytes(content)
 
 
 @cache
-def _graphs(cutting: Cutting) -> dict[str, bytes]:
+def _graphs(tiling: Tiling) -> dict[str, bytes]:
     """Exporting takes seconds, so that each is made once."""
     with TemporaryDirectory() as folder:
-        _export(Path(folder), cutting)
+        _export(Path(folder), tiling)
         return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
 
 
-def _export(folder: Path, cutting: Cutting) -> None:
+def _export(folder: Path, tiling: Tiling) -> None:
     torch.manual_seed(0)
     sample = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), np.uint8)
     spec, _ = export_encoder(TileEncoder(), "random", [], folder / "encoder.onnx", sample)
@@ -54,7 +55,7 @@ def _export(folder: Path, cutting: Cutting) -> None:
         encoder=spec,
         encoder_version="nic-encoder/1",
         path=folder / "patient.onnx",
-        cutting=cutting,
+        tiling=tiling,
     )
 
 
@@ -103,10 +104,10 @@ def write_plain_graphs(folder: Path, code_size: int = 4) -> EncoderSpec:
     )
     folder.mkdir(exist_ok=True)
     _write_graph(encoder, {METADATA_KEY: spec.to_json()}, folder / "encoder.onnx")
-    made = OnnxEncoder(folder / "encoder.onnx").spec
+    made = load_encoder(folder / "encoder.onnx").spec
     about = PatientModelSpec(
         "score", "regression", "points", (), made.sha256, "nic-encoder/1", 64.0, 2, "0123456789abcdef", 4, 0.5,
-        runtimes=("onnx",), pixel_versions=(PIXEL_VERSION,),
+        tiling=Tiling(64.0), runtimes=("onnx",), pixel_versions=(PIXEL_VERSION,),
     )  # fmt: skip
     _write_graph(patient, {METADATA: about.to_json()}, folder / "patient.onnx")
     return made
@@ -127,6 +128,8 @@ def codes_file(
     tissue = np.zeros(grid, bool)
     tissue[row, col] = True
     tiles = TileGrid(spec.tile_px, spec.tile_mpp, 0.5, (0, 0), *grid)
-    slide = CompressedSlide(path.stem, codes, row, col, tiles, tissue, np.zeros(grid, bool), spec, "0" * 64)
+    slide = CompressedSlide(
+        path.stem, codes, row, col, tiles, tissue, np.zeros(grid, bool), spec, "0" * 64, Tiling(spec.tile_um)
+    )
     slide.save(path)
     return slide

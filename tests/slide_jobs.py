@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.compression.tissue_rule import Everything
+from nic.compression.tissue_rule import Mask, MaskFolder
 from nic.slides.jobs import BLURRED, ENCODE, Answer, CheckedTiles, LastSlide
 from nic.slides.slide import Slide
 from nic.slides.source import SlideSource
@@ -115,11 +115,15 @@ class SaysNonsense:
 
 
 @dataclass(frozen=True)
-class Deadly(Everything):
-    """A rule of tissue that ends the process or holds it up, at slides whose name begins so."""
+class Deadly(MaskFolder):
+    """Masks of everything, that end the process or hold it up, at slides whose name begins so."""
 
+    folder: Path = Path("nowhere")
     crash: str = "crash"
     hang: str = "hang"
+
+    def digest(self, slide_id: str) -> Mask:
+        return Mask("0" * 16)
 
     def mask(self, slide: Slide, thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
         if slide.slide_id.startswith(self.crash):
@@ -128,4 +132,4 @@ class Deadly(Everything):
             if slide.slide_id.endswith("away"):
                 slide.path.unlink()
             time.sleep(600)
-        return super().mask(slide, thumbnail)
+        return np.ones(thumbnail.shape[:2], bool)

@@ -1,4 +1,4 @@
-"""The folder of a cohort's compressed slides: who works on what, what is done, and what is in quarantine.
+"""The folder of a cohort's compressed slides: who works on what, what is finished, and what is in quarantine.
 
 Several runs, on several machines, may fill one folder. A slide is claimed before it is read, so that no two runs
 write one file; the claim of a run that died is taken over.
@@ -16,15 +16,15 @@ from pathlib import Path
 import numpy as np
 from filelock import SoftFileLease, Timeout
 
-from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.records import Quarantined, Records, Unreached, named, record_of
-from nic.compression.setting import Setting
+from nic.compression.compressed_slide import CompressedSlide, FileHead
+from nic.compression.records import Quarantined, Records, Unreached, file_name, record_of
 from nic.compression.tile_jobs import Identify
-from nic.encoder.spec import EncoderSpec
-from nic.errors import NicError, UnwritableFolder
-from nic.files import drafted, reason, sweep_drafts
+from nic.compression.tiling import Encoding, Tiling
+from nic.errors import CodesError, NicError, UnreachedCodes, UnwritableFolder
+from nic.files import drafted, sweep_drafts
 from nic.slides.jobs import IN_PROCESS, Reading
 from nic.slides.slide import SlideSource
+from nic.system_errors import reason
 
 LEASE_S = 60.0
 """A run on another machine that has not renewed its claim for so long is taken for dead."""
@@ -36,7 +36,7 @@ RECENT = 50
 
 @dataclass(frozen=True)
 class Running:
-    """A slide that a run holds. age_s: seconds since it last said that it lives."""
+    """A slide that a run holds. age_s: seconds since it last renewed its claim."""
 
     slide: str
     host: str
@@ -48,10 +48,10 @@ class Running:
 class Status:
     """How far a folder is with its slides. tiles_per_s, slides_per_s: of late; 0 while nothing is running.
 
-    A slide that is done may be in quarantine or unreached too: it was compressed before, and its file is kept.
+    A finished slide may be in quarantine or unreached too: it was compressed before, and its file is kept.
     """
 
-    done: tuple[str, ...]
+    finished: tuple[str, ...]
     running: tuple[Running, ...]
     quarantined: tuple[Quarantined, ...]
     unreached: tuple[Unreached, ...]
@@ -62,7 +62,7 @@ class Status:
 
     @property
     def time_to_go_s(self) -> float | None:
-        """Seconds until all is done at the present speed; None while nothing is running."""
+        """Seconds until all is finished at the present speed; None while nothing is running."""
         todo = len(self.left) + len(self.running)
         return todo / self.slides_per_s if self.slides_per_s else None
 
@@ -88,7 +88,7 @@ class CodesFolder:
         return Records(Quarantined, self.path / ".quarantine", self.path / "quarantine.csv")
 
     @property
-    def _misses(self) -> Records[Unreached]:
+    def _unreached(self) -> Records[Unreached]:
         return Records(Unreached, self.path / ".unreached", self.path / "unreached.csv")
 
     @property
@@ -98,7 +98,7 @@ class CodesFolder:
     @contextmanager
     def claim(self, slide_id: str, *, wait: bool) -> Iterator[bool]:
         """Hold a slide for this run; yields whether it does. wait: until another run lets go of it, or dies."""
-        marker = self._claims / named(slide_id)
+        marker = self._claims / file_name(slide_id)
         with self.writing():
             self._claims.mkdir(parents=True, exist_ok=True)
             lease = SoftFileLease(marker, lease_duration=LEASE_S)
@@ -128,31 +128,43 @@ class CodesFolder:
     def sweep(self) -> None:
         """Remove what runs that died left half-written. Raises UnwritableFolder."""
         with self.writing():
-            for folder in (self.path, self._refusals.folder, self._misses.folder, self._versions):
+            for folder in (self.path, self._refusals.folder, self._unreached.folder, self._versions):
                 sweep_drafts(folder)
 
-    def holds(self, source: SlideSource, encoder: EncoderSpec, setting: Setting, reading: Reading = IN_PROCESS) -> bool:
-        """Whether the finished file of this slide, encoder and setting is there. reading: where the slide is opened.
+    def holds(self, source: SlideSource, tiling: Tiling, encoding: Encoding, reading: Reading = IN_PROCESS) -> bool:
+        """Whether the finished file of this slide is there, so tiled and encoded. reading: where the slide is opened.
 
         Raises SlideError, UnreachedCodes, and what `reading` raises.
         """
-        if not self.file(source.slide_id).is_file():
+        head = self._head(source.slide_id)
+        if head is None:
             return False
         slide = reading.ask(Identify(source))
-        wanted = setting.made_of(encoder.sha256, slide["fingerprint"], slide["mpp"], source.slide_id)
-        return CompressedSlide.made_of(self.file(source.slide_id)) == wanted
+        return head == FileHead(slide["fingerprint"], slide["mpp"], tiling, encoding)
 
-    def holds_version(self, source: SlideSource, version: str, encoder: EncoderSpec, setting: Setting) -> bool:
+    def holds_version(self, source: SlideSource, version: str, tiling: Tiling, encoding: Encoding) -> bool:
         """As `holds`, of a slide that lies elsewhere and was brought here in this version: it need not come again."""
-        made, note = CompressedSlide.made_of(self.file(source.slide_id)), self._version_file(source)
-        if made is None or not note.is_file():
+        head, note = self._head(source.slide_id), self._version_file(source)
+        if head is None or (head.tiling, head.encoding) != (tiling, encoding) or not note.is_file():
             return False
-        wanted = setting.made_of(encoder.sha256, made.fingerprint, made.slide_mpp, source.slide_id)
-        return made == wanted and json.loads(note.read_text()) == _note(source, version, made.fingerprint)
+        recorded: object = json.loads(note.read_text())
+        return recorded == _note(source, version, head.fingerprint)
+
+    def _head(self, slide_id: str) -> FileHead | None:
+        """None where there is no file, or a damaged one. Raises UnreachedCodes, and OSError for a name that no file can
+        have."""
+        if not self.file(slide_id).is_file():
+            return None
+        try:
+            return CompressedSlide.head(self.file(slide_id))
+        except UnreachedCodes:
+            raise
+        except CodesError:
+            return None
 
     def note_version(self, source: SlideSource, version: str) -> None:
         """Remember which version of a slide that lies elsewhere its file was made of."""
-        fingerprint, _ = CompressedSlide.identity(self.file(source.slide_id))
+        fingerprint = CompressedSlide.head(self.file(source.slide_id)).fingerprint
         with self.writing(), drafted(self._version_file(source)) as draft:
             draft.write_text(json.dumps(_note(source, version, fingerprint)))
 
@@ -164,25 +176,25 @@ class CodesFolder:
     def leave_out(self, slide_id: str, error: Exception) -> Quarantined | Unreached:
         """Record why a claimed slide has no new codes, see `record_of`. Raises UnwritableFolder."""
         record = record_of(slide_id, error)
-        self.quarantine(record) if isinstance(record, Quarantined) else self._miss(record)
+        self.quarantine(record) if isinstance(record, Quarantined) else self._note_unreached(record)
         return record
 
     def quarantine(self, refusal: Quarantined) -> None:
         """Record a claimed slide that was refused. An older file of it stays. Raises UnwritableFolder."""
         with self.writing():
-            self._misses.remove(refusal.slide)
+            self._unreached.remove(refusal.slide)
             self._refusals.add(refusal)
 
-    def _miss(self, miss: Unreached) -> None:
+    def _note_unreached(self, record: Unreached) -> None:
         with self.writing():
-            self._refusals.remove(miss.slide)
-            self._misses.add(miss)
+            self._refusals.remove(record.slide)
+            self._unreached.add(record)
 
     def release(self, slide_id: str) -> None:
         """The slide is compressed now: it is neither in quarantine nor unreached any more."""
         with self.writing():
             self._refusals.remove(slide_id)
-            self._misses.remove(slide_id)
+            self._unreached.remove(slide_id)
 
     def quarantined(self) -> tuple[Quarantined, ...]:
         """By slide id."""
@@ -190,27 +202,27 @@ class CodesFolder:
 
     def unreached(self) -> tuple[Unreached, ...]:
         """By slide id."""
-        return self._misses.all()
+        return self._unreached.all()
 
     def write_tables(self) -> None:
         """quarantine.csv and unreached.csv, each only where there is something in it. Raises UnwritableFolder."""
         with self.writing():
             self._refusals.write_table()
-            self._misses.write_table()
+            self._unreached.write_table()
 
     def status(self, slides: Sequence[str]) -> Status:
         """How far the folder is with these slides."""
         files = {f.stem: f for f in self.path.glob("[!.]*.h5")}
-        done = tuple(s for s in slides if s in files)
+        finished = tuple(s for s in slides if s in files)
         running = tuple(self._running(slides))
         quarantined = tuple(q for q in self.quarantined() if q.slide in slides)
         unreached = tuple(u for u in self.unreached() if u.slide in slides)
-        known = {*done, *(r.slide for r in running), *(q.slide for q in quarantined), *(u.slide for u in unreached)}
-        tiles = {s: CompressedSlide.count(files[s]) for s in done}
-        written = sorted((files[s].stat().st_mtime, tiles[s]) for s in done)[-RECENT:]
+        known = {*finished, *(r.slide for r in running), *(q.slide for q in quarantined), *(u.slide for u in unreached)}
+        tiles = {s: CompressedSlide.count(files[s]) for s in finished}
+        written = sorted((files[s].stat().st_mtime, tiles[s]) for s in finished)[-RECENT:]
         span_s = time.time() - written[0][0] if running and len(written) > 1 else np.inf
         return Status(
-            done=done,
+            finished=finished,
             running=running,
             quarantined=quarantined,
             unreached=unreached,
@@ -221,10 +233,10 @@ class CodesFolder:
         )
 
     def _version_file(self, source: SlideSource) -> Path:
-        return self._versions / f"{named(source.slide_id)}.json"
+        return self._versions / f"{file_name(source.slide_id)}.json"
 
     def _running(self, slides: Sequence[str]) -> Iterator[Running]:
-        ids = {named(slide): slide for slide in slides}
+        ids = {file_name(slide): slide for slide in slides}
         for marker in sorted(self._claims.glob("[!.]*")):
             try:
                 content, renewed = marker.read_text(), marker.stat().st_mtime
@@ -252,8 +264,8 @@ def _nameless(marker: Path) -> tuple[int, int] | None:
     """Inode and time of a claim without its holder's name; None where it has one, or there is no claim."""
     try:
         with marker.open("rb") as file:
-            found = os.fstat(file.fileno())
-            return None if file.read(1) else (found.st_ino, found.st_ctime_ns)
+            stat = os.fstat(file.fileno())
+            return None if file.read(1) else (stat.st_ino, stat.st_ctime_ns)
     except FileNotFoundError:
         return None
 

@@ -8,65 +8,57 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from nic.compression.cutting import Cutting
+from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.tiling import ANOTHER_TOOL, Tiling
 from nic.encoder.spec import Runtime
 from nic.errors import ForeignCodes
 
-Fact = Literal["encoder", "cutting", "unknown runtime", "runtime", "pixel version"]
+Fact = Literal["encoder", "tiling", "unknown runtime", "runtime", "pixel version"]
 Verdict = Literal["refused", "counted"]
 
 RULE: Mapping[Fact, Verdict] = {
     "encoder": "refused",
-    "cutting": "refused",
+    "tiling": "refused",
     "unknown runtime": "refused",
     "runtime": "counted",
     "pixel version": "counted",
 }
 """What follows when codes differ from those of the training in a fact. Counted codes are used, and are reported."""
 
-ANOTHER_TOOL = "another tool"
-"""Runtime of imported codes. Nothing is known of how they were computed beside their encoder."""
 RUNTIMES = (*get_args(Runtime), ANOTHER_TOOL)
-
-
-@dataclass(frozen=True)
-class CodesKind:
-    """How a file of codes was made, as the file says. pixel_version: see nic.slides.reader; 0 of another tool."""
-
-    encoder_sha256: str
-    cutting: Cutting
-    runtime: str
-    pixel_version: int
 
 
 @dataclass(frozen=True)
 class TrainingCodes:
     """The codes that a model was trained on, or the first of those that it is being trained on.
 
-    owner: what has such codes, for messages. runtimes, pixel_versions: all that there were; empty in models registered
-    before they were recorded, which take any. cutting_recorded: False in models registered before it was; of these
-    only the overlap is known, which was 0.
+    owner: what has such codes, for messages. tiling: of any slide. runtimes, pixel_versions: all that there were; empty
+    in models registered before they were recorded, which take any. tiling_recorded: False in models registered before
+    it was; of these only the overlap is known, which was 0.
     """
 
     owner: str
     encoder_sha256: str
-    cutting: Cutting
+    tiling: Tiling
     runtimes: tuple[str, ...] = ()
     pixel_versions: tuple[int, ...] = ()
-    cutting_recorded: bool = True
+    tiling_recorded: bool = True
 
     @classmethod
-    def like(cls, owner: str, kind: CodesKind) -> "TrainingCodes":
-        return cls(owner, kind.encoder_sha256, kind.cutting, (kind.runtime,), (kind.pixel_version,))
+    def like(cls, slide: CompressedSlide) -> "TrainingCodes":
+        """As those of one slide."""
+        encoding, tiling = slide.encoding, slide.tiling.of_any_slide
+        owner, versions = f"slide {slide.slide_id}", (encoding.pixel_version,)
+        return cls(owner, encoding.encoder_sha256, tiling, (encoding.runtime,), versions)
 
 
-def check_codes(slide_id: str, codes: CodesKind, training: TrainingCodes) -> tuple[str, ...]:
+def check_codes(slide: CompressedSlide, training: TrainingCodes) -> tuple[str, ...]:
     """Apply RULE to the codes of a slide.
 
     Returns the counted differences, as `runtime=openvino`, `pixel_version=1`; empty where there is none. Raises
     ForeignCodes, naming the slide, both values and the remedy, for a difference that is refused.
     """
-    differences = _differences(slide_id, codes, training)
+    differences = _differences(slide, training)
     for fact, message in differences.items():
         if RULE[fact] == "refused":
             raise ForeignCodes(message)
@@ -82,31 +74,32 @@ def counted(differences: Iterable[Iterable[str]]) -> str:
     return f"codes unlike those of the training, used all the same (docs/compatibility.md): {listed}"
 
 
-def _differences(slide_id: str, codes: CodesKind, training: TrainingCodes) -> dict[Fact, str]:
+def _differences(slide: CompressedSlide, training: TrainingCodes) -> dict[Fact, str]:
     """The facts that differ: a refused one with its message, a counted one as name=value."""
-    found: dict[Fact, str] = {}
+    differences: dict[Fact, str] = {}
+    slide_id, codes = slide.slide_id, slide.encoding
     if codes.encoder_sha256 != training.encoder_sha256:
-        found["encoder"] = (
+        differences["encoder"] = (
             f"{slide_id}: codes of encoder {codes.encoder_sha256[:12]}; wanted codes of "
             f"{training.encoder_sha256[:12]}, as {training.owner}; compress the slide with that encoder"
         )
-    if names := _cut_otherwise(codes.cutting, training):
-        found["cutting"] = (
-            f"{slide_id}: compressed with {codes.cutting.words(names)}; wanted a slide compressed with "
-            f"{training.cutting.words(names)}, as {training.owner}; compress it so"
+    if names := _unlike(slide.tiling.of_any_slide, training):
+        differences["tiling"] = (
+            f"{slide_id}: compressed with {slide.tiling.words(names)}; wanted a slide compressed with "
+            f"{training.tiling.words(names)}, as {training.owner}; compress it so"
         )
     if codes.runtime not in RUNTIMES:
-        found["unknown runtime"] = (
+        differences["unknown runtime"] = (
             f"{slide_id}: codes by runtime {codes.runtime[:40]!r}, which this version of nic does not know; compress "
             "the slide with runtime=onnx"
         )
     elif training.runtimes and codes.runtime not in training.runtimes:
-        found["runtime"] = f"runtime={codes.runtime}"
+        differences["runtime"] = f"runtime={codes.runtime}"
     if training.pixel_versions and codes.pixel_version not in training.pixel_versions:
-        found["pixel version"] = f"pixel_version={codes.pixel_version}"
-    return found
+        differences["pixel version"] = f"pixel_version={codes.pixel_version}"
+    return differences
 
 
-def _cut_otherwise(cutting: Cutting, training: TrainingCodes) -> tuple[str, ...]:
-    names = cutting.unlike(training.cutting)
-    return names if training.cutting_recorded else tuple(name for name in names if name == "overlap_px")
+def _unlike(tiling: Tiling, training: TrainingCodes) -> tuple[str, ...]:
+    names = tiling.unlike(training.tiling)
+    return names if training.tiling_recorded else tuple(name for name in names if name == "overlap_px")

@@ -10,24 +10,21 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.compression.compatibility import ANOTHER_TOOL, CodesKind
-from nic.compression.content import (
+from nic.compression.hdf5_file import (
     ROWS,
     VARIANTS,
+    opened,
     rows_fault,
     rows_sha256,
     seal,
     turns_of,
     variants_fault,
     variants_sha256,
+    written,
 )
-from nic.compression.cutting import AS_USUAL, Cutting
-from nic.compression.hdf5_file import written
-from nic.compression.setting import MadeOf
-from nic.compression.tissue_rule import GIVEN
-from nic.encoder.spec import IMPORTED, EncoderSpec
-from nic.errors import CodesError, UnreachedCodes
-from nic.files import cannot_be_read, reason
+from nic.compression.tiling import ANOTHER_TOOL, Encoding, Tiling
+from nic.encoder.spec import EXACT, IMPORTED, EncoderSpec
+from nic.errors import CodesError
 from nic.slides.quality import REASONS
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.resolution import UM_TIMES_MAGNIFICATION
@@ -39,18 +36,26 @@ IDENTIFYING_CODES = 1000
 
 
 @dataclass(frozen=True)
+class FileHead:
+    """What a file says of itself; equal for two files of the same codes. fingerprint, slide_mpp: of the slide."""
+
+    fingerprint: str
+    slide_mpp: float
+    tiling: Tiling
+    encoding: Encoding
+
+
+@dataclass(frozen=True)
 class CompressedSlide:
     """Codes of a slide's tissue.
 
     codes: float16 [N, D], sorted by (row, col). row, col: int32 [N]. tissue, failed: bool [rows, cols]; a failed cell
-    is tissue that could not be decoded and has no code. fingerprint: of the slide's file. min_tissue: least share of
-    tissue in a cell with a code. reader: how pixels were read. size_l0px: (width, height), where it is known.
-    exclude, tissue_rule, runtime: how it was compressed, see nic.compression.setting. excluded: uint8 [rows, cols],
+    is tissue that could not be decoded and has no code. fingerprint: of the slide's file. runtime, pixel_version: see
+    Encoding. reader: how pixels were read. size_l0px: (width, height), where it is known. excluded: uint8 [rows, cols],
     which of nic.slides.quality.REASONS keeps a cell without a code though it may be tissue. overview: uint8, the
-    bytes of a JPEG of the whole slide, for pictures. pixel_version: of the arithmetic that made tiles of pixels, see
-    nic.slides.reader; it says nothing of codes of another tool.
-    variants: float16 [8, N, D], codes of the tiles in their eight turns (see nic.slides.turns), the first of them
-    `codes`; None where they were not asked for, and after `load`, because they are eight times as large.
+    bytes of a JPEG of the whole slide, for pictures.
+    variants: float16 [8, N, D], codes of the tiles' D4 variants (see nic.slides.turns), the first of them `codes`; None
+    where they were not asked for, and after `load`, because they are eight times as large.
     """
 
     slide_id: str
@@ -62,29 +67,19 @@ class CompressedSlide:
     failed: NDArray[np.bool_]
     encoder: EncoderSpec
     fingerprint: str
-    min_tissue: float = 0.6
+    tiling: Tiling
+    runtime: str = EXACT
+    pixel_version: int = PIXEL_VERSION
     reader: str = "openslide"
     size_l0px: tuple[int, int] | None = None
     variants: NDArray[np.float16] | None = None
-    exclude: tuple[str, ...] = AS_USUAL.exclude
-    tissue_rule: str = "otsu"
-    runtime: str = "onnx"
     excluded: NDArray[np.uint8] | None = None
     overview: NDArray[np.uint8] | None = None
-    pixel_version: int = PIXEL_VERSION
 
     @property
-    def cutting(self) -> Cutting:
-        """Which tiles have a code."""
-        rule = GIVEN if self.tissue_rule.startswith(GIVEN) else self.tissue_rule
-        return Cutting(round(self.grid.overlap_px), self.min_tissue, self.exclude, rule)
-
-    @property
-    def kind(self) -> CodesKind:
-        """How the codes were made, by which nic.compression.compatibility says what they may be used for."""
-        if self.encoder.objective == IMPORTED:
-            return CodesKind(self.encoder.sha256, self.cutting, ANOTHER_TOOL, 0)
-        return CodesKind(self.encoder.sha256, self.cutting, self.runtime, self.pixel_version)
+    def encoding(self) -> Encoding:
+        """How the codes were made, as far as they are in memory: `head` knows of D4 variants that were not loaded."""
+        return _encoding(self.encoder, self.runtime, self.pixel_version, 1 if self.variants is None else TURNS)
 
     @cached_property
     def valid(self) -> NDArray[np.bool_]:
@@ -157,97 +152,60 @@ class CompressedSlide:
             encoder=self.encoder.to_json(),
             encoder_sha256=self.encoder.sha256,
             fingerprint=self.fingerprint,
-            min_tissue=self.min_tissue,
-            exclude=",".join(self.exclude),
-            tissue_rule=self.tissue_rule,
+            tiling=self.tiling.to_json(),
             runtime=self.runtime,
             reader=self.reader,
             pixel_version=self.pixel_version,
             coordinate_frame="level 0, x right, y down, top-left of the tile",
+            # Models that are served by an older nic read the tiling here.
+            min_tissue=self.tiling.min_tissue,
+            exclude=",".join(self.tiling.exclude),
+            tissue_rule=str(self.tiling.tissue),
         )
         seal(file)
 
     @classmethod
     def load(cls, path: Path) -> "CompressedSlide":
         """Raises CodesError naming the file when it is missing, cut short, damaged or not of nic, UnreachedCodes."""
-        try:
-            with h5py.File(path, locking=False) as file:
-                slide = cls._read(file)
-                fault = slide._fault() or rows_fault(file, slide.codes, slide.row, slide.col)
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-            raise _unusable(path, error) from error
-        if fault:
-            raise CodesError(f"{path.name}: {fault}; compress the slide again")
+        with opened(path) as file:
+            slide = cls._read(file)
+            _refuse(path, slide._fault() or rows_fault(file, slide.codes, slide.row, slide.col))
         return slide
 
     @classmethod
     def load_cells(cls, path: Path) -> "CompressedSlide":
         """All but the codes, for pictures: `codes` is [N, 0]. Raises CodesError, UnreachedCodes."""
-        try:
-            with h5py.File(path, locking=False) as file:
-                return cls._read(file, with_codes=False)
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-            raise _unusable(path, error) from error
+        with opened(path) as file:
+            return cls._read(file, with_codes=False)
 
     @staticmethod
     def load_variants(path: Path) -> NDArray[np.float16] | None:
-        """Codes of the tiles in their eight turns, [8, N, D]; None where the file has none. Raises CodesError."""
-        try:
-            with h5py.File(path, locking=False) as file:
-                variants = file["features_d4"][:] if "features_d4" in file else None
-                fault = variants_fault(file, variants) if variants is not None else None
-        except (OSError, RuntimeError) as error:
-            raise _unusable(path, error) from error
-        if fault:
-            raise CodesError(f"{path.name}: {fault}; compress the slide again")
+        """Codes of the tiles' D4 variants, [8, N, D]; None where the file has none. Raises CodesError."""
+        with opened(path) as file:
+            variants = file["features_d4"][:] if "features_d4" in file else None
+            _refuse(path, variants_fault(file, variants) if variants is not None else None)
         return variants
 
     @staticmethod
     def check_variants(path: Path) -> None:
-        """Read the codes in their eight turns, one turn at a time. Raises CodesError when they are damaged."""
-        try:
-            with h5py.File(path, locking=False) as file:
-                known = "features_d4" in file
-                fault = variants_fault(file, turns_of(file["features_d4"])) if known else None
-        except (OSError, RuntimeError) as error:
-            raise _unusable(path, error) from error
-        if fault:
-            raise CodesError(f"{path.name}: {fault}; compress the slide again")
+        """Read the codes of the D4 variants, one variant at a time. Raises CodesError when they are damaged."""
+        with opened(path) as file:
+            if "features_d4" in file:
+                _refuse(path, variants_fault(file, turns_of(file["features_d4"])))
 
     @staticmethod
-    def made_of(path: Path) -> MadeOf | None:
-        """What the file is made of; None where it is damaged, or there is none.
-
-        Reads the head alone, so that a cohort of terabytes is taken up again in minutes. Raises UnreachedCodes when the
-        file cannot be read now, which is neither.
-        """
-        try:
-            with h5py.File(path, locking=False) as file:
-                a = file.attrs
-                return MadeOf(
-                    encoder_sha256=str(a["encoder_sha256"]),
-                    fingerprint=str(a["fingerprint"]),
-                    slide_mpp=float(a["slide_mpp"]),
-                    min_tissue=float(a["min_tissue"]),
-                    variants=len(file["features_d4"]) if "features_d4" in file else 1,
-                    overlap_px=_overlap_px(a),
-                    exclude=_names(a),
-                    tissue=_tissue_rule(a),
-                    runtime=_runtime(a),
-                )
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-            if cannot_be_read(error):
-                raise _unusable(path, error) from error
-            return None
-
-    @staticmethod
-    def pixel_version_of(path: Path) -> int:
-        """PIXEL_VERSION of nic.slides.reader when a file was made. Raises CodesError."""
-        try:
-            with h5py.File(path, locking=False) as file:
-                return _pixel_version(file.attrs)
-        except (OSError, RuntimeError, ValueError, TypeError) as error:
-            raise _unusable(path, error) from error
+    def head(path: Path) -> "FileHead":
+        """What a file says of itself. Its codes are not read, so that a cohort of terabytes is taken up again in
+        minutes. Raises CodesError, UnreachedCodes."""
+        with opened(path) as file:
+            attributes, encoder = file.attrs, EncoderSpec.from_json(str(file.attrs["encoder"]))
+            variants = len(file["features_d4"]) if "features_d4" in file else 1
+            return FileHead(
+                fingerprint=str(attributes["fingerprint"]),
+                slide_mpp=float(attributes["slide_mpp"]),
+                tiling=Tiling.from_attributes(attributes, encoder.tile_um),
+                encoding=_encoding(encoder, _runtime(attributes), _pixel_version(attributes), variants),
+            )
 
     @staticmethod
     def identity(path: Path) -> tuple[str, NDArray[np.uint8] | None]:
@@ -255,22 +213,16 @@ class CompressedSlide:
 
         Imported codes that came without their slide have no fingerprint; a digest of some codes takes its place.
         """
-        try:
-            with h5py.File(path, locking=False) as file:
-                overview = file["overview"][:] if "overview" in file else None
-                some_codes = hashlib.sha256(file["features"][:IDENTIFYING_CODES].tobytes()).hexdigest()
-                return str(file.attrs["fingerprint"]) or some_codes, overview
-        except (OSError, RuntimeError, KeyError) as error:
-            raise _unusable(path, error) from error
+        with opened(path) as file:
+            overview = file["overview"][:] if "overview" in file else None
+            some_codes = hashlib.sha256(file["features"][:IDENTIFYING_CODES].tobytes()).hexdigest()
+            return str(file.attrs["fingerprint"]) or some_codes, overview
 
     @staticmethod
     def count(path: Path) -> int:
         """How many codes a file holds. Raises CodesError."""
-        try:
-            with h5py.File(path, locking=False) as file:
-                return len(file["features"])
-        except (OSError, RuntimeError, KeyError) as error:
-            raise _unusable(path, error) from error
+        with opened(path) as file:
+            return len(file["features"])
 
     @classmethod
     def _read(cls, file: h5py.File, *, with_codes: bool = True) -> "CompressedSlide":
@@ -278,6 +230,7 @@ class CompressedSlide:
         if a["nic_format"] != FORMAT:
             raise ValueError(f"format {a['nic_format']}, wanted {FORMAT}")
         x, y = (int(v) for v in a["origin_l0px"])
+        encoder = EncoderSpec.from_json(str(a["encoder"]))
         return cls(
             slide_id=str(a["slide_id"]),
             codes=file["features"][:] if with_codes else np.empty((len(file["row"]), 0), np.float16),
@@ -290,17 +243,15 @@ class CompressedSlide:
                 origin_l0px=(x, y),
                 rows=int(a["rows"]),
                 cols=int(a["cols"]),
-                overlap_px=_overlap_px(a),
+                overlap_px=float(a.get("overlap_px", 0)),  # older files have none
             ),
             tissue=file["tissue"][:],
             failed=file["failed"][:],
             excluded=file["excluded"][:] if "excluded" in file else None,
             overview=file["overview"][:] if "overview" in file else None,
-            encoder=EncoderSpec.from_json(str(a["encoder"])),
+            encoder=encoder,
             fingerprint=str(a["fingerprint"]),
-            min_tissue=float(a["min_tissue"]),
-            exclude=_names(a),
-            tissue_rule=_tissue_rule(a),
+            tiling=Tiling.from_attributes(a, encoder.tile_um),
             runtime=_runtime(a),
             reader=str(a["reader"]),
             pixel_version=_pixel_version(a),
@@ -311,19 +262,20 @@ class CompressedSlide:
         """What is wrong with the arrays, if anything."""
         cells, shape = (len(self.codes),), (self.grid.rows, self.grid.cols)
         if self.codes.ndim != 2 or self.codes.dtype != np.float16 or self.codes.shape[1] != self.encoder.code_size:
-            found = f"{self.codes.dtype} {list(self.codes.shape)}"
-            return f"codes are {found}, wanted float16 [N, {self.encoder.code_size}]"
+            wanted = f"float16 [N, {self.encoder.code_size}]"
+            return f"codes are {self.codes.dtype} {list(self.codes.shape)}, wanted {wanted}"
         if not (self.row.shape == self.col.shape == cells and self.tissue.shape == self.failed.shape == shape):
             return f"rows, columns and masks do not fit {cells[0]} codes on a grid of {shape[0]} x {shape[1]}"
         place = self.row.astype(np.int64) * shape[1] + self.col
         if (self.row < 0).any() or (self.col < 0).any() or (self.row >= shape[0]).any() or (self.col >= shape[1]).any():
             return f"cells lie outside the grid of {shape[0]} x {shape[1]}"
+        if self.tiling.overlap_px != round(self.grid.overlap_px):
+            return f"its tiling has an overlap of {self.tiling.overlap_px} px, its grid {self.grid.overlap_px:g} px"
         if (np.diff(place) <= 0).any():
             return "cells are not in the order of (row, col), or one stands twice"
-        turned = (TURNS, *self.codes.shape)
-        if self.variants is not None and (self.variants.dtype != np.float16 or self.variants.shape != turned):
-            found = f"{self.variants.dtype} {list(self.variants.shape)}"
-            return f"variants are {found}, wanted float16 {list(turned)}"
+        shape = (TURNS, *self.codes.shape)
+        if self.variants is not None and (self.variants.dtype != np.float16 or self.variants.shape != shape):
+            return f"variants are {self.variants.dtype} {list(self.variants.shape)}, wanted float16 {list(shape)}"
         finite = _finite(self.codes) and (self.variants is None or _finite(self.variants))
         return None if finite else "codes are not finite"
 
@@ -337,31 +289,20 @@ def _finite(codes: NDArray[np.float16]) -> bool:
     return bool(positive.max(initial=0) < 0x7C00 and every.max(initial=0) < 0xFC00)
 
 
-def _unusable(path: Path, error: Exception) -> CodesError:
-    """The error for a file of codes that could not be read, by whether the system or the content is the cause."""
-    if cannot_be_read(error):
-        return UnreachedCodes(f"{path.name}: cannot be read now: {reason(error)}; {UnreachedCodes.release}")
-    said = str(error).replace(f"{path.parent}/", "")
-    return CodesError(f"{path.name}: not a compressed slide of nic: {said}; compress the slide again")
+def _refuse(path: Path, fault: str | None) -> None:
+    if fault:
+        raise CodesError(f"{path.name}: {fault}; compress the slide again")
 
 
-def _names(attributes: Mapping[str, object]) -> tuple[str, ...]:
-    return tuple(name for name in str(attributes.get("exclude", "")).split(",") if name)
-
-
-def _overlap_px(attributes: Mapping[str, object]) -> float:
-    """Files of before there was any do not say it."""
-    return float(str(attributes.get("overlap_px", 0)))
-
-
-def _tissue_rule(attributes: Mapping[str, object]) -> str:
-    """Files of before there were other rules do not say it."""
-    return str(attributes.get("tissue_rule", "otsu"))
+def _encoding(encoder: EncoderSpec, runtime: str, pixel_version: int, d4_variants: int) -> Encoding:
+    if encoder.objective == IMPORTED:
+        return Encoding(encoder.sha256, ANOTHER_TOOL, d4_variants, 0)
+    return Encoding(encoder.sha256, runtime, d4_variants, pixel_version)
 
 
 def _runtime(attributes: Mapping[str, object]) -> str:
-    """Files of before there was another one do not say it."""
-    return str(attributes.get("runtime", "onnx"))
+    """Files that are older than the second runtime do not say it."""
+    return str(attributes.get("runtime", EXACT))
 
 
 def _pixel_version(attributes: Mapping[str, object]) -> int:

@@ -11,25 +11,25 @@ from tqdm import tqdm
 
 from nic.compression.codes_folder import CodesFolder
 from nic.compression.records import Quarantined, Streak, Unreached
-from nic.compression.work import ALONE, How, Outcome, Workers, take
+from nic.compression.work import IN_THIS_PROCESS, CompressionOptions, Outcome, Workers, take
 from nic.encoder.spec import Encoder, at_once_of, devices_of
 from nic.errors import CodesError
 from nic.slides.processes import Processes
 from nic.slides.slide import SlideSource
 from nic.threads import SharedThreads, cores
 
-AS_USUAL = How()
+DEFAULTS = CompressionOptions()
 
 
 @dataclass
 class CompressionReport:
-    """What came of a cohort, by slide id. reused: finished before, or by another run on the same folder.
+    """What became of a cohort, by slide id. reused: finished before, or by another run on the same folder.
 
-    quarantined: refused. unreached: nothing is known of them. readers: how many of those done were read in which way.
+    quarantined: refused. unreached: nothing is known of them. readers: how many were read in which way.
     shared: what each process and thread did, in words.
     """
 
-    done: list[str] = field(default_factory=list)
+    compressed: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     unreached: list[Unreached] = field(default_factory=list)
@@ -40,7 +40,7 @@ class CompressionReport:
     def of(cls, outcomes: Collection[Outcome], shared: str = "") -> "CompressionReport":
         left_out = sorted((o.left_out for o in outcomes if o.left_out), key=lambda record: record.slide)
         return cls(
-            done=sorted(o.slide for o in outcomes if not (o.left_out or o.reused)),
+            compressed=sorted(o.slide for o in outcomes if not (o.left_out or o.reused)),
             reused=sorted(o.slide for o in outcomes if o.reused),
             quarantined=[record for record in left_out if isinstance(record, Quarantined)],
             unreached=[record for record in left_out if isinstance(record, Unreached)],
@@ -49,16 +49,16 @@ class CompressionReport:
         )
 
 
-def tile_readers(how: How, count: int | None = None) -> Processes:
-    """Processes that read tiles, as many as there are cores unless said otherwise. They start as they are made."""
-    return Processes(count, silent_s=how.silent_s, modules=["nic.compression.tile_jobs"])
+def tile_readers(options: CompressionOptions, count: int | None = None) -> Processes:
+    """Processes that read tiles; they start at once. count: None for as many as there are cores."""
+    return Processes(count, silent_s=options.silent_s, modules=["nic.compression.tile_jobs"])
 
 
 def compress_cohort(
     sources: Sequence[SlideSource],
     encoder: Encoder,
     out: Path,
-    how: How = AS_USUAL,
+    options: CompressionOptions = DEFAULTS,
     *,
     readers: Processes | int | None = None,
 ) -> CompressionReport:
@@ -73,27 +73,27 @@ def compress_cohort(
     Raises CodesError when two slides would be written to one file, UnreachedSlides when many in a row cannot be had,
     UnwritableFolder.
     """
-    wanted, folder = one_by_id(sources), CodesFolder(out)
+    slides, folder = one_by_id(sources), CodesFolder(out)
     folder.sweep()
     with ExitStack() as held:
-        workers = ALONE
+        workers = IN_THIS_PROCESS
         if readers != 0:
-            reading = readers if isinstance(readers, Processes) else held.enter_context(tile_readers(how, readers))
+            reading = readers if isinstance(readers, Processes) else held.enter_context(tile_readers(options, readers))
             workers = Workers(reading, held.enter_context(SharedThreads(at_once_of(encoder))))
-        outcomes = _all(wanted, encoder, folder, how, workers)
+        outcomes = _all(slides, encoder, folder, options, workers)
         return CompressionReport.of(outcomes, _shared(workers, encoder))
 
 
 def _all(
-    wanted: Sequence[SlideSource], encoder: Encoder, folder: CodesFolder, how: How, workers: Workers
+    slides: Sequence[SlideSource], encoder: Encoder, folder: CodesFolder, options: CompressionOptions, workers: Workers
 ) -> list[Outcome]:
     outcomes: list[Outcome] = []
     streak = Streak()
-    bar = tqdm(total=len(wanted), desc="compress", unit="slide")
+    bar = tqdm(total=len(slides), desc="compress", unit="slide")
 
     def work(source: SlideSource, wait: bool) -> SlideSource | None:
         """The slide, when another run holds it."""
-        outcome = take(folder, source, encoder, how, workers, wait=wait)
+        outcome = take(folder, source, encoder, options, workers, wait=wait)
         if outcome is None:
             return source
         outcomes.append(outcome)
@@ -110,7 +110,7 @@ def _all(
         return [source for future in as_completed(begun) if (source := future.result())]
 
     try:
-        all_of(all_of(wanted, wait=False), wait=True)
+        all_of(all_of(slides, wait=False), wait=True)
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupted run does not begin another slide
         bar.close()
@@ -120,16 +120,16 @@ def _all(
 
 def _shared(workers: Workers, encoder: Encoder) -> str:
     """How the work was shared, in words."""
-    if not (isinstance(workers.reading, Processes) and workers.encoding):
+    if not (isinstance(workers.reading, Processes) and workers.threads):
         return ""
-    reading, encoding = workers.reading, workers.encoding
+    reading, threads = workers.reading, workers.threads
     tiles = ", ".join(f"{done.tiles:,}" for done in reading.did)
     ends = sum((done.ends for done in reading.did), Counter[str]())
     devices = f" on {devices}" if (devices := devices_of(encoder)) else ""
     crashes = "".join(f"; {count} ended ({how})" for how, count in ends.items())
     return (
         f"read by {reading.count} {'process' if reading.count == 1 else 'processes'} ({tiles} tiles){crashes}; "
-        f"encoded by {encoding.count} {'thread' if encoding.count == 1 else 'threads'}{devices}"
+        f"encoded by {threads.count} {'thread' if threads.count == 1 else 'threads'}{devices}"
     )
 
 

@@ -112,11 +112,11 @@ def _on_picture(
     cells: NDArray[np.bool_], slide: CompressedSlide, size_l0px: tuple[int, int], shape: tuple[int, ...]
 ) -> NDArray[np.bool_]:
     """Which pixels of a picture of the whole slide lie in these cells, [h, w]."""
-    found, first = [], slide.grid.cell_origin_l0px(0, 0)
+    axes, first = [], slide.grid.cell_origin_l0px(0, 0)
     for axis, pixels, count in ((1, shape[0], slide.grid.rows), (0, shape[1], slide.grid.cols)):
         middle_l0px = (np.arange(pixels) + 0.5) * size_l0px[axis] / pixels - first[axis]
-        found.append((np.floor(middle_l0px / slide.grid.stride_l0px).astype(int), count))
-    (row, rows), (col, cols) = found
+        axes.append((np.floor(middle_l0px / slide.grid.stride_l0px).astype(int), count))
+    (row, rows), (col, cols) = axes
     inside = ((row >= 0) & (row < rows))[:, None] & ((col >= 0) & (col < cols))
     return np.asarray(cells[row.clip(0, rows - 1)[:, None], col.clip(0, cols - 1)] & inside)
 

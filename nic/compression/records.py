@@ -12,7 +12,8 @@ from threading import Lock
 from typing import Generic, TypeVar
 
 from nic.errors import CodesError, SlideError, UnreachedCodes, UnreachedSlide, UnreachedSlides
-from nic.files import drafted, reason
+from nic.files import drafted
+from nic.system_errors import reason
 
 MANY = 10
 """Slides in a row that cannot be reached: a share is away then, or a token expired, and so it goes on."""
@@ -22,12 +23,17 @@ LONGEST_NAME = 200
 
 @dataclass(frozen=True)
 class Record:
-    """A slide that was not compressed. reason: the error's class; evidence: its message; release: what helps."""
+    """A slide that was not compressed. reason: the error's class; evidence: its message; release: what to do."""
 
     slide: str
     reason: str
     evidence: str
     release: str
+
+    @property
+    def remedy(self) -> str:
+        """What to do; empty where the evidence says it itself, after a semicolon."""
+        return "" if "; " in self.evidence else self.release
 
 
 @dataclass(frozen=True)
@@ -37,18 +43,18 @@ class Quarantined(Record):
 
 @dataclass(frozen=True)
 class Unreached(Record):
-    """It could not be had: nothing is known of it."""
+    """It could not be reached: nothing is known of it."""
 
 
 def record_of(slide_id: str, error: Exception) -> Quarantined | Unreached:
-    """What an error says of a slide: that it cannot be had now where it is the system's, else that it is refused.
+    """The record of an error: the slide is unreached where the system failed, else refused.
 
     error: SlideError, CodesError, OSError or MemoryError.
     """
     if not isinstance(error, SlideError | CodesError):
         error = _of_system(slide_id, error)
     kind = Unreached if isinstance(error, UnreachedSlide | UnreachedCodes) else Quarantined
-    return kind(slide_id, type(error).__name__, str(error), error.release)
+    return kind(slide_id, type(error).__name__, str(error), error.remedy)
 
 
 def _of_system(slide_id: str, error: Exception) -> SlideError | CodesError:
@@ -78,8 +84,8 @@ class Records(Generic[R]):
 
     def all(self) -> tuple[R, ...]:
         """By slide id."""
-        there = (self.kind(**json.loads(file.read_text())) for file in self.folder.glob("[!.]*.json"))
-        return tuple(sorted(there, key=lambda record: record.slide))
+        records = (self.kind(**json.loads(file.read_text())) for file in self.folder.glob("[!.]*.json"))
+        return tuple(sorted(records, key=lambda record: record.slide))
 
     def write_table(self) -> None:
         """slide, reason, evidence, and how to release it; no file when there is no record."""
@@ -93,10 +99,10 @@ class Records(Generic[R]):
             writer.writerows(rows)
 
     def _file(self, slide_id: str) -> Path:
-        return self.folder / f"{named(slide_id)}.json"
+        return self.folder / f"{file_name(slide_id)}.json"
 
 
-def named(slide_id: str) -> str:
+def file_name(slide_id: str) -> str:
     """What files about a slide are named by: its id, or a digest of one that is too long."""
     content = os.fsencode(slide_id)
     return slide_id if len(content) <= LONGEST_NAME else hashlib.sha256(content).hexdigest()

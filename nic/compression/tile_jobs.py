@@ -8,15 +8,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.compression.tissue_rule import TissueRule
-from nic.errors import NoTissue, UnreadableSlide
+from nic.compression.tiling import Tiling
+from nic.compression.tissue_rule import MaskFolder
+from nic.errors import UnreadableSlide
 from nic.slides.jobs import BLURRED, ENCODE, FAILED, Answer, CheckedTiles, LastSlide, TileShape
-from nic.slides.quality import REASONS, blurred, dark_regions, pen_marks, spoilt_cells
+from nic.slides.quality import blurred
 from nic.slides.reader import in_bands
 from nic.slides.slide import Slide
 from nic.slides.source import SlideSource
 from nic.slides.tiling import TileGrid
-from nic.slides.tissue import overview_px, tissue_fraction
+from nic.slides.tissue import overview_px
 
 OVERVIEW_PX = 640
 CELLS_AT_A_TIME = 512
@@ -80,21 +81,21 @@ class Identify:
 class PlanTiles:
     """Find the tissue of a slide. Returns the fields of a SlidePlan.
 
-    Raises SlideError: unreadable, no or wrong resolution, no tissue, a given mask that does not fit.
+    masks: where the tiling wants them. Raises SlideError: unreadable, no or wrong resolution, no tissue, a mask that
+    does not fit.
     """
 
     source: SlideSource
     shape: TileShape
-    tissue: TissueRule
-    min_tissue: float
-    exclude: tuple[str, ...]
+    tiling: Tiling
+    masks: MaskFolder | None = None
 
     def run(self, last: LastSlide) -> Generator[CheckedTiles, None, Answer]:
         yield from ()
         reader = last.reader(self.source, self.shape)
         slide, grid = reader.slide, reader.grid
         thumbnail, unreadable = slide.overview(overview_px(slide.size_l0px, slide.mpp))
-        tissue, excluded = self._cells(slide, grid, thumbnail, unreadable)
+        tissue, excluded = self.tiling.cells(slide, grid, thumbnail, unreadable, self.masks)
         return {
             "grid": {name: getattr(grid, name) for name in TileGrid.__dataclass_fields__},
             "tissue": tissue,
@@ -105,27 +106,6 @@ class PlanTiles:
             "reader": reader.way,
             "size_l0px": slide.size_l0px,
         }
-
-    def _cells(
-        self, slide: Slide, grid: TileGrid, thumbnail: NDArray[np.uint8], unreadable: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-        """Cells to read, bool [rows, cols], and why others are not, of REASONS. Raises NoTissue."""
-        tests = {"pen": pen_marks, "dark": dark_regions}
-        spoilt = {name: test(thumbnail) & ~unreadable for name, test in tests.items() if name in self.exclude}
-        # What the thumbnail cannot show may be tissue; the reader finds out, and counts what failed.
-        usable = self.tissue.mask(slide, thumbnail) | unreadable
-        for mask in spoilt.values():
-            usable &= ~mask
-        share = tissue_fraction(usable, slide.size_l0px, grid)
-        shares = {name: tissue_fraction(mask, slide.size_l0px, grid) for name, mask in spoilt.items()}
-        tissue, excluded = share >= self.min_tissue, spoilt_cells(share, shares, self.min_tissue)
-        if not tissue.any():
-            others = ", ".join(f"{(excluded == n).sum()} are {REASONS[n]}" for n in np.unique(excluded) if n)
-            raise NoTissue(
-                f"{slide.slide_id}: no tile of {grid.rows} x {grid.cols} holds {self.min_tissue:.0%} of tissue"
-                + (f"; {others}" if others else "")
-            )
-        return tissue, excluded
 
 
 @dataclass(frozen=True)

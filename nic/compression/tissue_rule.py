@@ -1,9 +1,10 @@
-"""What counts as tissue: what is stained enough, what a file outlines, or everything."""
+"""What counts as tissue: what is stained enough, the mask of each slide, or everything."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -15,33 +16,22 @@ from nic.slides.tissue import is_grey, stained, tissue_mask
 from nic.tasks.annotations import read_annotations
 
 IMAGES, OUTLINES = (".png", ".tif", ".tiff", ".jpg"), (".geojson", ".json", ".xml")
-GIVEN, SATURATION = "given", "saturation above "
-"""How files of codes name two of the rules."""
 MOST_STRETCHED = 0.02
 """How far the shape of a mask may be from its slide's: half a pixel of a mask 25 px high."""
-
-
-class TissueRule(Protocol):
-    """One of the rules below; a value, so that two runs can tell whether they mean the same."""
-
-    def said(self, slide_id: str) -> str:
-        """What a file of codes says of it; a slide whose file says otherwise is compressed anew. Raises MaskError."""
-        ...
-
-    def mask(self, slide: Slide, thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Tissue on a thumbnail [h, w, 3] RGB of the whole slide, bool [h, w]. Raises MaskError, NoTissue."""
-        ...
 
 
 @dataclass(frozen=True)
 class Otsu:
     """More saturated than Otsu's threshold."""
 
-    def said(self, slide_id: str) -> str:
-        return "otsu"
+    rule: Literal["otsu"] = field(default="otsu", init=False)
 
     def mask(self, slide: Slide, thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Tissue on a thumbnail [h, w, 3] RGB of the whole slide, bool [h, w]. Raises NoTissue."""
         return _coloured(slide, thumbnail, tissue_mask(thumbnail))
+
+    def __str__(self) -> str:
+        return self.rule
 
 
 @dataclass(frozen=True)
@@ -49,27 +39,59 @@ class Saturated:
     """More saturated than `above`, of 255."""
 
     above: float
-
-    def said(self, slide_id: str) -> str:
-        return f"{SATURATION}{self.above:g}"
+    rule: Literal["saturation"] = field(default="saturation", init=False)
 
     def mask(self, slide: Slide, thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """As Otsu's."""
         return _coloured(slide, thumbnail, stained(thumbnail, self.above))
+
+    def __str__(self) -> str:
+        return f"saturation above {self.above:g}"
 
 
 @dataclass(frozen=True)
 class Everything:
     """The whole slide, glass too."""
 
-    def said(self, slide_id: str) -> str:
-        return "all"
+    rule: Literal["all"] = field(default="all", init=False)
 
     def mask(self, slide: Slide, thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """As Otsu's."""
         return np.ones(thumbnail.shape[:2], bool)
+
+    def __str__(self) -> str:
+        return self.rule
 
 
 @dataclass(frozen=True)
-class Given:
+class OwnMask:
+    """Each slide has a mask of its own: a file of a MaskFolder, or the tiles that another tool cut."""
+
+    rule: Literal["given"] = field(default="given", init=False)
+
+    def mask(self, slide: Slide, thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Raises MaskError: MaskFolder.mask finds this tissue."""
+        raise MaskError(f"{slide.slide_id}: {NO_MASKS}")
+
+    def __str__(self) -> str:
+        return self.rule
+
+
+TissueRule = Otsu | Saturated | Everything | OwnMask
+WORDS: Mapping[str, TissueRule] = {"otsu": Otsu(), "all": Everything(), "given": OwnMask()}
+NO_MASKS = "each slide had a mask of its own; compress the slide with one, and give the file of its codes"
+
+
+@dataclass(frozen=True)
+class Mask:
+    """The mask of one slide. sha256: the first 16 digits of its file's. from_bounds: see MaskFolder."""
+
+    sha256: str
+    from_bounds: bool = True
+
+
+@dataclass(frozen=True)
+class MaskFolder:
     """A file a slide, named as the slide: an image of it, not black where tissue is, or outlines (QuPath, ASAP).
 
     from_bounds: whether GeoJSON counts from the corner of the slide's bounds, as QuPath does, or from the slide's own.
@@ -78,62 +100,55 @@ class Given:
     folder: Path
     from_bounds: bool = True
 
-    def said(self, slide_id: str) -> str:
-        counted = "" if self.from_bounds else ", GeoJSON from the slide's corner"
-        return f"{GIVEN} {hashlib.sha256(self._file(slide_id).read_bytes()).hexdigest()[:16]}{counted}"
+    def digest(self, slide_id: str) -> Mask:
+        """Raises MaskError unless the slide has one file, UnreachedSlide when no slide has any."""
+        return Mask(hashlib.sha256(self._file(slide_id).read_bytes()).hexdigest()[:16], self.from_bounds)
 
     def mask(self, slide: Slide, thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
+        """Tissue on a thumbnail [h, w, 3] RGB of the whole slide, bool [h, w]. Raises as `digest`, and MaskError."""
         file = self._file(slide.slide_id)
         if file.suffix in OUTLINES:
-            found = _drawn(file, slide, thumbnail, self.from_bounds)
+            tissue = _drawn(file, slide, thumbnail, self.from_bounds)
         else:
-            found = _image(file, slide, thumbnail)
-        if not found.any():
+            tissue = _image(file, slide, thumbnail)
+        if not tissue.any():
             raise MaskError(f"{slide.slide_id}: {file.name} marks nothing as tissue")
-        return found
+        return tissue
 
     def _file(self, slide_id: str) -> Path:
-        files = [self.folder / f"{slide_id}{suffix}" for suffix in (*IMAGES, *OUTLINES)]
-        there = [file for file in files if file.is_file()]
-        if not there and not any(file.suffix in (*IMAGES, *OUTLINES) for file in self.folder.iterdir()):
+        candidates = [self.folder / f"{slide_id}{suffix}" for suffix in (*IMAGES, *OUTLINES)]
+        files = [file for file in candidates if file.is_file()]
+        if not files and not any(file.suffix in (*IMAGES, *OUTLINES) for file in self.folder.iterdir()):
             raise UnreachedSlide(f"{slide_id}: no mask of any slide in {self.folder.name}; is its share mounted?")
-        if len(there) != 1:
-            found = " and ".join(file.name for file in there) or "none"
-            raise MaskError(f"{slide_id}: {found} in {self.folder.name}, wanted one mask {slide_id}.png or .geojson")
-        return there[0]
+        if len(files) != 1:
+            names = " and ".join(file.name for file in files) or "none"
+            raise MaskError(f"{slide_id}: {names} in {self.folder.name}, wanted one mask {slide_id}.png or .geojson")
+        return files[0]
 
 
-WORDS: dict[str, TissueRule] = {"otsu": Otsu(), "all": Everything()}
+def tissue_named(text: str, mask_bounds: bool = True) -> tuple[TissueRule, MaskFolder | None]:
+    """The rule of a command line, and its masks: otsu, all, a saturation of 255 that is passed, or a folder of masks.
 
-
-def rule_named(text: str, mask_bounds: bool = True) -> TissueRule:
-    """otsu, all, a number (the saturation of 255 that is passed), or a folder of masks. Raises MaskError.
-
-    mask_bounds: whether GeoJSON masks count from the slide's bounds.
+    mask_bounds: whether GeoJSON masks count from the slide's bounds. Raises MaskError.
     """
-    if text not in WORDS and Path(text).is_dir():
-        return Given(Path(text).absolute(), mask_bounds)
-    return _measured(text, f"tissue={text}: wanted otsu, all, a saturation from 0 to 255, or a folder of masks")
-
-
-def rule_said(text: str) -> TissueRule:
-    """The rule that a file of codes names; no folder is looked for. Raises MaskError, for masks too: it has none."""
-    if text.startswith(GIVEN):
-        raise MaskError("each slide had a mask of its own; compress the slide with one, and give the file of its codes")
-    return _measured(text.removeprefix(SATURATION), f"the codes' rule of tissue is {text!r}, which nic does not know")
-
-
-def _measured(text: str, otherwise: str) -> TissueRule:
-    """The rule of a word or a number, the saturation of 255 that is passed. Raises MaskError with `otherwise`."""
-    if text in WORDS:
-        return WORDS[text]
+    if text in ("otsu", "all"):
+        return WORDS[text], None
+    if Path(text).is_dir():
+        return OwnMask(), MaskFolder(Path(text).absolute(), mask_bounds)
     try:
         above = float(text)
     except ValueError:
         above = -1.0
     if not 0 <= above < 255:
-        raise MaskError(otherwise)
-    return Saturated(above)
+        raise MaskError(f"tissue={text}: wanted otsu, all, a saturation from 0 to 255, or a folder of masks")
+    return Saturated(above), None
+
+
+def tissue_from(fields: Mapping[str, Any]) -> TissueRule:
+    """What `dataclasses.asdict` made of a rule, also after JSON. Raises KeyError, TypeError."""
+    values = dict(fields)
+    rule = values.pop("rule")
+    return Saturated(**values) if rule == "saturation" else WORDS[rule]
 
 
 def _coloured(slide: Slide, thumbnail: NDArray[np.uint8], tissue: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -169,9 +184,9 @@ def _drawn(file: Path, slide: Slide, thumbnail: NDArray[np.uint8], from_bounds: 
     except TaskError as error:
         raise MaskError(f"{slide.slide_id}: {error}") from error
     scale = np.array(thumbnail.shape[1::-1]) / slide.size_l0px
-    found = np.zeros(thumbnail.shape[:2], np.uint8)
+    tissue = np.zeros(thumbnail.shape[:2], np.uint8)
     for area in areas:
-        one = np.zeros_like(found)
+        one = np.zeros_like(tissue)
         cv2.fillPoly(one, [np.round(ring * scale - 0.5).astype(np.int32) for ring in area.rings], 1)
-        found |= one
-    return found.astype(bool)
+        tissue |= one
+    return tissue.astype(bool)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from nic.compression.compatibility import TrainingCodes, check_codes
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.cutting import Cutting
+from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
 from nic.errors import NoTissue
 from nic.patients.cohort import Patient
@@ -130,6 +130,11 @@ class PatientCells:
     patient_id: str
     slides: tuple[SlideCells | FiledCells, ...]
 
+    @property
+    def code_bytes(self) -> int:
+        """Size of all codes, float16."""
+        return sum(2 * cells * code_size for cells, code_size in (slide.codes_shape for slide in self.slides))
+
     def cells_within(self, side: int) -> int:
         """Cells of the dense grids, glass included and each at most `side` across: what a forward pass costs."""
         return sum(min(rows, side) * min(cols, side) for rows, cols in (slide.shape for slide in self.slides))
@@ -184,7 +189,7 @@ class Gathered:
     found: NDArray[np.bool_]
     missing: tuple[str, ...]
     encoder: EncoderSpec
-    cutting: Cutting
+    tiling: Tiling
     runtimes: Counter[str]
     pixel_versions: Counter[int]
 
@@ -193,7 +198,7 @@ class Gathered:
         """By which nic.compression.compatibility says what other codes may be used beside these."""
         owner = "the training slides"
         runtimes, versions = tuple(self.runtimes), tuple(self.pixel_versions)
-        return TrainingCodes(owner, self.encoder.sha256, self.cutting, runtimes, versions)
+        return TrainingCodes(owner, self.encoder.sha256, self.tiling, runtimes, versions)
 
     @property
     def mixture(self) -> str:
@@ -229,10 +234,10 @@ def gather_cells(patients: Sequence[Patient], codes: Path, training: TrainingCod
             slide = CompressedSlide.load(path)
             CompressedSlide.check_variants(path)
             first = first or slide
-            training = training or TrainingCodes.like(f"slide {slide.slide_id}", slide.kind)
-            check_codes(slide.slide_id, slide.kind, training)
-            runtimes[slide.kind.runtime] += 1
-            pixel_versions[slide.kind.pixel_version] += 1
+            training = training or TrainingCodes.like(slide)
+            check_codes(slide, training)
+            runtimes[slide.encoding.runtime] += 1
+            pixel_versions[slide.encoding.pixel_version] += 1
             slides.append(FiledCells.of(slide, path))
         if slides:
             found[place] = True
@@ -241,7 +246,8 @@ def gather_cells(patients: Sequence[Patient], codes: Path, training: TrainingCod
         raise NoTissue(
             f"{codes.name}: no compressed slide of {len(patients)} patients; run `compress` on the cohort first"
         )
-    return Gathered(tuple(gathered), found, tuple(missing), first.encoder, first.cutting, runtimes, pixel_versions)
+    tiling = first.tiling.of_any_slide
+    return Gathered(tuple(gathered), found, tuple(missing), first.encoder, tiling, runtimes, pixel_versions)
 
 
 def draw_crops(patient: PatientCells, side: int, rng: np.random.Generator, whole: int) -> PatientCells:

@@ -1,15 +1,16 @@
 """An ensemble of networks as one ONNX graph."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nic.compression.cutting import AS_USUAL, Cutting
+from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
-from nic.onnx.export import export_graph
+from nic.graphs.write import export_graph
 from nic.patients.calibration_fit import fit_calibration
 from nic.patients.cohort import Endpoint
 from nic.patients.networks import PatientNetwork
@@ -17,6 +18,7 @@ from nic.patients.spec import METADATA, PatientModelSpec
 from nic.patients.targets import Classes, Targets, guess_of
 from nic.patients.training import Ensemble
 
+DEFAULT_TILING = Tiling()
 SAMPLE_CELLS = 23, 19
 """Rows and columns of the sample that graph and networks are compared on, for networks that score each cell."""
 
@@ -40,14 +42,14 @@ def export_ensemble(
     encoder: EncoderSpec,
     encoder_version: str,
     path: Path,
-    cutting: Cutting = AS_USUAL,
+    tiling: Tiling = DEFAULT_TILING,
     runtimes: Iterable[str] = (),
     pixel_versions: Iterable[int] = (),
 ) -> float:
     """Write the graph with what it says of itself; the largest difference from torch.
 
-    targets: of the training patients. encoder, encoder_version: whose codes they were trained on. cutting: which tiles
-    had one. runtimes, pixel_versions: by which these codes were made; empty where that is not known.
+    targets: of the training patients. encoder, encoder_version: whose codes they were trained on. tiling: of
+    their slides. runtimes, pixel_versions: by which these codes were made; empty where that is not known.
     Raises ParityFailed when graph and networks differ by more than 1e-4.
     """
     spec = PatientModelSpec(
@@ -63,7 +65,7 @@ def export_ensemble(
         patients=len(targets),
         median=float(np.median(ensemble.comparable.as_ensemble)),
         calibration=fit_calibration(targets, ensemble.comparable),
-        cutting=cutting,
+        tiling=replace(tiling, tile_um=encoder.tile_um),
         definition=endpoint.definition,
         guess=guess_of(targets),
         runtimes=tuple(sorted(runtimes)),

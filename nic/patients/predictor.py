@@ -11,8 +11,8 @@ from tqdm import tqdm
 from nic.compression.compatibility import check_codes
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError, NoTissue
-from nic.onnx.device import AUTO, Device
-from nic.onnx.runtime import OnnxGraph
+from nic.graphs.device import AUTO, Device
+from nic.graphs.run import OnnxGraph
 from nic.patients.cohort import Patient
 from nic.patients.spec import METADATA, PatientModelSpec
 
@@ -88,9 +88,9 @@ class PatientModel:
     def check(self, slide: CompressedSlide) -> tuple[str, ...]:
         """In what a slide's codes differ from those of the training, of what is counted. Raises ForeignCodes.
 
-        By the rule of nic.compression.compatibility: another encoder and another cutting are refused.
+        By the rule of nic.compression.compatibility: another encoder and another tiling are refused.
         """
-        return check_codes(slide.slide_id, slide.kind, self.spec.training_codes)
+        return check_codes(slide, self.spec.training_codes)
 
     def scored(self, slide: CompressedSlide, shown: NDArray[np.intp] | None = None) -> SlideScores:
         """Of a slide that `check` passed. Glass around the tissue is cut away, as in training, and never made dense: a

@@ -1,11 +1,11 @@
 """What a patient model says of itself. Needs numpy alone."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from nic.compression.compatibility import TrainingCodes
-from nic.compression.cutting import AS_USUAL, Cutting
+from nic.compression.tiling import Tiling
 from nic.errors import CodesError
 from nic.patients.calibration import (
     Calibration,
@@ -25,13 +25,13 @@ class PatientModelSpec:
     """Travels in the ONNX metadata of a patient model.
 
     endpoint, kind, unit: what is answered. classes: (negative, positive) of a classification, else empty.
-    encoder_sha256, encoder_version: whose codes it takes. tile_um: side of a tile. cutting: which tiles of the training
-    slides had a code; a slide is compressed so before it is answered for. folds: score maps in the graph.
-    cohort: digest of the training cohort. patients: how many it was trained on. median: of their scores out of fold,
-    where risk groups are split. calibration: what a score means; None in models that were registered before there was
-    one. definition: of the endpoint, see Endpoint.definition; empty in models that were registered before it was kept.
+    encoder_sha256, encoder_version: whose codes it takes. tile_um: side of a tile. tiling: of the training slides;
+    a slide is compressed so before it is answered for. folds: score maps in the graph. cohort: digest of the
+    training cohort. patients: how many it was trained on. median: of their scores out of fold, where risk groups are
+    split. calibration: what a score means; None in models that were registered before there was one. definition: of
+    the endpoint, see Endpoint.definition; empty in models that were registered before it was kept.
     guess: what is said of everybody without a model: the median of the training patients' values, or the share of
-    positives among them; None of survival, and in models from before it was kept. cutting_recorded: False in models
+    positives among them; None of survival, and in models from before it was kept. tiling_recorded: False in models
     from before it was; theirs is the usual one, as far as is known. runtimes, pixel_versions: of the training codes;
     empty in models from before they were kept.
     """
@@ -48,10 +48,10 @@ class PatientModelSpec:
     patients: int
     median: float
     calibration: Calibration | None = None
-    cutting: Cutting = AS_USUAL
+    tiling: Tiling = field(default_factory=Tiling)
     definition: str = ""
     guess: float | None = None
-    cutting_recorded: bool = True
+    tiling_recorded: bool = True
     runtimes: tuple[str, ...] = ()
     pixel_versions: tuple[int, ...] = ()
 
@@ -61,10 +61,10 @@ class PatientModelSpec:
         return TrainingCodes(
             f"the training slides of the model ({self.encoder_version})",
             self.encoder_sha256,
-            self.cutting,
+            self.tiling,
             self.runtimes,
             self.pixel_versions,
-            self.cutting_recorded,
+            self.tiling_recorded,
         )
 
     @property
@@ -85,7 +85,10 @@ class PatientModelSpec:
         return logistic(score)
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), sort_keys=True)
+        """The tiling stands under the names that older models have."""
+        fields = asdict(self)
+        older = {"cutting": fields.pop("tiling"), "cutting_recorded": fields.pop("tiling_recorded")}
+        return json.dumps(fields | older, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "PatientModelSpec":
@@ -93,9 +96,13 @@ class PatientModelSpec:
         try:
             fields = json.loads(text)
             calibration = calibration_from(fields["calibration"]) if fields.get("calibration") else None
-            cutting = Cutting.of(fields["cutting"]) if "cutting" in fields else AS_USUAL
-            known = {"classes": tuple(fields["classes"]), "calibration": calibration, "cutting": cutting}
-            known |= {name: tuple(fields.get(name, ())) for name in ("runtimes", "pixel_versions")}
-            return cls(**{"cutting_recorded": "cutting" in fields, **fields, **known})
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            tile_um, tiling = fields["tile_um"], fields.pop("cutting", None)
+            recorded = fields.pop("cutting_recorded", tiling is not None)
+            known = {name: tuple(fields.get(name, ())) for name in ("runtimes", "pixel_versions")}
+            return cls(
+                **{**fields, **known, "classes": tuple(fields["classes"]), "calibration": calibration},
+                tiling=Tiling.from_fields(tiling, tile_um) if tiling else Tiling(tile_um),
+                tiling_recorded=recorded,
+            )
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise CodesError(f"patient model's spec is not readable: {error}; found {text[:120]!r}") from error

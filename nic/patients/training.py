@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -26,10 +26,12 @@ from nic.patients.out_of_fold import OutOfFold
 from nic.patients.pooled_linear import PooledLinear, fit_pooled_linear
 from nic.patients.splits import Folds, stratified_folds
 from nic.patients.targets import Classes, Survival, Targets, Values, check_teachable
-from nic.threads import done_ahead
+from nic.threads import map_ahead
 from nic.training_device import mixed, precision_of, sent, training_device
 
 BATCH_PATIENTS = 16
+KEPT_BYTES = 1 << 29
+"""Codes of a first pass that are kept for the second; of larger cohorts the rest is drawn again."""
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """loss(scores [B], patients [B] int64, whose they are among the training patients) -> scalar."""
 Scored = tuple[torch.Tensor, torch.Tensor]
@@ -155,13 +157,16 @@ def train(
     for epoch in range(epochs):
         parts = np.array_split(rng.permutation(len(cells)), steps)
         plan = [chunks_of(network, cells, part, rng) for part in parts]
-        passes = 2 if whole and len(plan[0]) > 1 else 1
-        in_order = [chunk for step in plan for chunk in step * passes]
+        again = second_pass(plan[0], cells) if whole else []
+        in_order = [chunk for step in [*plan, again] for chunk in step]
         losses = []
-        with closing(done_ahead(partial(drawn, network, cells, device), in_order)) as ahead:
+        with closing(map_ahead(partial(drawn, network, cells, device), in_order)) as ahead:
             for part, step in zip(parts, plan, strict=True):
-                # Each pass takes the next chunks of those drawn ahead: they come in the order of the line above.
-                scored = [scores_in_turn(network, islice(ahead, len(step)), precision) for _ in range(passes)]
+                # Each pass takes the next chunks of those drawn ahead: they come in the order of `in_order`.
+                passes = (
+                    two_passes(ahead, len(step), len(again)) if len(step) > 1 and whole else [islice(ahead, len(step))]
+                )
+                scored = [scores_in_turn(network, batches, precision) for batches in passes]
                 optimizer.zero_grad()
                 value = backward_of_all(loss, scored) if whole else backward_of_mean(loss, scored[0], len(part))
                 losses.append(value)
@@ -187,6 +192,31 @@ def chunks_of(
     runs = network.chunks([cells[i] for i in patients])
     seeds = rng.integers(2**31, size=len(patients))
     return [Chunk(patients[run], seeds[run]) for run in runs]
+
+
+def second_pass(chunks: Sequence[Chunk], cells: Sequence[PatientCells]) -> list[Chunk]:
+    """The chunks that a second pass over all of them draws again: those after the first KEPT_BYTES of codes."""
+    if len(chunks) == 1:
+        return []
+    sizes = [sum(cells[i].code_bytes for i in chunk.patients) for chunk in chunks]
+    kept = int((np.cumsum(sizes) <= KEPT_BYTES).sum())
+    return list(chunks[kept:])
+
+
+def two_passes(ahead: Iterator[tuple[Chunk, Batch]], count: int, again: int) -> list[Iterable[tuple[Chunk, Batch]]]:
+    """Batches of a first pass over `count` chunks and of a second, to be taken one after the other.
+
+    ahead: the batches of all chunks, then those of the last `again` once more. The others are kept in between.
+    """
+    kept: list[tuple[Chunk, Batch]] = []
+
+    def first() -> Iterator[tuple[Chunk, Batch]]:
+        for batch in islice(ahead, count):
+            if len(kept) < count - again:
+                kept.append(batch)
+            yield batch
+
+    return [first(), chain(kept, islice(ahead, again))]
 
 
 def drawn(

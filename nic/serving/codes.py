@@ -130,7 +130,7 @@ class Codes:
 
     def _maker(self) -> str:
         """What codes of pixels are made by. Raises ForeignCodes where none can be."""
-        return f"{self.reading.spec.sha256} {self.reading.cutting}"
+        return f"{self.reading.spec.sha256} {self.reading.tiling}"
 
     def _looked(self, source: SlideSource, roots: Roots, effort: Effort) -> str:
         """What its codes are made of."""

@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress import DEFAULT_TILING, compress_slide
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.cutting import AS_USUAL, Cutting
-from nic.compression.setting import Setting
+from nic.compression.tiling import Tiling
 from nic.encoder.spec import Encoder, EncoderSpec, at_once_of, batch_tiles_of
 from nic.errors import ForeignCodes, NicError, OverLimit, UnreachedSlide, UnreadableSlide
 from nic.serving.codes_file import check_codes
@@ -41,7 +40,7 @@ class RowReading:
     """Opens slides and files of codes, and encodes; threads may share it. deadline_s: of the monotonic clock. roots:
     folders that a path may lead to.
 
-    encoder: None where the codes are of another tool. cutting: which tiles get a code. looking: opens slides and reads
+    encoder: None where the codes are of another tool. tiling: of slides. looking: opens slides and reads
     files of codes, so that a slide whose codes are at hand waits for no other. compressing: reads tiles. at_once:
     slides compressed at a time. strangers: whether a file of codes is copied before it is loaded.
     Each method raises SlideError, CodesError, RequestRefused (OutsideRoots; OverLimit when it is late or large);
@@ -51,14 +50,14 @@ class RowReading:
     def __init__(
         self,
         encoder: Encoder | None,
-        cutting: Cutting = AS_USUAL,
+        tiling: Tiling = DEFAULT_TILING,
         looking: Reading = IN_PROCESS,
         compressing: Reading = IN_PROCESS,
         at_once: int = 1,
         *,
         strangers: bool = False,
     ) -> None:
-        self.encoder, self.cutting, self.strangers = encoder, cutting, strangers
+        self.encoder, self.tiling, self.strangers = encoder, tiling, strangers
         self.looking, self.compressing = looking, compressing
         self._room = threading.BoundedSemaphore(at_once)
         self._encoding = SharedThreads(at_once_of(encoder) if encoder else 1)
@@ -67,10 +66,10 @@ class RowReading:
             weakref.finalize(self, processes.stop)
 
     @classmethod
-    def within(cls, limits: Limits, encoder: Encoder | None, cutting: Cutting) -> "RowReading":
+    def within(cls, limits: Limits, encoder: Encoder | None, tiling: Tiling) -> "RowReading":
         """By as many processes as the limits say; by none, in this one."""
         if not limits.readers:
-            return cls(encoder, cutting, at_once=limits.at_once, strangers=limits.apart)
+            return cls(encoder, tiling, at_once=limits.at_once, strangers=limits.apart)
         looking, compressing = (
             Processes(
                 count,
@@ -82,7 +81,7 @@ class RowReading:
             )
             for count in (limits.at_once + 1, limits.readers)
         )
-        return cls(encoder, cutting, looking, compressing, limits.at_once, strangers=limits.apart)
+        return cls(encoder, tiling, looking, compressing, limits.at_once, strangers=limits.apart)
 
     def stop(self) -> None:
         """End the processes, without waiting for it; it happens by itself once nobody holds this."""
@@ -122,11 +121,11 @@ class RowReading:
                 slide = compress_slide(
                     source,
                     encoder,
-                    Setting.like(self.cutting),
+                    self.tiling,
                     batch_tiles=min(effort.batch_tiles or most, most),
                     fill=False,
                     reading=ConfinedReading(self.compressing, roots, effort.deadline_s),
-                    encoding=self._encoding,
+                    threads=self._encoding,
                     watch=watch,
                 )
             slide.save(into)

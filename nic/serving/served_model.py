@@ -14,8 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.cutting import Cutting
-from nic.encoder.onnx import OnnxEncoder
+from nic.compression.tiling import Tiling
+from nic.encoder.loading import load_encoder
 from nic.errors import CodesError, NicError, RequestRefused, SettingError
 from nic.patients.familiarity import Familiarity
 from nic.patients.predictor import PatientModel, PatientPrediction, SlideScores, score_map
@@ -76,10 +76,10 @@ class ServedModel:
     ) -> "ServedModel":
         """files: `patient`, and where there are such `encoder` and `familiarity`. elsewhere: None: no addresses."""
         patient_model = PatientModel(files["patient"], device=limits.device)
-        cutting = patient_model.spec.cutting
+        tiling = patient_model.spec.tiling
         return cls(
             patient_model,
-            Codes(_reading(files.get("encoder"), cutting, limits), cache, limits, elsewhere),
+            Codes(_reading(files.get("encoder"), tiling, limits), cache, limits, elsewhere),
             Familiarity.load(files["familiarity"]) if "familiarity" in files else None,
             name,
             version,
@@ -200,7 +200,7 @@ def _refused(refusals: list[str]) -> Iterator[None]:
         refusals.append(INTERNAL)
 
 
-def _reading(graph: Path | None, cutting: Cutting, limits: Limits) -> RowReading:
+def _reading(graph: Path | None, tiling: Tiling, limits: Limits) -> RowReading:
     if limits.apart and os.name != "posix":
         raise SettingError("slides are read in processes that only POSIX can bound; serve on Linux or macOS")
-    return RowReading.within(limits, OnnxEncoder(graph, device=limits.device) if graph else None, cutting)
+    return RowReading.within(limits, load_encoder(graph, device=limits.device) if graph else None, tiling)

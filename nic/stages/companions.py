@@ -8,16 +8,15 @@ import numpy as np
 
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.cutting import Cutting
-from nic.compression.setting import Setting
-from nic.compression.tissue_rule import GIVEN
-from nic.encoder.onnx import OnnxEncoder
+from nic.compression.tiling import Tiling
+from nic.compression.tissue_rule import OwnMask
+from nic.encoder.loading import load_encoder
 from nic.encoder.spec import EncoderSpec
 from nic.patients.crops import Gathered
 from nic.patients.familiarity_fit import fit_familiarity, mean_code
 from nic.patients.predictor import PatientModel
 from nic.phantom.breast import BreastSlide
-from nic.phantom.study import draw_breast
+from nic.phantom.phantom_study import draw_breast
 from nic.slides.slide import SlideSource
 from nic.slides.tiling import TileGrid
 from nic.tracking.registry import REFERENCE
@@ -32,7 +31,7 @@ def write_companions(patient: Path, encoder: Path | None, gathered: Gathered) ->
     means = [mean_code(slide.opened().codes.numpy() for slide in cells.slides) for cells in gathered.cells]
     familiarity = patient.with_name("familiarity.npz")
     fit_familiarity(np.stack(means)).save(familiarity)
-    drawn = encoder is None or gathered.cutting.tissue == GIVEN
+    drawn = encoder is None or gathered.tiling.tissue == OwnMask()
     reference = write_reference(patient.with_name(REFERENCE), None if drawn else encoder, patient, gathered.encoder)
     return {"familiarity": familiarity, REFERENCE: reference}
 
@@ -45,8 +44,8 @@ def write_reference(folder: Path, encoder: Path | None, patient: Path, spec: Enc
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = PatientModel(patient)
-    cutting = model.spec.cutting
-    codes = _compressed(folder, encoder, cutting) if encoder else _drawn(folder, spec, cutting)
+    tiling = model.spec.tiling
+    codes = _compressed(folder, encoder, tiling) if encoder else _drawn(folder, spec, tiling)
     answer = model.predict([codes])
     numbers = {name: getattr(answer, name) for name in ("score", "prediction", "uncertainty", "tiles")}
     name = f"{SLIDE.slide_id}.tif" if encoder else f"{SLIDE.slide_id}.h5"
@@ -55,30 +54,17 @@ def write_reference(folder: Path, encoder: Path | None, patient: Path, spec: Enc
     return folder
 
 
-def _compressed(folder: Path, encoder: Path, cutting: Cutting) -> CompressedSlide:
+def _compressed(folder: Path, encoder: Path, tiling: Tiling) -> CompressedSlide:
     path = folder / f"{SLIDE.slide_id}.tif"
     draw_breast(SLIDE, path, seed=0)
-    return compress_slide(SlideSource(SLIDE.slide_id, path), OnnxEncoder(encoder), Setting.like(cutting))
+    return compress_slide(SlideSource(SLIDE.slide_id, path), load_encoder(encoder), tiling)
 
 
-def _drawn(folder: Path, spec: EncoderSpec, cutting: Cutting) -> CompressedSlide:
+def _drawn(folder: Path, spec: EncoderSpec, tiling: Tiling) -> CompressedSlide:
     row, col = (axis.ravel().astype(np.int32) for axis in np.indices((ROWS, COLS)))
     codes = np.random.default_rng(0).normal(size=(ROWS * COLS, spec.code_size)).astype(np.float16)
     everywhere = np.ones((ROWS, COLS), bool)
-    grid = TileGrid(spec.tile_px, spec.tile_mpp, spec.tile_mpp, (0, 0), ROWS, COLS, cutting.overlap_px)
-    slide = CompressedSlide(
-        SLIDE.slide_id,
-        codes,
-        row,
-        col,
-        grid,
-        everywhere,
-        ~everywhere,
-        spec,
-        "drawn",
-        min_tissue=cutting.min_tissue,
-        exclude=cutting.exclude,
-        tissue_rule=cutting.tissue,
-    )
+    grid = TileGrid(spec.tile_px, spec.tile_mpp, spec.tile_mpp, (0, 0), ROWS, COLS, tiling.overlap_px)
+    slide = CompressedSlide(SLIDE.slide_id, codes, row, col, grid, everywhere, ~everywhere, spec, "drawn", tiling)
     slide.save(folder / f"{SLIDE.slide_id}.h5")
     return slide

@@ -6,21 +6,18 @@ from typing import Any
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.engines import CompressionReport, compress_cohort, tile_readers
-from nic.compression.on_ray import Cluster, compress_on_ray
+from nic.compression.on_ray import compress_on_ray
 from nic.compression.pictures import contact_sheets
-from nic.compression.setting import Setting
-from nic.compression.tissue_rule import rule_named
-from nic.compression.work import How
-from nic.encoder.runtimes import EncoderLoader
-from nic.encoder.several import encoder_on
+from nic.compression.ray_workers import Cluster
+from nic.compression.work import CompressionOptions
+from nic.encoder.encoder_pool import encoder_on
+from nic.encoder.loading import EncoderLoader
 from nic.encoder.spec import Runtime
 from nic.errors import NoDevice
-from nic.onnx.device import Device
-from nic.onnx.files import graph_sha256
-from nic.slides.quality import reasons_named
+from nic.graphs.device import Device
+from nic.graphs.files import graph_sha256
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.slide import SlideSource
-from nic.slides.staging import Staging
 from nic.stages.outcome import end_stage, show_outcome
 from nic.stages.selection import selected_slides
 from nic.tracking.digests import bytes_digest, codes_digest
@@ -36,44 +33,24 @@ def inputs(slides: str, columns: str, encoder: str, tissue: str) -> dict[str, st
     return {"slides": digest, "encoder": graph_sha256(encoder_file(encoder)), "masks": masks}
 
 
-def how(
-    *,
-    min_tissue: float,
-    overlap_px: int,
-    variants: int,
-    exclude: str,
-    tissue: str,
-    mask_bounds: bool,
-    runtime: Runtime,
-    accept: str,
-    staged: Path,
-    staged_gb: float,
-    batch_tiles: int,
-    patience_s: float,
-) -> How:
-    """How slides are compressed, from the words of a user."""
-    setting = Setting(
-        min_tissue=min_tissue,
-        overlap_px=overlap_px,
-        variants=variants,
-        exclude=reasons_named(exclude),
-        tissue=rule_named(tissue, mask_bounds),
-        runtime=runtime,
-    )
-    accepted = [slide.strip() for slide in accept.split(",")]
-    staging = Staging(staged.absolute(), int(staged_gb * 1e9))
-    return How(setting, accept=accepted, staging=staging, batch_tiles=batch_tiles, silent_s=patience_s)
-
-
 def compress_locally(
-    slides: Sequence[SlideSource], encoder: str, out: Path, how: How, device: str, readers: int, stage: StageRun
+    slides: Sequence[SlideSource],
+    encoder: str,
+    out: Path,
+    options: CompressionOptions,
+    runtime: Runtime,
+    device: str,
+    readers: int,
+    stage: StageRun,
 ) -> CompressionReport:
     """On this machine. device: what the encoder runs on, also several. readers: processes, 0 for one a core."""
-    graph, runtime = encoder_file(encoder), how.setting.runtime
-    with tile_readers(how, readers or None) as reading, encoder_on(graph, runtime, device) as session:
+    with (
+        tile_readers(options, readers or None) as reading,
+        encoder_on(encoder_file(encoder), runtime, device) as session,
+    ):
         print(f"encoder by {runtime} on {session.device_note}")
         stage.log_text(f"{runtime} on {session.device_note}\n", "device.txt")
-        report = compress_cohort(slides, session, out, how, readers=reading)
+        report = compress_cohort(slides, session, out, options, readers=reading)
         if session.agreement:
             stage.log("agreement_with_f32", session.agreement)
             print(f"{runtime}: least cosine to the codes in f32 {session.agreement:.5f}")
@@ -84,7 +61,8 @@ def compress_on_cluster(
     slides: Sequence[SlideSource],
     encoder: str,
     out: Path,
-    how: How,
+    options: CompressionOptions,
+    runtime: Runtime,
     device: str,
     address: str,
     cpus: float,
@@ -94,13 +72,13 @@ def compress_on_cluster(
     named = Device.named(device)
     if named.kind == "cuda" and not gpus:
         raise NoDevice(f"device={named}: on a cluster wanted gpus= too, a process's share of a GPU")
-    load = EncoderLoader(how.setting.runtime, str(named))
-    return compress_on_ray(slides, encoder_file(encoder), load, out, how, Cluster(address, cpus, gpus))
+    load = EncoderLoader(runtime, str(named))
+    return compress_on_ray(slides, encoder_file(encoder), load, out, options, Cluster(address, cpus, gpus))
 
 
 def made_by_older_pixels(codes: Path, slides: Sequence[str]) -> int:
     """How many slides' files were made by an earlier PIXEL_VERSION than this one."""
-    versions = [CompressedSlide.pixel_version_of(codes / f"{slide}.h5") for slide in slides]
+    versions = [CompressedSlide.head(codes / f"{slide}.h5").encoding.pixel_version for slide in slides]
     return sum(version < PIXEL_VERSION for version in versions)
 
 
@@ -109,8 +87,8 @@ def report_compression(report: CompressionReport, out: Path, strict: bool, stage
 
     Raises UnreachedSlides where a slide could not be reached. strict: exit where one is in quarantine.
     """
-    finished = [*report.done, *report.reused]
-    show_outcome(out, f"{len(report.done)} compressed, {len(report.reused)} reused", report)
+    finished = [*report.compressed, *report.reused]
+    show_outcome(out, f"{len(report.compressed)} compressed, {len(report.reused)} reused", report)
     if older := made_by_older_pixels(out, report.reused):
         print(
             f"  {older} of the reused were made by an older arithmetic of pixels, which differs by rounding; "

@@ -89,7 +89,7 @@ def lineage(evaluation: Evaluation, run_id: str) -> dict[str, str]:
         "Model": evaluation.version.uri,
         **{name: tags.get(tag, "not recorded") for name, tag in names.items()},
         "Training patients": f"{spec.patients}, {spec.folds} folds",
-        "Tiles": f"{spec.tile_um:g} µm; {spec.cutting}",
+        "Tiles": f"{spec.tile_um:g} µm; {spec.tiling}",
         "Training sites in this table": _sites(p for p in cohort.patients if p.split == "train"),
         "Sites measured": _sites(evaluation.labelled.patients),
         "Measured cohort": f"{cohort.file}, digest {cohort.digest}",

@@ -1,4 +1,4 @@
-"""Features of another tool taken in as compressed slides."""
+"""Features of another tool imported as compressed slides."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -24,17 +24,17 @@ def inputs(features: Path, patches: str, slides: str, columns: str) -> dict[str,
 
 
 def report_import(report: ImportReport, out: Path, strict: bool, stage: StageRun) -> dict[str, Any]:
-    """Show and log what was taken in and how far tiles were moved; the stage's result.
+    """Show and log what was imported and how far tiles were moved; the stage's result.
 
     Raises UnreachedSlides where a slide could not be reached. strict: exit where one is in quarantine.
     """
-    show_outcome(out, f"{len(report.done)} imported", report)
-    for snapping in report.done:
+    show_outcome(out, f"{len(report.imported)} imported", report)
+    for snapping in report.imported:
         print(f"  {snapping}")
-    stage.log("slides", len(report.done))
+    stage.log("slides", len(report.imported))
     stage.log("quarantined", len(report.quarantined))
     stage.log("unreached", len(report.unreached))
-    stage.log_table(pd.DataFrame([asdict(s) for s in report.done]), "snapping.csv")
+    stage.log_table(pd.DataFrame([asdict(s) for s in report.imported]), "snapping.csv")
     stage.leave("codes", codes_digest(out))
-    end_stage(out, report, len(report.done), strict)
+    end_stage(out, report, len(report.imported), strict)
     return {"outputs": [str(out)], "quarantined": [q.slide for q in report.quarantined]}

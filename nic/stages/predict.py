@@ -8,12 +8,12 @@ from typing import Literal
 import pandas as pd
 
 from nic.compression.compatibility import counted
-from nic.compression.on_ray import Cluster, compress_on_ray
-from nic.compression.setting import Setting
-from nic.compression.work import How
-from nic.encoder.runtimes import EncoderLoader
+from nic.compression.on_ray import compress_on_ray
+from nic.compression.ray_workers import Cluster
+from nic.compression.work import CompressionOptions
+from nic.encoder.loading import EncoderLoader
 from nic.errors import RequestRefused
-from nic.onnx.device import Device
+from nic.graphs.device import Device
 from nic.patients.cohort import Patient
 from nic.patients.predictor import PatientModel
 from nic.serving.batch import Batch
@@ -70,11 +70,11 @@ def answer(batch: Batch, patients: Sequence[Patient], out: Path, stage: StageRun
 
 
 def compress_first(model: str, patients: Sequence[Patient], codes: Path, address: str) -> None:
-    """On the cluster, cut as the model learned it; what cannot be compressed is refused when it is asked for."""
+    """On the cluster, tiled as the slides of the training. A slide that cannot be compressed is refused later."""
     slides = [slide for patient in patients for slide in patient.slides]
-    how = How(Setting.like(PatientModel(graph_file(model, "patient")).spec.cutting))
+    options = CompressionOptions(PatientModel(graph_file(model, "patient")).spec.tiling)
     graph, cluster = graph_file(model, "encoder"), Cluster(address)
-    compress_on_ray(slides, graph, EncoderLoader(device="cpu"), codes, how, cluster)
+    compress_on_ray(slides, graph, EncoderLoader(device="cpu"), codes, options, cluster)
 
 
 def differing(answers: pd.DataFrame) -> str:

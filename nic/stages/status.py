@@ -20,11 +20,11 @@ def show_status(slides: Sequence[SlideSource], out: Path) -> None:
         if records:
             table = Table("slide", "reason", "evidence", "how to release it", title=title)
             for record in records:
-                table.add_row(record.slide, record.reason, record.evidence, record.release)
+                table.add_row(record.slide, record.reason, record.evidence, record.remedy)
             console.print(table)
     minutes = f"{status.time_to_go_s / 60:.1f} min to go" if status.time_to_go_s is not None else "nothing is running"
     console.print(
-        f"{len(status.done)} done, {len(status.running)} running, {len(status.quarantined)} in quarantine, "
+        f"{len(status.finished)} done, {len(status.running)} running, {len(status.quarantined)} in quarantine, "
         f"{len(status.unreached)} unreached, {len(status.left)} left; "
         f"{status.tiles} tiles, {status.tiles_per_s:.0f} tiles/s, {minutes}"
     )

@@ -126,7 +126,7 @@ def register(
         encoder=gathered.encoder,
         encoder_version=patients.encoder,
         path=graph,
-        cutting=gathered.cutting,
+        tiling=gathered.tiling,
         runtimes=gathered.runtimes,
         pixel_versions=gathered.pixel_versions,
     )

@@ -75,6 +75,6 @@ def test_a_slide_that_is_not_there_is_unreached_not_refused(report: CompressionR
 
 
 def test_the_good_slides_are_done_and_the_bad_leave_no_file(report: CompressionReport, tmp_path: Path) -> None:
-    assert report.done == sorted(GOOD)
+    assert report.compressed == sorted(GOOD)
     assert sorted(file.stem for file in (tmp_path / "codes").glob("*.h5")) == sorted(GOOD)
     assert all(len(CompressedSlide.load(tmp_path / "codes" / f"{slide}.h5").codes) for slide in GOOD)

@@ -15,7 +15,7 @@ import pytest
 from conftest import PixelEncoder, compress_here, spoil_tile, tissue_image, write_slide
 
 from nic.compression.codes_folder import CodesFolder
-from nic.compression.work import How
+from nic.compression.work import CompressionOptions
 from nic.slides.slide import SlideSource, find_slides
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -32,7 +32,7 @@ class Slow(PixelEncoder):
         return super().encode(tiles)
 
 report = compress_cohort(find_slides(sys.argv[1]), Slow(), Path(sys.argv[2]), readers=1)
-print(json.dumps([report.done, report.reused]))
+print(json.dumps([report.compressed, report.reused]))
 """
 
 
@@ -78,7 +78,7 @@ def test_a_slide_held_elsewhere_is_waited_for(tmp_path: Path, pixel_encoder: Pix
     assert status.left[-1:] == ("s02",)
     report = compress_here(find_slides(slides), pixel_encoder, out)
     done, _ = json.loads(run.communicate()[0].splitlines()[-1])
-    assert sorted([*report.done, *done]) == ["s00", "s01"]
+    assert sorted([*report.compressed, *done]) == ["s00", "s01"]
     assert sorted(report.reused) == sorted(done)
 
 
@@ -91,7 +91,7 @@ def test_the_claim_of_a_run_that_was_killed_is_taken_over(tmp_path: Path, pixel_
     run.kill()
     run.communicate()
     (out / f".0123.{run.pid}@{socket.gethostname()}.draft").write_bytes(b"half")
-    assert compress_here(find_slides(slides), pixel_encoder, out).done == ["s00"]
+    assert compress_here(find_slides(slides), pixel_encoder, out).compressed == ["s00"]
     assert [p.name for p in out.iterdir() if p.is_file()] == ["s00.h5"]
 
 
@@ -112,7 +112,7 @@ def test_a_claim_of_a_run_that_was_killed_before_it_wrote_its_name_is_taken_over
     slides, out = made(tmp_path / "slides", 1), tmp_path / "codes"
     (out / ".claims").mkdir(parents=True)
     (out / ".claims" / "s00").touch()
-    assert compress_here(find_slides(slides), pixel_encoder, out).done == ["s00"]
+    assert compress_here(find_slides(slides), pixel_encoder, out).compressed == ["s00"]
     assert not list((out / ".claims").iterdir())
 
 
@@ -131,8 +131,8 @@ def test_quarantine_says_how_a_slide_gets_out_and_lets_it(tmp_path: Path, pixel_
     assert [q.slide for q in CodesFolder(out).status(["mute", "spoilt"]).quarantined] == ["mute", "spoilt"]
 
     mended = [SlideSource("mute", mute, mpp=0.5), sources[1]]
-    report = compress_here(mended, pixel_encoder, out, How(accept=["spoilt"]))
-    assert (report.done, report.quarantined) == (["mute", "spoilt"], [])
+    report = compress_here(mended, pixel_encoder, out, CompressionOptions(accept=["spoilt"]))
+    assert (report.compressed, report.quarantined) == (["mute", "spoilt"], [])
     assert not (out / "quarantine.csv").exists()
 
 
@@ -140,7 +140,7 @@ def test_status_counts_tiles_and_knows_no_speed_when_nothing_runs(tmp_path: Path
     slides, out = made(tmp_path / "slides", 3), tmp_path / "codes"
     compress_here(find_slides(slides), pixel_encoder, out)
     status = CodesFolder(out).status(["s00", "s01", "s02", "s03"])
-    assert (len(status.done), status.left, status.running) == (3, ("s03",), ())
+    assert (len(status.finished), status.left, status.running) == (3, ("s03",), ())
     assert status.tiles > 30
     assert (status.tiles_per_s, status.time_to_go_s) == (0, None)
 

@@ -13,8 +13,8 @@ from conftest import PixelEncoder, tissue_image, write_slide
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.layouts import LAYOUTS, export_folder, import_folder
-from nic.compression.interchange.tile_codes import Given
-from nic.compression.setting import Setting
+from nic.compression.interchange.tile_codes import Hints
+from nic.compression.tiling import Tiling
 from nic.errors import CodesError, InterchangeError
 from nic.slides.slide import SlideSource
 
@@ -31,7 +31,7 @@ FEATURES = {
 def compressed(folder: Path, mpp: float, overlap_px: int = 0) -> CompressedSlide:
     """A slide whose tiles' sides are rarely whole level-0 px, compressed into folder/a.h5."""
     path = write_slide(folder / "a.tif", tissue_image(1500, 1300), mpp)
-    slide = compress_slide(SlideSource("a", path), PixelEncoder(), Setting(overlap_px=overlap_px))
+    slide = compress_slide(SlideSource("a", path), PixelEncoder(), Tiling(overlap_px=overlap_px))
     slide.save(folder / "codes" / "a.h5")
     return slide
 
@@ -45,9 +45,9 @@ def test_a_round_trip_keeps_coordinates_codes_and_encoder(
     export_folder(tmp_path / "codes", layout, tmp_path / "out")
     patches = str(tmp_path / "out" / "patches")
     features = tmp_path / "out" / FEATURES[layout].replace("0px_overlap", f"{overlap_px}px_overlap")
-    report = import_folder(features, layout, tmp_path / "back", Given(patches=patches), {})
+    report = import_folder(features, layout, tmp_path / "back", Hints(patches=patches), {})
     assert not report.quarantined
-    assert (report.done[0].moved, report.done[0].collisions, report.done[0].lattices) == (0, 0, 1)
+    assert (report.imported[0].moved, report.imported[0].collisions, report.imported[0].lattices) == (0, 0, 1)
     back = CompressedSlide.load(tmp_path / "back" / "a.h5")
     assert np.array_equal(back.corners_l0px(), slide.corners_l0px())
     assert np.array_equal(back.codes, slide.codes)
@@ -61,7 +61,7 @@ def test_features_have_the_ids_of_their_slides(tmp_path: Path) -> None:
         export = tmp_path / f"out {number}"
         LAYOUTS["stamp"].write(replace(slide, slide_id=name), export)
         (export / f"{name}.h5").rename((tmp_path / "out 0") / f"{name}.h5")
-    report = import_folder(tmp_path / "out 0", "stamp", tmp_path / "back", Given(), {})
+    report = import_folder(tmp_path / "out 0", "stamp", tmp_path / "back", Hints(), {})
     assert not report.quarantined
     ids = ["TCGA-01.B34C", "b", "c.d"]
     assert sorted(file.name for file in (tmp_path / "back").glob("*.h5")) == [f"{name}.h5" for name in ids]
@@ -72,8 +72,8 @@ def test_features_have_the_ids_of_their_slides(tmp_path: Path) -> None:
 def test_the_slide_itself_gives_size_and_fingerprint(tmp_path: Path, layout: str) -> None:
     slide = compressed(tmp_path, 0.499)
     export_folder(tmp_path / "codes", layout, tmp_path / "out")
-    given, sources = Given(patches=str(tmp_path / "out" / "patches")), {"a": SlideSource("a", tmp_path / "a.tif")}
-    assert import_folder(tmp_path / "out" / FEATURES[layout], layout, tmp_path / "back", given, sources).done
+    hints, sources = Hints(patches=str(tmp_path / "out" / "patches")), {"a": SlideSource("a", tmp_path / "a.tif")}
+    assert import_folder(tmp_path / "out" / FEATURES[layout], layout, tmp_path / "back", hints, sources).imported
     back = CompressedSlide.load(tmp_path / "back" / "a.h5")
     assert (back.size_l0px, back.fingerprint) == (slide.size_l0px, slide.fingerprint)
 
@@ -137,7 +137,7 @@ def test_the_original_finds_a_dense_array(tmp_path: Path) -> None:
 def test_an_exported_file_of_another_slide_is_refused(tmp_path: Path) -> None:
     compressed(tmp_path, 0.5)
     export_folder(tmp_path / "codes", "stamp", tmp_path / "out")
-    report = import_folder(tmp_path / "out", "stamp", tmp_path / "back", Given(mpp=0.25), {})
+    report = import_folder(tmp_path / "out", "stamp", tmp_path / "back", Hints(mpp=0.25), {})
     assert report.quarantined[0].reason == "ImplausibleResolution"
     assert "0.5 um/px, now 0.25" in report.quarantined[0].evidence
     assert not list((tmp_path / "back").glob("*.h5"))
@@ -145,9 +145,9 @@ def test_an_exported_file_of_another_slide_is_refused(tmp_path: Path) -> None:
 
 def test_folders_without_slides_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InterchangeError, match="no features laid out as stamp"):
-        import_folder(tmp_path, "stamp", tmp_path / "out", Given(), {})
+        import_folder(tmp_path, "stamp", tmp_path / "out", Hints(), {})
     with pytest.raises(InterchangeError, match="known are trident"):
-        import_folder(tmp_path, "hoptimus", tmp_path / "out", Given(), {})
+        import_folder(tmp_path, "hoptimus", tmp_path / "out", Hints(), {})
     with pytest.raises(CodesError, match="run `compress` first"):
         export_folder(tmp_path, "stamp", tmp_path / "out")
 
@@ -174,8 +174,8 @@ def test_another_encoder_run_by_trident_on_our_tiles_lies_on_our_grid(tmp_path: 
     ):
         file["features"] = theirs
         file.create_dataset("coords", data=patches["coords"][:]).attrs.update(patches["coords"].attrs)
-    report = import_folder(job / "features_uni_v1", "trident", tmp_path / "back", Given(), {})
-    assert [found.moved for found in report.done] == [0]
+    report = import_folder(job / "features_uni_v1", "trident", tmp_path / "back", Hints(), {})
+    assert [found.moved for found in report.imported] == [0]
     back = CompressedSlide.load(tmp_path / "back" / "a.h5")
     assert np.array_equal(back.codes, theirs.astype(np.float16))
     assert back.grid == slide.grid
@@ -188,10 +188,10 @@ def test_another_encoder_run_by_clam_on_our_tiles_is_not_taken_for_ours(tmp_path
     export_folder(tmp_path / "codes", "clam", tmp_path / "out")
     with h5py.File(tmp_path / "out" / "h5_files" / "a.h5", "r+") as file:
         del file.attrs["nic_encoder"]
-    given = Given(patches=str(tmp_path / "out" / "patches"))
-    report = import_folder(tmp_path / "out", "clam", tmp_path / "back", given, {})
+    hints = Hints(patches=str(tmp_path / "out" / "patches"))
+    report = import_folder(tmp_path / "out", "clam", tmp_path / "back", hints, {})
     assert "give encoder=" in report.quarantined[0].evidence
-    assert import_folder(tmp_path / "out", "clam", tmp_path / "back", replace(given, encoder="uni"), {}).done
+    assert import_folder(tmp_path / "out", "clam", tmp_path / "back", replace(hints, encoder="uni"), {}).imported
     back = CompressedSlide.load(tmp_path / "back" / "a.h5")
     assert (back.grid, back.encoder.tasks) == (slide.grid, ("uni", "CLAM"))
 
@@ -205,5 +205,5 @@ def test_a_damaged_note_is_refused(tmp_path: Path, note: str) -> None:
     export_folder(tmp_path / "codes", "stamp", tmp_path / "out")
     with h5py.File(tmp_path / "out" / "a.h5", "r+") as file:
         file.attrs["nic_grid"] = note
-    report = import_folder(tmp_path / "out", "stamp", tmp_path / "back", Given(), {})
+    report = import_folder(tmp_path / "out", "stamp", tmp_path / "back", Hints(), {})
     assert "nic's note in it is damaged" in report.quarantined[0].evidence

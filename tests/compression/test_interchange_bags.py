@@ -9,7 +9,7 @@ import torch
 from foreign_files import Codes, block, random_codes, refused, same_places, taken_in
 from numpy.typing import NDArray
 
-from nic.compression.interchange.tile_codes import Given
+from nic.compression.interchange.tile_codes import Hints
 
 
 def slideflow(folder: Path, centres: NDArray[Any], codes: Codes, **config: Any) -> Path:
@@ -28,23 +28,23 @@ def test_slideflow_is_read(tmp_path: Path) -> None:
     """A tile is int(302 / 0.2527) = 1195 px wide and its location is its centre."""
     coords, codes = block(9, 11, 1195, 1195, 2390), random_codes(99)
     bags = slideflow(tmp_path, coords + 1195 // 2, codes)
-    slide, report = taken_in(bags, "slideflow", Given(mpp=0.2527))
+    slide, report = taken_in(bags, "slideflow", Hints(mpp=0.2527))
     assert same_places(slide, coords, codes)
-    assert report.done[0].moved == 0
+    assert report.imported[0].moved == 0
     assert slide.encoder.tasks == ("CTransPathFeatures", "slideflow")
 
 
 def test_what_is_wrong_with_bags_is_said(tmp_path: Path) -> None:
     coords, codes = block(9, 11, 604), random_codes(99)
     bags = slideflow(tmp_path, coords + 302, codes, tile_um="20x")
-    assert "tile_um is '20x'" in refused(bags, "slideflow", Given(mpp=0.5))
-    assert same_places(taken_in(bags, "slideflow", Given(mpp=0.5, tile_um=302))[0], coords, codes)
+    assert "tile_um is '20x'" in refused(bags, "slideflow", Hints(mpp=0.5))
+    assert same_places(taken_in(bags, "slideflow", Hints(mpp=0.5, tile_um=302))[0], coords, codes)
     (bags / "bags_config.json").unlink()
-    assert "bags_config.json: wanted beside the bags" in refused(bags, "slideflow", Given(mpp=0.5))
+    assert "bags_config.json: wanted beside the bags" in refused(bags, "slideflow", Hints(mpp=0.5))
     (bags / "F-1.index.npz").write_bytes(b"PK no zip")
-    assert "F-1.index.npz: no index" in refused(bags, "slideflow", Given(mpp=0.5))
+    assert "F-1.index.npz: no index" in refused(bags, "slideflow", Hints(mpp=0.5))
     (bags / "F-1.index.npz").unlink()
-    assert "no F-1.index.npz beside it" in refused(bags, "slideflow", Given(mpp=0.5))
+    assert "no F-1.index.npz beside it" in refused(bags, "slideflow", Hints(mpp=0.5))
 
 
 def test_the_original_is_read_with_and_without_its_indexes(tmp_path: Path) -> None:
@@ -56,17 +56,17 @@ def test_the_original_is_read_with_and_without_its_indexes(tmp_path: Path) -> No
     features = tmp_path / "features"
     features.mkdir()
     np.save(features / "N-1_features.npy", dense)
-    given = Given(mpp=0.499, encoder="multitask-4", tile_um=64)
+    hints = Hints(mpp=0.499, encoder="multitask-4", tile_um=64)
     side = 64 / 0.499
     coords = np.rint(np.stack([col, row], axis=1) * side)
-    assert same_places(taken_in(features, "nic-npy", given)[0], coords[[0, 2, 3]], codes[[0, 2, 3]])
+    assert same_places(taken_in(features, "nic-npy", hints)[0], coords[[0, 2, 3]], codes[[0, 2, 3]])
     np.save(features / "N-1_x_idx.npy", col)
     np.save(features / "N-1_y_idx.npy", row)
-    slide, report = taken_in(features, "nic-npy", given)
+    slide, report = taken_in(features, "nic-npy", hints)
     assert same_places(slide, coords, codes)
-    assert report.done[0].moved == 0
-    assert "give tile_um=" in refused(features, "nic-npy", Given(mpp=0.5, encoder="multitask-4"))
+    assert report.imported[0].moved == 0
+    assert "give tile_um=" in refused(features, "nic-npy", Hints(mpp=0.5, encoder="multitask-4"))
     np.save(features / "N-1_y_idx.npy", row + 1)
-    assert "do not fit features of 12 x 10 cells" in refused(features, "nic-npy", given)
+    assert "do not fit features of 12 x 10 cells" in refused(features, "nic-npy", hints)
     np.save(features / "N-1_features.npy", dense[0])
-    assert "wanted floats [D, rows, cols]" in refused(features, "nic-npy", given)
+    assert "wanted floats [D, rows, cols]" in refused(features, "nic-npy", hints)

@@ -10,12 +10,12 @@ import torch
 from foreign_files import Codes, block, random_codes, refused, same_places, taken_in
 from numpy.typing import NDArray
 
-from nic.compression.interchange.tile_codes import Given
+from nic.compression.interchange.tile_codes import Hints
 
 
 def clam(
     folder: Path, contours: list[NDArray[np.int64]], codes: Codes, level: int = 1, downsample: float = 4.0
-) -> Given:
+) -> Hints:
     """patches/C-1.h5 of 128 px, one contour after another, with features/h5_files and features/pt_files."""
     coords = np.concatenate(contours)
     (folder / "patches").mkdir(parents=True)
@@ -34,25 +34,25 @@ def clam(
     with h5py.File(folder / "features" / "h5_files" / "C-1.h5", "w") as file:
         file["features"], file["coords"] = codes, coords.astype(np.int32)
     torch.save(torch.from_numpy(codes), folder / "features" / "pt_files" / "C-1.pt")
-    return Given(mpp=0.25, patches=str(folder / "patches"), encoder="resnet50_trunc")
+    return Hints(mpp=0.25, patches=str(folder / "patches"), encoder="resnet50_trunc")
 
 
 def test_clam_of_one_contour_is_read(tmp_path: Path) -> None:
     coords, codes = block(7, 8, 512, 1111, 2222), random_codes(56)
-    given = clam(tmp_path, [coords], codes, downsample=4.0003)
-    slide, report = taken_in(tmp_path / "features", "clam", given)
+    hints = clam(tmp_path, [coords], codes, downsample=4.0003)
+    slide, report = taken_in(tmp_path / "features", "clam", hints)
     assert same_places(slide, coords, codes)
     assert (slide.grid.tile_px, slide.grid.tile_mpp) == (128, 1.0)
     assert slide.encoder.tasks == ("resnet50_trunc", "CLAM")
-    assert (report.done[0].lattices, report.done[0].moved) == (1, 0)
+    assert (report.imported[0].lattices, report.imported[0].moved) == (1, 0)
 
 
 def test_clam_bags_take_their_places_from_the_patches(tmp_path: Path) -> None:
     coords, codes = block(7, 8, 512, 1111, 2222), random_codes(56)
-    given = clam(tmp_path, [coords], codes)
-    assert same_places(taken_in(tmp_path / "features" / "pt_files", "clam", given)[0], coords, codes)
+    hints = clam(tmp_path, [coords], codes)
+    assert same_places(taken_in(tmp_path / "features" / "pt_files", "clam", hints)[0], coords, codes)
     torch.save(torch.from_numpy(codes[1:]), tmp_path / "features" / "pt_files" / "C-1.pt")
-    assert "55 codes and 56 coordinates" in refused(tmp_path / "features" / "pt_files", "clam", given)
+    assert "55 codes and 56 coordinates" in refused(tmp_path / "features" / "pt_files", "clam", hints)
 
 
 def test_contours_are_moved_each_as_a_whole_and_by_how_much_is_said(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_contours_are_moved_each_as_a_whole_and_by_how_much_is_said(tmp_path: Pa
     # 9100 - 1000 = 16 * 512 - 92: the small contour is moved right by 92 px; up by 256 px, which is halfway
     moved = np.concatenate([large, small + np.array([92, -256])])
     assert same_places(slide, moved, codes)
-    found = report.done[0]
+    found = report.imported[0]
     assert (found.lattices, found.moved, found.max_l0px, found.collisions) == (2, 12, 256.0, 0)
     assert found.mean_l0px == pytest.approx(12 * 256 / 93)
 
@@ -73,32 +73,32 @@ def test_contours_that_meet_in_a_cell_are_refused_unless_declared(tmp_path: Path
         block(5, 4, 512, 4 * 512 + 200),
     )  # the last column of the one, the first of the other
     codes = random_codes(45)
-    given = clam(tmp_path, [left, right], codes)
-    evidence = refused(tmp_path / "features", "clam", given)
+    hints = clam(tmp_path, [left, right], codes)
+    evidence = refused(tmp_path / "features", "clam", hints)
     assert "5 of 45 tiles fall into a cell that another one holds (2 lattices" in evidence
     assert "most_collisions" in evidence
-    slide, report = taken_in(tmp_path / "features", "clam", given, most_collisions=0.12)
-    assert report.done[0].collisions == 5
+    slide, report = taken_in(tmp_path / "features", "clam", hints, most_collisions=0.12)
+    assert report.imported[0].collisions == 5
     free = right[:, 0] > 2500
     moved = np.concatenate([left, right[free] - np.array([200, 0])])
     assert same_places(slide, moved, np.concatenate([codes[:25], codes[25:][free]]))
 
 
 def test_clam_without_what_it_does_not_write_is_refused(tmp_path: Path) -> None:
-    given = clam(tmp_path, [block(4, 4, 512)], random_codes(16))
+    hints = clam(tmp_path, [block(4, 4, 512)], random_codes(16))
     features = tmp_path / "features"
-    assert "give patches=" in refused(features, "clam", Given(mpp=0.25, encoder="resnet50_trunc"))
-    assert "give encoder=" in refused(features, "clam", Given(mpp=0.25, patches=given.patches))
-    assert "MissingResolution" in refused(features, "clam", Given(encoder="resnet50_trunc", patches=given.patches))
+    assert "give patches=" in refused(features, "clam", Hints(mpp=0.25, encoder="resnet50_trunc"))
+    assert "give encoder=" in refused(features, "clam", Hints(mpp=0.25, patches=hints.patches))
+    assert "MissingResolution" in refused(features, "clam", Hints(encoder="resnet50_trunc", patches=hints.patches))
     (tmp_path / "features" / "h5_files" / "C-1.h5").rename(tmp_path / "features" / "h5_files" / "C-2.h5")
-    assert "C-2.h5: cannot be read" in refused(features, "clam", given)
+    assert "C-2.h5: cannot be read" in refused(features, "clam", hints)
 
 
 @pytest.mark.parametrize("content", [{"features": torch.ones(3, 4)}, torch.ones(3, 4, dtype=torch.int64), [1, 2], None])
 def test_a_bag_that_is_no_tensor_of_floats_is_refused(tmp_path: Path, content: Any) -> None:
-    given = clam(tmp_path, [block(4, 4, 512)], random_codes(16))
+    hints = clam(tmp_path, [block(4, 4, 512)], random_codes(16))
     bag = tmp_path / "features" / "pt_files" / "C-1.pt"
     torch.save(content, bag)
-    assert "wanted a tensor of floats" in refused(bag.parent, "clam", given)
+    assert "wanted a tensor of floats" in refused(bag.parent, "clam", hints)
     bag.write_bytes(bag.read_bytes()[:100])
-    assert "not a tensor that torch reads" in refused(bag.parent, "clam", given)
+    assert "not a tensor that torch reads" in refused(bag.parent, "clam", hints)

@@ -9,7 +9,7 @@ import pytest
 from foreign_files import Codes, block, random_codes, refused, same_places, taken_in
 from numpy.typing import NDArray
 
-from nic.compression.interchange.tile_codes import Given
+from nic.compression.interchange.tile_codes import Hints
 
 
 def stamp(folder: Path, coords_um: NDArray[Any], codes: Codes, **attributes: Any) -> Path:
@@ -30,10 +30,10 @@ NEW = {**NEW, "code_hash": "abcd", "feat_type": "tile"}
 def test_stamp_is_read(tmp_path: Path, mpp: float, side: int) -> None:
     """Its tiles are ceil(256 / mpp) level-0 px wide and lie so; their coordinates are in um."""
     coords, codes = block(40, 30, side, 3 * side, 5 * side), random_codes(1200)
-    slide, report = taken_in(stamp(tmp_path, coords * mpp, codes, **NEW), "stamp", Given(mpp=mpp))
+    slide, report = taken_in(stamp(tmp_path, coords * mpp, codes, **NEW), "stamp", Hints(mpp=mpp))
     assert same_places(slide, coords, codes)
     assert slide.grid.side_l0px == pytest.approx(side)
-    assert report.done[0].moved == 0
+    assert report.imported[0].moved == 0
     assert slide.encoder.tasks == ("virchow2", "STAMP")
     assert slide.encoder.tile_um == pytest.approx(256)
 
@@ -43,9 +43,9 @@ def test_stamp_of_supertiles_is_moved_by_what_they_drift(tmp_path: Path) -> None
     mpp, codes = 0.498, random_codes(400)
     col, row = np.meshgrid(np.arange(20), np.arange(20))
     um = np.stack([(c // 2) * 1030 * mpp + (c % 2) * 256 for c in (col.ravel(), row.ravel())], axis=1)
-    slide, report = taken_in(stamp(tmp_path, um, codes, **NEW), "stamp", Given(mpp=mpp))
+    slide, report = taken_in(stamp(tmp_path, um, codes, **NEW), "stamp", Hints(mpp=mpp))
     assert same_places(slide, np.stack([col.ravel() * 515, row.ravel() * 515], axis=1), codes)
-    assert report.done[0].max_l0px <= 1
+    assert report.imported[0].max_l0px <= 1
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_older_stamp_is_read(tmp_path: Path, attributes: dict[str, Any], per_til
     """2.0 had no tile_size_um; before that there were no attributes, and 224 stood for 256 um."""
     cells, codes = block(10, 12, 1), random_codes(120)
     features = stamp(tmp_path, cells * per_tile, codes, **attributes)
-    slide, _ = taken_in(features, "stamp", Given(mpp=0.5, encoder="ctranspath"))
+    slide, _ = taken_in(features, "stamp", Hints(mpp=0.5, encoder="ctranspath"))
     assert same_places(slide, cells * 512, codes)
     assert slide.grid.tile_px == 224
 
@@ -76,9 +76,9 @@ def test_what_is_wrong_with_a_stamp_file_is_said(
     tmp_path: Path, attributes: dict[str, Any], scale: float, message: str
 ) -> None:
     features = stamp(tmp_path, block(5, 5, 1) * 256.0 * scale, random_codes(25), **attributes)
-    assert message in refused(features, "stamp", Given(mpp=0.5))
+    assert message in refused(features, "stamp", Hints(mpp=0.5))
 
 
 def test_a_layout_that_is_not_the_files_own_is_refused(tmp_path: Path) -> None:
     features = stamp(tmp_path, block(5, 5, 1) * 256.0, random_codes(25), **NEW)
-    assert "no dataset 'features'; it holds coords, feats" in refused(features, "trident", Given(mpp=0.5))
+    assert "no dataset 'features'; it holds coords, feats" in refused(features, "trident", Hints(mpp=0.5))

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from nic.compression.codes_folder import CodesFolder
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.records import MANY
-from nic.errors import UnreachedCodes, UnreachedSlides, UnreadableSlide, UnwritableFolder
-from nic.files import cannot_be_read
+from nic.errors import CodesError, UnreachedCodes, UnreachedSlides, UnreadableSlide, UnwritableFolder
 from nic.slides.slide import Slide, SlideSource, find_slides
+from nic.system_errors import cannot_be_read
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="wants root, to mount a small disk")
 
@@ -33,7 +33,7 @@ def slides(tmp_path: Path) -> list[SlideSource]:
 
 @pytest.fixture
 def out(tmp_path: Path, slides: list[SlideSource]) -> Path:
-    assert compress_here(slides, PixelEncoder(), tmp_path / "codes").done == ["a", "b", "c"]
+    assert compress_here(slides, PixelEncoder(), tmp_path / "codes").compressed == ["a", "b", "c"]
     return tmp_path / "codes"
 
 
@@ -112,7 +112,7 @@ def test_codes_that_cannot_be_read_are_neither_missing_nor_damaged(
     before = contents(out)
     with monkeypatch.context() as broken:
         broken.setattr(h5py, "File", raising(errno.EACCES))
-        for read in (CompressedSlide.made_of, CompressedSlide.load, CompressedSlide.count, CompressedSlide.identity):
+        for read in (CompressedSlide.head, CompressedSlide.load, CompressedSlide.count, CompressedSlide.identity):
             with pytest.raises(UnreachedCodes, match=r"a\.h5: cannot be read now: Permission denied"):
                 read(out / "a.h5")
         report = compress_here(slides, PixelEncoder(), out)
@@ -129,8 +129,10 @@ def test_what_hdf5_says_of_the_system_is_known_from_what_it_says_of_the_content(
         h5py.File(tmp_path / "gone.h5")
     assert not cannot_be_read(missing.value)
     assert cannot_be_read(KeyError("Unable to open object (file read failed: errno = 5, error message = 'EIO')"))
-    assert CompressedSlide.made_of(tmp_path / "text.h5") is None
-    assert CompressedSlide.made_of(tmp_path / "gone.h5") is None
+    for name in ("text", "gone"):
+        with pytest.raises(CodesError, match="compress the slide again") as refused:
+            CompressedSlide.head(tmp_path / f"{name}.h5")
+        assert not isinstance(refused.value, UnreachedCodes)
 
 
 def test_many_slides_in_a_row_that_cannot_be_had_end_the_run(tmp_path: Path, slides: list[SlideSource]) -> None:
@@ -176,7 +178,7 @@ def test_a_full_disk_ends_the_run_and_it_goes_on_when_there_is_room(tmp_path: Pa
         assert not list(out.glob(".*.draft"))
         subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
         report = compress_here(slides, PixelEncoder(), out)
-        assert (sorted(report.reused + report.done), len(report.reused)) == (["a", "b", "c"], len(kept))
+        assert (sorted(report.reused + report.compressed), len(report.reused)) == (["a", "b", "c"], len(kept))
         assert kept.items() <= contents(out).items()
     finally:
         subprocess.run(["umount", str(disk)], check=True)
@@ -187,5 +189,5 @@ def test_a_name_that_no_file_can_have_is_refused_and_the_others_are_done(
 ) -> None:
     long = SlideSource("L" * 260, slides[0].path)
     report = compress_here([long, *slides], PixelEncoder(), tmp_path / "codes")
-    assert report.done == ["a", "b", "c"]
+    assert report.compressed == ["a", "b", "c"]
     assert ["the name is too long" in refusal.evidence for refusal in report.quarantined] == [True]

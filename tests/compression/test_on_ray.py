@@ -14,8 +14,9 @@ from conftest import PixelEncoder, tissue_image, write_slide
 from numpy.typing import NDArray
 
 from nic.compression.engines import compress_cohort
-from nic.compression.on_ray import Cluster, compress_on_ray
-from nic.compression.work import How
+from nic.compression.on_ray import compress_on_ray
+from nic.compression.ray_workers import Cluster
+from nic.compression.work import CompressionOptions
 from nic.slides.slide import SlideSource, find_slides
 
 ray = pytest.importorskip("ray", reason="wants Ray: pip install ray==2.60.0")
@@ -74,9 +75,13 @@ def test_a_cluster_makes_the_same_files_and_the_same_quarantine(
     write_slide(tmp_path / "slides" / "mute.tif", tissue_image(700, 600), mpp=None)
     slides = find_slides(tmp_path / "slides")
     here = compress_cohort(slides, pixel_encoder, tmp_path / "here")
-    there = compress_on_ray(slides, graph, lambda _: PixelEncoder(), tmp_path / "there", How(), Cluster("", cpus=1))
+    there = compress_on_ray(
+        slides, graph, lambda _: PixelEncoder(), tmp_path / "there", CompressionOptions(), Cluster("", cpus=1)
+    )
     assert (
-        (there.done, there.quarantined) == (here.done, here.quarantined) == (["s00", "s01", "s02"], there.quarantined)
+        (there.compressed, there.quarantined)
+        == (here.compressed, here.quarantined)
+        == (["s00", "s01", "s02"], there.quarantined)
     )
     assert [refusal.slide for refusal in there.quarantined] == ["mute"]
     assert same(tmp_path / "here", tmp_path / "there")
@@ -107,10 +112,10 @@ def test_a_node_is_lost_in_the_middle(
 
     killer = threading.Thread(target=kill)
     killer.start()
-    report = compress_on_ray(slides, graph, lambda _: Noting(), out, How(), Cluster())
+    report = compress_on_ray(slides, graph, lambda _: Noting(), out, CompressionOptions(), Cluster())
     killer.join()
     names = [slide.slide_id for slide in slides]
-    assert sorted([*report.done, *report.reused]) == names
+    assert sorted([*report.compressed, *report.reused]) == names
     assert not report.quarantined
     assert len({path.suffix for path in begun.iterdir()}) == 2
     compress_cohort(slides, pixel_encoder, tmp_path / "undisturbed")
@@ -135,6 +140,6 @@ def test_a_slide_that_kills_each_process_goes_into_quarantine(
                 os._exit(1)
             return codes
 
-    report = compress_on_ray(slides, graph, lambda _: Crashing(), out, How(), Cluster())
-    assert report.done == ["s00", "s02"]
+    report = compress_on_ray(slides, graph, lambda _: Crashing(), out, CompressionOptions(), Cluster())
+    assert report.compressed == ["s00", "s02"]
     assert [(refusal.slide, refusal.reason) for refusal in report.quarantined] == [("s01", "CrashingSlide")]

@@ -9,8 +9,8 @@ from conftest import PixelEncoder, compress_here, tissue_image, write_slide
 
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.setting import Setting
-from nic.compression.work import How
+from nic.compression.tiling import Tiling
+from nic.compression.work import CompressionOptions
 from nic.errors import EncoderError
 from nic.slides.slide import SlideSource
 
@@ -26,11 +26,11 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> SlideSource:
 
 @pytest.fixture(scope="module")
 def half(slide: SlideSource) -> CompressedSlide:
-    return compress_slide(slide, PixelEncoder(), Setting(overlap_px=32, exclude=()))
+    return compress_slide(slide, PixelEncoder(), Tiling(overlap_px=32, exclude=()))
 
 
 def test_every_second_tile_is_that_of_tiles_side_by_side(slide: SlideSource, half: CompressedSlide) -> None:
-    plain = compress_slide(slide, PixelEncoder(), Setting(exclude=()))
+    plain = compress_slide(slide, PixelEncoder(), Tiling(exclude=()))
     codes = {(r, c): code for r, c, code in zip(half.row.tolist(), half.col.tolist(), half.codes, strict=True)}
     assert plain.grid.stride_um == 2 * half.grid.stride_um == 64
     for row, col, code in zip(plain.row.tolist(), plain.col.tolist(), plain.codes, strict=True):
@@ -52,8 +52,8 @@ def test_tiles_between_hold_the_pixels_between(slide: SlideSource, half: Compres
 def test_a_file_says_how_its_tiles_overlap(half: CompressedSlide, tmp_path: Path) -> None:
     half.save(tmp_path / "s.h5")
     found = CompressedSlide.load(tmp_path / "s.h5")
-    assert (found.grid, found.cutting) == (half.grid, half.cutting)
-    assert found.cutting.overlap_px == 32
+    assert (found.grid, found.tiling) == (half.grid, half.tiling)
+    assert found.tiling.overlap_px == 32
     with h5py.File(tmp_path / "s.h5") as file:
         assert file["coords"].attrs["overlap"] == 32
         assert file.attrs["stride_l0px"] == pytest.approx(32 / MPP)
@@ -62,11 +62,11 @@ def test_a_file_says_how_its_tiles_overlap(half: CompressedSlide, tmp_path: Path
 
 def test_another_overlap_is_compressed_anew(slide: SlideSource, tmp_path: Path) -> None:
     for overlap, wanted in ((0, 1), (32, 1), (32, 0)):
-        how = How(Setting(overlap_px=overlap, exclude=()))
-        assert len(compress_here([slide], PixelEncoder(), tmp_path, how).done) == wanted
+        how = CompressionOptions(Tiling(overlap_px=overlap, exclude=()))
+        assert len(compress_here([slide], PixelEncoder(), tmp_path, how).compressed) == wanted
 
 
 @pytest.mark.parametrize("overlap", [-1, 64, 100])
 def test_more_than_a_tile_cannot_overlap(slide: SlideSource, tmp_path: Path, overlap: int) -> None:
     with pytest.raises(EncoderError, match=f"overlap_px={overlap}: the encoder's tiles are 64 px wide, wanted 0 to 63"):
-        compress_here([slide], PixelEncoder(), tmp_path, How(Setting(overlap_px=overlap)))
+        compress_here([slide], PixelEncoder(), tmp_path, CompressionOptions(Tiling(overlap_px=overlap)))

@@ -16,8 +16,9 @@ from slide_jobs import Deadly
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.engines import compress_cohort
-from nic.compression.setting import Setting
-from nic.compression.work import How
+from nic.compression.tiling import Tiling
+from nic.compression.tissue_rule import OwnMask
+from nic.compression.work import CompressionOptions
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EncoderError
 from nic.slides.processes import Processes
@@ -51,12 +52,10 @@ def test_codes_do_not_depend_on_processes_and_threads(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("nic.compression.tile_jobs.CELLS_AT_A_TIME", 20)  # of which the slide has several
-    slide, setting = spoilt_slide(tmp_path / "a.tif", compression), Setting(variants=variants)
-    alone = compress_slide(slide, pixel_encoder, setting, most_failed=0.5, batch_tiles=8)
+    slide, settings = spoilt_slide(tmp_path / "a.tif", compression), {"d4_variants": variants, "batch_tiles": 8}
+    alone = compress_slide(slide, pixel_encoder, most_failed=0.5, **settings)
     with SharedThreads(3) as threads:
-        shared = compress_slide(
-            slide, pixel_encoder, setting, most_failed=0.5, batch_tiles=8, reading=three, encoding=threads
-        )
+        shared = compress_slide(slide, pixel_encoder, most_failed=0.5, reading=three, threads=threads, **settings)
     assert alone.failed.any()
     assert alone.excluded is not None
     assert alone.excluded.any()
@@ -82,7 +81,7 @@ def test_one_slide_is_given_all_cores(tmp_path: Path) -> None:
     path = write_slide(tmp_path / "a.tif", tissue_image(1800, 1600), 0.5)
     slide = SlideSource("a", path)
     assert 64 < len(compress_slide(slide, PixelEncoder()).codes) <= 128
-    assert compress_cohort([slide], Meeting(2), tmp_path / "codes", readers=2).done == ["a"]
+    assert compress_cohort([slide], Meeting(2), tmp_path / "codes", readers=2).compressed == ["a"]
 
 
 class Counting:
@@ -108,9 +107,9 @@ def test_batches_have_one_size(tmp_path: Path) -> None:
         slides.append(SlideSource(path.stem, path))
     encoder = Counting()
     report = compress_cohort(
-        slides, encoder, tmp_path / "codes", How(accept=("spoiltjpeg", "spoiltdeflate")), readers=2
+        slides, encoder, tmp_path / "codes", CompressionOptions(accept=("spoiltjpeg", "spoiltdeflate")), readers=2
     )
-    assert len(report.done) == 5
+    assert len(report.compressed) == 5
     assert list(encoder.sizes) == [64]
     assert encoder.sizes[64] > 5
 
@@ -144,9 +143,9 @@ def test_what_kills_or_holds_up_a_process_costs_its_own_slide(tmp_path: Path) ->
         (tmp_path / f"{name}.tif").write_bytes(path.read_bytes())
     names = ["crash0", "hang0", "good0", "good1", "hang-away", "crash1", "good2"]
     slides = [SlideSource(name, tmp_path / f"{name}.tif") for name in names]
-    how = How(Setting(tissue=Deadly()), silent_s=5)
+    how = CompressionOptions(Tiling(tissue=OwnMask()), Deadly(), silent_s=5)
     report = compress_cohort(slides, PixelEncoder(), tmp_path / "codes", how, readers=2)
-    assert report.done == ["good0", "good1", "good2"]
+    assert report.compressed == ["good0", "good1", "good2"]
     assert [(r.slide, r.reason) for r in report.quarantined] == [
         ("crash0", "CrashingSlide"),
         ("crash1", "CrashingSlide"),
@@ -159,7 +158,7 @@ def test_what_kills_or_holds_up_a_process_costs_its_own_slide(tmp_path: Path) ->
     assert "4 ended (the process that read it ended by SIGABRT)" in report.shared
     again = compress_cohort(slides[2:4], PixelEncoder(), tmp_path / "codes", how, readers=2)
     assert again.reused == ["good0", "good1"]
-    assert CompressedSlide.load(tmp_path / "codes" / "good0.h5").tissue_rule == "all"
+    assert CompressedSlide.load(tmp_path / "codes" / "good0.h5").tiling.tissue == OwnMask()
 
 
 def test_how_the_work_was_shared_is_said(tmp_path: Path) -> None:

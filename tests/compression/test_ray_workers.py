@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from slide_jobs import Deadly
 
 from nic.compression.engines import compress_cohort
-from nic.compression.on_ray import LOSSES, Cluster, compress_on_ray
-from nic.compression.setting import Setting
-from nic.compression.tissue_rule import Everything
-from nic.compression.work import How
-from nic.encoder.export import export_encoder
+from nic.compression.on_ray import compress_on_ray
+from nic.compression.ray_workers import LOSSES, Cluster
+from nic.compression.tiling import Tiling
+from nic.compression.tissue_rule import Everything, OwnMask
+from nic.compression.work import CompressionOptions
+from nic.encoder.encoder_graph import export_encoder
+from nic.encoder.loading import EncoderLoader, load_encoder
 from nic.encoder.network import TileEncoder
-from nic.encoder.runtimes import EncoderLoader, load_encoder
 from nic.errors import EncoderError, NoDevice, UnreachedSlides
-from nic.onnx.device import cuda_devices
+from nic.graphs.device import cuda_devices
 from nic.slides.slide import SlideSource, find_slides
 
 ray = pytest.importorskip("ray", reason="wants Ray: pip install ray==2.60.0")
@@ -100,8 +101,8 @@ def test_a_share_of_a_gpu_has_one_encoding_process_and_one_session(
 ) -> None:
     notes = tmp_path / "notes"
     notes.mkdir()
-    report = compress_on_ray(slides, graph, lambda _: Noting(notes), tmp_path / "codes", How(), ACTORS)
-    assert report.done == [slide.slide_id for slide in slides]
+    report = compress_on_ray(slides, graph, lambda _: Noting(notes), tmp_path / "codes", CompressionOptions(), ACTORS)
+    assert report.compressed == [slide.slide_id for slide in slides]
     assert noted(notes, "loaded") == ["0"]  # the number of its GPU
     assert noted(notes, "encodes") == ["1"]
     assert report.shared == "1 actor on a Ray cluster, each with 1 process that reads; encoded on a device (20 slides)"
@@ -112,8 +113,8 @@ def test_a_share_of_a_gpu_has_one_encoding_process_and_one_session(
 def test_tasks_keep_their_encoder_and_see_no_gpu(tmp_path: Path, graph: Path, slides: list[SlideSource]) -> None:
     notes = tmp_path / "notes"
     notes.mkdir()
-    report = compress_on_ray(slides, graph, lambda _: Noting(notes), tmp_path / "codes", How(), TASKS)
-    assert report.done == [slide.slide_id for slide in slides]
+    report = compress_on_ray(slides, graph, lambda _: Noting(notes), tmp_path / "codes", CompressionOptions(), TASKS)
+    assert report.compressed == [slide.slide_id for slide in slides]
     processes = list(notes.glob("encodes.*"))
     assert noted(notes, "loaded") == [""] * len(processes)
     assert len(processes) < len(slides)
@@ -127,9 +128,9 @@ def test_an_encoder_whose_weights_lie_beside_it_travels(tmp_path: Path, slides: 
     onnx.save(onnx.load(alone), beside, save_as_external_data=True, location="beside.data", size_threshold=1024)
     alone.unlink()
     load = EncoderLoader()
-    there = compress_on_ray(slides[:2], beside, load, tmp_path / "there", How(), on)
+    there = compress_on_ray(slides[:2], beside, load, tmp_path / "there", CompressionOptions(), on)
     here = compress_cohort(slides[:2], load_encoder(beside, device="cpu"), tmp_path / "here", readers=0)
-    assert there.done == here.done == ["s00", "s01"]
+    assert there.compressed == here.compressed == ["s00", "s01"]
     assert np.array_equal(features(tmp_path / "there", "s01"), features(tmp_path / "here", "s01"))
     if on.gpus:
         assert "encoded on c" in there.shared  # cpu, or cuda:0 where the declared GPU is one
@@ -141,10 +142,10 @@ def test_what_kills_or_holds_up_a_reader_costs_its_own_slide(tmp_path: Path, gra
     names = ["crash0", "hang0", "good0", "good1", "crash1", "good2"]
     for name in names:
         (tmp_path / f"{name}.tif").write_bytes(path.read_bytes())
-    how = How(Setting(tissue=Deadly()), silent_s=5)
+    how = CompressionOptions(Tiling(tissue=OwnMask()), Deadly(), silent_s=5)
     slides = [SlideSource(name, tmp_path / f"{name}.tif") for name in names]
     report = compress_on_ray(slides, graph, lambda _: PixelEncoder(), tmp_path / "codes", how, on)
-    assert report.done == ["good0", "good1", "good2"]
+    assert report.compressed == ["good0", "good1", "good2"]
     assert [(refusal.slide, refusal.reason) for refusal in report.quarantined] == [
         ("crash0", "CrashingSlide"),
         ("crash1", "CrashingSlide"),
@@ -176,10 +177,10 @@ def test_an_actor_that_dies_is_made_anew_and_its_other_slide_is_not_at_fault(
     green = write_slide(tmp_path / "green.tif", np.ascontiguousarray(tissue_image(700, 600)[..., [1, 0, 2]]))
     mixed = [slides[0], SlideSource("green", green), *slides[1:5]]
     mark = tmp_path / "mark" if once else None
-    how = How(Setting(tissue=Everything()))
+    how = CompressionOptions(Tiling(tissue=Everything()))
     report = compress_on_ray(mixed, graph, lambda _: Brittle(mark), tmp_path / "codes", how, ACTORS)
     others = [slide.slide_id for slide in slides[:5]]
-    assert report.done == (["green", *others] if once else others)
+    assert report.compressed == (["green", *others] if once else others)
     refused = [(refusal.slide, refusal.reason) for refusal in report.quarantined]
     assert refused == ([] if once else [("green", "CrashingSlide")])
     assert report.shared.startswith("2 actors" if once else "3 actors")
@@ -195,7 +196,7 @@ def test_an_encoder_that_cannot_be_loaded_ends_the_run_with_its_words(
 ) -> None:
     load: Callable[[Path], PixelEncoder] = lambda path: refusing(path)  # noqa: E731 - pickled by value
     with pytest.raises(EncoderError, match="no such spec"):
-        compress_on_ray(slides[:2], graph, load, tmp_path / "codes", How(), on)
+        compress_on_ray(slides[:2], graph, load, tmp_path / "codes", CompressionOptions(), on)
 
 
 @pytest.mark.slow
@@ -208,7 +209,7 @@ def test_actors_that_never_start_end_the_run(tmp_path: Path, graph: Path, slides
         os._exit(1)
 
     with pytest.raises(UnreachedSlides, match="no actor of the Ray cluster starts: ActorDiedError"):
-        compress_on_ray(slides, graph, load, tmp_path / "codes", How(), ACTORS)
+        compress_on_ray(slides, graph, load, tmp_path / "codes", CompressionOptions(), ACTORS)
     assert len(list(notes.iterdir())) >= LOSSES
 
 
@@ -219,4 +220,6 @@ def test_a_device_that_a_node_has_not_is_said(tmp_path: Path, slides: list[Slide
         graph = tmp_path / "encoder.onnx"
         export_encoder(TileEncoder(), "random", [], graph, np.zeros((2, 64, 64, 3), np.uint8))
         with pytest.raises(NoDevice, match="there is no NVIDIA driver here"):
-            compress_on_ray(slides[:1], graph, EncoderLoader(device="cuda"), tmp_path / "codes", How(), ACTORS)
+            compress_on_ray(
+                slides[:1], graph, EncoderLoader(device="cuda"), tmp_path / "codes", CompressionOptions(), ACTORS
+            )

@@ -9,8 +9,8 @@ import pytest
 from conftest import PixelEncoder, compress_here, tissue_image, write_slide
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.setting import Setting
-from nic.compression.work import How
+from nic.compression.tiling import Tiling
+from nic.compression.work import CompressionOptions
 from nic.patients.cohort import read_cohort
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging, find_sources
@@ -49,20 +49,22 @@ def test_slides_of_a_bucket_are_staged_and_compressed_once(
     bucket: Any, tmp_path: Path, pixel_encoder: PixelEncoder
 ) -> None:
     staged, out = tmp_path / "staged", tmp_path / "codes"
-    how = How(staging=Staging(staged, max(p.stat().st_size for p in tmp_path.glob("*.tif")) + 1000))  # room for one
+    how = CompressionOptions(
+        staging=Staging(staged, max(p.stat().st_size for p in tmp_path.glob("*.tif")) + 1000)
+    )  # room for one
     slides = find_sources("s3://slides")
     assert [slide.uri for slide in slides] == ["s3://slides/a.tif", "s3://slides/b.tif"]
-    assert compress_here(slides, pixel_encoder, out, how).done == ["a", "b"]
+    assert compress_here(slides, pixel_encoder, out, how).compressed == ["a", "b"]
     assert len(list(staged.glob("*/*.tif"))) == 1
     here = compress_here([SlideSource("a", tmp_path / "a.tif")], pixel_encoder, tmp_path / "here")
-    assert here.done == ["a"]
+    assert here.compressed == ["a"]
     ours, theirs = (CompressedSlide.load(folder / "a.h5") for folder in (out, tmp_path / "here"))
     assert (ours.codes == theirs.codes).all()
     assert ours.fingerprint == theirs.fingerprint
 
     none = Staging(tmp_path / "never", 1)  # nothing fits: a slide that is fetched again would be refused
     assert compress_here(slides, pixel_encoder, out, replace(how, staging=none)).reused == ["a", "b"]
-    other = How(Setting(min_tissue=0.9), staging=none)
+    other = CompressionOptions(Tiling(min_tissue=0.9), staging=none)
     before_all = {file.name: file.read_bytes() for file in out.glob("*.h5")}
     assert [r.reason for r in compress_here(slides, pixel_encoder, out, other).unreached] == ["NotStaged"] * 2
     assert {file.name: file.read_bytes() for file in out.glob("*.h5")} == before_all
@@ -72,7 +74,7 @@ def test_slides_of_a_bucket_are_staged_and_compressed_once(
     slides = find_sources("s3://slides")
     assert slide_content(slides[0]) != before
     report = compress_here(slides[:1], pixel_encoder, out, how)
-    assert report.done == ["a"]
+    assert report.compressed == ["a"]
     assert (CompressedSlide.load(out / "a.h5").codes != theirs.codes).any()
 
 
@@ -81,8 +83,10 @@ def test_a_slide_that_is_not_in_its_bucket_is_unreached(tmp_path: Path, pixel_en
     table = tmp_path / "cohort.csv"
     table.write_text("patient,slide,split\np1,s3://slides/a.tif,train\np2,s3://slides/gone.tif,train\n")
     slides = [slide for patient in read_cohort(table).patients for slide in patient.slides]
-    report = compress_here(slides, pixel_encoder, tmp_path / "codes", How(staging=Staging(tmp_path / "staged", 10**9)))
-    assert report.done == ["a"]
+    report = compress_here(
+        slides, pixel_encoder, tmp_path / "codes", CompressionOptions(staging=Staging(tmp_path / "staged", 10**9))
+    )
+    assert report.compressed == ["a"]
     assert [(miss.slide, miss.reason) for miss in report.unreached] == [("gone", "NotStaged")]
     assert not report.quarantined
     assert "gone" in slide_content(slides[1])

@@ -24,10 +24,10 @@ from served_files import write_plain_graphs
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.engines import compress_cohort
 from nic.encoder.foreign import import_onnx
-from nic.encoder.runtimes import load_encoder
+from nic.encoder.loading import load_encoder
 from nic.errors import EncoderError
-from nic.onnx.files import graph_files, graph_in, graph_sha256
-from nic.onnx.pixels import Scaling
+from nic.graphs.adapt import Scaling
+from nic.graphs.files import graph_files, graph_in, graph_sha256
 from nic.slides.slide import SlideSource
 from nic.stages.import_encoder import OnnxInput
 from nic.stages.import_encoder import imported as import_as
@@ -190,7 +190,7 @@ def test_a_graph_beyond_2_gib(tmp_path: Path, store: None) -> None:
     codes = again.encode(tiles(2))
     assert np.abs(codes[:, :3] - tiles(2).mean((1, 2)) / 255).max() <= 1e-5
     slide = SlideSource("a", write_slide(tmp_path / "a.tif", tissue_image(400, 380)))
-    assert compress_cohort([slide], again, tmp_path / "codes", readers=1).done == ["a"]
+    assert compress_cohort([slide], again, tmp_path / "codes", readers=1).compressed == ["a"]
     assert CompressedSlide.load(tmp_path / "codes" / "a.h5").codes.shape[1] == codes.shape[1]
     del encoder, again
     assert np.abs(served_code(version.uri) - codes[0]).max() <= 1e-5

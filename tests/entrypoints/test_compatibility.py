@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import mlflow
@@ -14,6 +15,7 @@ from served_files import codes_file, write_plain_graphs
 
 from entrypoints import evaluate, predict, train_patients
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.tissue_rule import Saturated
 from nic.errors import CodesError
 from nic.patients.cohort import Patient, Row
 from nic.patients.crops import gather_cells
@@ -41,8 +43,12 @@ def other_encoder(slide: CompressedSlide) -> CompressedSlide:
     return replace(slide, encoder=slide.encoder.with_sha256("b" * 64))
 
 
+def tiled(slide: CompressedSlide, **changed: Any) -> CompressedSlide:
+    return replace(slide, tiling=replace(slide.tiling, **changed))
+
+
 def overlapping(slide: CompressedSlide) -> CompressedSlide:
-    return replace(slide, grid=replace(slide.grid, overlap_px=32))
+    return replace(tiled(slide, overlap_px=32), grid=replace(slide.grid, overlap_px=32))
 
 
 def moved(slide: CompressedSlide) -> CompressedSlide:
@@ -57,9 +63,9 @@ def with_variants(slide: CompressedSlide) -> CompressedSlide:
 CHANGES: Mapping[str, Callable[[CompressedSlide], CompressedSlide]] = {
     "encoder": other_encoder,
     "overlap_px": overlapping,
-    "min_tissue": lambda slide: replace(slide, min_tissue=0.3),
-    "exclude": lambda slide: replace(slide, exclude=()),
-    "tissue": lambda slide: replace(slide, tissue_rule="saturation above 20"),
+    "min_tissue": lambda slide: tiled(slide, min_tissue=0.3),
+    "exclude": lambda slide: tiled(slide, exclude=()),
+    "tissue": lambda slide: tiled(slide, tissue=Saturated(20)),
     "runtime: onnx, onnx-f16, openvino": lambda slide: replace(slide, runtime="openvino"),
     "runtime that this version does not know": lambda slide: replace(slide, runtime="fp4"),
     "pixel version, older or newer": lambda slide: replace(slide, pixel_version=1),

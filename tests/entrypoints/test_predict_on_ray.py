@@ -11,12 +11,12 @@ from served_files import write_graphs
 
 from entrypoints import predict
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.cutting import Cutting
+from nic.compression.tiling import Tiling
 from nic.errors import RequestRefused
 from nic.tracking.registry import register_patient_model
 
 pytest.importorskip("ray", reason="wants Ray: pip install ray==2.60.0")
-CUTTING = Cutting(min_tissue=0.3)
+TILING = Tiling(64.0, min_tissue=0.3)
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     for number in range(3):
         write_slide(tmp_path / "slides" / f"s{number}.tif", tissue_image(700, 600, seed=number))
     (tmp_path / "slides" / "text.svs").write_text("no slide")
-    write_graphs(tmp_path, CUTTING)
+    write_graphs(tmp_path, TILING)
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("ray", artifact_location=str(tmp_path / "mlruns")))
@@ -48,7 +48,7 @@ def test_the_answers_are_those_of_one_machine(folder: Path) -> None:
     pd.testing.assert_frame_equal(there, here, check_exact=False, rtol=1e-6)
     assert there["status"].tolist() == ["ok", "ok", "ok", "refused"]
     assert sorted(file.stem for file in (folder / "codes").glob("*.h5")) == ["s0", "s1", "s2"]
-    assert CompressedSlide.load(folder / "codes" / "s0.h5").cutting == CUTTING
+    assert CompressedSlide.load(folder / "codes" / "s0.h5").tiling == TILING
 
 
 def test_a_cluster_wants_a_folder_that_it_shares(folder: Path) -> None:

@@ -26,6 +26,7 @@ from entrypoints import (
     train_patients,
 )
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
 from nic.slides.tiling import TileGrid
 from nic.tracking.runs import stage_key
@@ -62,7 +63,7 @@ def write_codes(folder: Path, seed: int = 0, sha256: str = SPEC.sha256) -> None:
     for number in range(2):
         codes = np.random.default_rng([seed, number]).normal(size=(3, 4)).astype(np.float16)
         grid, spec = TileGrid(64, 1.0, 0.5, (0, 0), 1, 3), SPEC.with_sha256(sha256)
-        slide = CompressedSlide(f"s{number}", codes, row, col, grid, everywhere, ~everywhere, spec, "f" * 64)
+        slide = CompressedSlide(f"s{number}", codes, row, col, grid, everywhere, ~everywhere, spec, "f" * 64, Tiling())
         slide.save(folder / f"s{number}.h5")
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.setting import Setting
+from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
 from nic.evaluation.map_picture import overview, picture, png
 from nic.evaluation.score_map import ScoreMap, geojson, write_raster
@@ -46,7 +46,7 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> Marked:
     x, y, side = 3540, 2740, 234  # the last tissue before the margin; a tile and more
     image[y - side : y + side, x - side : x + side] = (70, 10, 110)
     source = SlideSource("far", write_scn(tmp_path_factory.mktemp("slides") / "far.scn", image))
-    slide = compress_slide(source, PixelEncoder(), Setting(exclude=()))
+    slide = compress_slide(source, PixelEncoder(), Tiling(exclude=()))
     scores = np.full(slide.valid.shape, np.nan)
     scores[slide.row, slide.col] = -slide.codes.astype(float).mean(1)
     assert slide.size_l0px
@@ -174,4 +174,6 @@ def small_slide(slide_id: str, encoder: EncoderSpec, rng: np.random.Generator) -
     row, col = (a.astype(np.int32) for a in np.nonzero(tissue))
     codes = rng.normal(size=(len(row), encoder.code_size)).astype(np.float16)
     grid = TileGrid(64, 1.0, ODD_MPP, (5, 9), *shape)
-    return CompressedSlide(slide_id, codes, row, col, grid, tissue, np.zeros(shape, bool), encoder, slide_id)
+    return CompressedSlide(
+        slide_id, codes, row, col, grid, tissue, np.zeros(shape, bool), encoder, slide_id, Tiling(encoder.tile_um)
+    )

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
 from nic.slides.tiling import TileGrid
 
@@ -37,6 +38,7 @@ def slide_of() -> Callable[..., CompressedSlide]:
         codes = centres[kinds[row, col]] + noise * rng.normal(size=(len(row), CODE_SIZE))
         grid = TileGrid(64, 1.0, 0.499, (0, 0), *kinds.shape)
         tissue, failed = kinds > 0, np.zeros(kinds.shape, bool)
-        return CompressedSlide(slide_id, codes.astype(np.float16), row, col, grid, tissue, failed, encoder, "f")
+        codes16, tiling = codes.astype(np.float16), Tiling(encoder.tile_um)
+        return CompressedSlide(slide_id, codes16, row, col, grid, tissue, failed, encoder, "f", tiling)
 
     return make

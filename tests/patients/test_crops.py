@@ -87,10 +87,11 @@ def test_codes_of_two_encoders_are_refused(slide_of, kinds, tmp_path) -> None:
         gather_cells(patients(tmp_path, ("1", "a"), ("2", "b")), tmp_path)
 
 
-def test_codes_that_were_cut_differently_are_refused(slide_of, kinds, tmp_path) -> None:
+def test_codes_of_another_tiling_are_refused(slide_of, kinds, tmp_path) -> None:
     slide = slide_of(kinds, np.random.default_rng(0), "a")
     slide.save(tmp_path / "a.h5")
-    for other in (replace(slide, grid=replace(slide.grid, overlap_px=32)), replace(slide, min_tissue=0.3)):
+    half = replace(slide, grid=replace(slide.grid, overlap_px=32), tiling=replace(slide.tiling, overlap_px=32))
+    for other in (half, replace(slide, tiling=replace(slide.tiling, min_tissue=0.3))):
         replace(other, slide_id="b").save(tmp_path / "b.h5")
         with pytest.raises(ForeignCodes, match=r"b: compressed with \w+=.*; wanted .* with \w+=.*, as slide a;"):
             gather_cells(patients(tmp_path, ("1", "a"), ("2", "b")), tmp_path)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.cutting import Cutting
+from nic.compression.tiling import Tiling
+from nic.compression.tissue_rule import Everything, Mask, OwnMask
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError, EncoderError, ForeignCodes, NoTissue
 from nic.patients.calibration import PlattProbability
@@ -105,7 +106,7 @@ def test_glass_around_a_slide_changes_nothing(models, slides) -> None:
     shape = (grid.rows, grid.cols)
     wide = CompressedSlide(
         slide.slide_id, slide.codes, slide.row + 17, slide.col + 5, grid, np.zeros(shape, bool), np.zeros(shape, bool),
-        slide.encoder, "f",
+        slide.encoder, "f", slide.tiling,
     )  # fmt: skip
     model = models["regression"]
     assert model.predict([wide]).prediction == pytest.approx(model.predict([slide]).prediction, abs=1e-4)
@@ -161,8 +162,8 @@ def test_a_model_from_before_calibration_is_read() -> None:
     spec = PatientModelSpec.from_json(json.dumps(fields))
     assert spec.calibration is None
     assert spec.answers == ()
-    assert spec.cutting == Cutting()
-    assert not spec.cutting_recorded
+    assert spec.tiling == Tiling(64.0)
+    assert not spec.tiling_recorded
     assert PatientModelSpec.from_json(spec.to_json()) == spec
 
 
@@ -179,36 +180,34 @@ def test_codes_of_another_encoder_are_refused(models, slide_of) -> None:
         ({"overlap_px": 16}, "overlap_px=16", "overlap_px=0"),
         ({"min_tissue": 0.5}, "min_tissue=0.5", "min_tissue=0.6"),
         ({"exclude": ()}, "exclude=nothing", "exclude=blurred,dark,pen"),
-        ({"tissue_rule": "given 0123abcd"}, "tissue=given", "tissue=otsu"),
-        ({"min_tissue": 0.0, "tissue_rule": "all"}, "min_tissue=0.0, tissue=all", "min_tissue=0.6, tissue=otsu"),
+        ({"tissue": OwnMask(), "mask": Mask("0123abcd")}, "tissue=given", "tissue=otsu"),
+        ({"min_tissue": 0.0, "tissue": Everything()}, "min_tissue=0.0, tissue=all", "min_tissue=0.6, tissue=otsu"),
     ],
 )
-def test_slides_that_were_cut_otherwise_are_refused(
+def test_slides_of_another_tiling_are_refused(
     models, slide_of, changed: dict[str, object], theirs: str, ours: str
 ) -> None:
     """The score is a mean over other tiles; a training on a mix of both is refused too."""
     usual = slide_of(np.ones((2, 2), int), np.random.default_rng(0), "usual")
-    slide = replace(usual, slide_id="other", **{k: v for k, v in changed.items() if k != "overlap_px"})
-    if "overlap_px" in changed:
-        slide = replace(slide, grid=replace(slide.grid, overlap_px=changed["overlap_px"]))
+    slide = replace(usual, slide_id="other", tiling=replace(usual.tiling, **changed))
     with pytest.raises(ForeignCodes, match=f"other: compressed with {theirs}; wanted .* with {ours}, as .*; compress"):
         models["regression"].predict([usual, slide])
 
 
-def test_masks_of_each_slide_are_one_way_of_cutting(models, slide_of) -> None:
+def test_masks_of_each_slide_are_one_tiling(models, slide_of) -> None:
     slide = slide_of(np.ones((2, 2), int), np.random.default_rng(0), "masked")
     model = models["regression"]
-    model = replace_spec(model, replace(model.spec, cutting=Cutting(tissue="given")))
-    for mask in ("given 01234567", "given 89abcdef"):
-        assert model.predict([replace(slide, tissue_rule=mask)]).tiles == 4
+    model = replace_spec(model, replace(model.spec, tiling=Tiling(64.0, tissue=OwnMask())))
+    for mask in (Mask("01234567"), Mask("89abcdef"), None):
+        assert model.predict([replace(slide, tiling=Tiling(64.0, tissue=OwnMask(), mask=mask))]).tiles == 4
 
 
-def test_a_model_from_before_its_cutting_was_recorded_takes_what_it_took(models, slide_of) -> None:
+def test_a_model_from_before_its_tiling_was_recorded_takes_what_it_took(models, slide_of) -> None:
     slide = slide_of(np.ones((2, 2), int), np.random.default_rng(0), "old")
-    model = replace_spec(models["regression"], replace(models["regression"].spec, cutting_recorded=False))
-    assert model.predict([replace(slide, exclude=())]).tiles == 4
+    model = replace_spec(models["regression"], replace(models["regression"].spec, tiling_recorded=False))
+    assert model.predict([replace(slide, tiling=replace(slide.tiling, exclude=()))]).tiles == 4
     with pytest.raises(ForeignCodes, match="overlap_px=16"):
-        model.predict([replace(slide, grid=replace(slide.grid, overlap_px=16))])
+        model.predict([replace(slide, tiling=replace(slide.tiling, overlap_px=16))])
 
 
 def replace_spec(model: PatientModel, spec: PatientModelSpec) -> PatientModel:

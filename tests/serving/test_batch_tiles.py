@@ -12,9 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from served_files import write_graphs
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.cutting import Cutting
-from nic.encoder.onnx import METADATA_KEY, OnnxEncoder
-from nic.encoder.spec import USUAL_BATCH_TILES, EncoderSpec
+from nic.compression.tiling import Tiling
+from nic.encoder.loading import load_encoder
+from nic.encoder.spec import METADATA_KEY, USUAL_BATCH_TILES, EncoderSpec
 from nic.errors import RequestRefused
 from nic.serving.cache import CodesCache
 from nic.serving.effort import Effort
@@ -59,11 +59,11 @@ def write_counting_graph(path: Path) -> None:
 
 
 def here(graph: Path) -> RowReading:
-    return RowReading(OnnxEncoder(graph))
+    return RowReading(load_encoder(graph))
 
 
 def apart(graph: Path) -> RowReading:
-    return RowReading.within(Limits((graph.parent,), at_once=1), OnnxEncoder(graph), Cutting())
+    return RowReading.within(Limits((graph.parent,), at_once=1), load_encoder(graph), Tiling())
 
 
 @pytest.mark.parametrize("reading", [here, apart])

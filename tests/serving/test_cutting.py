@@ -1,4 +1,4 @@
-"""A slide is cut for a model as those were that it learned from, whoever reads it."""
+"""A slide is tiled for a model as those of its training were, whoever reads it."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from conftest import tissue_image, write_slide
 from served_files import write_graphs
 
 from nic.compression.compress import compress_slide
-from nic.compression.cutting import Cutting
-from nic.compression.setting import Setting
-from nic.encoder.onnx import OnnxEncoder
+from nic.compression.tiling import Tiling
+from nic.compression.tissue_rule import OwnMask, Saturated
+from nic.encoder.loading import load_encoder
 from nic.patients.predictor import PatientModel
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits
@@ -19,15 +19,15 @@ from nic.serving.smoke import check_reference
 from nic.slides.slide import SlideSource
 from nic.stages.companions import write_reference
 
-OVERLAPPING = Cutting(overlap_px=32, min_tissue=0.3, exclude=("blurred",), tissue="saturation above 20")
+OVERLAPPING = Tiling(64.0, overlap_px=32, min_tissue=0.3, exclude=("blurred",), tissue=Saturated(20))
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cut")
     write_slide(folder / "a.tif", tissue_image(900, 800))
-    for name, cutting in (("usual", Cutting()), ("overlapping", OVERLAPPING), ("given", Cutting(tissue="given"))):
-        write_graphs(folder / name, cutting)
+    for name, tiling in (("usual", Tiling()), ("overlapping", OVERLAPPING), ("given", Tiling(tissue=OwnMask()))):
+        write_graphs(folder / name, tiling)
     return folder
 
 
@@ -38,18 +38,18 @@ def served(folder: Path, name: str, cache: Path, *, apart: bool = True) -> Serve
 
 
 @pytest.mark.parametrize("apart", [False, True])
-def test_a_slide_is_cut_as_in_training(folder: Path, tmp_path: Path, apart: bool) -> None:
+def test_a_slide_is_tiled_as_in_training(folder: Path, tmp_path: Path, apart: bool) -> None:
     model = served(folder, "overlapping", tmp_path, apart=apart)
     [answer] = model.answer(pd.DataFrame({"slide": [str(folder / "a.tif")]}), Wishes()).to_dict("records")
-    encoder = OnnxEncoder(folder / "overlapping" / "encoder.onnx")
-    codes = compress_slide(SlideSource("a", folder / "a.tif"), encoder, Setting.like(OVERLAPPING))
-    assert (codes.cutting, answer["status"]) == (OVERLAPPING, "ok")
+    encoder = load_encoder(folder / "overlapping" / "encoder.onnx")
+    codes = compress_slide(SlideSource("a", folder / "a.tif"), encoder, OVERLAPPING)
+    assert (codes.tiling, answer["status"]) == (OVERLAPPING, "ok")
     assert answer["tiles"] == len(codes.codes)
     assert answer["prediction"] == pytest.approx(model.patient_model.predict([codes]).prediction, abs=1e-6)
     assert answer["tissue_mm2"] == pytest.approx(codes.tissue.sum() * 0.032**2)
 
 
-def test_models_that_share_a_cache_do_not_share_what_they_cut_otherwise(folder: Path, tmp_path: Path) -> None:
+def test_models_that_share_a_cache_do_not_share_codes_of_another_tiling(folder: Path, tmp_path: Path) -> None:
     rows = pd.DataFrame({"slide": [str(folder / "a.tif")]})
     names = ("usual", "overlapping", "usual")
     tiles = [served(folder, name, tmp_path).answer(rows, Wishes())["tiles"][0] for name in names]
@@ -57,8 +57,8 @@ def test_models_that_share_a_cache_do_not_share_what_they_cut_otherwise(folder: 
     assert len(list(tmp_path.glob("*.h5"))) == 2
 
 
-def test_codes_that_were_cut_otherwise_are_refused(folder: Path, tmp_path: Path) -> None:
-    codes = compress_slide(SlideSource("a", folder / "a.tif"), OnnxEncoder(folder / "usual" / "encoder.onnx"))
+def test_codes_of_another_tiling_are_refused(folder: Path, tmp_path: Path) -> None:
+    codes = compress_slide(SlideSource("a", folder / "a.tif"), load_encoder(folder / "usual" / "encoder.onnx"))
     codes.save(folder / "a.h5")
     rows = pd.DataFrame({"features": [str(folder / "a.h5")]})
     [answer] = served(folder, "overlapping", tmp_path).answer(rows, Wishes()).to_dict("records")
@@ -75,8 +75,8 @@ def test_who_learned_from_masks_wants_codes(folder: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["usual", "overlapping"])
-def test_the_reference_is_cut_so_too(folder: Path, tmp_path: Path, name: str) -> None:
+def test_the_reference_is_tiled_so_too(folder: Path, tmp_path: Path, name: str) -> None:
     encoder, patient = (folder / name / f"{graph}.onnx" for graph in ("encoder", "patient"))
-    reference = write_reference(tmp_path / "reference", encoder, patient, OnnxEncoder(encoder).spec)
+    reference = write_reference(tmp_path / "reference", encoder, patient, load_encoder(encoder).spec)
     check_reference(served(folder, name, tmp_path), reference)
-    assert PatientModel(patient).spec.cutting == (OVERLAPPING if name == "overlapping" else Cutting())
+    assert PatientModel(patient).spec.tiling == (OVERLAPPING if name == "overlapping" else Tiling(64.0))

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from served_files import codes_file, write_plain_graphs
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.cutting import Cutting
-from nic.encoder.onnx import OnnxEncoder
+from nic.compression.tiling import Tiling
+from nic.encoder.loading import load_encoder
 from nic.errors import ForeignCodes, OutsideRoots, OverLimit, UnreachedSlide, UnreadableSlide
 from nic.serving.effort import Effort
 from nic.serving.limits import Limits
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def reading(folder: Path) -> Iterator[RowReading]:
     reading = RowReading.within(
-        Limits((folder,), at_once=1, readers=1), OnnxEncoder(folder / "encoder.onnx"), Cutting()
+        Limits((folder,), at_once=1, readers=1), load_encoder(folder / "encoder.onnx"), Tiling()
     )
     yield reading
     reading.stop()
@@ -45,7 +45,7 @@ def reading(folder: Path) -> Iterator[RowReading]:
 @pytest.fixture
 def foreign(folder: Path) -> Iterator[RowReading]:
     """Of a model whose codes are of another tool."""
-    reading = RowReading.within(Limits((folder,), at_once=1, readers=1), None, Cutting())
+    reading = RowReading.within(Limits((folder,), at_once=1, readers=1), None, Tiling())
     yield reading
     reading.stop()
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.setting import Setting
-from nic.errors import NoTissue, OutOfFocus, UnknownTest
+from nic.compression.tiling import Tiling
+from nic.errors import NoTissue, OutOfFocus, UnknownQCTest
 from nic.slides.quality import REASONS, blurred, dark_regions, pen_marks, reasons_named, spoilt_cells
 from nic.slides.slide import Slide, SlideSource
 
@@ -93,7 +93,7 @@ def test_excluded_cells_have_no_code_and_keep_their_reason(tmp_path: Path) -> No
 
 def test_what_is_not_asked_for_is_not_excluded(tmp_path: Path) -> None:
     source, _ = spoilt_slide(tmp_path)
-    slide = compress_slide(source, PixelEncoder(), Setting(exclude=("pen",)))
+    slide = compress_slide(source, PixelEncoder(), Tiling(exclude=("pen",)))
     assert slide.excluded is not None
     assert set(np.unique(slide.excluded)) == {0, REASONS.index("pen")}
     assert slide.valid[10:14, 10:14].all()
@@ -112,5 +112,5 @@ def test_slides_of_ink_and_out_of_focus_are_refused_with_the_reason(tmp_path: Pa
 def test_only_tests_that_there_are_can_be_named() -> None:
     assert reasons_named("pen, blurred") == ("pen", "blurred")
     assert reasons_named("") == ()
-    with pytest.raises(UnknownTest, match="no test 'fold'; there are pen, dark, blurred"):
+    with pytest.raises(UnknownQCTest, match="no test 'fold'; there are pen, dark, blurred"):
         reasons_named("pen,fold")

@@ -15,6 +15,7 @@ from stores import new_store
 
 from entrypoints import compare, evaluate
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EmptyCohort, EndpointError
 from nic.evaluation.figure import Estimate
@@ -48,7 +49,9 @@ def write_study(folder: Path) -> Survival:
         codes = rng.normal(size=(12, 8)).astype(np.float16)
         codes[:, 0] += value
         empty = np.zeros((3, 4), bool)
-        slide = CompressedSlide(f"s{number}", codes, row, col, grid, ~empty, empty, ENCODER, f"f{number}")
+        slide = CompressedSlide(
+            f"s{number}", codes, row, col, grid, ~empty, empty, ENCODER, f"f{number}", Tiling(ENCODER.tile_um)
+        )
         slide.save(folder / "codes" / f"s{number}.h5")
     numbers = np.arange(PATIENTS)
     pd.DataFrame(

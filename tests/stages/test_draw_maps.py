@@ -9,7 +9,6 @@ import pytest
 from conftest import PixelEncoder, tissue_image
 from leica import OFFSET_PX, write_scn
 
-from entrypoints import status
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError
@@ -21,7 +20,7 @@ from nic.patients.targets import Values
 from nic.patients.training import fit_folds
 from nic.slides.slide import SlideSource
 from nic.stages.draw_maps import draw, in_words
-from nic.stages.selection import selected_patients, selected_slides
+from nic.stages.selection import selected_patients
 
 
 @pytest.fixture(scope="module")
@@ -76,39 +75,7 @@ def test_a_patient_without_codes_is_refused(folder: Path, model: PatientModel) -
         list(draw(lost, model, folder / "codes", folder / "C.png"))
 
 
-def test_without_slides_every_file_of_codes_is_a_patient(folder: Path) -> None:
-    assert [patient.patient_id for patient in selected_patients("", folder / "codes")] == ["s0", "s1", "s2"]
-    assert [patient.patient_id for patient in selected_patients(str(folder / "slides"), folder / "codes")] == [
-        "s0",
-        "s1",
-        "s2",
-    ]
-
-
 def test_the_title_of_a_class_is_its_probability(model: PatientModel) -> None:
     assert in_words(3.14159, model.spec) == "score 3.14 points"
     classes = replace(model.spec, kind="classification", classes=("mild", "severe"), unit="")
     assert in_words(0.0512, classes) == "score: severe with probability 0.051"
-
-
-@pytest.mark.parametrize(
-    ("table", "columns"),
-    [
-        ("patient,slide\nA,s0.scn\nB,s1.scn\n", ""),
-        ("patient,slide,split\nA,s0.scn,test\nB,s1.scn,\n", ""),  # parts of another project
-        ("case,file,mpp\nA,s0.scn,\nB,s1.scn,0.5\n", "patient=case,slide=file"),
-    ],
-)
-def test_patients_to_be_scored_are_in_no_part(tmp_path: Path, table: str, columns: str) -> None:
-    (tmp_path / "new.csv").write_text(table)
-    patients = selected_patients(str(tmp_path / "new.csv"), tmp_path, columns)
-    assert [(p.patient_id, p.slides[0].path.name) for p in patients] == [("A", "s0.scn"), ("B", "s1.scn")]
-
-
-def test_slides_to_be_compressed_are_in_no_part(tmp_path: Path) -> None:
-    (tmp_path / "new.csv").write_text("case,file\nA,s0.scn\nB,s1.scn\n")
-    named = {"slides": str(tmp_path / "new.csv"), "columns": "patient=case,slide=file"}
-    assert [source.slide_id for source in selected_slides(*named.values())] == ["s0", "s1"]
-    status.run(status.Config(out=tmp_path / "codes", **named))
-    (tmp_path / "new.csv").write_text("case,file,split\nA,s0.scn,x\nA,s1.scn,y\n")
-    assert len(selected_slides(*named.values())) == 2

@@ -11,6 +11,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
 from nic.patients.cohort import Endpoint
 from nic.slides.tiling import TileGrid
@@ -27,7 +28,7 @@ from nic.tracking.registry import (
     serving_digest,
 )
 from nic.tracking.runs import SERVING, artifact_place, lineage, stage_run
-from nic.tracking.source import KEPT
+from nic.tracking.source_digest import KEPT_SOURCE
 from nic.tracking.trace import Node, trace, unaccounted
 
 ENDPOINT = Endpoint("grade", "classification", ("Grade",), positive="high")
@@ -57,7 +58,9 @@ def compressed(folder: Path, sha256: str) -> None:
     codes = np.random.default_rng(int(sha256[:8], 16)).normal(size=(3, 4)).astype(np.float16)
     spec = EncoderSpec(4, 64, 1.0, 0.5, "multitask", ("a",), sha256)
     grid = TileGrid(64, 1.0, 0.5, (0, 0), 1, 3)
-    CompressedSlide("s0", codes, row, col, grid, everywhere, ~everywhere, spec, "f" * 64).save(folder / "s0.h5")
+    CompressedSlide("s0", codes, row, col, grid, everywhere, ~everywhere, spec, "f" * 64, Tiling()).save(
+        folder / "s0.h5"
+    )
 
 
 def made(folder: Path, name: str) -> Made:
@@ -214,7 +217,7 @@ def test_code_of_another_checkout_is_recorded_by_its_source_or_its_commit(
     older = digest({"nic/a.py": file_sha256(tmp_path / "a.py")})
     edit.run(encoder.tags["nic.run"], "nic.code", older)
     edit.run(encoder.tags["nic.run"], "mlflow.source.git.commit", commit)
-    place = Path(artifact_place(encoder.tags["nic.run"], KEPT))
+    place = Path(artifact_place(encoder.tags["nic.run"], KEPT_SOURCE))
     todays = place.read_bytes()
     place.unlink()
     if kept == "its own":

@@ -21,8 +21,8 @@ def read_bag(path: Path) -> NDArray[Any]:
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise unusable(path, error, f"not a tensor that torch reads: {str(error).splitlines()[0]}") from error
     if not isinstance(bag, torch.Tensor) or not bag.is_floating_point():
-        found = bag.dtype if isinstance(bag, torch.Tensor) else type(bag).__name__
-        raise InterchangeError(f"{path.name}: holds {found}, wanted a tensor of floats [tiles, D]")
+        content = bag.dtype if isinstance(bag, torch.Tensor) else type(bag).__name__
+        raise InterchangeError(f"{path.name}: holds {content}, wanted a tensor of floats [tiles, D]")
     return as_bag(bag.float().numpy(), path, "the tensor")
 
 

@@ -14,7 +14,7 @@ from nic.compression.hdf5_file import written
 from nic.compression.interchange.bags import read_bag, write_bag
 from nic.compression.interchange.hdf5 import by_slide, codes_in, coords_in, number, reading, whole_pixels
 from nic.compression.interchange.note import Note, encoder_note, grid_note
-from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
+from nic.compression.interchange.tile_codes import Hints, TileCodes, imported_encoder
 from nic.errors import InterchangeError
 from nic.slides.names import slide_id
 
@@ -31,18 +31,18 @@ def find(folder: Path) -> dict[str, Path]:
     Else those of the folder itself and of folders below it. Raises as by_slide.
     """
     for below, suffix in (("h5_files", ".h5"), ("pt_files", ".pt"), ("", ".h5"), ("", ".pt")):
-        if (folder / below).is_dir() and (found := by_slide(folder / below, suffix, skip=BESIDE)):
-            return found
+        if (folder / below).is_dir() and (files := by_slide(folder / below, suffix, skip=BESIDE)):
+            return files
     return {}
 
 
-def read(path: Path, given: Given) -> TileCodes:
+def read(path: Path, hints: Hints) -> TileCodes:
     """Raises InterchangeError, MissingResolution, ImplausibleResolution."""
-    if not given.patches:
+    if not hints.patches:
         raise InterchangeError(
             f"{path.name}: CLAM's features do not say how large a tile is; give patches=, the folder of its patches"
         )
-    places = Path(given.patches) / f"{path.stem}.h5"
+    places = Path(hints.patches) / f"{path.stem}.h5"
     with reading(places) as file:
         coords = whole_pixels(coords_in(file, places), places)
         fields = dict(file["coords"].attrs)
@@ -54,9 +54,9 @@ def read(path: Path, given: Given) -> TileCodes:
         with reading(path) as file:
             codes = codes_in(file, "features", path)
             coords, fields = whole_pixels(coords_in(file, path), path), {**fields, **file.attrs}
-    if note := Note.found(fields, path.name):
-        return note.tiles(slide_id(path), codes, coords, TOOL, given)
-    name, slide_mpp = given.encoder_name(path.name, None), given.slide_mpp(path.name)
+    if note := Note.from_fields(fields, path.name):
+        return note.tiles(slide_id(path), codes, coords, TOOL, hints)
+    name, slide_mpp = hints.encoder_name(path.name, None), hints.slide_mpp(path.name)
     tile_mpp = slide_mpp * side_l0px / tile_px
     return TileCodes(
         slide_id=slide_id(path),
@@ -67,8 +67,8 @@ def read(path: Path, given: Given) -> TileCodes:
         slide_mpp=slide_mpp,
         encoder=imported_encoder(name, TOOL, codes.shape[1], int(tile_px), nominal_mpp(tile_mpp)),
         tool=TOOL,
-        size_l0px=given.size_l0px,
-        fingerprint=given.fingerprint,
+        size_l0px=hints.size_l0px,
+        fingerprint=hints.fingerprint,
     )
 
 

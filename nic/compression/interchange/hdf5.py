@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import InterchangeError, UnreachedCodes
-from nic.files import cannot_be_read, reason
 from nic.slides.names import slide_id
+from nic.system_errors import cannot_be_read, reason
 
 
 def unusable(path: Path, error: BaseException, wrong: str) -> InterchangeError | UnreachedCodes:
     """The error for a file that could not be read: what is wrong with it, unless the system cannot read it now."""
     if cannot_be_read(error):
-        return UnreachedCodes(f"{path.name}: cannot be read now: {reason(error)}; {UnreachedCodes.release}")
+        return UnreachedCodes(f"{path.name}: cannot be read now: {reason(error)}; {UnreachedCodes.remedy}")
     return InterchangeError(f"{path.name}: {wrong}")
 
 
@@ -29,8 +29,8 @@ def reading(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, locking=False) as file:
             yield file
     except OSError as error:
-        said = str(error).replace(f"{path.parent}/", "")
-        raise unusable(path, error, f"cannot be read, perhaps truncated: {said}; copy it again") from error
+        text = str(error).replace(f"{path.parent}/", "")
+        raise unusable(path, error, f"cannot be read, perhaps truncated: {text}; copy it again") from error
 
 
 def by_slide(folder: Path, ending: str, skip: Collection[str] = ()) -> dict[str, Path]:
@@ -111,7 +111,7 @@ def number(holder: h5py.File | h5py.Dataset, name: str, path: Path) -> float:
         raise InterchangeError(
             f"{path.name}: no attribute {name!r} on {holder.name!r}; it has {', '.join(holder.attrs) or 'none'}"
         )
-    found = np.ravel(holder.attrs[name])
-    if found.dtype.kind not in "iuf" or not (found > 0).all() or np.ptp(found) > 1e-2 * found.max():
+    values = np.ravel(holder.attrs[name])
+    if values.dtype.kind not in "iuf" or not (values > 0).all() or np.ptp(values) > 1e-2 * values.max():
         raise InterchangeError(f"{path.name}: attribute {name!r} is {holder.attrs[name]}, wanted one number > 0")
-    return float(found[0])
+    return float(values[0])

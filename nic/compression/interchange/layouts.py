@@ -10,7 +10,7 @@ from nic.compression.codes_folder import CodesFolder
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange import clam, nic_npy, slideflow, stamp, trident
 from nic.compression.interchange.snapping import Snapping, snapped
-from nic.compression.interchange.tile_codes import Given, TileCodes
+from nic.compression.interchange.tile_codes import Hints, TileCodes
 from nic.compression.records import Quarantined, Streak, Unreached
 from nic.errors import CodesError, InterchangeError, SlideError, UnwritableFolder
 from nic.slides.slide import Slide, SlideSource
@@ -21,7 +21,7 @@ class Layout:
     """How a tool lays out its files. find: features by slide id below a folder; read and write: those of one slide."""
 
     find: Callable[[Path], dict[str, Path]]
-    read: Callable[[Path, Given], TileCodes]
+    read: Callable[[Path, Hints], TileCodes]
     write: Callable[[CompressedSlide, Path], None]
 
 
@@ -36,9 +36,9 @@ LAYOUTS = {
 
 @dataclass
 class ImportReport:
-    """What came of a folder of features. quarantined: refused. unreached: they, or their slide, cannot be read now."""
+    """What became of a folder of features. quarantined: refused. unreached: they or their slide cannot be read now."""
 
-    done: list[Snapping] = field(default_factory=list)
+    imported: list[Snapping] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     unreached: list[Unreached] = field(default_factory=list)
 
@@ -47,50 +47,50 @@ def import_folder(
     features: Path,
     layout: str,
     out: Path,
-    given: Given,
+    hints: Hints,
     sources: Mapping[str, SlideSource],
     most_collisions: float = 0.0,
 ) -> ImportReport:
-    """Every slide's features to out/<slide>.h5; what cannot be taken in goes into quarantine, out/quarantine.csv.
+    """Every slide's features to out/<slide>.h5; one that cannot be imported goes into quarantine, out/quarantine.csv.
 
     What cannot be read now stands in out/unreached.csv. A file of an earlier import stays in both cases.
-    sources: slides by id, asked for um/px and size; given.mpp overrules them. most_collisions: as in `snapped`.
+    sources: slides by id, asked for um/px and size; hints.mpp overrules them. most_collisions: as in `snapped`.
     Raises InterchangeError when the folder holds no features of that layout, UnreachedCodes when it cannot be read
     now, UnreachedSlides when many in a row cannot, UnwritableFolder.
     """
     chosen, folder, report, streak = _layout(layout), CodesFolder(out), ImportReport(), Streak()
-    found = chosen.find(features)
-    if not found:
+    files = chosen.find(features)
+    if not files:
         raise InterchangeError(f"{features.name}: no features laid out as {layout}; see docs/interchange.md for each")
     folder.sweep()
     try:
-        for slide_id, path in tqdm(found.items(), desc="import", unit="slide"):
-            taken = _taken_in(folder, slide_id, chosen, path, sources.get(slide_id), given, most_collisions)
-            streak.note(None if isinstance(taken, Snapping) else taken)
-            if isinstance(taken, Snapping):
-                report.done.append(taken)
-            elif isinstance(taken, Quarantined):
-                report.quarantined.append(taken)
-            else:
-                report.unreached.append(taken)
+        for slide_id, path in tqdm(files.items(), desc="import", unit="slide"):
+            outcome = _import_slide(folder, slide_id, chosen, path, sources.get(slide_id), hints, most_collisions)
+            streak.note(None if isinstance(outcome, Snapping) else outcome)
+            match outcome:
+                case Snapping():
+                    report.imported.append(outcome)
+                case Quarantined():
+                    report.quarantined.append(outcome)
+                case Unreached():
+                    report.unreached.append(outcome)
     finally:
         folder.write_tables()
     return report
 
 
-def _taken_in(
+def _import_slide(
     folder: CodesFolder,
     slide_id: str,
     layout: Layout,
     path: Path,
     source: SlideSource | None,
-    given: Given,
+    hints: Hints,
     most_collisions: float,
 ) -> Snapping | Quarantined | Unreached:
     """Import a slide: how far its tiles were moved, or why it is left out."""
     try:
-        about = _asked(source, given) if source else given
-        slide, snapping = snapped(layout.read(path, about), most_collisions)
+        slide, snapping = snapped(layout.read(path, _with_slide(hints, source)), most_collisions)
         folder.save(slide)
     except UnwritableFolder:
         raise
@@ -121,7 +121,9 @@ def _layout(name: str) -> Layout:
     return LAYOUTS[name]
 
 
-def _asked(source: SlideSource, given: Given) -> Given:
-    """What is given, and what the slide itself says. Raises SlideError."""
-    with Slide.open(replace(source, mpp=given.mpp or source.mpp)) as slide:
-        return replace(given, mpp=slide.mpp, size_l0px=slide.size_l0px, fingerprint=slide.fingerprint)
+def _with_slide(hints: Hints, source: SlideSource | None) -> Hints:
+    """The hints, and what the slide itself says where there is one. Raises SlideError."""
+    if source is None:
+        return hints
+    with Slide.open(replace(source, mpp=hints.mpp or source.mpp)) as slide:
+        return replace(hints, mpp=slide.mpp, size_l0px=slide.size_l0px, fingerprint=slide.fingerprint)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.hdf5 import by_slide, unusable
 from nic.compression.interchange.note import Note, encoder_note, grid_note
-from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
+from nic.compression.interchange.tile_codes import Hints, TileCodes, imported_encoder
 from nic.errors import InterchangeError
 from nic.files import drafted
 from nic.slides.names import slide_id
@@ -29,7 +29,7 @@ def find(folder: Path) -> dict[str, Path]:
     return by_slide(folder, FEATURES)
 
 
-def read(path: Path, given: Given) -> TileCodes:
+def read(path: Path, hints: Hints) -> TileCodes:
     """Raises InterchangeError, MissingResolution, ImplausibleResolution."""
     name_of_files = path.name.removesuffix(FEATURES)
     dense = _array(path)
@@ -39,24 +39,24 @@ def read(path: Path, given: Given) -> TileCodes:
     codes = dense[:, row, col].T
     if note := _note(path.with_name(f"{name_of_files}{NOTE}")):
         corner = np.rint(np.stack([col, row], axis=1) * note.grid.stride_l0px) + note.grid.origin_l0px
-        return note.tiles(slide_id(name_of_files), codes, corner, TOOL, given)
-    name, slide_mpp = given.encoder_name(path.name, None), given.slide_mpp(path.name)
-    if given.tile_um is None:
+        return note.tiles(slide_id(name_of_files), codes, corner, TOOL, hints)
+    name, slide_mpp = hints.encoder_name(path.name, None), hints.slide_mpp(path.name)
+    if hints.tile_um is None:
         raise InterchangeError(
             f"{path.name}: does not say how large a tile is; give tile_um=, which is 64 for 128 px at 0.5 um/px"
         )
-    tile_mpp = given.tile_um / TILE_PX
+    tile_mpp = hints.tile_um / TILE_PX
     return TileCodes(
         slide_id=slide_id(name_of_files),
         codes=codes,
-        corner_l0px=np.rint(np.stack([col, row], axis=1) * given.tile_um / slide_mpp),
+        corner_l0px=np.rint(np.stack([col, row], axis=1) * hints.tile_um / slide_mpp),
         tile_px=TILE_PX,
         tile_mpp=tile_mpp,
         slide_mpp=slide_mpp,
         encoder=imported_encoder(name, TOOL, len(dense), TILE_PX, tile_mpp),
         tool=TOOL,
-        size_l0px=given.size_l0px,
-        fingerprint=given.fingerprint,
+        size_l0px=hints.size_l0px,
+        fingerprint=hints.fingerprint,
     )
 
 
@@ -64,7 +64,7 @@ def _note(path: Path) -> Note | None:
     if not path.is_file():
         return None
     try:
-        return Note.found(json.loads(path.read_text()), path.name)
+        return Note.from_fields(json.loads(path.read_text()), path.name)
     except (json.JSONDecodeError, OSError) as error:
         raise unusable(path, error, f"no JSON: {error}; export the slide again") from error
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
+from nic.compression.interchange.tile_codes import Hints, TileCodes, imported_encoder
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EncoderError, ImplausibleResolution, InterchangeError
 from nic.slides.tiling import TileGrid
@@ -37,7 +37,7 @@ class Note:
     encoder: EncoderSpec | None
 
     @classmethod
-    def found(cls, fields: Mapping[str, Any], file: str) -> "Note | None":
+    def from_fields(cls, fields: Mapping[str, Any], file: str) -> "Note | None":
         """None in a file whose tiles another tool cut. Raises InterchangeError when the note is damaged."""
         if GRID not in fields:
             return None
@@ -53,7 +53,7 @@ class Note:
         codes: NDArray[Any],
         corner_l0px: NDArray[np.float64],
         tool: str,
-        given: Given,
+        hints: Hints,
         encoder_name: str | None = None,
     ) -> TileCodes:
         """The codes on the noted grid. encoder_name: where it is not ours, and the file or folder tells.
@@ -61,13 +61,13 @@ class Note:
         Raises ImplausibleResolution when another um/px is given than the slide had, InterchangeError without a name.
         """
         grid, encoder = self.grid, self.encoder
-        if given.mpp is not None and abs(given.mpp / grid.slide_mpp - 1) > 0.01:
+        if hints.mpp is not None and abs(hints.mpp / grid.slide_mpp - 1) > 0.01:
             raise ImplausibleResolution(
-                f"{slide_id}: exported from a slide of {grid.slide_mpp:.6g} um/px, now {given.mpp:.6g}; "
+                f"{slide_id}: exported from a slide of {grid.slide_mpp:.6g} um/px, now {hints.mpp:.6g}; "
                 "is it the same slide?"
             )
         if encoder is None:
-            name = given.encoder_name(slide_id, encoder_name)
+            name = hints.encoder_name(slide_id, encoder_name)
             encoder = imported_encoder(name, tool, codes.shape[1], grid.tile_px, grid.tile_mpp)
         return TileCodes(
             slide_id=slide_id,
@@ -78,8 +78,8 @@ class Note:
             slide_mpp=grid.slide_mpp,
             encoder=encoder,
             tool=tool,
-            size_l0px=given.size_l0px,
-            fingerprint=given.fingerprint,
+            size_l0px=hints.size_l0px,
+            fingerprint=hints.fingerprint,
             overlap_px=grid.overlap_px,
             grid=grid,
         )

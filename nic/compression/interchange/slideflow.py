@@ -15,7 +15,7 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.bags import read_bag, write_bag
 from nic.compression.interchange.hdf5 import by_slide, unusable, whole_pixels
 from nic.compression.interchange.note import Note, encoder_note, grid_note
-from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
+from nic.compression.interchange.tile_codes import Hints, TileCodes, imported_encoder
 from nic.errors import InterchangeError
 from nic.files import drafted
 from nic.slides.names import slide_id
@@ -29,16 +29,16 @@ def find(folder: Path) -> dict[str, Path]:
     return by_slide(folder, ".pt")
 
 
-def read(path: Path, given: Given) -> TileCodes:
+def read(path: Path, hints: Hints) -> TileCodes:
     """Raises InterchangeError, MissingResolution, ImplausibleResolution."""
     codes, index = read_bag(path), _index(path)
     if index["arr_0"].ndim != 2 or index["arr_0"].shape[1] != 2:
         raise InterchangeError(f"{path.stem}.index: locations are {list(index['arr_0'].shape)}, wanted [tiles, 2]")
     centre = whole_pixels(index["arr_0"].astype(np.float64), path)
-    if note := Note.found(index, path.name):
-        return note.tiles(slide_id(path), codes, centre - int(note.grid.side_l0px) // 2, TOOL, given)
-    tile_px, tile_um, extractor = _config(path.parent / CONFIG, given)
-    name, slide_mpp = given.encoder_name(path.name, extractor), given.slide_mpp(path.name)
+    if note := Note.from_fields(index, path.name):
+        return note.tiles(slide_id(path), codes, centre - int(note.grid.side_l0px) // 2, TOOL, hints)
+    tile_px, tile_um, extractor = _config(path.parent / CONFIG, hints)
+    name, slide_mpp = hints.encoder_name(path.name, extractor), hints.slide_mpp(path.name)
     side_l0px = int(tile_um / slide_mpp)
     return TileCodes(
         slide_id=slide_id(path),
@@ -49,8 +49,8 @@ def read(path: Path, given: Given) -> TileCodes:
         slide_mpp=slide_mpp,
         encoder=imported_encoder(name, TOOL, codes.shape[1], tile_px, tile_um / tile_px),
         tool=TOOL,
-        size_l0px=given.size_l0px,
-        fingerprint=given.fingerprint,
+        size_l0px=hints.size_l0px,
+        fingerprint=hints.fingerprint,
     )
 
 
@@ -59,18 +59,18 @@ def _index(path: Path) -> dict[str, Any]:
     for file in (path.with_suffix(".index.npz"), path.with_suffix(".index.npy")):
         if file.is_file():
             try:
-                found = np.load(file)
-                return dict(found) if file.suffix == ".npz" else {"arr_0": found}
+                index = np.load(file)
+                return dict(index) if file.suffix == ".npz" else {"arr_0": index}
             except (ValueError, OSError, EOFError, BadZipFile) as error:
                 raise unusable(file, error, f"no index of locations: {error}; export it again") from error
     raise InterchangeError(f"{path.name}: no {path.stem}.index.npz beside it, so where its tiles lie is unknown")
 
 
-def _config(path: Path, given: Given) -> tuple[int, float, str]:
+def _config(path: Path, hints: Hints) -> tuple[int, float, str]:
     """tile_px, tile_um and the extractor's class. Raises InterchangeError."""
     try:
         config = json.loads(path.read_text())
-        tile_px, tile_um = int(config["tile_px"]), given.tile_um or config["tile_um"]
+        tile_px, tile_um = int(config["tile_px"]), hints.tile_um or config["tile_um"]
         extractor = str(config["extractor"]["class"]).rpartition(".")[2]
     except (OSError, json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         wrong = f"wanted beside the bags, with extractor, tile_px and tile_um; found: {type(error).__name__}"

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.tile_codes import TileCodes
-from nic.compression.tissue_rule import GIVEN
+from nic.compression.tiling import Tiling
+from nic.compression.tissue_rule import OwnMask
 from nic.errors import InterchangeError
 from nic.slides.tiling import TileGrid
 
@@ -52,7 +53,7 @@ def snapped(tiles: TileCodes, most_collisions: float = 0.0) -> tuple[CompressedS
     offset = _offset_l0px(grid, tiles, row, col)
     moves = np.abs(offset).max(axis=1)
     kept = _nearest_of_each_cell(row * grid.cols + col, moves)
-    found = Snapping(
+    snapping = Snapping(
         slide_id=tiles.slide_id,
         tiles=len(tiles.codes),
         lattices=len(np.unique(np.rint(offset / SAME_LATTICE_PX), axis=0)),
@@ -61,13 +62,14 @@ def snapped(tiles: TileCodes, most_collisions: float = 0.0) -> tuple[CompressedS
         mean_l0px=float(moves.mean()),
         collisions=len(tiles.codes) - len(kept),
     )
-    if found.collisions > most_collisions * found.tiles:
+    if snapping.collisions > most_collisions * snapping.tiles:
         raise InterchangeError(
-            f"{tiles.slide_id}: {found.collisions} of {found.tiles} tiles fall into a cell that another one holds "
-            f"({found.lattices} lattices, moved by up to {found.max_l0px:.0f} px), wanted <= {most_collisions:.1%}; "
+            f"{tiles.slide_id}: {snapping.collisions} of {snapping.tiles} tiles fall into a cell that another one "
+            f"holds ({snapping.lattices} lattices, moved by up to {snapping.max_l0px:.0f} px), wanted <= "
+            f"{most_collisions:.1%}; "
             "give most_collisions to leave the farther ones out, or extract on one lattice"
         )
-    return _slide(tiles, grid, kept, row, col), found
+    return _slide(tiles, grid, kept, row, col), snapping
 
 
 def covering_grid(tiles: TileCodes) -> TileGrid:
@@ -130,9 +132,7 @@ def _slide(
         failed=np.zeros_like(tissue),
         encoder=tiles.encoder,
         fingerprint=tiles.fingerprint,
-        min_tissue=0.0,
-        exclude=(),
+        tiling=Tiling(tiles.encoder.tile_um, round(grid.overlap_px), 0.0, (), OwnMask()),
         reader=f"imported from {tiles.tool}",
-        tissue_rule=f"{GIVEN} by {tiles.tool}",
         size_l0px=tiles.size_l0px,
     )

@@ -15,7 +15,7 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.hdf5_file import written
 from nic.compression.interchange.hdf5 import by_slide, codes_in, coords_in, number, reading
 from nic.compression.interchange.note import Note, encoder_note, grid_note
-from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
+from nic.compression.interchange.tile_codes import Hints, TileCodes, imported_encoder
 from nic.errors import InterchangeError
 from nic.slides.names import slide_id
 
@@ -28,20 +28,20 @@ def find(folder: Path) -> dict[str, Path]:
     return by_slide(folder, ".h5")
 
 
-def read(path: Path, given: Given) -> TileCodes:
+def read(path: Path, hints: Hints) -> TileCodes:
     """Raises InterchangeError, MissingResolution, ImplausibleResolution."""
     with reading(path) as file:
         _check_version(file, path)
         codes = codes_in(file, "feats", path)
         coords_um, tile_um = _um(file, coords_in(file, path), path)
         tile_px = int(number(file, "tile_size_px", path)) if "tile_size_px" in file.attrs else HISTORIC_PX
-        note = Note.found(file.attrs, path.name)
+        note = Note.from_fields(file.attrs, path.name)
         extractor = file.attrs.get("extractor")
     if note:
         corner = np.rint(coords_um / note.grid.slide_mpp)
-        return note.tiles(slide_id(path), codes, corner, TOOL, given)
-    name = given.encoder_name(path.name, str(extractor) if extractor else None)
-    slide_mpp = given.slide_mpp(path.name)
+        return note.tiles(slide_id(path), codes, corner, TOOL, hints)
+    name = hints.encoder_name(path.name, str(extractor) if extractor else None)
+    slide_mpp = hints.slide_mpp(path.name)
     corner = np.rint(coords_um / slide_mpp)
     side_l0px = _side_l0px(corner, tile_um / slide_mpp)
     return TileCodes(
@@ -53,8 +53,8 @@ def read(path: Path, given: Given) -> TileCodes:
         slide_mpp=slide_mpp,
         encoder=imported_encoder(name, TOOL, codes.shape[1], tile_px, tile_um / tile_px),
         tool=TOOL,
-        size_l0px=given.size_l0px,
-        fingerprint=given.fingerprint,
+        size_l0px=hints.size_l0px,
+        fingerprint=hints.fingerprint,
     )
 
 

@@ -20,7 +20,7 @@ ENOUGH_TILES = 10
 
 
 @dataclass(frozen=True)
-class Given:
+class Hints:
     """What is known of features beside their file.
 
     mpp, size_l0px, fingerprint: of the slide. encoder: its name, where neither file nor folder tells. patches: CLAM's
@@ -43,9 +43,9 @@ class Given:
             raise ImplausibleResolution(f"{file}: mpp={self.mpp} was given, wanted {low} to {high} um/px at level 0")
         return self.mpp
 
-    def encoder_name(self, file: str, found: str | None) -> str:
-        """The name given, else the one found. Raises InterchangeError when there is neither."""
-        if name := self.encoder or found:
+    def encoder_name(self, file: str, named: str | None) -> str:
+        """The hint, else the name in the file or its folder. Raises InterchangeError when there is neither."""
+        if name := self.encoder or named:
             return name
         raise InterchangeError(f"{file}: does not name the encoder of its features; give encoder=")
 

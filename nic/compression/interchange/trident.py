@@ -26,7 +26,7 @@ from nic.compression.interchange.hdf5 import (
     whole_pixels,
 )
 from nic.compression.interchange.note import Note, encoder_note, grid_note
-from nic.compression.interchange.tile_codes import Given, TileCodes, imported_encoder
+from nic.compression.interchange.tile_codes import Hints, TileCodes, imported_encoder
 from nic.encoder.spec import IMPORTED
 from nic.slides.names import slide_id
 from nic.slides.resolution import UM_TIMES_MAGNIFICATION
@@ -42,21 +42,21 @@ def find(folder: Path) -> dict[str, Path]:
     return by_slide(folder, ".h5", skip=("patches",))
 
 
-def read(path: Path, given: Given) -> TileCodes:
+def read(path: Path, hints: Hints) -> TileCodes:
     """Raises InterchangeError, MissingResolution, ImplausibleResolution."""
     with reading(path) as file:
         codes = codes_in(file, "features", path)
         coords = whole_pixels(coords_in(file, path), path)
         at = file["coords"]
-        found_name = _encoder_of(path, str(file["features"].attrs.get("encoder", "")))
-        if note := Note.found({**at.attrs, **file.attrs}, path.name):
-            return note.tiles(slide_id(path), codes, coords, TOOL, given, found_name)
+        stated_name = _encoder_of(path, str(file["features"].attrs.get("encoder", "")))
+        if note := Note.from_fields({**at.attrs, **file.attrs}, path.name):
+            return note.tiles(slide_id(path), codes, coords, TOOL, hints, stated_name)
         side_l0px = number(at, "patch_size_level0", path)
         tile_px = _tile_px(at, side_l0px, path)
         nominal_mpp = UM_TIMES_MAGNIFICATION / number(at, "target_magnification", path)
         overlap_l0px = round(float(at.attrs.get("overlap", 0)) * side_l0px / tile_px)  # whole pixels, as its steps are
         stated = [int(at.attrs[f"level0_{side}"]) for side in ("width", "height") if f"level0_{side}" in at.attrs]
-    name, slide_mpp = given.encoder_name(path.name, found_name), given.slide_mpp(path.name)
+    name, slide_mpp = hints.encoder_name(path.name, stated_name), hints.slide_mpp(path.name)
     return TileCodes(
         slide_id=slide_id(path),
         codes=codes,
@@ -66,8 +66,8 @@ def read(path: Path, given: Given) -> TileCodes:
         slide_mpp=slide_mpp,
         encoder=imported_encoder(name, TOOL, codes.shape[1], int(tile_px), nominal_mpp),
         tool=TOOL,
-        size_l0px=given.size_l0px or ((stated[0], stated[1]) if len(stated) == 2 else None),
-        fingerprint=given.fingerprint,
+        size_l0px=hints.size_l0px or ((stated[0], stated[1]) if len(stated) == 2 else None),
+        fingerprint=hints.fingerprint,
         overlap_px=overlap_l0px * tile_px / side_l0px,
     )
 

@@ -1,0 +1,86 @@
+"""What is shown of a study in the end is what is served at that moment, whatever was decided before."""
+
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+
+import mlflow
+import pytest
+from mlflow.tracking import MlflowClient
+from rich.console import Console
+from stores import new_store
+
+from entrypoints import promote
+from nic.stages.steps import Steps
+from nic.tracking.aliases import roll_back
+from nic.tracking.registry import CHAMPION, PREVIOUS
+from nic.tracking.runs import Finished
+
+NAME = "nic-score"
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[MlflowClient]:
+    """Versions 1 and 2, of which 2 is champion."""
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(new_store(tmp_path))
+    client = MlflowClient()
+    client.create_registered_model(NAME)
+    for _ in range(2):
+        client.create_model_version(NAME, "file:///nowhere")
+    client.set_registered_model_alias(NAME, PREVIOUS, "1")
+    client.set_registered_model_alias(NAME, CHAMPION, "2")
+    yield client
+    mlflow.set_tracking_uri(before)
+
+
+def shown(promoted: bool, reasons: list[str]) -> str:
+    """As shown after a verdict on version 2, reused from an earlier call."""
+    verdict = {"name": NAME, "version": "2", "promoted": promoted, "reasons": reasons}
+    text = StringIO()
+    Steps({"promote score": Finished("", verdict, True, 0.0)}, Console(file=text, width=200)).show([])
+    return text.getvalue()
+
+
+def test_the_champion_of_a_verdict_that_stands_is_shown(client: MlflowClient) -> None:
+    text = shown(True, [])
+    assert "yes" in text
+    assert "models:/nic-score@champion" in text
+    assert "# version 2" in text
+
+
+def test_after_a_rollback_the_version_that_is_served_is_shown(client: MlflowClient) -> None:
+    roll_back(NAME, "blue stain")
+    text = shown(True, [])
+    assert "no more: rolled back: blue stain" in text
+    assert "version 1" in text
+    assert "# version 1" in text
+    assert "yes" not in text
+
+
+def test_after_another_promotion_the_version_that_is_served_is_shown(client: MlflowClient) -> None:
+    client.set_registered_model_alias(NAME, CHAMPION, "1")
+    text = shown(True, [])
+    assert "no more: another one was promoted since" in text
+    assert "# version 1" in text
+
+
+def test_a_refused_version_leaves_the_old_champion_served(client: MlflowClient) -> None:
+    client.set_registered_model_alias(NAME, CHAMPION, "1")
+    text = shown(False, ["external.auc: 0.4"])
+    assert "refused: external.auc: 0.4" in text
+    assert "# version 1" in text
+
+
+def test_where_nobody_is_champion_nothing_is_served(client: MlflowClient) -> None:
+    client.delete_registered_model_alias(NAME, CHAMPION)
+    assert "Serve:" not in shown(False, ["external.auc: 0.4"])
+
+
+def test_a_version_that_was_rolled_back_is_not_promoted_again(client: MlflowClient) -> None:
+    roll_back(NAME, "blue stain")
+    steps = Steps(console=Console(file=StringIO()))
+    result = steps.promote("promote score", promote, promote.Config(f"models:/{NAME}/2"))
+    assert result["promoted"] is False
+    assert result["reasons"] == ["rolled back: blue stain; promote it by hand to serve it again"]
+    assert client.get_model_version_by_alias(NAME, CHAMPION).version in ("1", 1)
