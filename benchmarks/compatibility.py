@@ -41,8 +41,8 @@ from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.published import TILE_PX, import_published
 from nic.encoder.spec import EncoderSpec
 from nic.patients.crops import PatientCells, SlideCells
+from nic.patients.ensemble import Ensemble, ensemble_scores, fit_folds
 from nic.patients.targets import Values
-from nic.patients.training import Ensemble, ensemble_scores, fit_folds
 from nic.phantom.patients import breast_patients
 from nic.phantom.study import draw_breast
 from nic.slides.slide import SlideSource
