@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
 
-from nic.encoder.runtimes import load_encoder
+from nic.encoder.loading import load_encoder
 from nic.errors import NicError
 from nic.serving.codes import decoded
 from nic.serving.limits import device_from

@@ -16,7 +16,7 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 
 from nic.encoder.spec import IMPORTED, EncoderSpec
 from nic.errors import ForeignCodes, UnknownModel
-from nic.onnx.files import copied, graph_files, graph_in, graph_sha256
+from nic.graphs.files import copy_graph, graph_files, graph_in, graph_sha256
 from nic.tracking.digests import digest
 from nic.tracking.source_digest import PROJECT, files_digest, imported_files
 from nic.tracking.store import leaves_open
@@ -178,7 +178,7 @@ def _artifact(key: str, path: Path, folder: Path) -> Path:
     if key not in GRAPHS or len(graph_files(graph := graph_in(path))) == 1:
         return path
     (folder / key).mkdir()
-    copied(graph, folder / key / graph.name)
+    copy_graph(graph, folder / key / graph.name)
     return folder / key
 
 
@@ -278,7 +278,7 @@ def model_folder(version: RegisteredVersion) -> Path:
 def encoder_file(source: str) -> Path:
     """Path of an encoder's graph. source: a `models:/` URI, an .onnx file, or a folder with one.
 
-    Weights in other files lie beside it: see nic.onnx.files.graph_files.
+    Weights in other files lie beside it: see nic.graphs.files.graph_files.
     """
     return graph_file(source, "encoder") if source.startswith("models:/") else graph_in(Path(source))
 

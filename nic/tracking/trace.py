@@ -13,7 +13,7 @@ from mlflow.tracking import MlflowClient
 
 from nic.encoder.spec import IMPORTED
 from nic.errors import UnknownModel
-from nic.onnx.files import graph_sha256
+from nic.graphs.files import graph_sha256
 from nic.tracking.digests import OF_ROWS, digest
 from nic.tracking.registry import (
     ENCODER_MODEL,

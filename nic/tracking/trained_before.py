@@ -14,7 +14,7 @@ from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 
 from nic.errors import UnknownModel
-from nic.onnx.files import graph_in, graph_sha256
+from nic.graphs.files import graph_in, graph_sha256
 from nic.tracking.recorded_estimates import record_estimates, tagged_estimates
 from nic.tracking.registry import (
     ENCODER_NAME,

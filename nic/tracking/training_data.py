@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from nic.errors import RegistryError, UnknownModel
-from nic.onnx.files import graph_sha256
+from nic.graphs.files import graph_sha256
 from nic.patients.audit import PICTURE_PX, TRAINING, AuditedSlide
 from nic.patients.spec import PatientModelSpec
 from nic.tasks.tile_task import TileTask

@@ -134,7 +134,7 @@ OF_PATIENTS_AND_ENCODERS = {
     "nic/slides/reading_process.py": (True, True),  # a process of its own
     "registry/server.py": (True, False),
     "registry/encoder_model.py": (False, True),
-    "nic/onnx/runtime.py": (True, True),
+    "nic/graphs/run.py": (True, True),
     "nic/patients/training.py": (False, False),
     "entrypoints/train_patients.py": (False, False),
 }

@@ -1,4 +1,4 @@
-"""Devices that graphs run on: how they are written, and whether CUDA devices can be had."""
+"""The devices that graphs run on: their names, and whether CUDA devices are available."""
 
 import contextlib
 import ctypes
@@ -16,14 +16,14 @@ WANTED = "wanted auto, cpu, cuda, cuda:N or cuda:all, or several with commas bet
 
 @dataclass(frozen=True)
 class Device:
-    """auto is the first CUDA device where that works, else the CPU. number: of a CUDA device, as the driver counts."""
+    """auto is the first CUDA device if that works, else the CPU. number: of a CUDA device, as the driver counts."""
 
     kind: Literal["auto", "cpu", "cuda"] = "auto"
     number: int = 0
 
     @classmethod
     def named(cls, text: str) -> "Device":
-        """Raises EncoderError when the text means no device, or several."""
+        """Raises EncoderError unless the text names one device."""
         devices = devices_named(text)
         if len(devices) != 1:
             raise EncoderError(f"device={text}: wanted one device; several are for compress with engine=local")
@@ -37,9 +37,9 @@ AUTO, CPU = Device("auto"), Device("cpu")
 
 
 def devices_named(text: str) -> tuple[Device, ...]:
-    """Devices in the order they are written; one that is written twice is there twice.
+    """Devices in the order of the text; one that is named twice is there twice.
 
-    Raises EncoderError for other words, NoDevice for cuda:all where there is no CUDA device.
+    Raises EncoderError for a name that is no device, NoDevice for cuda:all without a CUDA device.
     """
     return tuple(device for part in text.split(",") for device in _named(part.strip(), text))
 
@@ -55,7 +55,7 @@ def _named(part: str, text: str) -> tuple[Device, ...]:
 
 
 def cuda_devices() -> int:
-    """How many CUDA devices this process sees, by the driver itself. Raises NoDevice when there are none."""
+    """How many CUDA devices the driver shows this process. Raises NoDevice when there are none."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
@@ -72,16 +72,16 @@ def check_cuda(device: Device) -> None:
     count = cuda_devices()
     if device.number >= count:
         raise NoDevice(f"no {device}: the NVIDIA driver sees {count}, cuda:0 to cuda:{count - 1}")
-    import onnxruntime as ort  # here, so that who reads a device's name alone needs no runtime
+    import onnxruntime as ort  # here: reading the name of a device needs no runtime
 
     if CUDA not in ort.get_available_providers():
         raise NoDevice(f"no {device}: this onnxruntime knows no CUDA; pip install onnxruntime-gpu in its place")
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it misses; `why_no_cuda` names that
-        ort.preload_dlls()  # CUDA and cuDNN from their own packages, which torch brings along
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints which libraries are missing; `why_no_cuda` names them
+        ort.preload_dlls()  # CUDA and cuDNN from their own packages, which torch depends on
 
 
 def why_no_cuda() -> str:
-    """Why ONNX Runtime, which has tried, could not load its part for CUDA: most often the name of a library."""
+    """Why ONNX Runtime could not load its CUDA provider: most often the name of a missing library."""
     import onnxruntime as ort
 
     folder = Path(ort.__file__).parent / "capi"
@@ -89,4 +89,4 @@ def why_no_cuda() -> str:
         ctypes.CDLL(str(folder / "libonnxruntime_providers_cuda.so"))
     except OSError as error:
         return f"{error}; pip install -r requirements-gpu.txt"
-    return "ONNX Runtime could not start its part for CUDA"
+    return "ONNX Runtime could not start its CUDA provider"

@@ -1,4 +1,4 @@
-"""A trained encoder as an ONNX graph that takes pixels and says how tiles must be cut."""
+"""A trained encoder as an ONNX graph that takes pixels and has its spec in the metadata."""
 
 import copy
 from collections.abc import Sequence
@@ -9,17 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nic.encoder.network import TILE_PX, TileEncoder, scaled
-from nic.encoder.onnx import METADATA_KEY
-from nic.encoder.references import MeanRgb
-from nic.encoder.spec import EncoderSpec
+from nic.encoder.network import TILE_PX, MeanRgb, TileEncoder, scaled
+from nic.encoder.spec import METADATA_KEY, EncoderSpec
 from nic.errors import ParityFailed
-from nic.onnx.export import export_graph, parity
-from nic.onnx.runtime import OnnxGraph
+from nic.graphs.run import OnnxGraph
+from nic.graphs.write import export_graph, parity
 
 TILE_MPP = 1.0
 READ_MPP = 0.5
-"""Read finer than the tile and averaged by area: a scanner's own 1.0 um/px level gives other codes."""
+"""Slides are read finer than the tile and averaged by area: a scanner's own 1.0 um/px level gives other codes."""
 TOLERANCE = 1e-4
 
 
@@ -35,7 +33,7 @@ def export_encoder(
     tiles = torch.from_numpy(np.concatenate([sample, noise]))
     encoder = encoder.eval()
     with torch.no_grad():
-        trained: Tensor = encoder(scaled(tiles))  # with its BatchNorms: the folding is under test too
+        trained: Tensor = encoder(scaled(tiles))  # with its BatchNorms, to check their folding too
     metadata = {METADATA_KEY: spec.to_json()}
     layers = folded(encoder) if isinstance(encoder, TileEncoder) else encoder
     export_graph(_FromPixels(layers), {"tiles": tiles}, ["codes"], {"tiles": {0: "batch"}}, metadata, path)
@@ -60,7 +58,7 @@ class _FromPixels(nn.Module):
 
 
 def folded(encoder: TileEncoder) -> nn.Sequential:
-    """The encoder, each BatchNorm folded into the layer behind it: exact, because those layers do not pad."""
+    """The encoder with each BatchNorm folded into the next layer: exact, because those layers do not pad."""
     encoder = copy.deepcopy(encoder)
     layers = list(encoder.features)
     convolutions, norms = layers[0::3], layers[2::3]
@@ -72,7 +70,7 @@ def folded(encoder: TileEncoder) -> nn.Sequential:
 
 @torch.no_grad()
 def _fold(norm: nn.Module, following: nn.Module) -> None:
-    """Let `following` do to its input what `norm` did."""
+    """Fold `norm` into the weights of `following`."""
     assert isinstance(norm, nn.BatchNorm2d)
     assert isinstance(following, nn.Conv2d | nn.Linear)
     assert norm.running_mean is not None

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from nic.encoder.neighbour_sheet import COLUMNS, NamedTiles, neighbour_sheet
+from nic.encoder.encoder_pictures import COLUMNS, NamedTiles, neighbour_sheet
 from nic.tasks.contact_sheet import BAD, GOOD, PLAIN
 
 
-def test_each_class_is_asked_for_once_and_its_neighbours_are_judged() -> None:
+def test_each_class_has_one_query_whose_neighbours_are_judged() -> None:
     """Two tasks with two classes; a code is the class of the tile, so that the nearest are of the same class."""
     rng = np.random.default_rng(0)
     kind = np.arange(80) % 4
@@ -17,8 +17,8 @@ def test_each_class_is_asked_for_once_and_its_neighbours_are_judged() -> None:
     figure = neighbour_sheet(NamedTiles(tiles, task, name, groups), codes, seed=0)
     assert [axes.texts[0].get_text() for axes in figure.axes] == ["a\nno", "a\nyes", "b\nno", "b\nyes"]
     for axes in figure.axes:
-        asked, *near = axes.texts[1:]
-        assert asked.get_text() == "asked"
+        query, *near = axes.texts[1:]
+        assert query.get_text() == "query"
         assert len(near) == COLUMNS
         assert {text.get_color() for text in near} == {GOOD}
 

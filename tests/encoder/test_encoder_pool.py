@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import h5py
@@ -16,13 +17,12 @@ from conftest import tissue_image, write_slide
 from numpy.typing import NDArray
 
 from nic.compression.engines import compress_cohort
-from nic.encoder.export import export_encoder
+from nic.encoder.encoder_graph import export_encoder
+from nic.encoder.encoder_pool import EncoderPool, encoder_on
+from nic.encoder.loading import LoadedEncoder, load_encoder
 from nic.encoder.network import TileEncoder
-from nic.encoder.onnx import OnnxEncoder
-from nic.encoder.runtimes import load_encoder
-from nic.encoder.several import SeveralEncoders, encoder_on
 from nic.errors import EncoderError, NoDevice, OutOfMemory
-from nic.onnx.device import CPU, cuda_devices
+from nic.graphs.device import CPU, cuda_devices
 from nic.slides.slide import find_slides
 from nic.slides.wire import as_error, as_values
 
@@ -35,8 +35,8 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def two(graph: Path) -> Iterator[SeveralEncoders]:
-    with SeveralEncoders(graph, "onnx", (CPU, CPU)) as encoder:
+def two(graph: Path) -> Iterator[EncoderPool]:
+    with closing(EncoderPool(graph, "onnx", (CPU, CPU))) as encoder:
         yield encoder
 
 
@@ -59,7 +59,7 @@ def all_end(pids: list[int]) -> bool:
     return not any(map(lives, pids))
 
 
-def test_codes_are_those_of_one_device_and_both_have_work(graph: Path, two: SeveralEncoders) -> None:
+def test_codes_are_those_of_one_device_and_both_have_work(graph: Path, two: EncoderPool) -> None:
     alone, batches = load_encoder(graph, device="cpu"), [tiles(count, count) for count in (64, 1, 64, 7, 64, 64, 0)]
     with ThreadPoolExecutor(two.at_once) as pool:
         codes = list(pool.map(two.encode, batches))
@@ -74,17 +74,17 @@ def test_codes_are_those_of_one_device_and_both_have_work(graph: Path, two: Seve
 
 
 def test_more_tiles_than_fit_into_the_shared_memory(
-    graph: Path, two: SeveralEncoders, monkeypatch: pytest.MonkeyPatch
+    graph: Path, two: EncoderPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nic.encoder.several.SLOT_BYTES", 10 * 3 * 64**2)
-    assert np.array_equal(two.encode(tiles(64, 1)), OnnxEncoder(graph).encode(tiles(64, 1)))
+    monkeypatch.setattr("nic.encoder.encoder_pool.SLOT_BYTES", 10 * 3 * 64**2)
+    assert np.array_equal(two.encode(tiles(64, 1)), load_encoder(graph).encode(tiles(64, 1)))
 
 
-def test_errors_travel_by_class_and_words(two: SeveralEncoders, graph: Path, tmp_path: Path) -> None:
+def test_errors_travel_by_class_and_words(two: EncoderPool, graph: Path, tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=r"the encoder takes uint8 \(64, 64, 3\)"):
         two.encode(np.zeros((2, 32, 32, 3), np.uint8))
     with pytest.raises(EncoderError, match=r"encoder.onnx: not a readable ONNX graph"):
-        SeveralEncoders(tmp_path / "encoder.onnx", "onnx", (CPU, CPU))
+        EncoderPool(tmp_path / "encoder.onnx", "onnx", (CPU, CPU))
     lost = as_error(as_values(OutOfMemory("no room for 1 tile")))
     assert (type(lost), str(lost)) == (OutOfMemory, "no room for 1 tile")
     try:
@@ -97,7 +97,7 @@ def test_errors_travel_by_class_and_words(two: SeveralEncoders, graph: Path, tmp
 
 
 def test_a_process_that_dies_ends_the_run_with_how_it_ended(graph: Path) -> None:
-    with SeveralEncoders(graph, "onnx", (CPU, CPU)) as encoder:
+    with closing(EncoderPool(graph, "onnx", (CPU, CPU))) as encoder:
         pids = encoder.pids
         with ThreadPoolExecutor(4) as pool:
             running = [pool.submit(encoder.encode, tiles(64, n)) for n in range(40)]
@@ -112,7 +112,7 @@ def test_a_process_that_dies_ends_the_run_with_how_it_ended(graph: Path) -> None
 
 def test_processes_end_with_the_one_that_asks(graph: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from nic.encoder.several import encoder_on\n"
+        "import sys, time; from pathlib import Path; from nic.encoder.encoder_pool import encoder_on\n"
         "with encoder_on(Path(sys.argv[1]), 'onnx', 'cpu,cpu') as encoder:\n"
         "    print(*encoder.pids, flush=True); time.sleep(60)"
     )
@@ -128,7 +128,7 @@ def test_processes_end_with_the_one_that_asks(graph: Path) -> None:
 
 def test_one_device_needs_no_process(graph: Path) -> None:
     with encoder_on(graph, "onnx", "cpu") as encoder:
-        assert isinstance(encoder, OnnxEncoder)
+        assert isinstance(encoder, LoadedEncoder)
 
 
 def test_a_faster_runtime_is_held_against_f32_in_each_process(graph: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_faster_runtime_is_held_against_f32_in_each_process(graph: Path) -> No
 
 
 def test_a_cohort_has_the_files_of_one_device_and_its_shares_are_said(
-    tmp_path: Path, graph: Path, two: SeveralEncoders
+    tmp_path: Path, graph: Path, two: EncoderPool
 ) -> None:
     (tmp_path / "slides").mkdir()
     for number in range(3):

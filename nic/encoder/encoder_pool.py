@@ -1,51 +1,50 @@
-"""An encoder on several devices: a process for each, which holds the one session there, behind one `encode`."""
+"""An encoder on several devices behind one `encode`: a process for each device, which holds the one session there."""
 
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nic.encoder import encoding_process  # by its name, so that digests of code follow it
 from nic.encoder.batches import RUNS_AT_ONCE
-from nic.encoder.runtimes import LoadedEncoder, load_encoder
-from nic.encoder.spec import EncoderSpec, Runtime, check_tiles
+from nic.encoder.loading import LoadedEncoder, load_encoder
+from nic.encoder.spec import EXACT, EncoderSpec, Runtime, check_tiles
 from nic.errors import EncoderError
-from nic.onnx.device import Device, devices_named
+from nic.graphs.device import Device, devices_named
 from nic.slides.process import KILL_S, how_ended, started
 from nic.slides.wire import SLOT_BYTES, Message, Messages, SharedTiles, as_error, question
 from nic.threads import cores
 
-FEWEST_AHEAD = 2
-"""Batches that a process has at least: one is copied while another is encoded."""
+FEWEST_SLOTS = 2
+"""Batches in a process at least: one is copied while another is encoded."""
 
 
 @contextmanager
-def encoder_on(path: Path, runtime: Runtime = "onnx", devices: str = "auto") -> Iterator[LoadedEncoder]:
-    """An encoder on one device, in this process, or on several, as cuda:all or cpu,cpu, in a process for each.
+def encoder_on(path: Path, runtime: Runtime = EXACT, devices: str = "auto") -> Iterator["LoadedEncoder | EncoderPool"]:
+    """An encoder on one device in this process, or on several (cuda:all, or cpu,cpu) in a process for each.
 
     Raises as load_encoder.
     """
-    wanted = devices_named(devices)
-    if len(wanted) == 1:
-        yield load_encoder(path, runtime, wanted[0])
-        return
-    with SeveralEncoders(path, runtime, wanted) as encoder:
-        yield encoder
+    device, *others = devices_named(devices)
+    if others:
+        with closing(EncoderPool(path, runtime, [device, *others])) as pool:
+            yield pool
+    else:
+        yield load_encoder(path, runtime, device)
 
 
 class EncodingProcess:
-    """One process, nic/encoder/encoding_process.py, as the one that asks it sees it; threads may share it.
+    """One process of nic/encoder/encoding_process.py, from the caller's side; threads may share it.
 
-    device: of its session. free: slots of the shared memory that nobody uses. tiles: how many it encoded.
-    agreement, batch_tiles: see LoadedEncoder; as it said them last.
+    device: of its session. free: unused slots of the shared memory. tiles: how many it encoded so far.
+    agreement, batch_tiles: as in LoadedEncoder, of its last answer.
     """
 
     def __init__(self, path: Path, runtime: Runtime, device: Device, slots: int) -> None:
@@ -60,26 +59,26 @@ class EncodingProcess:
         self._lock = threading.Lock()
         self._ended: EncoderError | None = None
         self._ready: Future[Message] = Future()
-        self._asked: dict[int, Future[Message]] = {}
-        self._hearing = threading.Thread(target=self._hear, daemon=True)
-        self._hearing.start()
+        self._waiting: dict[int, Future[Message]] = {}  # by slot
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     def ready(self) -> Message:
-        """What its encoder says of itself, once it is loaded. Raises as load_encoder."""
+        """The spec and device of its encoder, once that is loaded. Raises as load_encoder."""
         return self._ready.result()
 
     def encode(self, slot: int, tiles: NDArray[np.uint8], code_size: int) -> NDArray[np.float32]:
-        """Codes [N, code_size] of tiles that fit into a slot. Raises what encoding them raised, EncoderError when the
-        process has ended."""
+        """Codes [N, code_size] of tiles that fit into a slot. Raises whatever encoding raised there, and EncoderError
+        when the process has ended."""
         np.copyto(self._memory.tiles(slot, len(tiles), tiles.shape[1]), tiles)
         answer = Future[Message]()
         with self._lock:
             self.check()
-            self._asked[slot] = answer
+            self._waiting[slot] = answer
             self._write(question({"slot": slot, "count": len(tiles)}))
         values = answer.result()
         with self._lock:
@@ -93,27 +92,27 @@ class EncodingProcess:
             raise self._ended
 
     def stop(self) -> None:
-        """Let it end; it gets no more questions."""
+        """Let it end: its questions are closed."""
         assert self._process.stdin is not None
         self._process.stdin.close()
 
     def close(self) -> None:
-        """As `stop`, and see that it has ended."""
+        """Stop it, and kill it where it does not end by itself."""
         self.stop()
-        self._hearing.join(KILL_S)
-        if self._hearing.is_alive():
+        self._listener.join(KILL_S)
+        if self._listener.is_alive():
             self._process.kill()
-            self._hearing.join(KILL_S)
+            self._listener.join(KILL_S)
         self._memory.close()
 
     def _write(self, content: bytes) -> None:
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(content)  # less than a pipe takes at once
-        except BrokenPipeError:  # it has ended; who hears it says how
+        except BrokenPipeError:  # it has ended; the listener finds out how
             return
 
-    def _hear(self) -> None:
+    def _listen(self) -> None:
         assert self._process.stdout is not None
         messages = Messages()
         with self._process.stdout as answers:
@@ -122,60 +121,52 @@ class EncodingProcess:
                     messages.feed(content)
                     while (values := messages.next()) is not None:
                         self._take(values)
-            except (ValueError, KeyError, TypeError):  # no answer of ours
+            except (ValueError, KeyError, TypeError):  # not one of our answers
                 self._process.kill()
         error = EncoderError(f"{self.device}: its encoding process ended by {how_ended(self._process.wait())}")
         with self._lock:
             self._ended = error
-            asked = [*self._asked.values(), *([] if self._ready.done() else [self._ready])]
-            self._asked.clear()
-        for waiting in asked:
-            waiting.set_exception(error)
+            waiting = [*self._waiting.values(), *([] if self._ready.done() else [self._ready])]
+            self._waiting.clear()
+        for future in waiting:
+            future.set_exception(error)
 
     def _take(self, values: Message) -> None:
         with self._lock:
-            waiting = self._asked.pop(values["slot"]) if "slot" in values else self._ready
+            future = self._waiting.pop(values["slot"]) if "slot" in values else self._ready
         if "error" in values:
-            waiting.set_exception(as_error(values))
+            future.set_exception(as_error(values))
         else:
-            waiting.set_result(values)
+            future.set_result(values)
 
 
-class SeveralEncoders:
-    """Encodes as one encoder does, each batch on the device with the least to do; threads may share it.
+class EncoderPool:
+    """Encodes each batch on the device with the least to do; threads may share it. Whoever makes it closes it.
 
-    Processes start at once, beside each other. One that dies is an EncoderError of all that it was asked, and of
-    whatever comes after. Use it as a context. Raises as load_encoder.
+    All processes start together. When one dies, its open batches and all later ones raise EncoderError.
+    Raises as load_encoder.
     """
 
-    def __init__(self, path: Path, runtime: Runtime, devices: tuple[Device, ...]) -> None:
-        on_cpus = sum(device.kind == "cpu" for device in devices)
-        ahead = {"cpu": max(FEWEST_AHEAD, -(-cores() // max(1, on_cpus)))}
-        self.runtime: str = runtime
+    def __init__(self, path: Path, runtime: Runtime, devices: Sequence[Device]) -> None:
+        cpus = max(1, sum(device.kind == "cpu" for device in devices))
+        cpu_slots = max(FEWEST_SLOTS, -(-cores() // cpus))
+        self.runtime = runtime
         self._changed = threading.Condition()
         self._processes: list[EncodingProcess] = []
         try:
             for device in devices:
-                slots = ahead.get(device.kind, RUNS_AT_ONCE)
+                slots = cpu_slots if device.kind == "cpu" else RUNS_AT_ONCE
                 self._processes.append(EncodingProcess(path.absolute(), runtime, device, slots))
-            said = [process.ready() for process in self._processes]
-            self.spec = EncoderSpec.from_json(said[0]["spec"])
-            if len({values["spec"] for values in said}) > 1:
+            loaded = [process.ready() for process in self._processes]
+            self.spec = EncoderSpec.from_json(loaded[0]["spec"])
+            if len({values["spec"] for values in loaded}) > 1:
                 raise EncoderError(f"{path.name}: changed while it was loaded")
         except BaseException:
             self.close()
             raise
-        for process, values in zip(self._processes, said, strict=True):
+        for process, values in zip(self._processes, loaded, strict=True):
             process.device, process.batch_tiles = Device.named(values["device"]), values["batch_tiles"]
-        self.device_note = ", ".join(values["device_note"] for values in said)
-
-    def __enter__(self) -> "SeveralEncoders":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self.device_note = ", ".join(values["device_note"] for values in loaded)
 
     def close(self) -> None:
         """End the processes."""
@@ -186,32 +177,32 @@ class SeveralEncoders:
 
     @property
     def pids(self) -> list[int]:
-        """Of the processes, in the order of their devices."""
+        """Process ids, in the order of the devices."""
         return [process.pid for process in self._processes]
 
     @property
     def device(self) -> Device:
-        """That of the first process; `shares` has all."""
+        """The device of the first process; `shares` names them all."""
         return self._processes[0].device
 
     @property
     def shares(self) -> str:
-        """The devices, and how many tiles each encoded so far."""
+        """Each device with the tiles that it encoded so far."""
         return ", ".join(f"{process.device} ({process.tiles:,} tiles)" for process in self._processes)
 
     @property
     def agreement(self) -> float | None:
-        """The least of the devices; None before, and of an encoder that runs in f32."""
+        """The least agreement of the devices; None before, and for an encoder that runs in f32."""
         return min((p.agreement for p in self._processes if p.agreement is not None), default=None)
 
     @property
     def at_once(self) -> int:
-        """Threads that gain by encoding at the same time."""
+        """How many threads it pays to encode with at the same time."""
         return sum(process.slots for process in self._processes)
 
     @property
     def batch_tiles(self) -> int:
-        """Tiles to encode at a time: as many as suit every device."""
+        """Tiles to encode at a time, as many as suit every device."""
         return min(process.batch_tiles for process in self._processes)
 
     def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -233,9 +224,9 @@ class SeveralEncoders:
     def _lent(self) -> Generator[tuple[EncodingProcess, int], None, None]:
         """The process with the least to do, and a slot of it; waits while all are taken."""
         with self._changed:
-            while not (able := [process for process in self._processes if process.free]):
+            while not (idle := [process for process in self._processes if process.free]):
                 self._changed.wait()
-            process = min(able, key=lambda process: (process.slots - len(process.free), process.tiles))
+            process = min(idle, key=lambda process: (process.slots - len(process.free), process.tiles))
             slot = process.free.pop()
         try:
             yield process, slot

@@ -1,4 +1,4 @@
-"""From a study file's entry to a task, whatever the layout."""
+"""From an entry of a study file to a tile task, in any layout."""
 
 from nic.tasks.annotated_slides import read_annotated_slides
 from nic.tasks.entries import FolderEntry, Hdf5Entry, SlidesEntry, TileTaskEntry
@@ -9,7 +9,7 @@ from nic.tasks.tile_task import TileTask
 
 
 def read_task(entry: TileTaskEntry) -> TileTask:
-    """What lies at the entry's path; tiles are decoded later, by load_tiles. Raises TaskError, or SlideError."""
+    """The tile task of an entry; its tiles are decoded later, by load_tiles. Raises TaskError, or SlideError."""
     match entry:
         case FolderEntry():
             return read_image_folder(entry)

@@ -11,12 +11,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx_files import PackedAttention, WrittenAttention, export_transformer
 from torch import nn
 
-from nic.encoder.faster import in_half
 from nic.encoder.foreign import import_onnx
-from nic.encoder.onnx import OnnxEncoder
-from nic.onnx.fusing import fused
-from nic.onnx.pixels import Scaling
-from nic.onnx.runtime import OnnxGraph
+from nic.encoder.loading import load_encoder
+from nic.graphs.adapt import Scaling
+from nic.graphs.fusing import fused
+from nic.graphs.run import OnnxGraph
 
 IMAGENET = Scaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "rgb")
 Written = dict[type[nn.Module], Path]
@@ -65,10 +64,10 @@ def test_an_imported_transformer_is_stored_as_it_is_and_run_fused(written: Writt
     assert difference <= 1e-4
     assert operators(path)["Softmax"] == 2
     tiles = np.random.default_rng(0).integers(0, 256, (5, 32, 32, 3), np.uint8)
-    encoder = OnnxEncoder(path)
+    encoder = load_encoder(path)
     assert encoder.spec == spec
     assert np.abs(encoder.encode(tiles) - OnnxGraph(path).run(tiles=tiles)[0]).max() <= 1e-4
-    half = in_half(path)
+    half = load_encoder(path, "onnx-f16")
     assert np.abs(half.encode(tiles) - encoder.encode(tiles)).max() <= 0.02
     assert half.agreement is not None
     assert half.agreement > 0.999

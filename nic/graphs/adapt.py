@@ -1,4 +1,4 @@
-"""Giving a foreign graph the input that ours take: tiles as pixels, scaled inside the graph; and codes as float32."""
+"""Graphs made of graphs: a foreign one with the input and output that ours have, and one in half precision."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,21 +11,26 @@ import onnx
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, helper
-from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
+from onnx.external_data_helper import (
+    load_external_data_for_model,
+    load_external_data_for_tensor,
+    uses_external_data,
+)
+from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from nic.errors import EncoderError
-from nic.onnx.files import graph_files, tensors
+from nic.graphs.files import graph_files, tensors
 
 FLOATS = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
 SMALL = 256
-"""Numbers in a tensor that is kept in the graph."""
+"""Numbers in a tensor, at most, that is kept in the graph."""
 CHANNELS_FIRST, CHANNELS_LAST = 1, 3
 """Where the three channels stand in a graph's input."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """How a network wants its pixels: (pixel / 255 - mean) / std of each channel, channels in this order."""
+    """The input of a network: (pixel / 255 - mean) / std of each channel, channels in this order."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -36,16 +41,16 @@ class Scaling:
             raise EncoderError(f"mean {self.mean}, std {self.std}: wanted three numbers each, std above 0")
 
     def applied(self, tiles: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Tiles [N, px, px, 3] RGB as the network wants them, [N, px, px, 3]: what the graph is held against."""
+        """Tiles [N, px, px, 3] RGB scaled, [N, px, px, 3]; the graph is compared with this."""
         ordered = tiles if self.channel_order == "rgb" else tiles[..., ::-1]
         return np.asarray((ordered / 255 - np.array(self.mean)) / np.array(self.std))
 
 
 @dataclass(frozen=True)
 class ForeignGraph:
-    """A graph from images to vectors as it was exported elsewhere.
+    """A graph from images to vectors that another tool exported.
 
-    image, output: its input, and the output taken. channels: the axis of the image that has three.
+    image, output: its input, and the chosen output. channels: the axis of the image that has three.
     """
 
     model: ModelProto
@@ -65,17 +70,17 @@ class ForeignGraph:
 
     @property
     def place(self) -> int:
-        """Of the output taken, among all."""
+        """Index of the chosen output among all."""
         return [o.name for o in self.model.graph.output].index(self.output.name)
 
-    def as_it_wants(self, tiles: NDArray[np.uint8], scaling: Scaling) -> dict[str, NDArray[np.floating]]:
-        """Tiles [N, px, px, 3] RGB as the graph's own input, made without it."""
+    def own_input(self, tiles: NDArray[np.uint8], scaling: Scaling) -> dict[str, NDArray[np.floating]]:
+        """Tiles [N, px, px, 3] RGB as the input of the original graph, scaled outside of it."""
         scaled = scaling.applied(tiles)
-        turned = scaled.transpose(0, 3, 1, 2) if self.channels == CHANNELS_FIRST else scaled
-        return {self.image.name: turned.astype(FLOATS[self.image.type.tensor_type.elem_type])}
+        ordered = scaled.transpose(0, 3, 1, 2) if self.channels == CHANNELS_FIRST else scaled
+        return {self.image.name: ordered.astype(FLOATS[self.image.type.tensor_type.elem_type])}
 
     def from_pixels(self, tile_px: int, scaling: Scaling) -> ModelProto:
-        """The graph with `tiles` uint8 [N, px, px, 3] RGB in front, and behind it `codes` float32."""
+        """The graph with the input `tiles`, uint8 [N, px, px, 3] RGB, and the output `codes`, float32."""
         opset = next(o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx"))
         ours = {"opset_imports": [helper.make_opsetid("", opset)], "ir_version": self.model.ir_version}
         model = onnx.compose.add_prefix(self.model, "foreign/")
@@ -85,10 +90,10 @@ class ForeignGraph:
         return _merged(merged, codes, (end, "vectors"), "codes")
 
     def _pixels(self, tile_px: int, scaling: Scaling) -> GraphProto:
-        """Pixels [N, px, px, 3] to scaled ones, as the graph wants them; scaled in float32 whatever it computes in.
+        """Pixels [N, px, px, 3] to the graph's own input; scaled in float32 whatever the graph computes in.
 
-        The pixels are brought into the graph's layout first: where the three channels are the last axis, ONNX Runtime
-        takes a tenth of a ViT-S's time to scale them.
+        The pixels are brought into the graph's layout first: with the channels as last axis, scaling takes ONNX Runtime
+        a tenth of the time of a ViT-S.
         """
         kind = self.image.type.tensor_type.elem_type
         first = self.channels == CHANNELS_FIRST
@@ -122,30 +127,56 @@ class ForeignGraph:
 
 
 def save_graph(model: ModelProto, path: Path) -> None:
-    """Write a graph; weights that it has in files beside it are looked for beside `path`."""
+    """Write a graph to `path`, where its files of weights must lie too."""
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)
 
 
 def describe(model: ModelProto, metadata: Mapping[str, str]) -> None:
-    """Let a graph say what it is, in place of what it said before."""
+    """Replace the metadata of a graph."""
     helper.set_model_props(model, dict(metadata))
 
 
+def write_half(source: Path, target: Path) -> None:
+    """Write the graph of `source` in float16; its inputs, outputs and metadata stay as they are. Parts that compute in
+    float32 on purpose become float16 too. Where weights lie beside `source`, they will lie beside `target`.
+
+    Raises EncoderError when the converter cannot convert the graph, for whatever reason.
+    """
+    beside = len(graph_files(source)) > 1
+    try:
+        # Shapes are inferred without the weights: with 2 GiB and more, inference fails.
+        model = onnx.load(source, load_external_data=False)
+        model = onnx.shape_inference.infer_shapes(model)
+        if beside:
+            load_external_data_for_model(model, str(source.parent))
+        half = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
+        onnx.save(half, target, save_as_external_data=beside, location=f"{target.stem}.data")
+    except Exception as error:  # the converter's own assertions, shape inference, protobuf, types of no common root
+        raise EncoderError(
+            f"{source.name}: cannot be converted to half precision ({type(error).__name__}: {error}); use runtime=onnx"
+        ) from error
+
+
 def _merged(first: ModelProto, second: ModelProto, joint: tuple[str, str], output: str) -> ModelProto:
-    """Two graphs as one, an output of the first being the input of the second: byte for byte as
-    onnx.compose.merge_models does it, which then looks for files of weights in the working directory."""
+    """Two graphs as one, an output of the first being the input of the second. The result equals that of
+    onnx.compose.merge_models, which would look for files of weights in the working directory."""
     graph = onnx.compose.merge_graphs(first.graph, second.graph, [joint], outputs=[output])
     opsets = {opset.domain: opset for opset in (*first.opset_import, *second.opset_import)}
-    how = {"producer_name": "onnx.compose.merge_models", "producer_version": "1.0", "domain": "", "model_version": 1}
-    merged = helper.make_model(graph, opset_imports=list(opsets.values()), ir_version=first.ir_version, **how)
+    producer = {
+        "producer_name": "onnx.compose.merge_models",
+        "producer_version": "1.0",
+        "domain": "",
+        "model_version": 1,
+    }
+    merged = helper.make_model(graph, opset_imports=list(opsets.values()), ir_version=first.ir_version, **producer)
     merged.functions.extend([*first.functions, *second.functions])
     return merged
 
 
 def _loaded(source: Path, name: str) -> ModelProto:
-    """A graph; weights that lie beside it in files stay there, unless they are small: those may be shapes, which
-    ONNX Runtime wants to see in the graph."""
+    """A graph. Weights in files beside it stay there, unless they are small: those may be shapes, which ONNX Runtime
+    needs in the graph."""
     try:
         beside = len(graph_files(source)) > 1
         model = onnx.load(source, load_external_data=False)
@@ -186,12 +217,12 @@ def _checked_image(name: str, image: ValueInfoProto, tile_px: int) -> int:
     return channels
 
 
-def _chosen_output(name: str, outputs: Sequence[ValueInfoProto], wanted: str) -> ValueInfoProto:
-    found = [o for o in outputs if o.name == wanted or not wanted]
-    if len(found) != 1:
+def _chosen_output(name: str, outputs: Sequence[ValueInfoProto], output: str) -> ValueInfoProto:
+    chosen = [o for o in outputs if o.name == output or not output]
+    if len(chosen) != 1:
         known = ", ".join(f"{o.name} {_shape(o)}" for o in outputs)
-        raise EncoderError(f"{name}: output {wanted!r} means none or several; say which of them is the code: {known}")
-    return found[0]
+        raise EncoderError(f"{name}: output={output!r} names none or several; wanted the one that is the code: {known}")
+    return chosen[0]
 
 
 def _shape(value: ValueInfoProto) -> list[int | str]:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nic.errors import TaskError, UnreadableTile
-from nic.tasks.field import cut_field, read_image
-from nic.tasks.source import Field
+from nic.tasks.image_tiles import cut_field, read_image
+from nic.tasks.tile_source import TileField
 
-FIELD = Field(64, 1.0)
+FIELD = TileField(64, 1.0)
 
 
 def noise(height: int, width: int) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""The same codes by OpenVINO or in half precision, or none."""
+"""OpenVINO and half precision give the codes of f32, or are refused."""
 
 import gc
 import importlib.util
@@ -12,20 +12,20 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from nic.encoder.export import export_encoder
-from nic.encoder.faster import FasterEncoder, by_openvino, in_half
+from nic.encoder.encoder_graph import export_encoder
+from nic.encoder.loading import LoadedEncoder, load_encoder
 from nic.encoder.network import TileEncoder
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.spec import Runtime
 from nic.errors import EncoderError
-from nic.onnx.half import write_half
+from nic.graphs.adapt import write_half
 
 OPENVINO = pytest.param(
-    by_openvino,
+    "openvino",
     marks=pytest.mark.skipif(
         importlib.util.find_spec("openvino") is None, reason="wants OpenVINO: pip install openvino==2026.4.1"
     ),
 )
-every_runtime = pytest.mark.parametrize("load", [OPENVINO, in_half])
+every_runtime = pytest.mark.parametrize("runtime", [OPENVINO, "onnx-f16"])
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +40,8 @@ def tiles(count: int, seed: int) -> NDArray[np.uint8]:
 
 
 @every_runtime
-def test_codes_are_those_of_f32_to_the_precision_of_the_other(
-    graph: Path, load: Callable[[Path], FasterEncoder]
-) -> None:
-    encoder, exact = load(graph), OnnxEncoder(graph)
+def test_codes_are_those_of_f32_to_the_precision_of_the_other(graph: Path, runtime: Runtime) -> None:
+    encoder, exact = load_encoder(graph, runtime), load_encoder(graph)
     assert encoder.spec == exact.spec
     batches = [tiles(count, count) for count in (7, 64, 1, 64)]
     with ThreadPoolExecutor(4) as pool:  # batches of different slides at once
@@ -57,10 +55,10 @@ def test_codes_are_those_of_f32_to_the_precision_of_the_other(
 
 
 def test_codes_of_another_direction_or_another_length_are_refused(graph: Path) -> None:
-    exact = OnnxEncoder(graph)
+    exact = load_encoder(graph)
 
-    def encoder(run: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> FasterEncoder:
-        return FasterEncoder(exact, run, "the other", "onnx-f16")
+    def encoder(run: Callable[[NDArray[np.uint8]], NDArray[np.float32]]) -> LoadedEncoder:
+        return LoadedEncoder(exact.spec, run, "onnx-f16", exact.device, "", "the other", exact)
 
     longer = encoder(lambda batch: exact.encode(batch) * np.float32(1.05))
     with pytest.raises(EncoderError, match=r"the other agree to a cosine of 1\.0000.* lengths differ by 5\.0%"):
@@ -73,9 +71,9 @@ def test_codes_of_another_direction_or_another_length_are_refused(graph: Path) -
 
 
 @every_runtime
-def test_the_exact_graph_is_let_go_of_once_it_was_compared(graph: Path, load: Callable[[Path], FasterEncoder]) -> None:
-    encoder = load(graph)
-    exact = weakref.ref(encoder._exact)
+def test_the_exact_graph_is_let_go_of_once_it_was_compared(graph: Path, runtime: Runtime) -> None:
+    encoder = load_encoder(graph, runtime)
+    exact = weakref.ref(encoder._reference)
     assert encoder.encode(tiles(0, 0)).shape == (0, encoder.spec.code_size)
     assert exact() is not None
     encoder.encode(tiles(3, 0))
@@ -90,10 +88,10 @@ def test_what_the_converter_cannot_do_is_an_error_of_the_encoder(tmp_path: Path)
 
 
 @every_runtime
-def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, load: Callable[[Path], FasterEncoder]) -> None:
+def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, runtime: Runtime) -> None:
     (tmp_path / "encoder.onnx").write_bytes(b"no graph")
     with pytest.raises(EncoderError, match=r"encoder\.onnx"):
-        load(tmp_path / "encoder.onnx")
+        load_encoder(tmp_path / "encoder.onnx", runtime)
 
 
 def test_a_half_computes_in_half(graph: Path, tmp_path: Path) -> None:
@@ -116,4 +114,4 @@ def test_numbers_too_large_for_a_half_are_refused(graph: Path, tmp_path: Path) -
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
     onnx.save(model, tmp_path / "encoder.onnx")
     with pytest.raises(EncoderError, match="ONNX Runtime f16 agree to a cosine of"):
-        in_half(tmp_path / "encoder.onnx").encode(tiles(3, 0))
+        load_encoder(tmp_path / "encoder.onnx", "onnx-f16").encode(tiles(3, 0))

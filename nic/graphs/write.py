@@ -1,4 +1,4 @@
-"""Writing torch modules as ONNX graphs that say what they are and are checked before anybody sees them."""
+"""Torch modules written as ONNX graphs with metadata, and checked before the file appears."""
 
 import logging
 import warnings
@@ -11,10 +11,11 @@ import onnx
 import torch
 
 from nic.errors import ParityFailed
-from nic.onnx.runtime import OnnxGraph
+from nic.graphs.run import OnnxGraph
 
 OPSET = 18
-logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # it misses torchvision
+# It warns that torchvision is missing.
+logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
 
 
 def export_graph(
@@ -41,7 +42,7 @@ def export_graph(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=path.parent) as folder, torch.no_grad(), warnings.catch_warnings():
-        # The exporter speaks of its own deprecations and of names for axes that are equal anyway.
+        # The exporter warns of its own deprecations and of equal names for equal axes.
         warnings.filterwarnings("ignore", module=r"torch\.onnx|copyreg")
         draft = Path(folder) / "graph.onnx"
         program = torch.onnx.export(
@@ -57,7 +58,7 @@ def export_graph(
         )
         assert program is not None
         model = program.model_proto
-        # Traces with this machine's paths would be served, and change the digest of equal weights.
+        # Stack traces with this machine's paths would be published, and change the digest of equal weights.
         for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
             part.ClearField("metadata_props")
         onnx.helper.set_model_props(model, dict(metadata))
@@ -71,6 +72,6 @@ def export_graph(
 
 
 def parity(graph: OnnxGraph, inputs: Mapping[str, torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
-    """Largest absolute difference between what the graph answers and what torch gave."""
-    found = graph.run(**{name: value.numpy() for name, value in inputs.items()})
-    return max(float(np.abs(f - e.numpy()).max()) for f, e in zip(found, expected, strict=True))
+    """Largest absolute difference between the outputs of the graph and those of torch."""
+    outputs = graph.run(**{name: value.numpy() for name, value in inputs.items()})
+    return max(float(np.abs(o - e.numpy()).max()) for o, e in zip(outputs, expected, strict=True))

@@ -1,7 +1,8 @@
-"""Running ONNX graphs: one session on one device, its metadata and its digest. Needs no torch."""
+"""Running ONNX graphs, by ONNX Runtime on one device or by OpenVINO on the CPU. Needs no torch."""
 
 import logging
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from onnxruntime.capi.onnxruntime_pybind11_state import (
     RuntimeException,
 )
 
-from nic.errors import EncoderError, NoDevice, OutOfMemory
-from nic.onnx.device import AUTO, CPU, CUDA, Device, check_cuda, why_no_cuda
-from nic.onnx.files import contains, graph_files, graph_sha256
+from nic.errors import EncoderError, MissingExtra, NoDevice, OutOfMemory
+from nic.graphs.device import AUTO, CPU, CUDA, Device, check_cuda, why_no_cuda
+from nic.graphs.files import contains, graph_files, graph_sha256
+from nic.threads import cores
 
 log = logging.getLogger(__name__)
 _CANNOT_RUN = (EPFail, Fail, InvalidArgument, NotImplemented, RuntimeException, RuntimeError)
@@ -38,10 +40,10 @@ _OUT_OF_MEMORY = (
 class OnnxGraph:
     """An ONNX file ready to run; threads may share it.
 
-    threads: cores that one run uses; None leaves it to ONNX Runtime. device: auto takes the first CUDA device where it
-    works. fused: whether attention and GELU run as one operator each where they are written as several; the same
-    numbers but for rounding. Of the result, `device` is where it runs, `device_note` says so and why auto is the CPU.
-    Raises EncoderError when the file is missing or is no ONNX graph, or the device cannot be had.
+    threads: cores that one run uses; None leaves it to ONNX Runtime. device: auto takes the first CUDA device if that
+    works; afterwards `device` is the real one, and `device_note` names it and says why auto is the CPU. fused: whether
+    attention and GELU, written as several operators, run as one each; the same numbers but for rounding.
+    Raises EncoderError when the file is missing or is no ONNX graph, NoDevice when the device is not available.
     """
 
     def __init__(self, path: Path, threads: int | None = None, device: Device = AUTO, *, fused: bool = False) -> None:
@@ -49,11 +51,10 @@ class OnnxGraph:
         before = _stamps(self.path)
         self.sha256 = graph_sha256(self.path)
         self._session, self.device, self.device_note = _session_on(device, self.path, threads, fused)
-        if _stamps(self.path) != before:  # the digest must be of what runs
+        if _stamps(self.path) != before:  # the digest must belong to the graph that runs
             raise EncoderError(f"{self.path.name}: changed while it was loaded")
         log.info("%s runs on %s", self.path.name, self.device_note)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
-        self.providers: list[str] = self._session.get_providers()
         self.inputs: dict[str, list[int | str]] = {i.name: i.shape for i in self._session.get_inputs()}
 
     def run(self, **inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
@@ -69,6 +70,38 @@ class OnnxGraph:
         return outputs
 
 
+class OpenVinoGraph:
+    """An ONNX file with one input, run by OpenVINO on one core for each calling thread; threads may share it.
+
+    precision: bf16, or f32 on processors without. Raises MissingExtra without OpenVINO, EncoderError for no graph.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise MissingExtra("runtime=openvino wants OpenVINO: pip install openvino==2026.4.1") from error
+        core, streams = openvino.Core(), str(cores())
+        self.precision = "bf16" if "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") else "f32"
+        hints = {
+            "INFERENCE_PRECISION_HINT": self.precision,
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": streams,
+            "ENABLE_CPU_PINNING": "NO",  # readers and other processes share the cores
+        }
+        try:
+            self._compiled = core.compile_model(core.read_model(path), "CPU", hints)
+        except RuntimeError as error:
+            raise EncoderError(f"{path.name}: OpenVINO cannot run this graph: {error}") from error
+        self._of_thread = threading.local()
+
+    def run(self, values: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The graph's first output."""
+        if not hasattr(self._of_thread, "request"):
+            self._of_thread.request = self._compiled.create_infer_request()
+        return np.array(self._of_thread.request.infer({0: values})[0], np.float32)
+
+
 def _stamps(path: Path) -> list[tuple[int, int, int]]:
     stats = [file.stat() for file in graph_files(path)]
     return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
@@ -81,7 +114,7 @@ def _out_of_memory(error: Exception) -> bool:
 def _session_on(
     device: Device, path: Path, threads: int | None, fused: bool
 ) -> tuple[ort.InferenceSession, Device, str]:
-    """The session, the device it is on, and a line that says so and, of auto, why it is the CPU."""
+    """The session, its device, and a line that names the device and says why auto is the CPU."""
     if device.kind != "auto":
         return _session(device, path, threads, fused), device, str(device)
     first = Device("cuda")
@@ -93,12 +126,12 @@ def _session_on(
 
 
 def _session(device: Device, path: Path, threads: int | None, fused: bool) -> ort.InferenceSession:
-    """Of a graph as it is written, or with its attention fused, where that applies. The fused graph is gone once it
-    is loaded; the stored one, its digest, and what other runtimes make of it stay as they are."""
+    """A session of the graph, with its attention fused where that applies. The fused graph exists only while it is
+    loaded: the stored file and its digest do not change, nor does what other runtimes load."""
     if device.kind == "cuda":
         check_cuda(device)
     if fused and (contains(path, b"Softmax") or contains(path, b"Erf")):
-        from nic.onnx.fusing import fused as fused_graph  # the onnx package, for the few graphs that need it
+        from nic.graphs.fusing import fused as fused_graph  # imports the onnx package, for the few graphs that need it
 
         with tempfile.TemporaryDirectory(prefix="nic-") as folder:
             if model := fused_graph(path, Path(folder), on_cpu=device.kind == "cpu"):
@@ -107,18 +140,18 @@ def _session(device: Device, path: Path, threads: int | None, fused: bool) -> or
                 except NoDevice:
                     raise
                 except EncoderError as error:
-                    log.debug("%s: runs as it is written; fused it does not: %s", path.name, error)
+                    log.debug("%s: runs as it is written, because the fused graph does not: %s", path.name, error)
     return _created(device, path, str(path), threads)
 
 
 def _created(device: Device, path: Path, model: str | bytes, threads: int | None) -> ort.InferenceSession:
-    """path: of the graph, which its weights lie beside. model: the file or the bytes that are loaded.
+    """path: of the graph, beside its files of weights. model: the file or the bytes to load.
 
-    Raises EncoderError, and NoDevice rather than run on another one.
+    Raises EncoderError, and NoDevice instead of running on another device.
     """
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    # Threads that spin while they wait take the cores from those that read the next tiles.
+    # Threads that spin while they wait would take cores from those that read the next tiles.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
@@ -131,7 +164,7 @@ def _created(device: Device, path: Path, model: str | bytes, threads: int | None
         if device.kind == "cuda" and isinstance(error, RuntimeException | RuntimeError | EPFail):
             raise NoDevice(f"no {device}: {reason}") from error
         raise EncoderError(f"{path.name}: not a readable ONNX graph: {reason}") from error
-    session.disable_fallback()  # of one run on the CPU, and of all that follow, when a run fails
+    session.disable_fallback()  # else one failed run moves all later ones to the CPU
     if device.kind == "cuda" and CUDA not in session.get_providers():
         raise NoDevice(f"no {device}: {why_no_cuda()}")
     return session
@@ -140,11 +173,11 @@ def _created(device: Device, path: Path, model: str | bytes, threads: int | None
 def _providers(device: Device) -> list[str | tuple[str, dict[str, str]]]:
     if device.kind != "cuda":
         return ["CPUExecutionProvider"]
-    how = {
+    options = {
         "device_id": str(device.number),
-        # In TF32, the default of newer GPUs, codes have three digits: too few to answer as at registration.
+        # In TF32, the default of newer GPUs, codes have three digits: too few to repeat the answers of registration.
         "use_tf32": "0",
-        # The usual search over all algorithms starts anew for each size of batch; most batches are of one size.
+        # The default search over all algorithms starts again for each batch size; most batches have one size.
         "cudnn_conv_algo_search": "HEURISTIC",
     }
-    return [(CUDA, how), "CPUExecutionProvider"]
+    return [(CUDA, options), "CPUExecutionProvider"]

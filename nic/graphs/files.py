@@ -1,4 +1,4 @@
-"""The files of a graph: the .onnx, and beside it those that hold its weights, as those of 2 GiB and more have."""
+"""The files of a graph: the .onnx file, and beside it files of weights, which graphs of 2 GiB and more have."""
 
 import hashlib
 import mmap
@@ -25,7 +25,7 @@ def graph_files(path: Path) -> list[Path]:
     Raises EncoderError when the graph cannot be read, names a file outside its own folder, or one that is missing.
     """
     try:
-        names = sorted(_external_names(path)) if contains(path, b"location") else []  # the key of a name
+        names = sorted(_external_names(path)) if contains(path, b"location") else []  # the key of a file's name
     except OSError as error:
         raise EncoderError(f"{path.name}: not a readable ONNX graph: {error.strerror}") from error
     for name in names:
@@ -37,7 +37,7 @@ def graph_files(path: Path) -> list[Path]:
 
 
 def graph_sha256(path: Path) -> str:
-    """Digest of a graph: that of the .onnx file; where weights lie beside it, of their names and digests too."""
+    """Digest of a graph: of the .onnx file, and of the names and digests of its files of weights, if any."""
     graph, *weights = graph_files(path)
     alone = _sha256(graph)
     if not weights:
@@ -46,8 +46,8 @@ def graph_sha256(path: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def copied(source: Path, target: Path) -> None:
-    """Copy a graph to `target` and its weights beside that. Readers of ONNX refuse links.
+def copy_graph(source: Path, target: Path) -> None:
+    """Copy a graph to `target`, and its files of weights beside it. Links would not do: readers of ONNX refuse them.
 
     Raises EncoderError as graph_files, and where there is no such file.
     """
@@ -60,11 +60,11 @@ def copied(source: Path, target: Path) -> None:
         raise EncoderError(f"{source.name}: cannot be copied: {error.strerror}") from error
 
 
-def moved(source: Path, target: Path) -> None:
-    """Move a graph to `target`, of the same disk, and before it its weights beside that. Raises EncoderError."""
+def move_graph(source: Path, target: Path) -> None:
+    """Move a graph to `target` on the same disk: first its files of weights, then the .onnx. Raises EncoderError."""
     graph, *weights = graph_files(source)
     if target.name in (file.name for file in weights):
-        raise EncoderError(f"{source.name}: its weights are in {target.name}, which the graph is to be; rename that")
+        raise EncoderError(f"{source.name}: its weights are in {target.name}, as the graph is to be named; rename them")
     for file in weights:
         file.replace(target.parent / file.name)
     graph.replace(target)
@@ -79,7 +79,7 @@ def _sha256(path: Path) -> str:
 
 
 def contains(path: Path, word: bytes) -> bool:
-    """Whether a word stands anywhere in a file: to parse a graph takes the onnx package and memory for its weights."""
+    """Whether a file contains a word. Parsing the graph would need the onnx package, and memory for its weights."""
     if not path.stat().st_size:
         return False
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -87,14 +87,14 @@ def contains(path: Path, word: bytes) -> bool:
 
 
 def _external_names(path: Path) -> Iterator[str]:
-    import onnx  # 0.2 s, for the few graphs that need it
+    import onnx  # 0.2 s to import, for the few graphs that need it
     from google.protobuf.message import DecodeError
     from onnx.external_data_helper import uses_external_data
 
     try:
         model = onnx.load(path, load_external_data=False)
     except DecodeError:
-        return  # whoever runs it says what is wrong
+        return  # running it says what is wrong
     names = set()
     for tensor in tensors(model.graph):
         if uses_external_data(tensor):
