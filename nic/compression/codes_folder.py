@@ -21,7 +21,7 @@ from nic.compression.records import Quarantined, Records, Unreached, file_name, 
 from nic.compression.tile_jobs import Identify
 from nic.compression.tiling import Encoding, Tiling
 from nic.errors import CodesError, NicError, UnreachedCodes, UnwritableFolder
-from nic.files import drafted, sweep_drafts
+from nic.shared_files import drafted, sweep_drafts
 from nic.slides.jobs import IN_PROCESS, Reading
 from nic.slides.slide import SlideSource
 from nic.system_errors import reason
