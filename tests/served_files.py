@@ -23,8 +23,8 @@ from nic.patients.grid_cnn import GridCNN
 from nic.patients.spec import METADATA, PatientModelSpec
 from nic.patients.targets import Values
 from nic.patients.training import Ensemble
+from nic.slides.grid import TileGrid
 from nic.slides.reader import PIXEL_VERSION
-from nic.slides.tiling import TileGrid
 
 
 def write_graphs(folder: Path, tiling: Tiling = DEFAULT_TILING) -> None:
