@@ -18,7 +18,7 @@ from nic.encoder.spec import EncoderSpec
 from nic.errors import NoTissue
 from nic.patients.cohort import Patient
 from nic.patients.mapped import MappedFile
-from nic.slides.turns import TURNS
+from nic.slides.d4 import D4_VARIANTS
 from nic.training_device import pinned
 
 SAMPLED_CELLS = 1 << 17
@@ -79,7 +79,7 @@ class SlideCells:
         return SlideCells(self.codes[inside], row[inside], col[inside])
 
     def turned(self, turn: int) -> "SlideCells":
-        """The grid in one of its eight turns, see nic.slides.turns; with the turned tiles' codes, if known."""
+        """The grid in one of its eight turns, see nic.slides.d4; with the turned tiles' codes, if known."""
         codes = self.codes if self.variants is None else self.variants[turn]
         rows, cols = self.shape
         row = rows - 1 - self.row if turn & 1 else self.row
@@ -256,7 +256,7 @@ def draw_crops(patient: PatientCells, side: int, rng: np.random.Generator, whole
 
     The chance of a cell to be the centre of a crop grows with the square of its distance from the edge, as published.
     """
-    turn = int(rng.integers(TURNS))
+    turn = int(rng.integers(D4_VARIANTS))
     slides = []
     for slide in patient.slides:
         cells = slide.opened()

@@ -23,7 +23,7 @@ from nic.patients.losses import TIES, balanced_cross_entropy, squared_error
 from nic.patients.networks import PatientNetwork, patient_scores
 from nic.patients.pooled_linear import PooledLinear, fit_pooled_linear
 from nic.patients.targets import Classes, Survival, Targets, Values, check_teachable
-from nic.threads import done_ahead
+from nic.threads import map_ahead
 from nic.training_device import mixed, precision_of, sent, training_device
 
 BATCH_PATIENTS = 16
@@ -91,7 +91,7 @@ def train(
         again = drawn_again(plan[0], cells) if whole else []
         in_order = [chunk for step in [*plan, again] for chunk in step]
         losses = []
-        with closing(done_ahead(partial(drawn, network, cells, device), in_order)) as ahead:
+        with closing(map_ahead(partial(drawn, network, cells, device), in_order)) as ahead:
             for part, step in zip(parts, plan, strict=True):
                 # Each pass takes the next batches of `ahead`, which come in the order of `in_order`.
                 count = len(step)

@@ -25,8 +25,8 @@ from nic.patients.ensemble import fit_folds
 from nic.patients.export import export_ensemble
 from nic.patients.predictor import PatientModel
 from nic.patients.targets import Classes
+from nic.slides.grid import TileGrid
 from nic.slides.slide import Slide, SlideSource
-from nic.slides.tiling import TileGrid
 from nic.tasks.annotations import read_annotations
 
 
