@@ -80,7 +80,7 @@ def fit_folds(
 
             others = np.flatnonzero(fold != number)
             trained = fit_network(
-                [cells[i] for i in others],
+                [cells[int(i)] for i in others],
                 targets.take(others),
                 network,
                 epochs,
