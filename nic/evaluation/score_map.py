@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 
 RASTER_TILE_PX = 256
 UM_PER_CM, NM_PER_CM = 10_000, 10_000_000

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nic.evaluation.map_picture import on_thumbnail, overlay
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 
 SIZE = (40_000, 30_000)
 
