@@ -1,11 +1,11 @@
-"""The contrastive objective: two augmented views of a tile shall be told from all other tiles."""
+"""The contrastive objective: two augmented views of a tile are to find each other among all tiles."""
 
 import torch
 from torch import Tensor, nn
 
 from nic.encoder.network import CODE_SIZE
 from nic.encoder.objective import Unsupervised
-from nic.encoder.tile_stream import Batch
+from nic.encoder.tile_stream import TrainingBatch
 
 TEMPERATURE = 0.1
 
@@ -26,8 +26,8 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 class Contrastive(Unsupervised):
     """NT-Xent on two views, behind a projection that is dropped when the encoder is exported.
 
-    temperature: the published one is not known. The views are as training augments them, so that its strength decides
-    what codes shall not tell apart.
+    temperature: the published one is not known. The views are augmented as in any training, so the strength of
+    augmentation decides which differences codes ignore.
     """
 
     name = "contrastive"
@@ -38,7 +38,7 @@ class Contrastive(Unsupervised):
         self.temperature = temperature
         self.projection = nn.Sequential(nn.ReLU(), nn.Linear(CODE_SIZE, CODE_SIZE), nn.ReLU(), nn.Linear(CODE_SIZE, 64))
 
-    def loss(self, batch: Batch, player: int, random: torch.Generator) -> Tensor:
+    def loss(self, batch: TrainingBatch, player: int, random: torch.Generator) -> Tensor:
         first, second = self.projection(self.encoder(torch.cat(batch.views))).chunk(2)
         return nt_xent(first, second, self.temperature)
 

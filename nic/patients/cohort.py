@@ -26,11 +26,11 @@ from nic.errors import (
     UnknownColumn,
 )
 from nic.patients.targets import Classes, Index, Survival, Targets, Values, check_teachable
-from nic.slides.finding import in_table
+from nic.slides.search import in_table
 from nic.slides.slide import SlideSource
 from nic.tables.cells import MISSING as MISSING
 from nic.tables.cells import SPREADSHEET_ERROR, is_missing, number
-from nic.tables.table import Table, read_table, those_there_are
+from nic.tables.table import Table, existing_names, read_table
 
 Kind = Literal["regression", "classification", "survival"]
 Split = Literal["train", "external"]
@@ -186,7 +186,7 @@ class Cohort:
             raise EndpointError(f"endpoint {endpoint.name}: {endpoint.kind} takes {wanted} column(s), found {columns}")
         for column in columns:
             if column not in self.columns:
-                there_are = those_there_are(column, self.columns)
+                there_are = existing_names(column, self.columns)
                 raise UnknownColumn(f"{self.file}: no column {column!r} for endpoint {endpoint.name}; {there_are}")
 
     def _is_known(self, endpoint: Endpoint, patient: Patient) -> bool:

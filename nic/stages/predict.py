@@ -11,12 +11,12 @@ from nic.compression.compatibility import counted
 from nic.compression.on_ray import compress_on_ray
 from nic.compression.ray_workers import Cluster
 from nic.compression.work import CompressionOptions
-from nic.encoder.runtimes import EncoderLoader
+from nic.encoder.loading import EncoderLoader
 from nic.errors import RequestRefused
-from nic.onnx.device import Device
+from nic.graphs.device import Device
 from nic.patients.cohort import Patient
 from nic.patients.predictor import PatientModel
-from nic.serving.batch import Batch
+from nic.serving.batch import BatchPredictor
 from nic.stages.selection import selection_digest
 from nic.threads import cores
 from nic.tracking.digests import codes_digest
@@ -48,15 +48,17 @@ def batch(
     map_format: Literal["geojson", "png"],
     workers: int,
     device: str,
-) -> Batch:
+) -> BatchPredictor:
     """The model as it is served. workers: patients that are answered at a time; 0: as many as there are cores."""
     if not patients:
         raise RequestRefused("no patients; give slides=, or codes= with compressed slides")
     at_once = min(workers or cores(), len(patients))
-    return Batch(load_served(model, at_once, device), find_version(model).uri, codes, maps, map_format, at_once)
+    return BatchPredictor(
+        load_served(model, at_once, device), find_version(model).uri, codes, maps, map_format, at_once
+    )
 
 
-def answer(batch: Batch, patients: Sequence[Patient], out: Path, stage: StageRun) -> dict[str, int]:
+def answer(batch: BatchPredictor, patients: Sequence[Patient], out: Path, stage: StageRun) -> dict[str, int]:
     """Write the table of answers; the number of answers by status."""
     answers = pd.DataFrame(batch.answers(patients, out.with_suffix(".answers.jsonl")))
     write(answers, out)

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from served_files import write_graphs
 from stores import new_store
 
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.loading import load_encoder
 from nic.patients.familiarity import Familiarity
 from nic.stages.companions import write_reference
 from nic.tracking.registry import RegisteredVersion, load_served, register_patient_model
@@ -54,7 +54,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     (folder / "slides" / "jane.svs").write_text("no slide")
     (folder / "slides" / "out.tif").symlink_to(ROOT / "README.md")
     write_graphs(folder)
-    spec = OnnxEncoder(folder / "encoder.onnx").spec
+    spec = load_encoder(folder / "encoder.onnx").spec
     Familiarity(np.zeros(spec.code_size), np.eye(spec.code_size), 1e-6).save(folder / "familiarity.npz")
     reference = write_reference(folder / "reference", folder / "encoder.onnx", folder / "patient.onnx", spec)
     store, before = new_store(folder), mlflow.get_tracking_uri()
@@ -151,7 +151,10 @@ def test_a_request_that_cannot_be_read_is_told_so_and_no_more(served: Served, bo
 
 def test_a_misspelt_column_is_named_and_a_missing_mpp_asked_for_in_the_row(served: Served) -> None:
     found = served.ask([{"slid": "/x.tif"}])
-    assert (found.status_code, found.json()["error"]) == (400, "no column slide, features or image; there is slid")
+    assert (found.status_code, found.json()["error"]) == (
+        400,
+        "no column slide, features or image; the columns are slid",
+    )
     write_slide(served.folder / "slides" / "none.tif", tissue_image(300, 300), mpp=None)
     [answer] = served.ask([{"slide": str(served.folder / "slides" / "none.tif")}]).json()["predictions"]
     assert answer["reason"] == "MissingResolution: slide 1: no resolution in the file; give its um/px as mpp in the row"
