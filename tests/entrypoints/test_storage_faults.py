@@ -1,4 +1,4 @@
-"""Faults of a share, a disk or a bucket: the codes of a finished cohort of twenty slides stay, and the exit code is 1."""
+"""Faults of a share, a disk or a bucket: the codes of a finished cohort stay, and the exit code is 1."""
 
 import hashlib
 import os
