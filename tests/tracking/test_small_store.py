@@ -232,7 +232,10 @@ def rewritten(number: int, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"definition": Endpoint("score", "regression", ("easy",)).definition}, "endpoint: measured on another endpoint: "),
+        (
+            {"definition": Endpoint("score", "regression", ("easy",)).definition},
+            "endpoint: measured on another endpoint: ",
+        ),
         ({"model": f"{NAME}/1"}, "its record holds answers of nic-score/1"),
         ({"graph": "0" * 64}, "its record holds answers of another graph than this version's"),
         ({"score": np.linspace(0, 1, 18)}, "its record of answers gives"),
