@@ -18,9 +18,9 @@ from nic.encoder.network import TileEncoder
 from nic.encoder.onnx import METADATA_KEY, OnnxEncoder
 from nic.encoder.spec import EncoderSpec
 from nic.patients.cohort import Endpoint
-from nic.patients.export import export_ensemble
+from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.grid_cnn import GridCNN
-from nic.patients.spec import METADATA, PatientModelSpec
+from nic.patients.model_spec import METADATA, PatientModelSpec
 from nic.patients.targets import Values
 from nic.patients.training import Ensemble
 from nic.slides.reader import PIXEL_VERSION

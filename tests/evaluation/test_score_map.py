@@ -21,7 +21,7 @@ from nic.evaluation.map_picture import overview, picture, png
 from nic.evaluation.score_map import ScoreMap, geojson, write_raster
 from nic.patients.cohort import Endpoint
 from nic.patients.crops import PatientCells, SlideCells
-from nic.patients.export import export_ensemble
+from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.predictor import PatientModel
 from nic.patients.targets import Classes
 from nic.patients.training import fit_folds

@@ -20,7 +20,7 @@ from nic.encoder.spec import EncoderSpec
 from nic.errors import EmptyCohort, EndpointError
 from nic.evaluation.figure import Estimate
 from nic.patients.cohort import Endpoint
-from nic.patients.export import export_ensemble
+from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.grid_cnn import GridCNN
 from nic.patients.targets import Survival, Targets, Values
 from nic.patients.training import Ensemble

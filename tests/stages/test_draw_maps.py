@@ -14,7 +14,7 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError
 from nic.patients.cohort import Endpoint
 from nic.patients.crops import PatientCells, SlideCells
-from nic.patients.export import export_ensemble
+from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.predictor import PatientModel
 from nic.patients.targets import Values
 from nic.patients.training import fit_folds

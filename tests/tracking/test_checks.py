@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from nic.errors import EndpointError, RegistryError
 from nic.patients.cohort import Endpoint
-from nic.patients.spec import PatientModelSpec
+from nic.patients.model_spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values
 from nic.tracking.answers import Answers, check_endpoint, digest_of, unlike_models
 from nic.tracking.checks import Check, bound_checks, subgroup_checks

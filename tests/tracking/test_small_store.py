@@ -20,8 +20,9 @@ from stores import new_store
 
 from entrypoints import compare, rollback
 from nic.errors import EndpointError, LeakFound
-from nic.patients.cohort import Endpoint, read_cohort
-from nic.patients.spec import METADATA, PatientModelSpec
+from nic.patients.cohort import Endpoint
+from nic.patients.cohort_table import read_cohort
+from nic.patients.model_spec import METADATA, PatientModelSpec
 from nic.stages.splitting import UNKNOWN_TILES, audit_measured
 from nic.tracking import promotion
 from nic.tracking.evidence import graph_sha256, spec_of

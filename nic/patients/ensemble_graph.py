@@ -13,8 +13,8 @@ from nic.encoder.spec import EncoderSpec
 from nic.onnx.export import export_graph
 from nic.patients.calibration_fit import fit_calibration
 from nic.patients.cohort import Endpoint
+from nic.patients.model_spec import METADATA, PatientModelSpec
 from nic.patients.networks import PatientNetwork
-from nic.patients.spec import METADATA, PatientModelSpec
 from nic.patients.targets import Classes, Targets, guess_of
 from nic.patients.training import Ensemble
 
