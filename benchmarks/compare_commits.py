@@ -31,14 +31,17 @@ import sys
 from pathlib import Path
 import nic
 from nic.compression.engines import compress_cohort
-from nic.encoder.onnx import OnnxEncoder
 from nic.slides.slide import SlideSource
+try:
+    from nic.encoder.loading import load_encoder
+except ImportError:  # an older commit
+    from nic.encoder.onnx import OnnxEncoder as load_encoder
 
 if __name__ == "__main__":
     slide, graph, out, count, tree = sys.argv[1:]
     assert Path(nic.__file__).is_relative_to(tree), f"{nic.__file__} is not of {tree}"
     sources = [SlideSource(f"s{n}", Path(slide)) for n in range(int(count))]
-    report = compress_cohort(sources, OnnxEncoder(Path(graph)), Path(out))
+    report = compress_cohort(sources, load_encoder(Path(graph)), Path(out))
     assert len(list(Path(out).glob("*.h5"))) == int(count), report
 """
 

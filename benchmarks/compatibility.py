@@ -34,17 +34,16 @@ from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import Everything, Saturated
-from nic.encoder.export import export_encoder
-from nic.encoder.faster import in_half
+from nic.encoder.encoder_graph import export_encoder
+from nic.encoder.keras_file import GRAPH_PX, import_published
+from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
-from nic.encoder.onnx import OnnxEncoder
-from nic.encoder.published import TILE_PX, import_published
 from nic.encoder.spec import EncoderSpec
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.targets import Values
 from nic.patients.training import Ensemble, ensemble_scores, fit_folds
-from nic.phantom.patients import breast_patients
-from nic.phantom.study import draw_breast
+from nic.phantom.phantom_study import draw_breast
+from nic.phantom.synthetic_patients import breast_patients
 from nic.slides.slide import SlideSource
 
 USUAL = Tiling()
@@ -110,7 +109,7 @@ def main() -> None:
         real = sorted((given.slides or SHARED / "wsi").glob("*.[st][vi]*"))
         usual, *ways = ways_of(graph, other)
         ways = [usual, *(way for way in ways if not given.only or {way.group, way.name} & set(given.only))]
-        print(f"{graph.name}; {torch.get_num_threads()} threads; {', '.join(OnnxEncoder(graph).providers)}")
+        print(f"{graph.name}; {torch.get_num_threads()} threads; {load_encoder(graph).device_note}")
         if given.patients:
             on_phantom(ways, Cohort.drawn(folder, given.patients))
         on_real(ways, [SlideSource(path.stem, path) for path in real])
@@ -122,7 +121,7 @@ def graph_of(encoder: Path, folder: Path, seed: int) -> Path:
     if encoder.suffix == ".onnx":
         return encoder
     if encoder.is_file():
-        import_published(encoder, encoder.stem, path, np.zeros((4, TILE_PX, TILE_PX, 3), np.uint8))
+        import_published(encoder, encoder.stem, path, np.zeros((4, GRAPH_PX, GRAPH_PX, 3), np.uint8))
     else:
         torch.manual_seed(seed)
         export_encoder(TileEncoder(), "untrained", [], path, np.zeros((4, 64, 64, 3), np.uint8))
@@ -131,7 +130,7 @@ def graph_of(encoder: Path, folder: Path, seed: int) -> Path:
 
 def ways_of(graph: Path, other: Path) -> Sequence[Way]:
     """The usual way first."""
-    exact, half, stranger = OnnxEncoder(graph), in_half(graph), OnnxEncoder(other)
+    exact, half, stranger = load_encoder(graph), load_encoder(graph, "onnx-f16"), load_encoder(other)
     usual = Run(exact.spec, exact.encode)
     ways = [
         Way("", "usual", usual),
@@ -139,7 +138,7 @@ def ways_of(graph: Path, other: Path) -> Sequence[Way]:
         Way("batch, device", "OpenVINO f32", Run(exact.spec, by_openvino(graph, "f32"))),
         Way("pixel version", "an eighth of all values 1 lower", Run(exact.spec, lambda t: exact.encode(lower(t)))),
         Way("pixel version", "all values up to 1 off", Run(exact.spec, lambda t: exact.encode(jittered(t)))),
-        Way("runtime", f"onnx-f16 ({exact_device(exact)})", Run(exact.spec, half.encode)),
+        Way("runtime", f"onnx-f16 ({exact.device.kind})", Run(exact.spec, half.encode)),
         Way("runtime", "openvino bf16", Run(exact.spec, by_openvino(graph, "bf16"))),
         Way("tiling", "min_tissue=0.3", usual, Tiling(min_tissue=0.3)),
         Way("tiling", "exclude=nothing", usual, Tiling(exclude=())),
@@ -149,13 +148,9 @@ def ways_of(graph: Path, other: Path) -> Sequence[Way]:
     ]
     if stranger.spec.code_size == exact.spec.code_size:
         ways.append(Way("encoder", other.stem, Run(stranger.spec, stranger.encode)))
-    if exact_device(exact) == "cuda":
+    if exact.device.kind == "cuda":
         ways.insert(1, Way("batch, device", "ONNX Runtime f32, cpu", Run(exact.spec, on_cpu(graph))))
     return ways
-
-
-def exact_device(encoder: OnnxEncoder) -> str:
-    return "cuda" if "CUDAExecutionProvider" in encoder.providers else "cpu"
 
 
 def on_cpu(graph: Path) -> Callable[[Tiles], Codes]:

@@ -42,8 +42,8 @@ from benchmarks.pool import Pool
 from benchmarks.timing import seconds
 from nic.compression.compress import compress_slide
 from nic.compression.engines import compress_cohort
+from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
-from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.spec import Encoder
 from nic.slides.jpeg_tiles import JpegTiles
 from nic.slides.reader import TileReader
@@ -62,13 +62,13 @@ import sys
 from pathlib import Path
 from benchmarks.pool import FreeEncoder
 from nic.compression.engines import compress_cohort
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.loading import load_encoder
 from nic.encoder.spec import EncoderSpec
 from nic.slides.slide import SlideSource
 slide, graph, out = map(Path, sys.argv[1:4])
 tile_px = int(sys.argv[4])
 large = EncoderSpec(8, tile_px, 0.5, 0.5, "made", ())
-encoder = OnnxEncoder(graph) if tile_px == 64 else FreeEncoder(large, 4)
+encoder = load_encoder(graph) if tile_px == 64 else FreeEncoder(large, 4)
 print(compress_cohort([SlideSource("made", slide)], encoder, out))
 """
 
@@ -128,7 +128,7 @@ def encode(encoder: Encoder, count: int) -> None:
 def compare(folder: Path, side_px: int, factor: int, rounds: int) -> None:
     path = made_slide(folder / "made.tif", side_px, factor, tissue=0.4)
     graph = exported(folder)
-    sources, encoder, fast = [SlideSource(f"s{n}", path) for n in range(cores())], OnnxEncoder(graph), faster(graph)
+    sources, encoder, fast = [SlideSource(f"s{n}", path) for n in range(cores())], load_encoder(graph), faster(graph)
     network, done = TileEncoder().eval().to(DEVICE), compress_slide(sources[0], encoder)
     cells = np.stack([done.row, done.col], 1).astype(np.intp)
     with Slide.open(sources[0]) as slide, TileReader(slide, done.grid, 0.5) as reader:
@@ -166,7 +166,7 @@ def compare(folder: Path, side_px: int, factor: int, rounds: int) -> None:
     taken[:, [0, 1, 2, 4]] /= len(sources)  # seconds a slide
     print(
         f"{side_px} px square at 0.25 um/px, levels x{factor}, {len(cells)} tiles, {cores()} cores, "
-        f"{encoder.providers[0]}, load {os.getloadavg()[0]:.1f}"
+        f"{encoder.device_note}, load {os.getloadavg()[0]:.1f}"
     )
     for name, median in zip(ways, np.median(taken, 0), strict=True):
         print(f"  {name:30} {median:7.2f} s a slide  {len(cells) / median:7.0f} tiles/s")

@@ -20,9 +20,9 @@ import torch
 from nic.encoder.multitask import FixedWeights, Multitask, uniform_weights
 from nic.encoder.network import TILE_PX
 from nic.encoder.tile_stream import Batch, Epoch, TileStore, augmented
-from nic.encoder.training import Schedule, fit, optimizer_of
+from nic.encoder.training import Hooks, Schedule, optimizer_of, train
 from nic.study import read_study
-from nic.tasks.reading import read_task
+from nic.tasks.read_task import read_task
 from nic.tasks.tile_task import TileSet, TileTask, load_tiles
 from nic.training_device import mixed, precision_of, training_device
 
@@ -101,13 +101,8 @@ def compare(tile_sets: list[TileSet], batch: int, steps: int, rounds: int) -> fl
     schedule = Schedule(rounds + 1, batch, 2e-3, "heavy", 0, tiles_per_epoch=steps * batch)
     loop, bare = Timed(tile_sets, steps), Bare(tile_sets, schedule)
     taken: list[tuple[np.ndarray, np.ndarray]] = []
-    fit(
-        lambda: loop,
-        tile_sets,
-        schedule,
-        log=lambda name, value, step: None,
-        on_epoch=lambda epoch, score: taken.append((loop.seconds_a_step(), bare.seconds_a_step(steps))),
-    )
+    hooks = Hooks(on_epoch=lambda epoch, score: taken.append((loop.seconds_a_step(), bare.seconds_a_step(steps))))
+    train(tile_sets, lambda: loop, schedule, hooks)
     whole, alone = np.array(taken[1:]).transpose(1, 0, 2)  # [rounds, wall and processor] each
     tiles = batch // len(tile_sets) * len(tile_sets)
     where = torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"

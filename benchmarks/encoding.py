@@ -25,16 +25,15 @@ from torch.nn import functional
 
 from benchmarks.timing import seconds
 from nic.encoder.batches import Batches
-from nic.encoder.export import export_encoder
-from nic.encoder.faster import FasterEncoder, by_openvino, in_half
+from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.foreign import import_onnx
+from nic.encoder.loading import LoadedEncoder, load_encoder
 from nic.encoder.network import TileEncoder, scaled
-from nic.encoder.onnx import OnnxEncoder
 from nic.encoder.spec import Encoder
-from nic.onnx.device import Device
-from nic.onnx.export import export_graph
-from nic.onnx.pixels import Scaling
-from nic.onnx.runtime import OnnxGraph
+from nic.graphs.adapt import Scaling
+from nic.graphs.device import Device
+from nic.graphs.run import OnnxGraph
+from nic.graphs.write import export_graph
 from nic.threads import cores
 
 FLOP_A_TILE = 90.4e6
@@ -70,12 +69,12 @@ def exported(folder: Path) -> Path:
     return path
 
 
-def faster(path: Path) -> FasterEncoder:
-    return in_half(path, WHERE) if DEVICE == "cuda" else by_openvino(path)
+def faster(path: Path) -> LoadedEncoder:
+    return load_encoder(path, "onnx-f16", WHERE) if DEVICE == "cuda" else load_encoder(path, "openvino")
 
 
 def compare(path: Path, threads: int) -> None:
-    exact, fast, network = OnnxEncoder(path, device=WHERE), faster(path), TileEncoder().eval().to(DEVICE)
+    exact, fast, network = load_encoder(path, device=WHERE), faster(path), TileEncoder().eval().to(DEVICE)
     batch = exact.batch_tiles
     tiles = np.random.default_rng(0).integers(0, 256, (batch, 64, 64, 3), np.uint8)
     left, right = torch.rand(SIDE, SIDE, device=DEVICE), torch.rand(SIDE, SIDE, device=DEVICE)
@@ -197,7 +196,7 @@ def compare_transformer(size: str, folder: Path, threads: int, count: int, repea
             image = torch.from_numpy(tiles).to(DEVICE).permute(0, 3, 1, 2) / 255
             return model(((image - mean) / std).to(kind)).float().cpu().numpy()
 
-    fused = OnnxEncoder(path, threads, WHERE)
+    fused = load_encoder(path, device=WHERE, threads=threads)
     plain = OnnxGraph(path, threads, WHERE)
     parts = Batches(lambda part: plain.run(tiles=part)[0], WHERE, PX, "plain")
     ways: dict[str, Callable[[], np.ndarray]] = {
@@ -206,7 +205,7 @@ def compare_transformer(size: str, folder: Path, threads: int, count: int, repea
         "ONNX Runtime f32, fused": lambda: fused.encode(tiles),
     }
     if DEVICE == "cuda":
-        half, by_half = Transformer(*SIZES[size]).eval(), in_half(path, WHERE)
+        half, by_half = Transformer(*SIZES[size]).eval(), load_encoder(path, "onnx-f16", WHERE)
         half.load_state_dict(network.state_dict())
         half = half.half().to(DEVICE)
         ways["torch eager f16"] = lambda: eager(half, torch.float16)

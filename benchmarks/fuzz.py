@@ -23,9 +23,9 @@ import torch
 from numpy.typing import NDArray
 
 from nic.compression.tiling import Tiling
-from nic.encoder.export import export_encoder
+from nic.encoder.encoder_graph import export_encoder
+from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
-from nic.encoder.onnx import OnnxEncoder
 from nic.errors import NicError
 from nic.serving.effort import Effort
 from nic.serving.limits import Limits
@@ -123,7 +123,7 @@ def main() -> None:
         torch.manual_seed(0)
         export_encoder(TileEncoder(), "random", [], folder / "encoder.onnx", np.zeros((2, 64, 64, 3), np.uint8))
         reading = RowReading.within(
-            Limits((folder,), at_once=2, reader_mb=4096), OnnxEncoder(folder / "encoder.onnx"), Tiling()
+            Limits((folder,), at_once=2, reader_mb=4096), load_encoder(folder / "encoder.onnx"), Tiling()
         )
         whole = [(path.suffix, path.read_bytes(), entries_of(path)) for path in whole_files(folder)]
         rng = random.Random(asked.seed)

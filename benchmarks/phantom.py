@@ -10,9 +10,10 @@ import numpy as np
 from nic.phantom.breast import breast_plan
 from nic.phantom.labs import LABS
 from nic.phantom.liver import liver_layout, liver_plan
-from nic.phantom.painting import Plan, paint
-from nic.phantom.patients import breast_patients, liver_patients
+from nic.phantom.painting import paint
+from nic.phantom.plan import Plan
 from nic.phantom.pyramid import write_pyramid
+from nic.phantom.synthetic_patients import breast_patients, liver_patients
 
 
 def plans(per_cohort: int) -> list[tuple[Plan, str]]:

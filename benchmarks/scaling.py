@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from benchmarks.made_slide import made_slide
 from benchmarks.pool import COHORT, FREE, ONE, READING, Figure, Pool
 from nic.compression.work import CompressionOptions
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.loading import EncoderLoader, load_encoder
 from nic.slides.slide import SlideSource
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _pool: Pool | None = None
 
 def _start(cores: Sequence[int], sources: Sequence[SlideSource], graph: Path) -> None:
     global _pool  # of the process that ProcessPoolExecutor starts
-    _pool = Pool(cores, sources, OnnxEncoder(graph))
+    _pool = Pool(cores, sources, load_encoder(graph))
 
 
 def _measured(what: str) -> Figure:
@@ -125,7 +125,7 @@ def on_ray(sources: list[SlideSource], graph: Path, workers: int, cluster: "Clus
         for part in (sources[: 2 * workers], sources):
             with tempfile.TemporaryDirectory(dir=graph.parent) as out:
                 start = time.monotonic()
-                compress_on_ray(part, graph, OnnxEncoder, Path(out), CompressionOptions(), cluster)
+                compress_on_ray(part, graph, EncoderLoader(), Path(out), CompressionOptions(), cluster)
                 taken = time.monotonic() - start
         return taken
     finally:
@@ -139,7 +139,7 @@ def by_ray(sources: list[SlideSource], graph: Path, counts: Sequence[int]) -> No
 
     taken = {workers: on_ray(sources, graph, workers, Cluster()) for workers in counts}
     with tempfile.TemporaryDirectory(dir=graph.parent) as out:
-        encoder, start = OnnxEncoder(graph), time.monotonic()
+        encoder, start = load_encoder(graph), time.monotonic()
         compress_cohort(sources, encoder, Path(out))
         local = time.monotonic() - start
     print(f"{len(sources)} slides, {os.cpu_count()} cores")

@@ -33,7 +33,7 @@ from tqdm import tqdm
 
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.loading import load_encoder
 from nic.patients.predictor import PatientModel
 from nic.slides.slide import Slide, SlideSource, find_slides
 from nic.tracking.registry import graph_file, load_served
@@ -189,7 +189,7 @@ def told(load: Load, title: str) -> None:
 
 def measure(model: str, slides: Sequence[SlideSource], count: int, folder: Path) -> None:
     codes = folder / "codes"
-    encoder = OnnxEncoder(graph_file(model, "encoder"))
+    encoder = load_encoder(graph_file(model, "encoder"))
     made = [compress_slide(slide, encoder) for slide in slides]
     for slide in made:
         slide.save(codes / f"{slide.slide_id}.h5")

@@ -27,7 +27,7 @@ def run(config: Config) -> dict[str, Any]:
     from nic.tracking.runs import stage_run
 
     with stage_run("make_phantom", config, inputs(config)) as stage:
-        from nic.phantom.study import PhantomConfig, make_phantom
+        from nic.phantom.phantom_study import PhantomConfig, make_phantom
 
         study = make_phantom(config.out, PhantomConfig(seed=config.seed), workers=config.workers)
         stage.result.update(digest=study.digest, outputs=[str(config.out)])

@@ -23,8 +23,8 @@ def inputs(config: Config) -> dict[str, str]:
 
 def run(config: Config) -> dict[str, Any]:
     """Make the previous champion champion again; the present champion becomes the previous one."""
+    from nic.tracking.aliases import roll_back
     from nic.tracking.runs import stage_run
-    from nic.tracking.succession import roll_back
 
     with stage_run("rollback", config, inputs(config)) as stage:
         now, before = roll_back(config.name, config.reason)

@@ -72,16 +72,17 @@ def run(config: Config) -> dict[str, Any]:
             return stage.result
 
         from nic.encoder.training import Schedule
-        from nic.stages.objectives import Search, Teaching
+        from nic.encoder.tuning import SearchPlan
+        from nic.stages.objectives import TrainingPlan
         from nic.stages.train_encoder import train
 
         rate = config.learning_rate, config.augmentation, config.seed
         schedule = Schedule(config.epochs, config.batch_size, *rate, patience=config.patience)
-        trials = config.trials, config.trial_epochs, config.trial_tiles
         storage = config.tuning_storage or config.work / "tuning.log"
-        search = Search(*trials, config.tune.split("+"), storage, config.workers, config.compare_in_full)
-        teaching = Teaching(config.objective, config.weighting, config.gamma, schedule, search)
-        stage.result.update(train(config.study, config.tasks, config.work, teaching, stage))
+        trials = tuple(config.tune.split("+")), config.trials, config.trial_epochs, config.trial_tiles
+        search = SearchPlan(*trials, storage, config.workers, config.compare_in_full)
+        plan = TrainingPlan(config.objective, config.weighting, config.gamma, schedule, search)
+        stage.result.update(train(config.study, config.tasks, config.work, plan, stage))
     return stage.result
 
 

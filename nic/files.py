@@ -1,51 +1,28 @@
-"""Files that are whole or not there, and what the system's errors say of them."""
+"""Files that several processes share: written whole or not at all, and locks that a dying process lets go of."""
 
 import errno
 import hashlib
 import os
-import re
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-NOT_THERE = (errno.ENOENT, errno.ENOTDIR)
-OF_CONTENT = (errno.EINVAL, errno.EISDIR, errno.EOVERFLOW, errno.EILSEQ, errno.ENAMETOOLONG)
-"""What the system answers when a damaged file sends a reader to a place that cannot be, or the name is none."""
-FORGOTTEN_S = 86_400.0
-"""A draft of another host that nobody has written for so long is of a process that died."""
+from filelock import BaseFileLock, FileLock, SoftFileLock
+
 DRAFT = ".draft"
-
-
-def cannot_be_read(error: BaseException) -> bool:
-    """Whether the system refused to read a file that may be there: no permission, a lost share, no locks.
-
-    It says nothing of the content then. An error of a library about the content has no errno.
-    """
-    number = _errno(error)
-    return number is not None and number not in NOT_THERE + OF_CONTENT
-
-
-def reason(error: BaseException) -> str:
-    """What the system says, without the paths and numbers that libraries put around it."""
-    number = _errno(error)
-    return os.strerror(number) if number is not None else str(error) or type(error).__name__
-
-
-def _errno(error: BaseException) -> int | None:
-    """HDF5 has it in the message alone where h5py makes a KeyError or a RuntimeError of it."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno
-    stated = re.search(r"errno = (\d+)", str(error))
-    return int(stated[1]) if stated else None
+FORGOTTEN_S = 86_400.0
+"""A draft of another host that was not written to for so long belongs to a process that died."""
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""What flock answers on file systems without locks: NFS without its lock service, Lustre, some of FUSE."""
 
 
 @contextmanager
 def drafted(path: Path) -> Iterator[Path]:
-    """A temporary name in the same folder, that becomes `path` when all is written; else nothing is left of it.
+    """A temporary name in the same folder. The file gets the name `path` when the block ends well, else it is removed.
 
-    The content is on the disk before it gets its name, so that a full disk or quota is an error here.
+    The content is on the disk before it gets its name, so a full disk or quota is an error here.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(_draft_name(path))
@@ -59,9 +36,9 @@ def drafted(path: Path) -> Iterator[Path]:
 
 
 def sweep_drafts(folder: Path) -> None:
-    """Remove what processes that died left of files they wrote into a folder.
+    """Remove the drafts of processes that died.
 
-    A draft of this host goes when its process is no more; one of another host when nobody wrote it for a day.
+    A draft of this host is removed when its process has ended, a draft of another host after a day without a write.
     """
     for draft in folder.glob(f".*{DRAFT}"):
         try:
@@ -70,6 +47,34 @@ def sweep_drafts(folder: Path) -> None:
                 draft.unlink()
         except FileNotFoundError:  # renamed or removed in this moment
             continue
+
+
+@contextmanager
+def locked(path: Path, timeout_s: float) -> Iterator[None]:
+    """Hold a lock on a path while the block runs.
+
+    It is the system's lock where the file system has locks. Elsewhere a file beside it names the process that holds
+    it, and is taken over when that process is dead. timeout_s: how long to wait for another holder.
+    Raises filelock.Timeout, and OSError where the folder cannot be written.
+    """
+    lock = _acquired(path, timeout_s)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def locked_by_system(path: Path, timeout_s: float) -> Iterator[None]:
+    """As `locked`, by the system's lock alone: no process, on whichever machine, can die and leave it behind.
+
+    Raises filelock.Timeout, and OSError also where the file system has no locks.
+    """
+    lock = _acquired_of_system(path, timeout_s)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _draft_name(path: Path) -> str:
@@ -91,3 +96,20 @@ def _alive(pid: int) -> bool:
     except PermissionError:  # of another user
         return True
     return True
+
+
+def _acquired_of_system(path: Path, timeout_s: float) -> BaseFileLock:
+    lock = FileLock(path, fallback_to_soft=False)
+    lock.acquire(timeout=timeout_s)
+    return lock
+
+
+def _acquired(path: Path, timeout_s: float) -> BaseFileLock:
+    try:
+        return _acquired_of_system(path, timeout_s)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    lock = SoftFileLock(path.with_name(f"{path.name}.soft"))
+    lock.acquire(timeout=timeout_s)
+    return lock

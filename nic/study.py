@@ -1,4 +1,4 @@
-"""The study file: which tile tasks, cohorts and endpoints belong together. A user copies one and edits it."""
+"""The study file: the tile tasks, cohorts and endpoints of a study. A user copies an existing one and edits it."""
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -10,21 +10,20 @@ from nic.errors import StudyError
 from nic.patients.cohort import Cohort, Endpoint
 from nic.patients.cohort_table import Columns, read_cohort
 from nic.slides.quality import reasons_named
-from nic.study_file import read_text, sentence
+from nic.strict_yaml import fault_sentence, read_yaml
 from nic.tasks.entries import ENTRIES, TileTaskEntry, Words
 
 
-class _Strict(BaseModel):
-    """An unknown key is a typing error, and typing errors must not pass in silence."""
+class _StudyPart(BaseModel):
+    """Refuses unknown keys: they are typing errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class EndpointEntry(_Strict):
-    """What is predicted for a patient, and in which columns of the cohort's table it stands.
+class EndpointEntry(_StudyPart):
+    """What is predicted for a patient, and the columns of the cohort's table that hold it.
 
-    covariates: columns of what else is known (age, stage); a survival model is asked what it adds to them, and the
-    others cannot be.
+    covariates: columns of what else is known (age, stage); `evaluate` measures what a survival model adds to them.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -39,14 +38,14 @@ class EndpointEntry(_Strict):
 
     @model_validator(mode="after")
     def _columns_fit_the_kind(self) -> "EndpointEntry":
-        wanted = {"regression": ("column",), "classification": ("column", "positive"), "survival": ("time", "event")}
+        needed = {"regression": ("column",), "classification": ("column", "positive"), "survival": ("time", "event")}
         fields = ("column", "positive", "time", "event")
-        missing = [f for f in wanted[self.kind] if getattr(self, f) is None]
-        surplus = [f for f in fields if f not in wanted[self.kind] and getattr(self, f) is not None]
+        missing = [f for f in needed[self.kind] if getattr(self, f) is None]
+        surplus = [f for f in fields if f not in needed[self.kind] and getattr(self, f) is not None]
         if missing or surplus:
-            raise ValueError(f"{self.kind} takes {', '.join(wanted[self.kind])}; missing {missing}, surplus {surplus}")
+            raise ValueError(f"{self.kind} takes {', '.join(needed[self.kind])}; missing {missing}, surplus {surplus}")
         if self.covariates and self.kind != "survival":
-            raise ValueError(f"covariates are for survival alone, a {self.kind} is not measured beside them")
+            raise ValueError(f"covariates are for survival only; leave them out of a {self.kind}")
         return self
 
     @property
@@ -61,16 +60,16 @@ class EndpointEntry(_Strict):
         )
 
     def cohort_digest(self, cohort: Cohort) -> str:
-        """Digest of what a model of this endpoint learns from and is measured on: patients, slides and their labels.
+        """Digest of what a model of this endpoint is trained and measured on: patients, slides and their labels.
 
-        What else the table holds changes nothing.
+        Other columns of the table do not change it.
         """
         return cohort.digest_of(self.endpoint.columns)
 
     def read_from(self, cohort: Cohort, columns: Iterable[str] = ()) -> dict[str, str]:
-        """By name, what a stage reads of the endpoint and its cohort, as digests and definition.
+        """Inputs of a stage that reads the endpoint and its cohort: digests and the definition, by name.
 
-        columns: those it reads beside the labels. Where the study file lies, and its other entries, are no part of it.
+        columns: those that it reads besides the labels. The study file's place and its other entries are no inputs.
         """
         others = sorted(set(columns))
         labels = {"cohort": self.cohort_digest(cohort), "endpoint": self.endpoint.definition}
@@ -78,20 +77,20 @@ class EndpointEntry(_Strict):
 
     @property
     def model_name(self) -> str:
-        """Name under which the endpoint's model is registered."""
+        """The registered name of the endpoint's model."""
         return f"nic-{self.name}"
 
 
-def _whole_number(written: Any) -> Any:
-    """Literal numbers are compared as they are; a study file's are text."""
-    return int(written) if isinstance(written, str) and written.isdecimal() else written
+def _whole_number(value: Any) -> Any:
+    """The number that a text stands for: pydantic does not convert text where it expects one of several numbers."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
 
 
-class CompressEntry(_Strict):
-    """How a cohort's slides are compressed, where not as usual; each as the parameter of `compress` of that name.
+class CompressEntry(_StudyPart):
+    """How a cohort's slides are compressed, where it differs from the defaults of `compress`.
 
-    masks: a folder of given masks, in place of `tissue`. mask_bounds: whether GeoJSON among them counts from the
-    corner of the slide's bounds.
+    Each field is the parameter of that name. masks: a folder of tissue masks, in place of `tissue`.
+    mask_bounds: whether coordinates of GeoJSON masks begin at the corner of the slide's bounds.
     """
 
     min_tissue: float | None = Field(default=None, gt=0, le=1)
@@ -110,23 +109,23 @@ class CompressEntry(_Strict):
     @model_validator(mode="after")
     def _one_rule_for_tissue(self) -> "CompressEntry":
         if self.tissue is not None and self.masks:
-            raise ValueError("both tissue and masks, wanted one of them")
+            raise ValueError("both tissue and masks; leave one of them out")
         return self
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """Those that are given, as `compress` takes them."""
-        given = self.model_dump(exclude_none=True)
+        """The parameters that differ from the defaults, as `compress` takes them."""
+        parameters = self.model_dump(exclude_none=True)
         if self.exclude is not None:
-            given["exclude"] = ",".join(self.exclude)
-        tissue = given.pop("masks", given.get("tissue"))
-        return given if tissue is None else given | {"tissue": str(tissue)}
+            parameters["exclude"] = ",".join(self.exclude)
+        tissue = parameters.pop("masks", parameters.get("tissue"))
+        return parameters if tissue is None else parameters | {"tissue": str(tissue)}
 
 
-class CohortEntry(_Strict):
-    """A cohort's table, what it calls the columns that every cohort has, and how its slides are compressed.
+class CohortEntry(_StudyPart):
+    """A cohort's table, its names of the columns that every cohort has, and how its slides are compressed.
 
-    split: None when all are for training.
+    split: None when all patients are for training.
     """
 
     table: Path
@@ -154,10 +153,10 @@ class CohortEntry(_Strict):
         return read_cohort(self.table, columns=self.columns)
 
 
-class Study(_Strict):
-    """Paths in the file are relative to `root`, and `root` to the file.
+class Study(_StudyPart):
+    """The whole file. Paths in it are relative to `root`, and `root` is relative to the file.
 
-    A study without cohorts and endpoints teaches encoders, and ends there.
+    A study without cohorts and endpoints trains encoders only.
     """
 
     name: str
@@ -177,7 +176,7 @@ class Study(_Strict):
             if twice := sorted({n for n in names if names.count(n) > 1}):
                 raise ValueError(f"{what} named twice: {', '.join(twice)}")
         if self.cohorts and not self.endpoints:
-            raise ValueError("cohorts but no endpoints, wanted what is to be predicted for their patients")
+            raise ValueError("cohorts but no endpoints; add what is predicted for their patients")
         if unknown := [e for e in self.endpoints if e.cohort not in self.cohorts]:
             known = ", ".join(self.cohorts) or "none"
             raise ValueError(f"endpoint {unknown[0].name}: cohort {unknown[0].cohort!r} is not among {known}")
@@ -193,7 +192,7 @@ class Study(_Strict):
 
 
 def _keys_at(place: Sequence[int | str]) -> Collection[str]:
-    """What may stand beside a key of the file, as pydantic gives its place."""
+    """The keys that are allowed beside a key. place: of that key, as pydantic gives it."""
     entry: type[BaseModel] = Study
     match place:
         case ("tile_tasks", _, str(layout), _, *_):
@@ -208,31 +207,29 @@ def _keys_at(place: Sequence[int | str]) -> Collection[str]:
 
 
 def read_study(path: Path) -> Study:
-    """Read and check a study file; its paths come back resolved.
+    """Read and check a study file; its paths are returned resolved.
 
-    Raises StudyError naming the file and the field. That the paths exist is checked where they are opened: the
-    phantom study's do not exist before it is made.
+    Raises StudyError, which names the file and the field. Whether a path exists is checked where it is opened: the
+    paths of the phantom study do not exist before it is drawn.
     """
-    content = read_text(path)
+    content = read_yaml(path)
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
         faults = error.errors()
-        # A list without its wrong items is empty: a fault of the list no more.
+        # A list whose items are all wrong also counts as too short: only its items are reported.
         wrong = {fault["loc"][:1] for fault in faults if fault["type"] != "too_short"}
         own = [fault for fault in faults if fault["type"] != "too_short" or fault["loc"][:1] not in wrong]
-        sentences = "; ".join(sentence(fault, _keys_at(fault["loc"])) for fault in own)
+        sentences = "; ".join(fault_sentence(fault, _keys_at(fault["loc"])) for fault in own)
         raise StudyError(f"{path.name}: {sentences}") from error
     return _resolved(study, path.parent)
 
 
 def read_whole_study(path: Path) -> Study:
-    """As read_study; raises StudyError also where the study has no patients to go on to."""
+    """As read_study; raises StudyError also when the study has no endpoints."""
     study = read_study(path)
     if not study.endpoints:
-        raise StudyError(
-            f"{path.name}: tile tasks alone, no cohorts and endpoints; that is a study for -e train_encoder alone"
-        )
+        raise StudyError(f"{path.name}: tile tasks only, no cohorts and endpoints; add them, or run -e train_encoder")
     return study
 
 

@@ -1,10 +1,9 @@
-"""The cores that one may use, and work that is done on them ahead of whoever takes it."""
+"""The usable cores, and work that threads do ahead of its consumer."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from threading import BoundedSemaphore
-from types import TracebackType
 from typing import TypeVar
 
 import joblib
@@ -14,12 +13,12 @@ B = TypeVar("B")
 
 
 def cores() -> int:
-    """What this process is given of the machine: a job of a queue or a container often has a part of it."""
+    """The number of cores that this process may use; in a job of a queue or in a container often not all."""
     return int(joblib.cpu_count())
 
 
 class SharedThreads:
-    """`count` threads for work that comes from several others, each of which waits when it is far ahead."""
+    """`count` threads for work that several other threads submit; those wait while too much is queued."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -29,20 +28,18 @@ class SharedThreads:
     def __enter__(self) -> "SharedThreads":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pool.shutdown(cancel_futures=True)
 
     def submit(self, function: Callable[[A], B], item: A) -> Future[B]:
-        """Begun as soon as a thread is free; returns at once unless many wait already."""
+        """Queue a call. Returns at once, unless 2 x count calls are queued or run already."""
         self._room.acquire()
         future = self._pool.submit(function, item)
         future.add_done_callback(lambda _: self._room.release())
         return future
 
-    def done_ahead(self, function: Callable[[A], B], items: Iterable[A]) -> Generator[B, None, None]:
-        """As the function below; results are yielded as soon as they are there, in order."""
+    def map_ahead(self, function: Callable[[A], B], items: Iterable[A]) -> Generator[B, None, None]:
+        """As `map_ahead`, on the shared threads; yields results in order, as soon as they are ready."""
         waiting: deque[Future[B]] = deque()
         try:
             for item in items:
@@ -55,12 +52,12 @@ class SharedThreads:
             wait([future for future in waiting if not future.cancel()])
 
 
-def done_ahead(function: Callable[[A], B], items: Iterable[A], threads: int | None = None) -> Generator[B, None, None]:
-    """The function of each item, in order; no more than a few wait, so that memory does not grow with the items.
+def map_ahead(function: Callable[[A], B], items: Iterable[A], threads: int | None = None) -> Generator[B, None, None]:
+    """function(item) of each item, in order, computed ahead of the consumer; only a few results wait, so that memory
+    does not grow with the items. threads: the number of cores by default.
 
-    threads: as many as there are cores, unless said otherwise.
-    Whoever may leave before the last item closes it (contextlib.closing): what waits is not begun then, and what runs
-    has ended when `close` returns. What the function reads may be closed after that, not before.
+    A consumer that may stop early closes the generator (contextlib.closing): queued calls are then dropped, and running
+    ones have ended when `close` returns. Only after that may it close what the function reads.
     """
     threads = threads or cores()
     waiting: deque[Future[B]] = deque()

@@ -1,10 +1,15 @@
-"""The device that networks are trained on, the numbers it computes in, and copies to it that nobody waits for."""
+"""The device that networks are trained on: its numbers, its memory, and copies to it that nobody waits for."""
+
+import ctypes
 
 import torch
 from torch import Tensor
 
 BFLOAT16_OF_CPUS = ("avx512_bf16", "amx_bf16")
 """Instructions without which bfloat16 is emulated: a training step then takes six to nine times as long."""
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # as glibc's malloc.h numbers its parameters
+KEPT_BYTES = 1 << 30
+MAPPED_BYTES = 1 << 25  # the most that glibc takes
 
 
 def training_device() -> torch.device:
@@ -39,3 +44,15 @@ def pinned(tensor: Tensor, device: torch.device) -> Tensor:
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor of the host on the device. The copy is queued there behind earlier work, and the host goes on."""
     return pinned(tensor, device).to(device, non_blocking=True)
+
+
+def keep_freed_memory() -> None:
+    """Let freed memory, up to 1 GiB of it, be used again in place of new pages: an eighth of a training step on CPUs.
+
+    By default each array of some MB goes back to the system and comes again as pages that must be cleared. Does
+    nothing where the C library is not glibc.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(MMAP_THRESHOLD, MAPPED_BYTES)

@@ -1,4 +1,4 @@
-"""The registered encoder: rows with `image` (a tile, PNG or JPEG, base64) to `code` (JSON list of D numbers)."""
+"""The registered encoder: from rows with `image` (a tile, PNG or JPEG, base64) to `code` (a JSON list of D numbers)."""
 
 import json
 import os
@@ -12,14 +12,14 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
 
-from nic.encoder.runtimes import load_encoder
+from nic.encoder.loading import load_encoder
 from nic.errors import NicError
 from nic.serving.codes import decoded
 from nic.serving.limits import device_from
 
 
 class EncoderModel(PythonModel):
-    """Codes of single tiles: to try an encoder by hand. Slides go through the `compress` entry point."""
+    """Answers with the codes of single tiles, to try an encoder by hand. The entry point `compress` encodes slides."""
 
     def load_context(self, context: Any) -> None:
         self.encoder = load_encoder(Path(context.artifacts["encoder"]), device=device_from(os.environ))

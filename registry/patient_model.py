@@ -17,7 +17,7 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR
 from mlflow.pyfunc.model import PythonModel
 
 from nic.errors import RequestRefused
-from nic.onnx.device import Device
+from nic.graphs.device import Device
 from nic.serving.answers_log import AnswersLog
 from nic.serving.cache import CodesCache
 from nic.serving.elsewhere import Elsewhere

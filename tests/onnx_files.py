@@ -10,9 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nic.encoder.onnx import METADATA_KEY
-from nic.encoder.spec import EncoderSpec
-from nic.onnx.export import export_graph
+from nic.encoder.spec import METADATA_KEY, EncoderSpec
+from nic.graphs.write import export_graph
 
 FLOAT_BYTES = 4
 

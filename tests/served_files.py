@@ -13,10 +13,10 @@ from onnx import GraphProto, TensorProto, helper, numpy_helper
 from nic.compression.compress import DEFAULT_TILING
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
-from nic.encoder.export import export_encoder
+from nic.encoder.encoder_graph import export_encoder
+from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
-from nic.encoder.onnx import METADATA_KEY, OnnxEncoder
-from nic.encoder.spec import EncoderSpec
+from nic.encoder.spec import METADATA_KEY, EncoderSpec
 from nic.patients.cohort import Endpoint
 from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.grid_cnn import GridCNN
@@ -104,7 +104,7 @@ def write_plain_graphs(folder: Path, code_size: int = 4) -> EncoderSpec:
     )
     folder.mkdir(exist_ok=True)
     _write_graph(encoder, {METADATA_KEY: spec.to_json()}, folder / "encoder.onnx")
-    made = OnnxEncoder(folder / "encoder.onnx").spec
+    made = load_encoder(folder / "encoder.onnx").spec
     about = PatientModelSpec(
         "score", "regression", "points", (), made.sha256, "nic-encoder/1", 64.0, 2, "0123456789abcdef", 4, 0.5,
         tiling=Tiling(64.0), runtimes=("onnx",), pixel_versions=(PIXEL_VERSION,),

@@ -21,9 +21,10 @@ from nic.compression.records import Quarantined, Records, Unreached, file_name, 
 from nic.compression.tile_jobs import Identify
 from nic.compression.tiling import Encoding, Tiling
 from nic.errors import CodesError, NicError, UnreachedCodes, UnwritableFolder
-from nic.files import drafted, reason, sweep_drafts
+from nic.files import drafted, sweep_drafts
 from nic.slides.jobs import IN_PROCESS, Reading
 from nic.slides.slide import SlideSource
+from nic.system_errors import reason
 
 LEASE_S = 60.0
 """A run on another machine that has not renewed its claim for so long counts as dead."""

@@ -18,7 +18,7 @@ from nic.slides.jobs import BLURRED, ENCODE, FAILED, IN_PROCESS, CheckedTiles, R
 from nic.slides.quality import REASONS
 from nic.slides.slide import SlideSource
 from nic.slides.turns import turned
-from nic.threads import SharedThreads, done_ahead
+from nic.threads import SharedThreads, map_ahead
 
 MOST_FAILED = 0.1
 """Largest share of tissue tiles that may be undecodable, unless the slide is accepted as it is."""
@@ -61,7 +61,7 @@ def compress_slide(
     with (
         closing(reading.stream(jobs)) as tiles,
         closing(_batches(collector.noted(tiles, watch), batch_tiles, spec.tile_px, fill=fill)) as batches,
-        closing(threads.done_ahead(encode, batches) if threads else done_ahead(encode, batches, threads=1)) as encoded,
+        closing(threads.map_ahead(encode, batches) if threads else map_ahead(encode, batches, threads=1)) as encoded,
     ):
         for batch, variants in encoded:
             collector.put(batch, variants)

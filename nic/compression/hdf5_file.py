@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import CodesError, UnreachedCodes
-from nic.files import cannot_be_read, drafted, reason
+from nic.files import drafted
+from nic.system_errors import cannot_be_read, reason
 
 ROWS, VARIANTS, CONTENT = "rows_sha256", "variants_sha256", "content_sha256"
 """Attributes: digest of `features`, `row` and `col`; of `features_d4`; of all other attributes. Not in older files."""
@@ -52,7 +53,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         if cannot_be_read(error):
             raise UnreachedCodes(
-                f"{path.name}: cannot be read now: {reason(error)}; {UnreachedCodes.release}"
+                f"{path.name}: cannot be read now: {reason(error)}; {UnreachedCodes.remedy}"
             ) from error
         text = str(error).replace(f"{path.parent}/", "")
         raise CodesError(f"{path.name}: not a compressed slide of nic: {text}; compress the slide again") from error

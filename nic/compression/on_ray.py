@@ -28,7 +28,7 @@ from nic.compression.ray_workers import (
 from nic.compression.records import Streak
 from nic.compression.work import CompressionOptions, Outcome, error_or_away
 from nic.errors import CrashingSlide, UnreachedSlide
-from nic.onnx.files import graph_files, graph_in
+from nic.graphs.files import graph_files, graph_in
 from nic.slides.slide import SlideSource
 
 if TYPE_CHECKING:

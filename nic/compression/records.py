@@ -12,7 +12,8 @@ from threading import Lock
 from typing import Generic, TypeVar
 
 from nic.errors import CodesError, SlideError, UnreachedCodes, UnreachedSlide, UnreachedSlides
-from nic.files import drafted, reason
+from nic.files import drafted
+from nic.system_errors import reason
 
 MANY = 10
 """Slides in a row that cannot be reached: a share is away then, or a token expired, and so it goes on."""
@@ -22,12 +23,17 @@ LONGEST_NAME = 200
 
 @dataclass(frozen=True)
 class Record:
-    """A slide that was not compressed. reason: the error's class; evidence: its message; release: what helps."""
+    """A slide that was not compressed. reason: the error's class; evidence: its message; release: what to do."""
 
     slide: str
     reason: str
     evidence: str
     release: str
+
+    @property
+    def remedy(self) -> str:
+        """What to do; empty where the evidence says it itself, after a semicolon."""
+        return "" if "; " in self.evidence else self.release
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ def record_of(slide_id: str, error: Exception) -> Quarantined | Unreached:
     if not isinstance(error, SlideError | CodesError):
         error = _of_system(slide_id, error)
     kind = Unreached if isinstance(error, UnreachedSlide | UnreachedCodes) else Quarantined
-    return kind(slide_id, type(error).__name__, str(error), error.release)
+    return kind(slide_id, type(error).__name__, str(error), error.remedy)
 
 
 def _of_system(slide_id: str, error: Exception) -> SlideError | CodesError:

@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import OutOfMemory
-from nic.onnx.device import Device
+from nic.graphs.device import Device
 from nic.threads import cores
 
 log = logging.getLogger(__name__)
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 CPU_TILES, CPU_TILE_PX, CPU_PX = 64, 64, 1 << 17
-"""On a CPU a batch is 64 tiles of up to 64 px; of larger ones, 2 of 224, what has so many pixels: what a layer makes of
-more leaves the caches, and ONNX Runtime's products of it are slower (ViT-S: 2 tiles 1.04 times as fast as 4)."""
+"""On a CPU a batch is 64 tiles of up to 64 px, or as many larger ones as have 1 << 17 pixels, which is 2 of 224 px. The
+layers of larger batches leave the caches, and ONNX Runtime is slower (ViT-S: 2 tiles are 1.04 times as fast as 4)."""
 GPU_PX = tuple(tiles * 64**2 for tiles in (1024, 256, 64))
-"""Pixels of a batch on a GPU, the largest first: that which fits is taken."""
+"""Pixels of a batch on a GPU, the largest first; the first that fits is used."""
 RUNS_AT_ONCE = 4
 """Runs on one GPU: one computes while the others copy. Four gave 1.7 times as many tiles as one, sixteen 1.4 times."""
 
@@ -40,13 +40,13 @@ class Batches:
 
     @property
     def at_once(self) -> int:
-        """Threads that gain by encoding at the same time."""
+        """How many threads it pays to encode with at the same time."""
         return RUNS_AT_ONCE if self._on_gpu else cores()
 
     @property
     def tiles(self) -> int:
-        """Tiles of a batch: a fixed number on a CPU, on a GPU the largest of a few that fits, tried at the first ask;
-        half as many from then on when a batch does not fit."""
+        """Tiles of a batch: fixed on a CPU; on a GPU the largest of a few sizes that fits, tried at the first call. It
+        is halved when a batch does not fit."""
         return self._start if self._most is None else min(self._start, self._most)
 
     def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -65,11 +65,11 @@ class Batches:
             first += len(part)
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _part(self, wanted: int) -> int:
-        """On a GPU what was asked for is tried whole: only memory bounds it. On a CPU small parts are faster."""
+    def _part(self, count: int) -> int:
+        """A GPU is given all tiles at once: only memory bounds it. A CPU is faster with small parts."""
         if not self._on_gpu:
             return self.tiles
-        return wanted if self._most is None else min(wanted, self._most)
+        return count if self._most is None else min(count, self._most)
 
     def _one(self, part: NDArray[np.uint8]) -> NDArray[np.float32]:
         if self._room is None:
@@ -94,7 +94,7 @@ class Batches:
         return next((size for size in sizes[:-1] if self._fits(size)), sizes[-1])
 
     def _fits(self, size: int) -> bool:
-        """Whether as many such batches as run at once do."""
+        """Whether RUNS_AT_ONCE such batches fit together."""
         blank = np.zeros((size, self._tile_px, self._tile_px, 3), np.uint8)
         try:
             with ThreadPoolExecutor(RUNS_AT_ONCE) as pool:
@@ -106,5 +106,5 @@ class Batches:
 
 
 def _power_of_two(most: int) -> int:
-    """The largest one of at most this number, and at least 1."""
+    """The largest that is at most this number, and at least 1."""
     return int(1 << max(0, most.bit_length() - 1))

@@ -1,4 +1,4 @@
-"""The bidirectional GAN: an encoder and a generator that one discriminator of pairs (tile, code) cannot tell apart."""
+"""The bidirectional GAN: encoder and generator against one discriminator of pairs (tile, code)."""
 
 from collections.abc import Sequence
 
@@ -23,17 +23,17 @@ def judged_real(real: Tensor, made: Tensor) -> Tensor:
 
 
 def mistaken(tiles: Tensor, painted: Tensor) -> Tensor:
-    """Share of the tiles that a painted one is nearer to than to its own, mean over tiles; by chance 0.5, at best 0.
+    """Share of the other tiles that are nearer to a painted tile than its original, mean over tiles.
 
-    Both: [B, 3, px, px]. The players' own losses go by how good the others are, and the squared error of a tile prefers
-    plain grey to a good copy a little out of place, so that neither tells when to stop.
+    Both: [B, 3, px, px]. By chance 0.5, at best 0. It decides when to stop: a player's loss depends on how good the
+    other is, and the squared error prefers plain grey to a good copy that is slightly out of place.
     """
     distance = torch.cdist(painted.float().flatten(1), tiles.float().flatten(1))  # [painted, tiles]
     return (distance < distance.diagonal()[:, None]).float().mean() * len(tiles) / max(1, len(tiles) - 1)
 
 
 class _Discriminator(nn.Module):
-    """Logit [B] that a pair is a tile with its code, not a code with its tile. Ours: the published one is not known."""
+    """Logit [B] that a pair is a real tile with its code, not a painted one. Ours: the published one is not known."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,6 +72,6 @@ class BiGan(Unsupervised):
         return judged_real(real, made) if player == DISCRIMINATOR else judged_real(made, real)
 
     def held_out_loss(self, batch: Batch, random: torch.Generator) -> Tensor:
-        """How far tiles painted from their codes are from being recognised; see mistaken."""
+        """How often tiles painted from their codes are mistaken for others; see mistaken."""
         (tiles,) = batch.views
         return mistaken(tiles, self.generator(self.encoder(tiles)))

@@ -1,4 +1,4 @@
-"""What is known of an encoder before anybody trusts it with slides: measured on tiles that training never saw."""
+"""The certificate of an encoder: what was measured of it on tiles that training never saw."""
 
 import json
 from collections.abc import Sequence
@@ -39,9 +39,9 @@ class TaskFigure:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Tuned against untuned training, on the same held-out tiles. gain: of the mean AUC, with its paired interval.
+    """Tuned against first hyperparameters, on the same held-out tiles. gain: of the mean AUC, with its paired interval.
 
-    scale: "trial" (both as short trials) or "full" (both trained in full). taken: whether the tuned setting was used.
+    scale: "trial" (both as short trials) or "full" (both trained in full). taken: whether the tuned ones were used.
     """
 
     tuned: str
@@ -55,7 +55,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class CodeStatistics:
-    """dead: dimensions that hardly vary. effective_rank: how many the spread of the codes amounts to."""
+    """dead: dimensions that hardly vary. effective_rank: over how many dimensions the codes spread."""
 
     tiles: int
     size: int
@@ -65,10 +65,10 @@ class CodeStatistics:
 
 @dataclass(frozen=True)
 class Robustness:
-    """Mean cosine of a tile's code with that of the tile changed.
+    """Mean cosine between the code of a tile and that of the same tile changed.
 
-    colour: stains and tones jittered as heavily as in training. dihedral: the seven flips and turns. strangers: of two
-    tiles drawn at random instead, the floor that the others stand on.
+    colour: stains and tones changed as heavily as in training. dihedral: the seven other D4 variants. strangers:
+    between two tiles drawn at random, as the floor of the others.
     """
 
     tiles: int
@@ -79,9 +79,9 @@ class Robustness:
 
 @dataclass(frozen=True)
 class Certificate:
-    """All of it. parity: largest difference of a code between the ONNX graph and what it was made from, on
-    parity_tiles tiles, half of them real and half noise, or all noise for an imported one. codes, robustness: None
-    where no tiles were at hand. trained_with: in words.
+    """parity: largest difference between a code of the ONNX graph and of its source, on parity_tiles tiles. Half of
+    them are real and half noise; for an imported encoder all are noise. codes, robustness: None without tiles to
+    measure them on. trained_with: in words.
     """
 
     spec: EncoderSpec
@@ -119,13 +119,13 @@ def code_statistics(codes: Codes) -> CodeStatistics:
 
 
 def robustness(encoder: Encoder, tiles: Tiles, seed: int) -> Robustness:
-    """How far codes stay where they are when tiles [N, px, px, 3] change in colour, or are flipped and turned."""
+    """How stable codes are when tiles [N, px, px, 3] change in colour, or into their D4 variants."""
     codes = encoded(encoder, tiles)
     order = np.random.default_rng(seed).permutation(len(codes))
     symmetries = [np.rot90(t, k, (1, 2)) for t in (tiles, tiles[:, :, ::-1]) for k in range(4)][1:]
-    turned = [_cosine(codes, encoded(encoder, np.ascontiguousarray(t))) for t in symmetries]
+    d4 = [_cosine(codes, encoded(encoder, np.ascontiguousarray(t))) for t in symmetries]
     coloured = _cosine(codes, encoded(encoder, _recoloured(tiles, seed)))
-    return Robustness(len(tiles), coloured, float(np.mean(turned)), _cosine(codes[order], codes[np.roll(order, 1)]))
+    return Robustness(len(tiles), coloured, float(np.mean(d4)), _cosine(codes[order], codes[np.roll(order, 1)]))
 
 
 def _recoloured(tiles: Tiles, seed: int) -> Tiles:
@@ -145,7 +145,7 @@ def _unit(codes: Codes) -> Codes:
 def neighbours(codes: Codes, groups: NDArray[np.str_], queries: NDArray[np.intp], count: int) -> NDArray[np.intp]:
     """Indices [queries, count] of the codes nearest by cosine, nearest first, none from the query's own group.
 
-    Tiles of one slide resemble one another whatever the encoder; only others tell what it has learned.
+    Tiles of one slide resemble one another for any encoder; only tiles of others show what it has learned.
     """
     unit = _unit(codes)
     similarity = unit[queries] @ unit.T

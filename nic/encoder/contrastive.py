@@ -1,4 +1,4 @@
-"""The contrastive objective: two augmented views of a tile shall be told from all other tiles."""
+"""The contrastive objective: two augmented views of a tile are to find each other among all tiles."""
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +26,8 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 class Contrastive(Unsupervised):
     """NT-Xent on two views, behind a projection that is dropped when the encoder is exported.
 
-    temperature: the published one is not known. The views are as training augments them, so that its strength decides
-    what codes shall not tell apart.
+    temperature: the published one is not known. The views are augmented as in any training, so the strength of
+    augmentation decides which differences codes ignore.
     """
 
     name = "contrastive"

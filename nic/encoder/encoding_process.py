@@ -1,4 +1,4 @@
-"""The process that encodes for `nic.encoder.several`: one session on one device, until nobody asks.
+"""The process that encodes for `nic.encoder.encoder_pool`: one session on one device, until its input is closed.
 
 python -m nic.encoder.encoding_process <file descriptor of shared tiles> <slots> <graph> <runtime> <device>
 """
@@ -14,13 +14,13 @@ from typing import cast
 
 import numpy as np
 
-from nic.encoder.runtimes import LoadedEncoder, load_encoder
+from nic.encoder.loading import LoadedEncoder, load_encoder
 from nic.encoder.spec import Runtime
 from nic.slides.wire import Message, SharedTiles, as_values, message, read_question
 
 
-class Asker:
-    """The other end: its questions, and the answers to it, one at a time."""
+class Channel:
+    """Questions from the process that started this one, and the answers to it; threads may share it."""
 
     def __init__(self) -> None:
         self._questions, self._answers = os.dup(0), os.dup(1)
@@ -29,55 +29,55 @@ class Asker:
         self._lock = threading.Lock()
 
     def question(self) -> Message:
-        """The next one. Raises EOFError when nobody asks any more."""
+        """The next one. Raises EOFError when the other end is closed."""
         values: Message = read_question(self._questions)
         return values
 
-    def say(self, values: Message) -> None:
+    def send(self, values: Message) -> None:
         content = memoryview(message(values))
         with self._lock:
             while content:
                 content = content[os.write(self._answers, content) :]
 
-    def say_error(self, error: Exception, values: Message) -> None:
-        """With its traceback on stderr where nobody foresaw it."""
-        said = as_values(error)
-        if said["error"] == "fault":
+    def send_error(self, error: Exception, values: Message) -> None:
+        """An unforeseen error leaves its traceback on stderr."""
+        error_values = as_values(error)
+        if error_values["error"] == "fault":
             traceback.print_exception(error)
-        self.say({**values, **said})
+        self.send({**values, **error_values})
 
 
-def answer(asker: Asker, encoder: LoadedEncoder, memory: SharedTiles, slot: int, count: int) -> None:
-    """Encode the tiles of a slot; their codes take their place."""
+def answer(channel: Channel, encoder: LoadedEncoder, memory: SharedTiles, slot: int, count: int) -> None:
+    """Encode the tiles of a slot; the codes take their place."""
     try:
         codes = encoder.encode(memory.tiles(slot, count, encoder.spec.tile_px))
         np.copyto(memory.codes(slot, count, encoder.spec.code_size), codes)
     except Exception as error:
-        asker.say_error(error, {"slot": slot})
+        channel.send_error(error, {"slot": slot})
     else:
-        asker.say({"slot": slot, "agreement": encoder.agreement, "batch_tiles": encoder.batch_tiles})
+        channel.send({"slot": slot, "agreement": encoder.agreement, "batch_tiles": encoder.batch_tiles})
 
 
 def main(fd: str, slots: str, graph: str, runtime: str, device: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who asks ends it, by closing its questions
-    asker, memory = Asker(), SharedTiles(int(fd), int(slots))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started it ends it, by closing its questions
+    channel, memory = Channel(), SharedTiles(int(fd), int(slots))
     try:
-        serve(asker, memory, load_encoder(Path(graph), cast(Runtime, runtime), device), int(slots))
-    except (EOFError, BrokenPipeError):  # who asks has ended
+        serve(channel, memory, load_encoder(Path(graph), cast(Runtime, runtime), device), int(slots))
+    except (EOFError, BrokenPipeError):  # the other end is closed
         return
     except Exception as error:
-        asker.say_error(error, {})
+        channel.send_error(error, {})
 
 
-def serve(asker: Asker, memory: SharedTiles, encoder: LoadedEncoder, slots: int) -> None:
-    """Raises EOFError or BrokenPipeError when nobody asks any more."""
-    itself = {"device": str(encoder.device), "device_note": encoder.device_note, "batch_tiles": encoder.batch_tiles}
-    asker.say({"spec": encoder.spec.to_json(), **itself})
+def serve(channel: Channel, memory: SharedTiles, encoder: LoadedEncoder, slots: int) -> None:
+    """Raises EOFError or BrokenPipeError when the other end is closed."""
+    loaded = {"device": str(encoder.device), "device_note": encoder.device_note, "batch_tiles": encoder.batch_tiles}
+    channel.send({"spec": encoder.spec.to_json(), **loaded})
     with ThreadPoolExecutor(slots) as pool:
         try:
             while True:
-                question = asker.question()
-                pool.submit(answer, asker, encoder, memory, question["slot"], question["count"])
+                question = channel.question()
+                pool.submit(answer, channel, encoder, memory, question["slot"], question["count"])
         finally:
             pool.shutdown(cancel_futures=True)
 

@@ -1,4 +1,4 @@
-"""Encoders published as Keras 2 files (.h5), read with h5py alone: what Keras would compute, or a refusal by name.
+"""Encoders published as Keras 2 files (.h5), as ours: read with h5py alone, or refused with the layer's name.
 
 Source of the layout: the weights of davidtellez/neural-image-compression, written by Keras 2.0.9.
 """
@@ -12,15 +12,22 @@ from typing import Any
 import h5py
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nic.encoder.network import scaled
+from nic.encoder.spec import METADATA_KEY, EncoderSpec
 from nic.errors import EncoderError
+from nic.graphs.run import OnnxGraph
+from nic.graphs.write import export_graph
 
-Config = dict[str, Any]
+KerasConfig = dict[str, Any]
 Weights = dict[str, Tensor]
 FIELD_UM = 64.0
 """Side of the published encoders' field: 128 px at 0.5 um/px, or 64 px at 1.0."""
+GRAPH_PX, READ_MPP = 128, 0.5
+"""Tiles of the exported graph. The 64 px of a network are pooled inside, in float: rounding costs 1e-2 in the code."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +37,24 @@ class KerasEncoder:
     layers: nn.Sequential
     input_px: int
     code_size: int
+
+
+def import_published(source: Path, name: str, path: Path, sample: NDArray[np.uint8]) -> tuple[EncoderSpec, float]:
+    """Write the graph of a Keras file to `path`; its spec, and the largest difference from torch.
+
+    name: of the encoder, its objective in the spec. sample: uint8 [N, 128, 128, 3], tiles to compare on.
+    Raises EncoderError when the file is not understood, ParityFailed above 1e-4.
+    """
+    keras = read_keras(source)
+    if GRAPH_PX % keras.input_px:
+        raise EncoderError(
+            f"{source.name}: takes {keras.input_px} px, wanted {GRAPH_PX} px or a whole fraction of them"
+        )
+    spec = EncoderSpec(keras.code_size, GRAPH_PX, FIELD_UM / GRAPH_PX, READ_MPP, f"published:{name}", ())
+    metadata = {METADATA_KEY: spec.to_json()}
+    tiles = {"tiles": torch.from_numpy(sample)}
+    difference = export_graph(_PooledFromPixels(keras), tiles, ["codes"], {"tiles": {0: "batch"}}, metadata, path)
+    return spec.with_sha256(OnnxGraph(path).sha256), difference
 
 
 def read_keras(path: Path) -> KerasEncoder:
@@ -48,24 +73,34 @@ def read_keras(path: Path) -> KerasEncoder:
         raise EncoderError(f"{path.name}: input {shape}, wanted square RGB tiles [None, px, px, 3]")
     layers = nn.Sequential(*(_layer(path, c, weights) for c in configs if c["class_name"] != "InputLayer")).eval()
     with torch.no_grad():
-        found = layers(torch.zeros(1, 3, shape[1], shape[1]))
-    if found.ndim != 2:
-        raise EncoderError(f"{path.name}: its last layer gives {list(found.shape)}, wanted one code a tile [N, D]")
-    return KerasEncoder(layers, shape[1], found.shape[1])
+        codes = layers(torch.zeros(1, 3, shape[1], shape[1]))
+    if codes.ndim != 2:
+        raise EncoderError(f"{path.name}: its last layer gives {list(codes.shape)}, wanted one code a tile [N, D]")
+    return KerasEncoder(layers, shape[1], codes.shape[1])
 
 
-def _model_config(path: Path, file: h5py.File) -> Config:
-    """Raises EncoderError for what is no model of Keras 2."""
+class _PooledFromPixels(nn.Module):
+    def __init__(self, keras: KerasEncoder) -> None:
+        super().__init__()
+        self.layers, self.pool = keras.layers, GRAPH_PX // keras.input_px
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        codes: Tensor = self.layers(functional.avg_pool2d(scaled(tiles), self.pool))
+        return codes
+
+
+def _model_config(path: Path, file: h5py.File) -> KerasConfig:
+    """Raises EncoderError where the file is no Keras 2 model."""
     text, version = file.attrs.get("model_config"), str(_text(file.attrs.get("keras_version", "")))
     if text is None or "model_weights" not in file:
         raise EncoderError(f"{path.name}: no model_config and model_weights; wanted a whole model as Keras 2 saves it")
     if not version.startswith("2."):
         raise EncoderError(f"{path.name}: saved by Keras {version or 'of unknown version'}, wanted 2.x; save it there")
-    config: Config = json.loads(_text(text))
+    config: KerasConfig = json.loads(_text(text))
     return config
 
 
-def _chain(path: Path, model: Config, inner: bool = False) -> Iterator[Config]:
+def _chain(path: Path, model: KerasConfig, inner: bool = False) -> Iterator[KerasConfig]:
     """The layers of a model in order, those of nested models unfolded. Raises EncoderError where it branches."""
     config = model["config"]
     layers = config if isinstance(config, list) else config["layers"]  # early Sequential models are plain lists
@@ -81,30 +116,30 @@ def _chain(path: Path, model: Config, inner: bool = False) -> Iterator[Config]:
             yield layer
 
 
-def _name(layer: Config) -> str:
+def _name(layer: KerasConfig) -> str:
     config = layer["config"]
     return str(layer.get("name") or (config["name"] if isinstance(config, dict) else "nested"))
 
 
 def _weights(file: h5py.File) -> Weights:
-    """Every array by `layer/name`, however deep its groups: their order differs from model to model."""
-    found: Weights = {}
+    """Every array by `layer/name`: how deep its groups are differs from model to model."""
+    weights: Weights = {}
 
     def take(place: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
             layer, name = place.split("/")[-2:]
-            found[f"{layer}/{name.removesuffix(':0')}"] = torch.from_numpy(np.asarray(item[()], np.float32))
+            weights[f"{layer}/{name.removesuffix(':0')}"] = torch.from_numpy(np.asarray(item[()], np.float32))
 
     file["model_weights"].visititems(take)
-    return found
+    return weights
 
 
-def _layer(path: Path, layer: Config, weights: Weights) -> nn.Module:
+def _layer(path: Path, layer: KerasConfig, weights: Weights) -> nn.Module:
     kind, config = layer["class_name"], layer["config"]
     if kind not in LAYERS:
         raise EncoderError(f"{path.name}: layer {_name(layer)} is a {kind}, known are {', '.join(LAYERS)}")
-    wanted, build = LAYERS[kind]
-    for key, value in wanted.items():
+    required, build = LAYERS[kind]
+    for key, value in required.items():
         if config.get(key, value) != value:
             raise EncoderError(f"{path.name}: layer {_name(layer)} has {key} {config[key]!r}, wanted {value!r}")
     try:
@@ -113,19 +148,19 @@ def _layer(path: Path, layer: Config, weights: Weights) -> nn.Module:
         raise EncoderError(f"{path.name}: layer {_name(layer)} has no {error.args[0]}") from error
 
 
-def _convolution(config: Config, weights: Weights) -> nn.Module:
+def _convolution(config: KerasConfig, weights: Weights) -> nn.Module:
     kernel = weights[f"{config['name']}/kernel"]  # height, width, in, out
     height, width, channels, filters = kernel.shape
     module = nn.Conv2d(channels, filters, (height, width), tuple(config["strides"]))
     return _filled(module, kernel.permute(3, 2, 0, 1), weights[f"{config['name']}/bias"])
 
 
-def _dense(config: Config, weights: Weights) -> nn.Module:
+def _dense(config: KerasConfig, weights: Weights) -> nn.Module:
     kernel = weights[f"{config['name']}/kernel"]  # in, out
     return _filled(nn.Linear(*kernel.shape), kernel.T, weights[f"{config['name']}/bias"])
 
 
-def _normalisation(config: Config, weights: Weights) -> nn.Module:
+def _normalisation(config: KerasConfig, weights: Weights) -> nn.Module:
     name = config["name"]
     module = nn.BatchNorm2d(len(weights[f"{name}/gamma"]), eps=config["epsilon"])
     module.running_mean, module.running_var = weights[f"{name}/moving_mean"], weights[f"{name}/moving_variance"]
@@ -152,9 +187,9 @@ class _MeanOverPlace(nn.Module):
         return functional.adaptive_avg_pool2d(x, 1).flatten(1)
 
 
-Build = Callable[[Config, Weights], nn.Module]
+Build = Callable[[KerasConfig, Weights], nn.Module]
 _PLAIN = {"data_format": "channels_last", "activation": "linear", "use_bias": True}
-LAYERS: dict[str, tuple[Config, Build]] = {
+LAYERS: dict[str, tuple[KerasConfig, Build]] = {
     "InputLayer": ({}, lambda config, weights: nn.Identity()),
     "Conv2D": ({**_PLAIN, "padding": "valid", "dilation_rate": [1, 1]}, _convolution),
     "LeakyReLU": ({}, lambda config, weights: nn.LeakyReLU(config["alpha"])),
@@ -163,7 +198,7 @@ LAYERS: dict[str, tuple[Config, Build]] = {
     "Dense": (_PLAIN, _dense),
     "GlobalAveragePooling2D": ({"data_format": "channels_last"}, lambda config, weights: _MeanOverPlace()),
 }
-"""Layers by their Keras name: what of their config must be so, and how they are made."""
+"""Layers by their Keras name: the required part of their config, and how each is built."""
 
 
 def _text(value: str | bytes) -> str:

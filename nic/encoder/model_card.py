@@ -1,4 +1,4 @@
-"""A certificate as a model card in Markdown, for whoever opens the registry."""
+"""A certificate as a model card in Markdown, which the registry shows."""
 
 from string import Template
 
@@ -6,7 +6,7 @@ from nic.encoder.certificate import Certificate, Comparison, TaskFigure
 
 
 def model_card(certificate: Certificate, template: str) -> str:
-    """Fill a template with what the certificate says; its placeholders are the names used below.
+    """Fill a template from a certificate; its placeholders are the names used below.
 
     Raises KeyError for a placeholder that is not among them.
     """
@@ -21,23 +21,21 @@ def model_card(certificate: Certificate, template: str) -> str:
         sha256=spec.sha256,
         trained_with=certificate.trained_with,
         figures="\n\n".join(_figures(certificate)),
-        checks="\n".join(f"| {check} | {found} |" for check, found in _checks(certificate)),
+        checks="\n".join(f"| {check} | {result} |" for check, result in _checks(certificate)),
     )
 
 
 INTERVALS = "Intervals are of 95%, by drawing slides or patients with replacement."
 ENOUGH_GROUPS = 10
-FEW = (
-    f"Fewer than {ENOUGH_GROUPS} slides or patients are held out of a task: its interval is too narrow to be believed."
-)
-SELECTION = "What it was trained with was chosen on the same held-out tiles, so the figures lean to the good side."
+FEW = f"Fewer than {ENOUGH_GROUPS} slides or patients are held out for a task: its interval is too narrow."
+SELECTION = "Its hyperparameters were chosen on the same held-out tiles, so the figures are slightly too good."
 
 
 def _figures(certificate: Certificate) -> list[str]:
     """Paragraphs."""
     tasks, comparison = certificate.tasks, certificate.comparison
     if not tasks:
-        return ["It has no heads, and so no figures of its own: `probe_encoder` measures it on any tile task."]
+        return ["It has no heads, and so no figures of its own; `probe_encoder` measures it on any tile task."]
     paragraphs = [_table(tasks), INTERVALS]
     if min(task.groups for task in tasks) < ENOUGH_GROUPS:
         paragraphs.append(FEW)
@@ -53,22 +51,21 @@ def _table(tasks: tuple[TaskFigure, ...]) -> str:
     return "\n".join([*head, *rows])
 
 
-def comparison_text(found: Comparison) -> str:
-    """The outcome in a paragraph, plainly when tuning did not help."""
-    trained = "both trained in full" if found.scale == "full" else "both as short trials"
-    verdict = (
-        "The tuned setting was used." if found.taken else "Tuning did not help; the setting to start from was used."
-    )
+def comparison_text(comparison: Comparison) -> str:
+    """The outcome of tuning as a paragraph."""
+    trained = "both trained in full" if comparison.scale == "full" else "both as short trials"
+    gain = f"{comparison.gain:+.3f} [{comparison.low:+.3f}, {comparison.high:+.3f}]"
+    verdict = "The tuned ones were used." if comparison.taken else "Tuning did not help; the first ones were used."
     return (
-        f"The best setting that was tried ({found.tuned}) against none tuned ({found.start}), {trained}, on the same "
-        f"held-out tiles: mean AUC {found.gain:+.3f} [{found.low:+.3f}, {found.high:+.3f}], paired. {verdict}"
+        f"The best tuned hyperparameters ({comparison.tuned}) against the first ones ({comparison.start}), {trained}, "
+        f"on the same held-out tiles: mean AUC {gain}, paired. {verdict}"
     )
 
 
 def _checks(certificate: Certificate) -> list[tuple[str, str]]:
     parity, codes, robust = certificate.parity, certificate.codes, certificate.robustness
     computed = f"{parity:.1e} on {certificate.parity_tiles} tiles, noise among them"
-    checks = [("largest difference between the graph and what it was made from", computed)]
+    checks = [("largest difference between the graph and its source", computed)]
     if codes:
         checks += [
             ("dead dimensions", f"{codes.dead} of {codes.size}, on {codes.tiles} tiles"),
@@ -77,7 +74,7 @@ def _checks(certificate: Certificate) -> list[tuple[str, str]]:
     if robust:
         checks += [
             ("cosine under heavy colour change", f"{robust.colour:.3f}"),
-            ("cosine under flips and turns", f"{robust.dihedral:.3f}"),
+            ("cosine under flips and quarter turns", f"{robust.dihedral:.3f}"),
             ("cosine of unrelated tiles, the floor", f"{robust.strangers:.3f}"),
         ]
-    return checks if codes else [*checks, ("codes of tiles", "not measured: no tile tasks were given")]
+    return checks if codes else [*checks, ("codes of tiles", "not measured: the study has no tile tasks")]

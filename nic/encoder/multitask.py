@@ -1,6 +1,6 @@
-"""The supervised objective: a head and a cross-entropy a task on one shared encoder, weighted."""
+"""The supervised objective: one shared encoder with a head and a weighted cross-entropy for each task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from nic.encoder.network import task_heads
 from nic.encoder.objective import Judgement, Objective
 from nic.encoder.tile_stream import Batch, HeldOut
 from nic.tasks.tile_auc import TileScores
+from nic.tasks.tile_task import TileSet
 
 
 def normalised(weights: Mapping[str, float]) -> dict[str, float]:
@@ -26,7 +27,7 @@ def uniform_weights(tasks: Sequence[str]) -> dict[str, float]:
 def task_losses(logits: Sequence[Tensor], labels: Sequence[Tensor]) -> Tensor:
     """Mean cross-entropy of each task, [T]. logits: [B, classes] a task; labels: int64 [B] a task."""
     pairs = zip(logits, labels, strict=True)
-    return torch.stack([nn.functional.cross_entropy(found.float(), label) for found, label in pairs])
+    return torch.stack([nn.functional.cross_entropy(task_logits.float(), label) for task_logits, label in pairs])
 
 
 class FixedWeights(nn.Module):
@@ -50,8 +51,8 @@ class FixedWeights(nn.Module):
 class LearnedWeights(nn.Module):
     """Weights learned as the uncertainty of each task: mean over tasks of exp(-s) x loss + s / 2.
 
-    s: log variance of a task, learned with the network from 0. A task that stays hard is weighed less. Source: Kendall,
-    Gal & Cipolla 2018, their form for classification.
+    s: log variance of a task, learned with the network, 0 at first. A task that stays hard gets less weight. Source:
+    Kendall, Gal & Cipolla 2018, their form for classification.
     """
 
     def __init__(self, tasks: Sequence[str]) -> None:
@@ -65,7 +66,7 @@ class LearnedWeights(nn.Module):
 
     @property
     def weights(self) -> dict[str, float]:
-        """What the tasks' losses are weighed with now, scaled to mean 1."""
+        """The present weights of the tasks' losses, scaled to mean 1."""
         return normalised(dict(zip(self.tasks, (-self.log_variance).exp().tolist(), strict=True)))
 
 
@@ -88,7 +89,7 @@ class Multitask(Objective):
     def judge(self, held_out: HeldOut) -> Judgement:
         """AUC of each task, macro one-vs-rest where there are more than two classes; the score is their mean."""
         scores = tuple(self._scores(task, held_out) for task in range(len(self.heads)))
-        aucs = {f"auc.{found.task}": _auc(found) for found in scores}
+        aucs = {f"auc.{of_task.task}": _auc(of_task) for of_task in scores}
         return Judgement(float(np.mean(list(aucs.values()))), aucs, scores)
 
     def _scores(self, task: int, held_out: HeldOut) -> TileScores:
@@ -98,6 +99,17 @@ class Multitask(Objective):
         return TileScores(tile_set.task.name, tile_set.labels[which], probabilities, tile_set.groups[which])
 
 
-def _auc(found: TileScores) -> float:
-    scores = found.scores[:, 1] if found.scores.shape[1] == 2 else found.scores
-    return float(roc_auc_score(found.labels, scores, multi_class="ovr"))
+def multitask(tile_sets: Sequence[TileSet], weights: Mapping[str, float] | None) -> Callable[[], Multitask]:
+    """What makes the objective of these tasks. weights: of their losses; None learns them."""
+    classes = {tile_set.task.name: len(tile_set.task.classes) for tile_set in tile_sets}
+
+    def make() -> Multitask:
+        weighting = LearnedWeights(list(classes)) if weights is None else FixedWeights(normalised(weights))
+        return Multitask(list(classes.values()), weighting)
+
+    return make
+
+
+def _auc(tiles: TileScores) -> float:
+    scores = tiles.scores[:, 1] if tiles.scores.shape[1] == 2 else tiles.scores
+    return float(roc_auc_score(tiles.labels, scores, multi_class="ovr"))

@@ -1,13 +1,17 @@
-"""The published encoder: four strided convolutions and a linear code. Source: Tellez et al. 2019, 2020."""
+"""The published encoder: four strided convolutions and a linear code; its decoder, and encoders that learn nothing.
+
+Source: Tellez et al. 2019, 2020.
+"""
 
 from collections.abc import Iterable
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 CODE_SIZE, CHANNELS, TILE_PX = 128, 128, 64
 LAST_PX = 3
-"""Side of what the last convolution leaves of a tile."""
+"""Side of the last convolution's output."""
 
 
 class TileEncoder(nn.Module):
@@ -33,7 +37,7 @@ class TileEncoder(nn.Module):
 
 
 class TileDecoder(nn.Module):
-    """Codes float [B, 128] to tiles float [B, 3, 64, 64] in [-1, 1]: the encoder backwards.
+    """Codes float [B, 128] to tiles float [B, 3, 64, 64] in [-1, 1]: the encoder reversed.
 
     128 -> 1152, then 4 x [LeakyReLU 0.2 -> BatchNorm -> transposed convolution 3x3, stride 2]: 7, 15, 31, 64 px; tanh.
     The published decoder is not known; this one mirrors the encoder.
@@ -52,6 +56,21 @@ class TileDecoder(nn.Module):
         return tiles
 
 
+class MeanRgb(nn.Module):
+    """A reference that learns nothing: tiles float [B, 3, 64, 64] in [-1, 1] to their mean colour, float [B, 3]."""
+
+    code_size: ClassVar[int] = 3
+
+    def forward(self, tiles: Tensor) -> Tensor:
+        return tiles.mean((2, 3))
+
+
+def random_encoder(seed: int) -> TileEncoder:
+    """A reference that learns nothing: the encoder as training with this seed begins."""
+    torch.manual_seed(seed)
+    return TileEncoder()
+
+
 def _activated() -> list[nn.Module]:
     return [nn.LeakyReLU(0.2), nn.BatchNorm2d(CHANNELS, eps=1e-3, momentum=0.2)]
 
@@ -62,5 +81,5 @@ def scaled(tiles: Tensor) -> Tensor:
 
 
 def task_heads(classes: Iterable[int]) -> nn.ModuleList:
-    """A linear head a task on the code, in the order of the tasks. classes: how many each task has."""
+    """One linear head on the code for each task, in their order. classes: how many each task has."""
     return nn.ModuleList([nn.Linear(CODE_SIZE, count) for count in classes])

@@ -1,4 +1,4 @@
-"""What an encoder is trained for, as the one training loop and the shared tile stream see it."""
+"""What an encoder is trained for, as the training loop sees it."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,10 +15,10 @@ from nic.tasks.tile_auc import TileScores
 
 @dataclass(frozen=True)
 class Judgement:
-    """How a network does on held-out tiles.
+    """How good a network is on held-out tiles.
 
-    score: higher is better; early stopping and searches go by it. figures: by name, as they are logged. scores: what
-    heads said of the tiles, a task each, where the objective has heads.
+    score: higher is better; early stopping and searches use it. figures: by name, as they are logged. scores: of the
+    tiles by each task's head, where the objective has heads.
     """
 
     score: float
@@ -27,7 +27,7 @@ class Judgement:
 
 
 class Objective(nn.Module, ABC):
-    """The encoder with whatever its training needs beside it; only the encoder is kept.
+    """The encoder with all that its training needs beside it; only the encoder is kept.
 
     name: as the encoder's spec says it. views: how often each tile of a batch is augmented, each time differently.
     momentum: least and largest first beta of AdamW in the one-cycle schedule.
@@ -42,12 +42,12 @@ class Objective(nn.Module, ABC):
         self.encoder = TileEncoder().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def players(self) -> Sequence[nn.Module]:
-        """Parts that are trained in turns, each by its own loss; one, unless parts work against one another."""
+        """Parts that are trained in turns, each by its own loss; one part, unless several work against one another."""
         return [self]
 
     @abstractmethod
     def loss(self, batch: Batch, player: int, random: torch.Generator) -> Tensor:
-        """What a player minimises, a scalar. random: for whatever is drawn, on the batch's device."""
+        """The loss that a player minimises, a scalar. random: for all that is drawn, on the batch's device."""
 
     @abstractmethod
     def judge(self, held_out: HeldOut) -> Judgement:

@@ -1,4 +1,4 @@
-"""What an encoder says of itself, and the protocol by which other rooms take one. Needs numpy alone."""
+"""The spec of an encoder, and the protocol by which other rooms use one. Needs numpy alone."""
 
 import json
 import math
@@ -12,24 +12,27 @@ from nic.errors import EncoderError
 from nic.threads import cores
 
 IMPORTED = "imported"
-"""Objective of an encoder that nic has no graph of: its codes came from another tool."""
+"""Objective of an encoder without a graph in nic: its codes come from another tool."""
 
 Runtime = Literal["onnx", "onnx-f16", "openvino"]
-"""What runs an encoder's graph, as it stands in files of codes."""
-EXACT = "onnx"
+"""What runs an encoder's graph, as files of codes say it."""
+EXACT: Runtime = "onnx"
 """Runtime of codes in f32."""
+
+METADATA_KEY = "nic.encoder"
+"""Of the spec in the metadata of an ONNX graph."""
 
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """How tiles must be cut for an encoder; it travels in the ONNX metadata, so nobody has to remember it.
+    """How slides are tiled for an encoder. It is kept in the ONNX metadata, so nobody has to remember it.
 
     code_size: D. tile_px: side of a tile as the graph takes it. tile_mpp: um/px of such a tile. read_mpp: um/px that
-    slides are read at before averaging by area to tile_mpp: a scanner's own coarser level is not the finer one
-    averaged, and codes would differ by the pyramid. objective: what the encoder was trained for. tasks: tile tasks
-    it saw. sha256: of the ONNX file; empty until the file exists. The codes of another tool have objective IMPORTED,
-    tasks (encoder, tool), and the digest of what is known of that encoder.
-    Raises EncoderError when read_mpp is coarser than tile_mpp: tiles would be blown up from fewer pixels.
+    slides are read at before averaging by area to tile_mpp; a scanner's own coarser level differs from the average of
+    the finer one, so codes would depend on the pyramid. objective: what the encoder was trained for. tasks: tile tasks
+    that it was trained on. sha256: of the ONNX file; empty until the file exists. The codes of another tool have
+    objective IMPORTED, tasks (encoder, tool), and a digest of what is known of that encoder.
+    Raises EncoderError when read_mpp is coarser than tile_mpp: tiles would be enlarged from fewer pixels.
     """
 
     code_size: int
@@ -63,14 +66,14 @@ class EncoderSpec:
     def from_json(cls, text: str) -> "EncoderSpec":
         """Raises EncoderError when a field is missing, unknown or impossible.
 
-        Specs were once stored with a read_mpp coarser than tile_mpp; such an encoder reads at tile_mpp from now on.
+        Older specs may have a read_mpp coarser than tile_mpp; such an encoder now reads at tile_mpp.
         """
         try:
             fields = json.loads(text)
             read_mpp = min(fields["read_mpp"], fields["tile_mpp"])
             return cls(**{**fields, "read_mpp": read_mpp, "tasks": tuple(fields["tasks"])})
         except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise EncoderError(f"encoder spec is not readable: {error}; found {text[:120]!r}") from error
+            raise EncoderError(f"encoder spec is not readable: {error}; it is {text[:120]!r}") from error
 
     def with_sha256(self, sha256: str) -> "EncoderSpec":
         return replace(self, sha256=sha256)
@@ -80,7 +83,7 @@ USUAL_BATCH_TILES = 64
 
 
 class Encoder(Protocol):
-    """Anything that turns tiles into codes. It may have more: a `runtime` where its codes are not exactly those in f32,
+    """Anything that turns tiles into codes. It may also have a `runtime` where its codes differ from those in f32,
     `batch_tiles` and `at_once`; see the functions below."""
 
     @property
@@ -93,26 +96,26 @@ class Encoder(Protocol):
 
 def check_tiles(tiles: NDArray[np.uint8], spec: EncoderSpec) -> None:
     """Raises EncoderError unless they are uint8 [N, tile_px, tile_px, 3]."""
-    wanted = (spec.tile_px, spec.tile_px, 3)
-    if tiles.shape[1:] != wanted or tiles.dtype != np.uint8:
-        raise EncoderError(f"tiles are {tiles.dtype} {tiles.shape[1:]}, the encoder takes uint8 {wanted}")
+    shape = (spec.tile_px, spec.tile_px, 3)
+    if tiles.shape[1:] != shape or tiles.dtype != np.uint8:
+        raise EncoderError(f"tiles are {tiles.dtype} {tiles.shape[1:]}, the encoder takes uint8 {shape}")
 
 
 def runtime_of(encoder: Encoder) -> str:
-    """What computes an encoder's codes, as it stands in their file: its `runtime`, EXACT where it names none."""
+    """The runtime that computes an encoder's codes: its `runtime`, or EXACT where it has none."""
     return str(getattr(encoder, "runtime", EXACT))
 
 
 def batch_tiles_of(encoder: Encoder) -> int:
-    """Tiles that an encoder takes at a time, by the memory of its device."""
+    """Tiles to encode at a time, by the memory of the encoder's device."""
     return int(getattr(encoder, "batch_tiles", USUAL_BATCH_TILES))
 
 
 def at_once_of(encoder: Encoder) -> int:
-    """Threads that gain by encoding at the same time: as many as there are cores, unless the encoder says otherwise."""
+    """How many threads it pays to encode with: the encoder's `at_once`, else the number of cores."""
     return int(getattr(encoder, "at_once", cores()))
 
 
 def devices_of(encoder: Encoder) -> str:
-    """The device of an encoder, or its devices and what each of them did; empty for one that names none."""
+    """The device of an encoder, or its devices with their shares of the tiles; empty for one that names none."""
     return str(getattr(encoder, "shares", getattr(encoder, "device", "")))

@@ -1,4 +1,4 @@
-"""The tiles that an encoder sees, whatever it is trained for: batches of an epoch, and the tiles that are held out."""
+"""The tiles of a training: batches of an epoch, and the tiles that are held out."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -14,18 +14,16 @@ from torch import Tensor
 from nic.encoder.network import scaled
 from nic.tasks.augment import augment
 from nic.tasks.tile_task import TileSet
-from nic.threads import done_ahead
+from nic.threads import map_ahead
 from nic.training_device import pinned, sent
 
-Part = tuple[TileSet, NDArray[np.intp]]
-"""A task's tiles and which of them are meant."""
 Gathered = tuple[Tensor, tuple[Tensor, ...]]
 """Tiles uint8 [B, K, px, px, 3] of K steps, one task after another, and the labels int64 [share, K] of each task."""
 AT_ONCE = 256
 AT_ONCE_ON_GPU = 1024
-"""Tiles that are gathered and augmented together: of fewer, a GPU waits for the host to launch its kernels."""
+"""Tiles that are gathered and augmented together: with fewer, a GPU waits for the host to launch its kernels."""
 RESIDENT_SHARE = 0.25
-"""Of a GPU's free memory, what all tiles may take; where they need more, batches are read from the files."""
+"""Share of a GPU's free memory that all tiles may take; if they need more, batches are read from the files."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class Batch:
 
 
 class Generators(NamedTuple):
-    """host: for what is drawn on the CPU. device: for what losses draw; on a CPU it is the same."""
+    """host: for draws on the CPU. device: for draws of the losses; on a CPU it is the same."""
 
     host: torch.Generator
     device: torch.Generator
@@ -61,15 +59,15 @@ def augmented(tiles: Tensor, views: int, strength: str, random: torch.Generator)
 
 
 def epoch_seed(seed: int, epoch: int) -> int:
-    """A seed for all that is drawn in an epoch, so that a training can begin at any."""
+    """A seed for all draws of an epoch, so that a training can resume at any."""
     return int(np.random.SeedSequence((seed, epoch)).generate_state(1)[0])
 
 
 class TileStore:
-    """The tiles of all tasks, and the device that they are wanted on.
+    """The tiles of all tasks, and the device that they are sent to.
 
-    A place counts the tiles of all tasks, one task after another. tiles: all of them, uint8 [N, px, px, 3], on the
-    device, where it is a GPU with room for them.
+    A place is an index into the tiles of all tasks, one task after another. tiles: all of them, uint8 [N, px, px, 3],
+    on the device, where it is a GPU with room for them.
     """
 
     def __init__(self, tile_sets: Sequence[TileSet], device: torch.device) -> None:
@@ -83,18 +81,18 @@ class TileStore:
             if sum(tile_set.tiles.nbytes for tile_set in tile_sets) <= RESIDENT_SHARE * free_bytes:
                 self.tiles = self._all()
 
-    def gathered(self, wanted: Iterable[NDArray[np.intp]]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Tiles uint8 [n, px, px, 3] and labels int64 [n] on the device, of one array of places [n] after another.
+    def gathered(self, batches: Iterable[NDArray[np.intp]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Tiles uint8 [n, px, px, 3] and labels int64 [n] on the device, for each array of places [n].
 
         Threads read tiles from the files ahead of the network.
         """
         if self.tiles is not None:
-            for places in wanted:
+            for places in batches:
                 labels = torch.from_numpy(self.labels[places])
                 where = sent(torch.from_numpy(places), self.device)
                 yield self.tiles.index_select(0, where), sent(labels, self.device)
             return
-        with closing(done_ahead(self._read, wanted)) as ahead:
+        with closing(map_ahead(self._read, batches)) as ahead:
             for tiles, labels in ahead:
                 yield tiles.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
 
@@ -108,7 +106,7 @@ class TileStore:
         return pinned(torch.from_numpy(tiles), self.device), pinned(labels, self.device)
 
     def _all(self) -> Tensor:
-        """Copied by pieces, for which the files' pages need no memory of their own."""
+        """Copied in pieces, so that the files are never in memory whole."""
         tiles = torch.empty(
             (len(self.labels), *self.tile_sets[0].tiles.shape[1:]), dtype=torch.uint8, device=self.device
         )
@@ -148,8 +146,8 @@ class Epoch:
         rng = np.random.default_rng(self.seed)
         members = [_Members.of(*task) for task in zip(self.store.tile_sets, self.chosen, strict=True)]
         steps = (self._step(members, rng) for _ in range(self.steps))
-        # Tiles of one place in several steps are neighbours: augmentation turns eighths of what it is given, so that
-        # each step has tiles of all turns.
+        # Tiles of one place in several steps are neighbours: augmentation makes each eighth of its input another D4
+        # variant, so that each step has all eight.
         groups = iter(lambda: list(islice(steps, self.steps_at_once)), [])
         together = (np.stack(places, axis=1).ravel() for places in groups)
         for tiles, labels in self.store.gathered(together):
@@ -183,7 +181,7 @@ class _Members:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Tiles of every task that training does not see.
+    """The tiles of every task that are held out of the training.
 
     chosen: of each task of the store. augmentation, seed: those of the training. batch_size: of augmented batches.
     """
@@ -195,18 +193,19 @@ class HeldOut:
     seed: int
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[tuple[TileSet, NDArray[np.intp]]]:
+        """The tiles of each task, and which of them are held out."""
         return list(zip(self.store.tile_sets, self.chosen, strict=True))
 
     def __len__(self) -> int:
         return sum(len(which) for which in self.chosen)
 
     def generators(self) -> Generators:
-        """The same draws every time, so that epochs are compared on equal terms."""
+        """The same draws at each call, so that epochs are comparable."""
         return Generators.of(self.seed, self.store.device)
 
     def plain(self, task: int) -> Iterator[Tensor]:
-        """Tiles of a task, by its number, as they are: float [<= 256, 3, px, px] in [-1, 1]."""
+        """Tiles of a task, by its number, not augmented: float [<= 256, 3, px, px] in [-1, 1]."""
         places = self.store.starts[task] + self.chosen[task]
         for tiles, _ in self.store.gathered(
             places[first : first + AT_ONCE] for first in range(0, len(places), AT_ONCE)
@@ -220,6 +219,6 @@ class HeldOut:
         """
         places = np.concatenate([start + which for start, which in zip(self.store.starts, self.chosen, strict=True)])
         order = np.random.default_rng(self.seed).permutation(len(places))
-        wanted = np.array_split(places[order], max(1, len(order) // self.batch_size))
-        for tiles, _ in self.store.gathered(wanted):
+        batches = np.array_split(places[order], max(1, len(order) // self.batch_size))
+        for tiles, _ in self.store.gathered(batches):
             yield Batch(augmented(tiles, views, self.augmentation, random), ())

@@ -1,10 +1,10 @@
-"""One loop that trains an encoder for any objective, stops early, and goes on after a kill. Lightning runs it."""
+"""One loop that trains an encoder for any objective, stops early, and resumes after a kill. Lightning runs it."""
 
 import hashlib
 import logging
 import math
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,26 +18,24 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
-from nic.encoder.allocator import keep_freed_memory
-from nic.encoder.multitask import FixedWeights, LearnedWeights, Multitask, normalised
 from nic.encoder.network import TileEncoder
 from nic.encoder.objective import Judgement, Objective
 from nic.encoder.tile_stream import Batch, Epoch, Gathered, Generators, HeldOut, TileStore, augmented, epoch_seed
 from nic.errors import EncoderError
 from nic.tasks.tile_auc import TileScores
 from nic.tasks.tile_task import TileSet, split
-from nic.training_device import mixed, precision_of, training_device
+from nic.training_device import keep_freed_memory, mixed, precision_of, training_device
 
 VALIDATION = 0.2
 RISING = 0.3
-"""Share of the training in which the one-cycle rate rises; nobody's patience is tried while it does."""
+"""Share of the training in which the one-cycle rate rises; patience does not count these epochs."""
 Log = Callable[[str, float, int], None]
 OnEpoch = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, how fast and on what an encoder is trained, whatever for.
+    """How long and how fast an encoder is trained, for any objective.
 
     epochs: at most. batch_size: tiles a step, in equal shares of the tasks. learning_rate: peak of the one-cycle
     schedule. augmentation: none, light or heavy. tiles_per_epoch: all training tiles when None. patience: epochs
@@ -53,11 +51,32 @@ class Schedule:
     patience: int | None = None
 
 
-@dataclass(frozen=True)
-class FittedEncoder:
-    """A trained network as it was in its best epoch, and how it did there on groups that training never saw.
+def _nothing(*_: object) -> None:
+    """A hook that does nothing."""
 
-    held_out: tiles in them. epoch: the best, from 0.
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a training calls on its way, and where it keeps its state.
+
+    log: called with (name, value, epoch) for each figure. on_epoch: called with (epoch, score) after each epoch, higher
+    is better; an error that it raises ends the training. checkpoints: a folder for the state after each epoch. The same
+    training, killed and begun again, goes on from there and ends as if it had never stopped; the caller removes it.
+    """
+
+    log: Log = _nothing
+    on_epoch: OnEpoch = _nothing
+    checkpoints: Path | None = None
+
+
+NO_HOOKS = Hooks()
+
+
+@dataclass(frozen=True)
+class TrainedEncoder:
+    """A network as it was in its best epoch, and its figures there on groups that training never saw.
+
+    held_out: tiles of those groups. epoch: the best, from 0.
     """
 
     objective: Objective
@@ -77,7 +96,7 @@ class FittedEncoder:
 
     @property
     def scores(self) -> tuple[TileScores, ...]:
-        """What heads said of the held-out tiles, a task each; empty where there are none."""
+        """Scores of the held-out tiles by the heads, one for each task; empty where there are none."""
         return self.judgement.scores
 
     @property
@@ -86,59 +105,34 @@ class FittedEncoder:
         return self.judgement.score
 
 
-def fit(
-    make: Callable[[], Objective],
-    tile_sets: Sequence[TileSet],
-    schedule: Schedule,
-    *,
-    log: Log,
-    on_epoch: OnEpoch | None = None,
-    checkpoints: Path | None = None,
-) -> FittedEncoder:
-    """Train the objective that `make` gives; the same for the same seed.
+def train(
+    tile_sets: Sequence[TileSet], objective: Callable[[], Objective], schedule: Schedule, hooks: Hooks = NO_HOOKS
+) -> TrainedEncoder:
+    """Train an encoder for an objective; the same for the same seed.
 
-    on_epoch: called with (epoch, score), higher is better; what it raises ends the training. checkpoints: a folder to
-    go on from if the same training was begun and killed, the same as if it had not been; whoever gives it removes it.
+    objective: makes it, once the seed of its first weights is set.
     Raises TaskError when a task's tiles cannot be split, EncoderError when a batch cannot hold every task, or when
     the training diverges.
     """
     if schedule.batch_size < len(tile_sets):
-        wanted = f"wanted at least a tile of each of the {len(tile_sets)} tasks"
-        raise EncoderError(f"batch_size {schedule.batch_size}: {wanted}")
+        tasks = f"wanted at least a tile of each of the {len(tile_sets)} tasks"
+        raise EncoderError(f"batch_size {schedule.batch_size}: {tasks}")
     keep_freed_memory()
     lightning.seed_everything(schedule.seed, verbose=False)
     device = training_device()
-    fitting = _Fitting(make(), TileStore(tile_sets, device), schedule, log, on_epoch)
-    path = checkpoints / f"{_key(fitting.objective, tile_sets, schedule)}.ckpt" if checkpoints else None
+    fitting = _Fitting(objective(), TileStore(tile_sets, device), schedule, hooks)
+    folder = hooks.checkpoints
+    path = folder / f"{_key(fitting.objective, tile_sets, schedule)}.ckpt" if folder else None
     begun = path if path and path.is_file() else None
     _trainer(device, schedule.epochs, path).fit(fitting, ckpt_path=begun, weights_only=False)
     best = fitting.best
     assert best is not None
     fitting.objective.load_state_dict(best.weights)
-    return FittedEncoder(fitting.objective.cpu().eval(), best.judgement, fitting.held_out_tiles, best.epoch)
-
-
-def fit_multitask(
-    tile_sets: Sequence[TileSet],
-    weights: Mapping[str, float] | None,
-    *,
-    log: Log,
-    on_epoch: OnEpoch | None = None,
-    checkpoints: Path | None = None,
-    **schedule: Any,
-) -> FittedEncoder:
-    """Fit with a head a task. weights: of the tasks' losses; None learns them. schedule: the fields of Schedule."""
-    names = [tile_set.task.name for tile_set in tile_sets]
-
-    def make() -> Objective:
-        weighting = LearnedWeights(names) if weights is None else FixedWeights(normalised(weights))
-        return Multitask([len(tile_set.task.classes) for tile_set in tile_sets], weighting)
-
-    return fit(make, tile_sets, Schedule(**schedule), log=log, on_epoch=on_epoch, checkpoints=checkpoints)
+    return TrainedEncoder(fitting.objective.cpu().eval(), best.judgement, fitting.held_out_tiles, best.epoch)
 
 
 def _key(objective: Objective, tile_sets: Sequence[TileSet], schedule: Schedule) -> str:
-    """Of all that decides what comes of a training: networks and weights as they print, schedule, tiles."""
+    """Of all that decides the result of a training: networks and weights as they print, schedule, tiles."""
     content = f"{objective} {schedule} {[tile_set.task.digest for tile_set in tile_sets]}"
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
@@ -151,20 +145,12 @@ class _Best:
 
 
 class _Fitting(lightning.LightningModule):
-    """An objective in training. All that an epoch draws comes of (seed, epoch), so that it can begin at any."""
+    """An objective in training. All draws of an epoch follow from (seed, epoch), so that it can resume at any."""
 
-    def __init__(
-        self,
-        objective: Objective,
-        store: TileStore,
-        schedule: Schedule,
-        log: Log,
-        on_epoch: OnEpoch | None,
-    ) -> None:
+    def __init__(self, objective: Objective, store: TileStore, schedule: Schedule, hooks: Hooks) -> None:
         super().__init__()
         self.automatic_optimization = False  # players take turns
-        self.objective, self.store = objective, store
-        self.schedule, self.record, self.on_epoch = schedule, log, on_epoch
+        self.objective, self.store, self.schedule, self.hooks = objective, store, schedule, hooks
         splits = [split(tile_set, VALIDATION, schedule.seed) for tile_set in store.tile_sets]
         self.training_tiles, self.held_out = [train for train, _ in splits], [held_out for _, held_out in splits]
         tiles = schedule.tiles_per_epoch or sum(map(len, self.training_tiles))
@@ -186,7 +172,7 @@ class _Fitting(lightning.LightningModule):
         self.random = Generators.of(epoch_seed(self.schedule.seed, self.current_epoch), self.store.device)
 
     def training_step(self, gathered: Gathered, index: int) -> None:
-        """One step of the optimizers, or on a GPU several: their tiles come augmented together."""
+        """One step of the optimizers; on a GPU several, whose tiles are augmented together."""
         tiles, labels = gathered
         batch, steps = tiles.shape[:2]
         views = augmented(tiles.flatten(0, 1), self.objective.views, self.schedule.augmentation, self.random.host)
@@ -210,13 +196,12 @@ class _Fitting(lightning.LightningModule):
     def on_train_epoch_end(self) -> None:
         epoch, judgement = self.current_epoch, self._judged()
         for name, value in judgement.figures.items():
-            self.record(f"validation.{name}", value, epoch)
+            self.hooks.log(f"validation.{name}", value, epoch)
         if self.best is None or judgement.score > self.best.judgement.score:
             weights = {name: value.detach().clone() for name, value in self.objective.state_dict().items()}
             self.best = _Best(epoch, judgement, weights)
         self.trainer.should_stop = self._out_of_patience(epoch)
-        if self.on_epoch:
-            self.on_epoch(epoch, judgement.score)
+        self.hooks.on_epoch(epoch, judgement.score)
 
     @torch.no_grad()
     def _judged(self) -> Judgement:
@@ -232,11 +217,11 @@ class _Fitting(lightning.LightningModule):
             judgement = self.objective.judge(held_out)
         self.objective.train()
         for player, loss in enumerate(losses):
-            self.record(f"train.loss.{player}" if len(losses) > 1 else "train.loss", loss, self.current_epoch)
+            self.hooks.log(f"train.loss.{player}" if len(losses) > 1 else "train.loss", loss, self.current_epoch)
         return judgement
 
     def _out_of_patience(self, epoch: int) -> bool:
-        """Epochs are counted from the best, or from the peak of the rate: most is learned when it falls."""
+        """Epochs are counted from the best, or from the peak of the rate: most is learned as it falls."""
         if self.best is None or self.schedule.patience is None:
             return False
         return epoch - max(self.best.epoch, RISING * self.schedule.epochs) >= self.schedule.patience
@@ -255,22 +240,22 @@ class _Fitting(lightning.LightningModule):
         return [*optimizers], [*rates]
 
     def _optimizers(self) -> list[LightningOptimizer]:
-        found = self.optimizers()
-        return found if isinstance(found, list) else [found]
+        optimizers = self.optimizers()
+        return optimizers if isinstance(optimizers, list) else [optimizers]
 
     def _rates(self) -> list[LRScheduler]:
-        found = self.lr_schedulers()
-        assert found is not None
-        return found if isinstance(found, list) else [found]
+        rates = self.lr_schedulers()
+        assert rates is not None
+        return rates if isinstance(rates, list) else [rates]
 
 
 def optimizer_of(player: nn.Module, learning_rate: float, device: torch.device) -> AdamW:
-    """AdamW of a player's weights; on a GPU in one kernel. On CPUs that gains nothing, and rounds differently."""
+    """AdamW for a player's weights; on a GPU in one kernel. On CPUs that gains nothing, and rounds differently."""
     return AdamW(player.parameters(), learning_rate, weight_decay=1e-4, fused=device.type == "cuda")
 
 
 def _trainer(device: torch.device, epochs: int, checkpoint: Path | None) -> lightning.Trainer:
-    """Of a training on one device that leaves a checkpoint after each epoch, where there is a place for it."""
+    """A trainer on one device that writes a checkpoint after each epoch, if it has a path."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", module="lightning")
     callbacks: list[Callback] = [TQDMProgressBar(refresh_rate=10)]

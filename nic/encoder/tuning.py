@@ -1,8 +1,8 @@
-"""The search for what to train an encoder with: task weights, rate, augmentation. The only importer of optuna."""
+"""The search for an encoder's hyperparameters, and the training that follows it. The only importer of optuna."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +12,31 @@ from joblib import Parallel, delayed
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from nic.encoder.certificate import Comparison
 from nic.encoder.multitask import normalised
+from nic.encoder.training import Hooks, OnEpoch, Schedule, TrainedEncoder
 from nic.errors import EncoderError
 from nic.tasks.augment import STRENGTHS
-from nic.tasks.tile_auc import Resampled
+from nic.tasks.tile_auc import Resampled, mean_auc
 
 TUNABLE = ("weights", "learning_rate", "augmentation")
 LOW, HIGH = 0.1, 10.0
 FASTER = 4.0
-"""The learning rate is sought up to this factor above and below the one to start from."""
+"""The learning rate is searched up to this factor above and below the first one."""
 STARTUP = 4
-"""The setting to start from and three random draws, before the sampler learns from what it saw."""
+"""Trials before the sampler learns from earlier ones: the start and three random draws."""
 CLEARLY = 0.05
-"""Least gain of a short trial that is believed: with equal settings they differ by 0.04 from seed to seed."""
+"""Least gain of a short trial that is believed: trials with equal hyperparameters differ by 0.04 from seed to seed."""
 ENOUGH = 8
-"""Completed trials from which on it is told what mattered among them."""
+"""Completed trials from which the importance of each hyperparameter is estimated."""
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 DRAWS_KEPT = 5
 """Decimals of each draw in the storage; a trial's draws stay below the 64 kB of the narrowest database."""
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What an encoder is trained with. weights: of the tasks, mean 1. augmentation: none, light or heavy."""
+class Hyperparameters:
+    """The part of a training that is searched. weights: of the tasks, mean 1. augmentation: none, light or heavy."""
 
     weights: dict[str, float]
     learning_rate: float
@@ -44,9 +46,38 @@ class Setting:
         weights = ", ".join(f"{task} {weight:.2f}" for task, weight in self.weights.items())
         return f"{weights}; learning rate {self.learning_rate:.2g}; augmentation {self.augmentation}"
 
+    def applied_to(self, schedule: Schedule) -> Schedule:
+        return replace(schedule, learning_rate=self.learning_rate, augmentation=self.augmentation)
 
-Report = Callable[[int, float], None]
-TrainTrial = Callable[[Setting, Report], Resampled]
+
+TrainTrial = Callable[[Hyperparameters, OnEpoch], Resampled]
+"""Trains with hyperparameters, reports (epoch, score) on its way; the score of held-out tiles with its draws."""
+Train = Callable[[Hyperparameters, Schedule, Hooks], TrainedEncoder]
+"""A training of the tasks of a search; see `short_trial` and `train_tuned`."""
+
+
+@dataclass(frozen=True)
+class SearchPlan:
+    """What is searched, how long, and where.
+
+    tuned: which of TUNABLE; the others stay as in the start. Held-out tiles are from the labs of the training tiles,
+    and so favour weaker augmentation than new labs need: tune augmentation knowingly. epochs, tiles_per_epoch: of a
+    trial. storage: a journal's path or a database's URL; several machines with one storage share the searches of one
+    name, and a killed search resumes with its finished trials; None keeps nothing. workers: processes here, each with
+    its share of the cores. in_full: whether the best trial and the start are then both trained in full.
+    """
+
+    tuned: tuple[str, ...]
+    trials: int
+    epochs: int
+    tiles_per_epoch: int | None = None
+    storage: str | Path | None = None
+    workers: int = 1
+    in_full: bool = False
+
+    def of_trial(self, schedule: Schedule) -> Schedule:
+        """The schedule of a trial: short, and without patience."""
+        return replace(schedule, epochs=self.epochs, tiles_per_epoch=self.tiles_per_epoch, patience=None)
 
 
 @dataclass(frozen=True)
@@ -54,7 +85,7 @@ class Trial:
     """One trial of the search. score: None unless complete. state: complete or pruned."""
 
     number: int
-    setting: Setting
+    hyperparameters: Hyperparameters
     score: Resampled | None
     state: str
 
@@ -64,23 +95,21 @@ class Trial:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The setting, flat."""
-        weights = {f"weight {task}": weight for task, weight in self.setting.weights.items()}
-        others = {"learning_rate": self.setting.learning_rate, "augmentation": self.setting.augmentation}
-        return weights | others
+        """The hyperparameters as one flat dictionary."""
+        return _flat(self.hyperparameters)
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """What a search found.
+    """The outcome of a search.
 
-    start: the first trial's setting. best: of the trials with another one, that of the highest score, if any was
-    completed. gain: its score minus that of the start, on the same draws of the same held-out groups; below 0 when the
-    start stayed the best. importance: share of the score's variance by what was tuned, empty when too few trials were
-    completed. trials: all that finished, by number.
+    start: the first trial's hyperparameters. best: the completed trial of the highest score with others, if any. gain:
+    its score minus that of the start, on the same draws of the same held-out groups; below 0 when the start stayed the
+    best. importance: share of the score's variance by hyperparameter, empty when too few trials were completed.
+    trials: all that finished, by number.
     """
 
-    start: Setting
+    start: Hyperparameters
     best: Trial | None
     gain: Resampled | None
     importance: dict[str, float]
@@ -88,84 +117,111 @@ class Tuning:
 
     @property
     def helped(self) -> bool:
-        """The gain is beyond chance over tiles (its interval lies above zero) and over seeds (CLEARLY)."""
+        """Whether the gain is beyond chance over tiles (its interval is above 0) and over seeds (CLEARLY)."""
         return self.gain is not None and self.gain.low > 0 and self.gain.value > CLEARLY
 
     @property
-    def setting(self) -> Setting:
-        """The one to train with: the start unless tuning helped.
+    def chosen(self) -> Hyperparameters:
+        """Those to train with: the start unless tuning helped.
 
         The highest of a few noisy scores is mostly luck, and skewed weights starve a task in the full training.
         """
-        return self.best.setting if self.best and self.helped else self.start
+        return self.best.hyperparameters if self.best and self.helped else self.start
 
     def __str__(self) -> str:
         if self.gain is None or self.best is None:
-            return f"nothing to compare after {len(self.trials)} trials: the setting to start from stays"
-        verdict = "tuning helped" if self.helped else "tuning did not help: the setting to start from stays"
+            return f"nothing to compare after {len(self.trials)} trials: the first hyperparameters stay"
+        verdict = "tuning helped" if self.helped else "tuning did not help: the first hyperparameters stay"
         others = len(self.trials) - 1
         return f"trial {self.best.number}, best of {others} others, against the first: {self.gain} mean AUC; {verdict}"
 
 
 def tune(
     train_trial: TrainTrial,
-    start: Setting,
-    tuned: Sequence[str],
+    start: Hyperparameters,
+    plan: SearchPlan,
     *,
-    trials: int,
-    epochs: int,
     seed: int,
     name: str = "search",
-    storage: str | Path | None = None,
-    workers: int = 1,
     on_trial: Callable[[Trial], None] | None = None,
 ) -> Tuning:
-    """Search by TPE and Hyperband for the setting of the highest score, beginning with `start`.
+    """Search by TPE and Hyperband for the hyperparameters of the highest score, beginning with `start`.
 
-    train_trial: trains with a setting, reports (epoch, score) on its way, returns the score of held-out tiles with its
-    draws; a poor trial is pruned by what it reports before its last epoch. tuned: which of TUNABLE; the others stay as
-    in `start`. Tiles held out are of the labs that were trained on, and so speak for weaker augmentation than new labs
-    do: tune it knowingly.
-
-    storage: a journal's path, or a database's URL; several machines with one storage and `name` share one search. One
-    that was killed goes on, and what finished counts; None forgets. workers: processes here, each with its share of
-    the cores. Trials depend on the seed, their place and those before them, so that one worker's are the same again.
-    Raises EncoderError when it is asked to tune what it cannot, or for workers without a storage.
+    A poor trial is pruned by the scores that it reports before its last epoch. Trials depend on the seed, their place
+    and earlier trials: one worker repeats them. name: of the search in its storage.
+    Raises EncoderError when the plan tunes something else than TUNABLE, or has workers without a storage.
     """
-    if unknown := set(tuned) - set(TUNABLE):
+    if unknown := set(plan.tuned) - set(TUNABLE):
         raise EncoderError(f"tune {', '.join(sorted(unknown))}: wanted some of {', '.join(TUNABLE)}")
-    if workers > 1 and storage is None:
-        raise EncoderError(f"{workers} workers need a storage that they share; give a path or a URL")
-    place = optuna.storages.InMemoryStorage() if storage is None else storage
-    search = _Search(train_trial, start, tuple(tuned), trials, epochs, seed, name, place)
+    if plan.workers > 1 and plan.storage is None:
+        raise EncoderError(f"{plan.workers} workers need a storage that they share; give a path or a URL")
+    storage = optuna.storages.InMemoryStorage() if plan.storage is None else plan.storage
+    search = _Search(train_trial, start, plan, seed, name, storage)
     study = search.study()
     begun = study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.WAITING))
     if not any(search.is_start(trial) for trial in begun):  # one that was killed does not count
         study.enqueue_trial(search.parameters)
-    turns = range(trials - len(study.get_trials(deepcopy=False, states=FINISHED)))
-    numbers = Parallel(n_jobs=workers, return_as="generator_unordered")(delayed(search.run)() for _ in turns)
-    for number in numbers:
+    open_trials = range(plan.trials - len(study.get_trials(deepcopy=False, states=FINISHED)))
+    parallel = Parallel(n_jobs=plan.workers, return_as="generator_unordered")
+    for number in parallel(delayed(search.run)() for _ in open_trials):
         if on_trial and number is not None:
             on_trial(search.trial(study.get_trials()[number]))
-    return search.found()
+    return search.outcome()
+
+
+def short_trial(train: Train, schedule: Schedule) -> TrainTrial:
+    """A training just long enough to rank hyperparameters by the mean AUC of held-out tiles."""
+
+    def trial(hyperparameters: Hyperparameters, report: OnEpoch) -> Resampled:
+        trained = train(hyperparameters, hyperparameters.applied_to(schedule), Hooks(on_epoch=report))
+        return mean_auc(trained.scores, schedule.seed)
+
+    return trial
+
+
+def train_tuned(
+    train: Train, tuning: Tuning, schedule: Schedule, hooks: Hooks, *, in_full: bool
+) -> tuple[Hyperparameters, TrainedEncoder, Comparison | None]:
+    """Train with the hyperparameters that the search chose: these, the encoder, and how the best compare to the start.
+
+    in_full: where the best trial was above the start, train with both and let the paired interval on held-out tiles
+    decide. The figures of the start are then logged with the prefix "start.".
+    """
+
+    def trained(hyperparameters: Hyperparameters, hooks: Hooks) -> TrainedEncoder:
+        return train(hyperparameters, hyperparameters.applied_to(schedule), hooks)
+
+    if tuning.best is None or tuning.gain is None:
+        return tuning.start, trained(tuning.start, hooks), None
+    best, gain = tuning.best.hyperparameters, tuning.gain
+    if not in_full or gain.value <= 0:
+        chosen = tuning.chosen
+        return chosen, trained(chosen, hooks), _comparison(best, tuning.start, gain, "trial", tuning.helped)
+    log_start = replace(hooks, log=lambda name, value, step: hooks.log(f"start.{name}", value, step))
+    of_best, of_start = trained(best, hooks), trained(tuning.start, log_start)
+    gain = mean_auc(of_best.scores, schedule.seed) - mean_auc(of_start.scores, schedule.seed)
+    comparison = _comparison(best, tuning.start, gain, "full", gain.low > 0)
+    return (best, of_best, comparison) if comparison.taken else (tuning.start, of_start, comparison)
+
+
+def _comparison(best: Hyperparameters, start: Hyperparameters, gain: Resampled, scale: str, taken: bool) -> Comparison:
+    return Comparison(str(best), str(start), gain.value, gain.low, gain.high, scale, taken)
 
 
 @dataclass(frozen=True)
 class _Search:
-    """A search as every worker has it."""
+    """A search, as each worker runs it."""
 
     train_trial: TrainTrial
-    start: Setting
-    tuned: tuple[str, ...]
-    trials: int
-    epochs: int
+    start: Hyperparameters
+    plan: SearchPlan
     seed: int
     name: str
     storage: str | Path | optuna.storages.BaseStorage
 
     def study(self) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=self.epochs, reduction_factor=3)
+        pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=self.plan.epochs, reduction_factor=3)
         return optuna.create_study(
             study_name=self.name,
             direction="maximize",
@@ -178,27 +234,27 @@ class _Search:
         """One trial; its number. None when others have finished the search."""
         numbers: list[int] = []
         study = self.study()
-        if len(study.get_trials(deepcopy=False, states=FINISHED)) < self.trials:
+        if len(study.get_trials(deepcopy=False, states=FINISHED)) < self.plan.trials:
             study.optimize(self.objective, 1, callbacks=[lambda _, trial: numbers.append(trial.number)])
         return numbers[0] if numbers else None
 
     def objective(self, trial: optuna.Trial) -> float:
         trial.study.sampler = self.sampler(trial)
-        setting = self.suggested(trial)
+        hyperparameters = self.suggested(trial)
 
         def report(epoch: int, score: float) -> None:
             trial.report(score, epoch + 1)  # resources spent, as Hyperband counts them
-            poor = trial.should_prune()  # asked of every trial, for the others to be judged by
-            if poor and epoch + 1 < self.epochs and setting != self.start:
+            poor = trial.should_prune()  # of every trial: later ones are compared with it
+            if poor and epoch + 1 < self.plan.epochs and hyperparameters != self.start:
                 raise optuna.TrialPruned
 
-        score = self.train_trial(setting, report)
+        score = self.train_trial(hyperparameters, report)
         draws = score.draws.round(DRAWS_KEPT).tolist()
         trial.set_user_attr("score", {"value": score.value, "draws": draws, "n": score.n, "groups": score.groups})
         return score.value
 
     def sampler(self, trial: optuna.Trial) -> optuna.samplers.TPESampler:
-        """Made for each trial and seeded by how many stand before: the same after a kill, another on each machine."""
+        """Made for each trial, seeded by the number of earlier ones: the same after a kill, another on each machine."""
         before = trial.study.get_trials(deepcopy=False)[: trial.number]
         place = sum(other.state != TrialState.FAIL for other in before)
         return optuna.samplers.TPESampler(seed=self.seed + place, n_startup_trials=STARTUP, constant_liar=True)
@@ -206,48 +262,55 @@ class _Search:
     @property
     def parameters(self) -> dict[str, Any]:
         """The start as the sampler would have drawn it."""
-        weights = {f"weight {task}": weight for task, weight in self.start.weights.items()}
-        others = {name: value for name, value in asdict(self.start).items() if name != "weights"}
-        return {**(weights if "weights" in self.tuned else {}), **{n: v for n, v in others.items() if n in self.tuned}}
+        of_weights = {f"weight {task}" for task in self.start.weights} if "weights" in self.plan.tuned else set()
+        return {name: value for name, value in _flat(self.start).items() if name in {*of_weights, *self.plan.tuned}}
 
-    def suggested(self, trial: optuna.Trial) -> Setting:
+    def suggested(self, trial: optuna.Trial) -> Hyperparameters:
         rate = self.start.learning_rate
-        if "weights" in self.tuned:
+        if "weights" in self.plan.tuned:
             for task in self.start.weights:
                 trial.suggest_float(f"weight {task}", LOW, HIGH, log=True)
-        if "learning_rate" in self.tuned:
+        if "learning_rate" in self.plan.tuned:
             trial.suggest_float("learning_rate", rate / FASTER, rate * FASTER, log=True)
-        if "augmentation" in self.tuned:
+        if "augmentation" in self.plan.tuned:
             trial.suggest_categorical("augmentation", list(STRENGTHS))
-        return self.setting(trial.params)
+        return self.hyperparameters(trial.params)
 
-    def setting(self, parameters: dict[str, Any]) -> Setting:
-        weights = {task: parameters.get(f"weight {task}", weight) for task, weight in self.start.weights.items()}
-        known = {name: parameters.get(name, getattr(self.start, name)) for name in ("learning_rate", "augmentation")}
-        return Setting(normalised(weights), **known)
+    def hyperparameters(self, parameters: dict[str, Any]) -> Hyperparameters:
+        """Parameters of a trial, and the start's where a trial has none."""
+        whole = _flat(self.start) | parameters
+        weights = {task: whole[f"weight {task}"] for task in self.start.weights}
+        return Hyperparameters(normalised(weights), whole["learning_rate"], whole["augmentation"])
 
     def is_start(self, trial: optuna.trial.FrozenTrial) -> bool:
         queued: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
-        return self.setting({**queued, **trial.params}) == self.start
+        return self.hyperparameters({**queued, **trial.params}) == self.start
 
     def trial(self, trial: optuna.trial.FrozenTrial) -> Trial:
         kept = trial.user_attrs.get("score")
         score = Resampled(**{**kept, "draws": np.array(kept["draws"])}) if kept else None
-        return Trial(trial.number, self.setting(trial.params), score, trial.state.name.lower())
+        return Trial(trial.number, self.hyperparameters(trial.params), score, trial.state.name.lower())
 
-    def found(self) -> Tuning:
+    def outcome(self) -> Tuning:
         study = self.study()
         trials = tuple(self.trial(trial) for trial in study.get_trials(states=FINISHED))
         complete = [(trial.score, trial) for trial in trials if trial.score]
-        begin = next((trial for _, trial in complete if trial.setting == self.start), None)
-        others = [pair for pair in complete if pair[1].setting != self.start]
+        first = next((trial for _, trial in complete if trial.hyperparameters == self.start), None)
+        others = [pair for pair in complete if pair[1].hyperparameters != self.start]
         best = max(others, key=lambda pair: pair[0].value, default=(None, None))[1]
-        gain = best.score - begin.score if best and best.score and begin and begin.score else None
+        gain = best.score - first.score if best and best.score and first and first.score else None
         importance: dict[str, float] = {}
         if len({score.value for score, _ in complete}) >= ENOUGH:
             judge = optuna.importance.FanovaImportanceEvaluator(seed=self.seed)
             importance = optuna.importance.get_param_importances(study, evaluator=judge)
         return Tuning(self.start, best, gain, importance, trials)
+
+
+def _flat(hyperparameters: Hyperparameters) -> dict[str, Any]:
+    """As the parameters of a trial."""
+    weights = {f"weight {task}": weight for task, weight in hyperparameters.weights.items()}
+    rate, augmentation = hyperparameters.learning_rate, hyperparameters.augmentation
+    return {**weights, "learning_rate": rate, "augmentation": augmentation}
 
 
 def _opened(storage: str | Path | optuna.storages.BaseStorage) -> optuna.storages.BaseStorage:

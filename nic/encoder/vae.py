@@ -1,4 +1,4 @@
-"""The variational autoencoder: a code from which the tile can be painted again, and little more."""
+"""The variational autoencoder: a code from which the tile can be reconstructed."""
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ def kl_from_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
 class Vae(Unsupervised):
     """Squared reconstruction error + gamma x KL; the code is the mean. Source: Kingma & Welling 2014.
 
-    gamma: of 1, a pixel's error counts as with a deviation of 0.7 in [-1, 1]; larger makes smoother and poorer codes.
+    gamma: with 1, a pixel's error counts as with a deviation of 0.7 in [-1, 1]; larger makes smoother, poorer codes.
     The published value is not known. The log variance is a second linear layer beside the code.
     """
 
@@ -37,7 +37,7 @@ class Vae(Unsupervised):
         (tiles,) = batch.views
         features = self.encoder.features(tiles).flatten(1)
         mean = self.encoder.code(features).float()
-        log_variance = self.log_variance(features).float().clamp(-10, 10)  # exp() of a wild start would not be finite
+        log_variance = self.log_variance(features).float().clamp(-10, 10)  # else exp() may not be finite at the start
         noise = torch.randn(mean.shape, generator=random, device=random.device)
         painted = self.decoder(mean + noise * (log_variance / 2).exp())
         return squared_error(tiles, painted) + self.gamma * kl_from_normal(mean, log_variance)

@@ -22,7 +22,7 @@ from nic.errors import (
 from nic.patients.targets import Classes, Index, Survival, Targets, Values, check_teachable
 from nic.slides.slide import SlideSource
 from nic.tables.cells import SPREADSHEET_ERROR, is_missing, number
-from nic.tables.table import those_there_are
+from nic.tables.table import existing_names
 
 Kind = Literal["regression", "classification", "survival"]
 Split = Literal["train", "external"]
@@ -138,7 +138,7 @@ class Cohort:
             raise EndpointError(f"endpoint {endpoint.name}: {endpoint.kind} takes {wanted} column(s), found {columns}")
         for column in columns:
             if column not in self.columns:
-                there_are = those_there_are(column, self.columns)
+                there_are = existing_names(column, self.columns)
                 raise UnknownColumn(f"{self.file}: no column {column!r} for endpoint {endpoint.name}; {there_are}")
 
     def _is_known(self, endpoint: Endpoint, patient: Patient) -> bool:

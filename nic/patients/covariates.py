@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nic.errors import CohortError, ConflictingLabels, UnknownColumn
 from nic.patients.cohort import Patient
 from nic.tables.cells import SPREADSHEET_ERROR, is_missing, number
-from nic.tables.table import those_there_are
+from nic.tables.table import existing_names
 
 BOUND = re.compile(r"[<>≤≥]=?\s*\d+(?:\.\d+)?|\d+\s*\+")
 """`>89` or `90+`: beyond a limit, as anonymous tables give the ages of the oldest."""
@@ -60,7 +60,7 @@ def covariates_of(patients: Sequence[Patient], columns: Sequence[str]) -> Covari
 def _cell(patient: Patient, column: str) -> _Cell | None:
     """The patient's text; None where nothing is known."""
     if column not in patient.rows[0].cells:
-        there_are = those_there_are(column, tuple(patient.rows[0].cells))
+        there_are = existing_names(column, tuple(patient.rows[0].cells))
         raise UnknownColumn(f"no column {column!r} for a covariate; {there_are}")
     cells = [_Cell(row.cells[column], row.number) for row in patient.rows if not is_missing(row.cells[column])]
     if len(texts := sorted({cell.text for cell in cells})) > 1:

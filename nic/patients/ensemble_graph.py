@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
-from nic.onnx.export import export_graph
+from nic.graphs.write import export_graph
 from nic.patients.calibration_fit import fit_calibration
 from nic.patients.cohort import Endpoint
 from nic.patients.model_spec import METADATA, PatientModelSpec

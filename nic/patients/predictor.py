@@ -11,8 +11,8 @@ from tqdm import tqdm
 from nic.compression.compatibility import check_codes
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError, NoTissue
-from nic.onnx.device import AUTO, Device
-from nic.onnx.runtime import OnnxGraph
+from nic.graphs.device import AUTO, Device
+from nic.graphs.run import OnnxGraph
 from nic.patients.cohort import Patient
 from nic.patients.model_spec import METADATA, PatientModelSpec
 

@@ -26,7 +26,7 @@ from nic.patients.out_of_fold import OutOfFold
 from nic.patients.pooled_linear import PooledLinear, fit_pooled_linear
 from nic.patients.splits import Folds, stratified_folds
 from nic.patients.targets import Classes, Survival, Targets, Values, check_teachable
-from nic.threads import done_ahead
+from nic.threads import map_ahead
 from nic.training_device import mixed, precision_of, sent, training_device
 
 BATCH_PATIENTS = 16
@@ -160,7 +160,7 @@ def train(
         again = second_pass(plan[0], cells) if whole else []
         in_order = [chunk for step in [*plan, again] for chunk in step]
         losses = []
-        with closing(done_ahead(partial(drawn, network, cells, device), in_order)) as ahead:
+        with closing(map_ahead(partial(drawn, network, cells, device), in_order)) as ahead:
             for part, step in zip(parts, plan, strict=True):
                 # Each pass takes the next chunks of those drawn ahead: they come in the order of `in_order`.
                 passes = (

@@ -1,16 +1,15 @@
-"""The breast cohort's slides: a carcinoma whose density of mitoses is the truth."""
+"""Slides of the breast cohort: carcinomas. Their density of mitoses decides the label."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from nic.phantom.painting import Layer, Plan
-from nic.phantom.regions import CELL_PLAN, patches, places, section_outline
+from nic.phantom.plan import CELL_PLAN, Layer, Plan, patches, places, section_outline
 
 
 @dataclass(frozen=True)
 class BreastSlide:
-    """cells: side in cells of 64 um. mitoses_per_mm2 is of tumour; all other values are independent of the label."""
+    """cells: side in cells of 64 um. mitoses_per_mm2: in tumour; the other values do not depend on the label."""
 
     slide_id: str
     site: str
@@ -42,7 +41,7 @@ def breast_plan(slide: BreastSlide, rng: np.random.Generator) -> Plan:
             Layer("necrosis", necrosis),
         ),
         scattered={"lymphocyte": places(rng, section & ~fat, slide.lymphocytes_per_mm2)},
-        figures={
+        whole_cells={
             "pyknosis": places(rng, living, slide.pyknoses_per_mm2),
             "mitosis": places(rng, living, slide.mitoses_per_mm2),
         },

@@ -1,7 +1,7 @@
-"""The liver cohort's slides: tumour nests, liver nodules and rings of collagen, told apart by their arrangement alone.
+"""Slides of the liver cohort: tumour nests, liver nodules and rings of collagen. Their arrangement decides the label.
 
-Every slide has as many nodules as nests and as many rings as nests, all of one family of shapes and all rings drawn
-the same way. Only whom the rings surround differs, so no tile and no average over tiles holds the growth pattern.
+Every slide has as many nodules and as many rings as nests. Shapes and rings are drawn in the same way on all slides;
+only what the rings surround differs. So neither a tile nor an average over tiles shows the growth pattern.
 """
 
 from dataclasses import dataclass
@@ -11,19 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import StudyError
-from nic.phantom.painting import PLAN_MPP, Layer, Plan
-from nic.phantom.regions import CELL_PLAN, Mask, by_cell, places, section_outline
+from nic.phantom.plan import CELL_PLAN, PLAN_MPP, Layer, Mask, Plan, by_cell, places, section_outline
 
 GAP_UM = (70.0, 80.0)
-"""Loose tissue between a nest and its ring: wider than a cell, so that no tile holds both edges."""
+"""Loose tissue between a nest and its ring: wider than a tile, so that no tile shows both edges."""
 RING_UM = 60.0
 CLEAR_UM = 76.0
 """Least distance between what belongs to different objects."""
 
 TRIES = 200
 
-FIGURES_PER_MM2 = 15.0
-"""Of mitoses and of pyknoses in tumour, in every slide."""
+MITOSES_PER_MM2 = 15.0
+"""In the tumour of every slide; as many pyknoses as mitoses."""
 
 WAVES, WAVE = 3, 0.065
 """Waves along an object's outline and the most each adds to its radius."""
@@ -62,7 +61,7 @@ class LiverLayout:
 
 
 def liver_layout(slide: LiverSlide, rng: np.random.Generator) -> LiverLayout:
-    """Place the slide's objects, trying again until all have room.
+    """Place the slide's objects, again and again until all have room.
 
     Raises StudyError when the slide is too small for them.
     """
@@ -88,13 +87,13 @@ def liver_plan(slide: LiverSlide, layout: LiverLayout, rng: np.random.Generator)
             Layer("liver tumour", nests),
         ),
         scattered={"lymphocyte": places(rng, loose, slide.lymphocytes_per_mm2)},
-        figures={"pyknosis": places(rng, nests, FIGURES_PER_MM2), "mitosis": places(rng, nests, FIGURES_PER_MM2)},
+        whole_cells={"pyknosis": places(rng, nests, MITOSES_PER_MM2), "mitosis": places(rng, nests, MITOSES_PER_MM2)},
         nucleus_size=slide.nucleus_size,
     )
 
 
 def truth_map(layout: LiverLayout) -> NDArray[np.uint8]:
-    """What fills most of each 64 um cell: GLASS, LOOSE, TUMOUR, NODULE or RING, [rows, cols]."""
+    """What covers most of each 64 um cell: GLASS, LOOSE, TUMOUR, NODULE or RING, [rows, cols]."""
     objects = [_union(masks) for masks in (layout.nests, layout.nodules, layout.rings)]
     loose = layout.section & ~objects[0] & ~objects[1] & ~objects[2]
     shares = np.stack([by_cell(mask) for mask in (~layout.section, loose, *objects)])
@@ -106,9 +105,9 @@ def _union(masks: tuple[Mask, ...]) -> Mask:
 
 
 def _try_layout(slide: LiverSlide, section: Mask, rng: np.random.Generator) -> LiverLayout | None:
-    """Place the ringed objects first, since they need most room; None when one finds none."""
+    """Place the ringed objects first, since they need most room; None when an object has no room."""
     room_um = cv2.distanceTransform(section.astype(np.uint8), cv2.DIST_L2, 5) * PLAN_MPP
-    found: dict[str, list[Mask]] = {"nest": [], "nodule": [], "ring": []}
+    masks: dict[str, list[Mask]] = {"nest": [], "nodule": [], "ring": []}
     centres: list[tuple[int, int]] = []
     for name, ringed in _order(slide, rng):
         radius_um = slide.radius_um * rng.uniform(0.88, 1.12)
@@ -121,11 +120,11 @@ def _try_layout(slide: LiverSlide, section: Mask, rng: np.random.Generator) -> L
         y, x = np.ogrid[: section.shape[0], : section.shape[1]]
         room_um = np.minimum(room_um, np.sqrt((y - row) ** 2 + (x - col) ** 2) * PLAN_MPP - reach_um)
         blob = _blob(rng, radius_um, int(reach_um / PLAN_MPP))
-        found[name].append(_set_down(blob, row, col, section))
+        masks[name].append(_set_down(blob, row, col, section))
         if ringed:
-            found["ring"].append(_set_down(_ring(blob, gap_um), row, col, section))
+            masks["ring"].append(_set_down(_ring(blob, gap_um), row, col, section))
             centres.append((row, col))
-    return LiverLayout(section, tuple(found["nest"]), tuple(found["nodule"]), tuple(found["ring"]), tuple(centres))
+    return LiverLayout(section, tuple(masks["nest"]), tuple(masks["nodule"]), tuple(masks["ring"]), tuple(centres))
 
 
 def _order(slide: LiverSlide, rng: np.random.Generator) -> list[tuple[str, bool]]:

@@ -1,4 +1,4 @@
-"""How each sort of tissue is drawn: a periodic square of stain with the places where its nuclei belong."""
+"""How each sort of tissue is drawn: a periodic square of stain, and the places of its nuclei."""
 
 from dataclasses import dataclass, replace
 
@@ -19,7 +19,7 @@ from nic.phantom.fields import (
 )
 
 SIDE = 1024
-"""Side of a material in px; it repeats after that."""
+"""Side of a material in px, and its period."""
 
 
 @dataclass(frozen=True)
@@ -31,22 +31,22 @@ class Material:
     nuclei: tuple[tuple[str, Points], ...]
 
 
-def oriented(tissue: Material, rng: np.random.Generator, turn: bool = True) -> Material:
-    """The tissue turned, mirrored and shifted at random, so that two slides never show the same square.
+def oriented(tissue: Material, rng: np.random.Generator, rotate: bool = True) -> Material:
+    """The tissue rotated, mirrored and shifted at random, so that two slides never show the same square.
 
-    turn=False keeps its fibres along x.
+    rotate=False keeps its fibres along x.
     """
-    turns, mirror, shift = int(rng.integers(4)) * turn, bool(rng.integers(2)), rng.integers(0, SIDE, 2)
+    quarters, mirror, shift = int(rng.integers(4)) * rotate, bool(rng.integers(2)), rng.integers(0, SIDE, 2)
 
     def plane(array: Plane) -> Plane:
-        turned = np.rot90(array[:, ::-1] if mirror else array, turns)
-        return np.roll(turned, (shift[1], shift[0]), axis=(0, 1))
+        rotated = np.rot90(array[:, ::-1] if mirror else array, quarters)
+        return np.roll(rotated, (shift[1], shift[0]), axis=(0, 1))
 
     def points(array: Points) -> Points:
         x, y, angle = array.T.astype(np.float64)
         if mirror:
             x, angle = SIDE - 1 - x, -angle
-        for _ in range(turns):
+        for _ in range(quarters):
             x, y, angle = y, SIDE - 1 - x, angle - np.pi / 2
         return np.stack([(x + shift[0]) % SIDE, (y + shift[1]) % SIDE, angle % np.pi], axis=1).astype(np.float32)
 
@@ -187,7 +187,7 @@ def glands(rng: np.random.Generator, spacing_um: float, gland_um: float, lumen_u
 def _ring_points(distance: Field, level_px: float, step_px: float) -> Points:
     """Points every step_px along the line where distance equals level_px, each with the angle across the line."""
     contours, _ = cv2.findContours((distance < level_px).astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    found = []
+    lines = []
     for contour in contours:
         line = contour[:, 0, :].astype(np.float32)
         if len(line) < 12:
@@ -195,7 +195,7 @@ def _ring_points(distance: Field, level_px: float, step_px: float) -> Points:
         ahead = np.roll(line, -6, axis=0) - np.roll(line, 6, axis=0)
         across = (np.arctan2(ahead[:, 1], ahead[:, 0]) + np.pi / 2) % np.pi
         # 8-connected contours run about 1.1 px a point
-        found.append(np.concatenate([line, across[:, None]], axis=1)[:: max(1, round(step_px / 1.1))])
-    points = np.concatenate(found) if found else np.zeros((0, 3), np.float32)
+        lines.append(np.concatenate([line, across[:, None]], axis=1)[:: max(1, round(step_px / 1.1))])
+    points = np.concatenate(lines) if lines else np.zeros((0, 3), np.float32)
     border = ((points[:, :2] < 3) | (points[:, :2] > SIDE - 4)).any(axis=1)
     return points[~border].astype(np.float32)

@@ -1,4 +1,4 @@
-"""Nuclei and figures as small stamps of stain, drawn once and set down many times."""
+"""Nuclei and whole cells as small stamps of stain. Each is drawn once and used many times."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,7 +13,7 @@ from nic.phantom.fields import RENDER_MPP, Field, Plane, as_plane, smooth_noise
 ANGLES = 16
 VARIANTS = 12
 CHROMATIN_EOSIN = 85.0
-"""Eosin that the densest chromatin holds back: what turns it from blue to black."""
+"""Eosin of the densest chromatin; it turns blue into black."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ NUCLEI = {
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A cell that replaces what lies below it: planes [s, s] of stain and how opaque the cell is, 0-255."""
+class CellStamp:
+    """A cell that covers what lies below it: planes [s, s] of stain, and its opacity, 0-255."""
 
     hematoxylin: Plane
     eosin: Plane
@@ -96,14 +96,14 @@ def _nucleus(rng: np.random.Generator, nucleus: Nucleus, angle: float) -> Plane:
 
 
 @lru_cache(maxsize=4)
-def figure_stamps(kind: Literal["mitosis", "pyknosis", "vacuole"], seed: int = 0) -> tuple[Figure, ...]:
-    """Figures of a kind, all different; the same at every call with one seed."""
+def cell_stamps(kind: Literal["mitosis", "pyknosis", "vacuole"], seed: int = 0) -> tuple[CellStamp, ...]:
+    """Different cells of a kind; the same ones at every call with one seed."""
     rng = np.random.default_rng([sum(kind.encode()), seed])
     draw = {"mitosis": _mitosis, "pyknosis": _pyknosis, "vacuole": _vacuole}[kind]
     return tuple(draw(rng) for _ in range(240))
 
 
-def _mitosis(rng: np.random.Generator) -> Figure:
+def _mitosis(rng: np.random.Generator) -> CellStamp:
     """Dark clumped chromatin without a membrane in a rounded, cleared cell: plate, two plates, or a ragged ring."""
     side = 46
     along, across = _polar(side, rng.uniform(0, np.pi))
@@ -125,10 +125,10 @@ def _mitosis(rng: np.random.Generator) -> Figure:
     pale = 1 + 0.1 * smooth_noise(rng, (side, side), 1.5)
     hematoxylin = np.maximum(rng.uniform(8, 18) * pale, rng.uniform(200, 245) * chromatin)
     eosin = np.maximum(rng.uniform(28, 44) * pale, CHROMATIN_EOSIN * chromatin)
-    return Figure(as_plane(hematoxylin), as_plane(eosin), as_plane(255 * cell))
+    return CellStamp(as_plane(hematoxylin), as_plane(eosin), as_plane(255 * cell))
 
 
-def _pyknosis(rng: np.random.Generator) -> Figure:
+def _pyknosis(rng: np.random.Generator) -> CellStamp:
     """A dying cell, the look-alike: smooth round dark balls in a shrunken, glassy pink body with a cleft around it."""
     side = 44
     along, across = _polar(side, rng.uniform(0, np.pi))
@@ -143,24 +143,24 @@ def _pyknosis(rng: np.random.Generator) -> Figure:
     cleft = np.clip((1.25 - radius) * 8, 0, 1)
     hematoxylin = np.maximum(25 * body + 6, rng.uniform(200, 245) * balls)
     eosin = rng.uniform(95, 135) * body + 8
-    return Figure(as_plane(hematoxylin), as_plane(eosin), as_plane(255 * cleft))
+    return CellStamp(as_plane(hematoxylin), as_plane(eosin), as_plane(255 * cleft))
 
 
-def _vacuole(rng: np.random.Generator) -> Figure:
+def _vacuole(rng: np.random.Generator) -> CellStamp:
     """A goblet of pale bluish mucin."""
     side = 40
     along, across = _polar(side, rng.uniform(0, np.pi))
     radius = np.hypot(along / rng.uniform(9, 14), across / rng.uniform(7, 11))
     inside = np.clip((1 - radius) * 6 + 0.5, 0, 1)
     veil = 1 + 0.35 * smooth_noise(rng, (side, side), 1.5) + 0.8 * np.exp(-(((radius - 0.95) / 0.1) ** 2))
-    return Figure(as_plane(rng.uniform(18, 32) * veil), as_plane(10 * veil), as_plane(255 * inside))
+    return CellStamp(as_plane(rng.uniform(18, 32) * veil), as_plane(10 * veil), as_plane(255 * inside))
 
 
-def blot(hematoxylin: Plane, eosin: Plane, figure: Figure, x: int, y: int) -> None:
-    """Set a figure down with its top-left corner at (x, y) of the planes, in place."""
-    side = figure.opacity.shape[0]
+def blot(hematoxylin: Plane, eosin: Plane, stamp: CellStamp, x: int, y: int) -> None:
+    """Put a cell onto the planes, in place, its top-left corner at (x, y)."""
+    side = stamp.opacity.shape[0]
     here = (slice(y, y + side), slice(x, x + side))
-    opacity = figure.opacity.astype(np.float32) / 255
-    for plane, over in ((hematoxylin, figure.hematoxylin), (eosin, figure.eosin)):
+    opacity = stamp.opacity.astype(np.float32) / 255
+    for plane, over in ((hematoxylin, stamp.hematoxylin), (eosin, stamp.eosin)):
         below: NDArray[np.float32] = plane[here].astype(np.float32)
         plane[here] = cv2.convertScaleAbs(below + (over - below) * opacity)

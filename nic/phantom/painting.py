@@ -1,7 +1,6 @@
-"""From a plan of tissue regions to stained pixels."""
+"""Paints a plan: nuclei and cells on tissues, the stain of a laboratory, its scanner's pixels."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import lru_cache
 
 import cv2
@@ -11,49 +10,16 @@ from numpy.typing import NDArray
 from nic.phantom.fields import RENDER_MPP, Field, Plane, Points, as_plane, smooth_noise
 from nic.phantom.labs import Lab, colour_table
 from nic.phantom.materials import SIDE, Material, oriented
-from nic.phantom.nuclei import ANGLES, VARIANTS, blot, figure_stamps, nucleus_stamps
+from nic.phantom.nuclei import ANGLES, VARIANTS, blot, cell_stamps, nucleus_stamps
+from nic.phantom.plan import PLAN_PX, Layer, Plan
 from nic.phantom.tissues import material
 
-PLAN_PX = 8
-"""Side in drawn px (4 um) of a pixel of a region's mask."""
-PLAN_MPP = PLAN_PX * RENDER_MPP
 _MARGIN = 64
-"""px around the drawn square that stamps may overlap into, so that none needs cutting."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A tissue and where it lies: mask bool [plan rows, plan cols].
-
-    centre: (row, col) on the plan that the tissue's fibres run around, where they do.
-    """
-
-    material: str
-    mask: NDArray[np.bool_]
-    centre: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a slide shows. Later layers cover earlier ones; what none covers is glass.
-
-    scattered: places [P, 3] in drawn px of extra nuclei by kind; figures: of mitoses and pyknoses.
-    nucleus_size: factor on the axes of carcinoma nuclei.
-    """
-
-    layers: Sequence[Layer]
-    scattered: Mapping[str, Points] = field(default_factory=dict)
-    figures: Mapping[str, Points] = field(default_factory=dict)
-    nucleus_size: float = 1.0
-
-    @property
-    def shape_px(self) -> tuple[int, int]:
-        rows, cols = self.layers[0].mask.shape
-        return rows * PLAN_PX, cols * PLAN_PX
+"""px around the painted square; stamps at its border reach into them."""
 
 
 def paint(plan: Plan, lab: Lab, rng: np.random.Generator, jitter: float = 0.06) -> NDArray[np.uint8]:
-    """The plan as the lab stains and scans it: RGB [h, w, 3] at lab.mpp."""
+    """The plan as a laboratory stains and scans it: RGB [h, w, 3] at lab.mpp."""
     hematoxylin, eosin = stain_planes(plan, rng)
     return scan(hematoxylin, eosin, lab, rng, jitter)
 
@@ -71,7 +37,7 @@ def stain_planes(plan: Plan, rng: np.random.Generator) -> tuple[Plane, Plane]:
     for index, layer in enumerate(plan.layers):
         if not layer.mask.any():
             continue
-        tissue = oriented(material(layer.material), rng, turn=layer.centre is None)
+        tissue = oriented(material(layer.material), rng, rotate=layer.centre is None)
         _fill(hematoxylin[inner], eosin[inner], layer, tissue, ragged)
         for kind, places in tissue.nuclei:
             kept = _nuclei_in(layer, places, top == index)
@@ -82,7 +48,7 @@ def stain_planes(plan: Plan, rng: np.random.Generator) -> tuple[Plane, Plane]:
     for kind, places in [*stamps, *plan.scattered.items()]:
         size = plan.nucleus_size if "carcinoma" in kind or "metastasis" in kind else 1.0
         _stamp_all(hematoxylin, kind, size, places, rng)
-    for kind, places in plan.figures.items():
+    for kind, places in plan.whole_cells.items():
         _blot_all(hematoxylin, eosin, kind, places, rng)
     return hematoxylin[inner], eosin[inner]
 
@@ -114,7 +80,7 @@ def _top_layer(plan: Plan) -> NDArray[np.int16]:
 
 
 def _fill(hematoxylin: Plane, eosin: Plane, layer: Layer, tissue: Material, ragged: Plane) -> None:
-    """Copy the tissue into the planes where the layer lies, with a torn rather than a stepped edge."""
+    """Copy the tissue into the planes where the layer lies, with an uneven edge instead of steps."""
     rows, cols = np.flatnonzero(layer.mask.any(axis=1)), np.flatnonzero(layer.mask.any(axis=0))
     y0, x0 = max(rows[0] - 1, 0), max(cols[0] - 1, 0)
     soft = cv2.blur(layer.mask[y0 : rows[-1] + 2, x0 : cols[-1] + 2].astype(np.uint8) * 255, (3, 3))
@@ -134,8 +100,8 @@ def _fill(hematoxylin: Plane, eosin: Plane, layer: Layer, tissue: Material, ragg
         cv2.copyTo(source, covered, plane[box])
 
 
-def _turns(layer: Layer) -> int:
-    """How many times a material fits around the layer's centre, so that it closes without a seam."""
+def _times_around(layer: Layer) -> int:
+    """How many times a material fits around the layer's centre; a whole number, so that there is no seam."""
     assert layer.centre is not None
     rows, cols = np.nonzero(layer.mask)
     radius_px = PLAN_PX * np.hypot(rows - layer.centre[0], cols - layer.centre[1]).mean()
@@ -148,7 +114,7 @@ def _polar(layer: Layer, corner: tuple[int, int], shape: tuple[int, int]) -> tup
     y, x = (np.arange(n) + start - PLAN_PX * at for n, start, at in zip(shape, corner, layer.centre, strict=True))
     dy, dx = np.meshgrid(y, x, indexing="ij")
     radius, angle = cv2.cartToPolar(dx.astype(np.float32), dy.astype(np.float32))
-    arc = angle * np.float32(_turns(layer) * SIDE / (2 * np.pi))
+    arc = angle * np.float32(_times_around(layer) * SIDE / (2 * np.pi))
     return np.asarray(arc, dtype=np.float32), np.asarray(radius, dtype=np.float32)
 
 
@@ -156,13 +122,13 @@ def _nuclei_in(layer: Layer, places: Points, visible: NDArray[np.bool_]) -> Poin
     """The places of a material's nuclei where the layer is visible on the plan."""
     if layer.centre is None:
         return _where(_repeated(places, visible.shape), visible)
-    turns = _turns(layer)
-    strip = _repeated(places, (SIDE // PLAN_PX, turns * SIDE // PLAN_PX))
-    around = strip[:, 0] * (2 * np.pi / (turns * SIDE))
+    times = _times_around(layer)
+    strip = _repeated(places, (SIDE // PLAN_PX, times * SIDE // PLAN_PX))
+    around = strip[:, 0] * (2 * np.pi / (times * SIDE))
     x = layer.centre[1] * PLAN_PX + strip[:, 1] * np.cos(around)
     y = layer.centre[0] * PLAN_PX + strip[:, 1] * np.sin(around)
-    turned = np.stack([x, y, (strip[:, 2] + around + np.pi / 2) % np.pi], axis=1).astype(np.float32)
-    return _where(turned, visible)
+    rotated = np.stack([x, y, (strip[:, 2] + around + np.pi / 2) % np.pi], axis=1).astype(np.float32)
+    return _where(rotated, visible)
 
 
 def _tiled(plane: Plane, shape: tuple[int, ...], corner: Sequence[int] = (0, 0)) -> Plane:
@@ -188,7 +154,7 @@ def _where(places: Points, visible: NDArray[np.bool_]) -> Points:
 
 
 def _vary_thickness(hematoxylin: Plane, eosin: Plane, rng: np.random.Generator) -> None:
-    """Thick and thin places of the section: both stains gain and lose together, by some tenths over some 100 um."""
+    """Vary the thickness of the section: both stains together, by some tenths over some 100 um."""
     height, width = hematoxylin.shape
     coarse = smooth_noise(rng, (height // 32 + 1, width // 32 + 1), 7.0)
     gain = cv2.resize(as_plane(128 * (1 + 0.1 * coarse)), (width, height))
@@ -197,7 +163,7 @@ def _vary_thickness(hematoxylin: Plane, eosin: Plane, rng: np.random.Generator) 
 
 
 def _stamp_all(hematoxylin: Plane, kind: str, size: float, places: Points, rng: np.random.Generator) -> None:
-    """Darken the plane by one nucleus at each place, turned as the place says."""
+    """Darken the plane by one nucleus at each place, at the place's angle."""
     library = nucleus_stamps(kind, round(size * 20) / 20)
     angles = np.round(places[:, 2] / np.pi * ANGLES).astype(int) % ANGLES
     variants = rng.integers(0, VARIANTS, len(places))
@@ -211,16 +177,16 @@ def _stamp_all(hematoxylin: Plane, kind: str, size: float, places: Points, rng: 
 
 
 def _blot_all(hematoxylin: Plane, eosin: Plane, kind: str, places: Points, rng: np.random.Generator) -> None:
-    library = figure_stamps(kind)
+    library = cell_stamps(kind)
     for (x, y, _), which in zip(places, rng.integers(0, len(library), len(places)), strict=True):
-        figure = library[which]
-        half = figure.opacity.shape[0] // 2
-        blot(hematoxylin, eosin, figure, int(x) + _MARGIN - half, int(y) + _MARGIN - half)
+        stamp = library[which]
+        half = stamp.opacity.shape[0] // 2
+        blot(hematoxylin, eosin, stamp, int(x) + _MARGIN - half, int(y) + _MARGIN - half)
 
 
 @lru_cache(maxsize=1)
 def _ragged() -> Plane:
-    """Thresholds around one half that tear the edge between two tissues."""
+    """Thresholds around one half that make the edge between two tissues uneven."""
     rng = np.random.default_rng(17)
     return as_plane(128 + 28 * smooth_noise(rng, (SIDE, SIDE), 7.0) + 9 * smooth_noise(rng, (SIDE, SIDE), 1.5))
 

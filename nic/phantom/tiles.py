@@ -1,4 +1,4 @@
-"""The encoder's tile tasks: labelled tiles of synthetic organs and laboratories that no cohort has."""
+"""The tile tasks of the phantom: labelled tiles of synthetic organs and laboratories that are in no cohort."""
 
 import json
 import shutil
@@ -12,27 +12,27 @@ from numpy.typing import NDArray
 
 from nic.phantom.fields import Points
 from nic.phantom.labs import TILE_LABS, Lab
-from nic.phantom.painting import PLAN_PX, Layer, Plan, paint
-from nic.phantom.regions import patches
+from nic.phantom.painting import paint
+from nic.phantom.plan import PLAN_PX, Layer, Plan, patches
 
 TILE_PX = 128
 TILE_MPP = 0.5
 SOURCES = 18
-"""Synthetic slides a task's tiles are cut from, laboratories taking turns."""
+"""Synthetic slides that a task's tiles are cut from; the laboratories alternate."""
 STAIN_JITTER = 0.09
 """Wider than the cohorts' 0.06: the encoder should meet more colours than it will need."""
 _PITCH = TILE_PX // PLAN_PX + 2
-"""Plan pixels from tile to tile: one to spare on each side for torn edges of the neighbours."""
+"""Plan pixels from tile to tile; one more on each side, for the uneven edges of the neighbours."""
 
 
 @dataclass(frozen=True)
 class Spot:
-    """What one tile shows: a tissue, another one over some share of it, and a number of figures by kind."""
+    """What one tile shows: a tissue, a second one over a share of it, and a number of whole cells by kind."""
 
     base: str | None
     over: str | None = None
     share: float = 0.0
-    figures: dict[str, int] = field(default_factory=dict)
+    whole_cells: dict[str, int] = field(default_factory=dict)
 
 
 Draw = Callable[[np.random.Generator], Spot]
@@ -40,7 +40,7 @@ Draw = Callable[[np.random.Generator], Spot]
 
 @dataclass(frozen=True)
 class TaskRecipe:
-    """classes: in the order of the labels, each with how a tile of it is drawn."""
+    """classes: by name, in the order of the labels, the function that draws a tile of the class."""
 
     name: str
     description: str
@@ -122,8 +122,8 @@ def write_tile_task(name: str, folder: Path, tiles: int, seed: int) -> None:
     Layout: manifest.json, <class>/<source slide>__<index>.jpg.
     """
     recipe = RECIPES[name]
-    done = folder / recipe.name
-    if done.is_dir():
+    task = folder / recipe.name
+    if task.is_dir():
         return
     partial = folder / f".{recipe.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -141,7 +141,7 @@ def write_tile_task(name: str, folder: Path, tiles: int, seed: int) -> None:
     manifest = {"name": recipe.name, "classes": list(recipe.classes), "mpp": TILE_MPP, "tile_px": TILE_PX}
     text = json.dumps(manifest | {"description": recipe.description}, indent=2)
     (partial / "manifest.json").write_text(text + "\n")
-    partial.rename(done)
+    partial.rename(task)
 
 
 def _draw(recipe: TaskRecipe, labels: Sequence[str], lab: Lab, rng: np.random.Generator) -> list[NDArray[np.uint8]]:
@@ -160,21 +160,21 @@ def _plan(spots: Sequence[Spot], cols: int, rng: np.random.Generator) -> Plan:
     names = sorted({name for spot in spots for name in (spot.base, spot.over) if name})
     base = {name: np.zeros(shape, np.bool_) for name in names}
     over = {name: np.zeros(shape, np.bool_) for name in names}
-    # a mitosis is drawn last: nothing may hide what the label speaks of
-    figures: dict[str, list[Points]] = {kind: [np.zeros((0, 3), np.float32)] for kind in ("pyknosis", "mitosis")}
+    # mitoses are drawn last, so that nothing hides what decides the label
+    cells: dict[str, list[Points]] = {kind: [np.zeros((0, 3), np.float32)] for kind in ("pyknosis", "mitosis")}
     for i, spot in enumerate(spots):
         row, col = i // cols * _PITCH, i % cols * _PITCH
-        cell = np.s_[row : row + _PITCH, col : col + _PITCH]
+        square = np.s_[row : row + _PITCH, col : col + _PITCH]
         if spot.base:
-            base[spot.base][cell] = True
+            base[spot.base][square] = True
         if spot.over:
-            over[spot.over][cell] = patches(rng, np.ones((_PITCH, _PITCH), np.bool_), spot.share, 60)
-        for kind, count in spot.figures.items():
-            figures[kind].append(_central(rng, row, col, count))
+            over[spot.over][square] = patches(rng, np.ones((_PITCH, _PITCH), np.bool_), spot.share, 60)
+        for kind, count in spot.whole_cells.items():
+            cells[kind].append(_central(rng, row, col, count))
     layers = [Layer(name, mask) for masks in (base, over) for name, mask in masks.items() if mask.any()]
     return Plan(
         layers or [Layer("node", np.zeros(shape, np.bool_))],
-        figures={kind: np.concatenate(points) for kind, points in figures.items()},
+        whole_cells={kind: np.concatenate(points) for kind, points in cells.items()},
         nucleus_size=float(rng.uniform(0.9, 1.2)),
     )
 

@@ -1,4 +1,4 @@
-"""The tissues of the phantom by name."""
+"""The tissues of the phantom, by name."""
 
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -7,9 +7,9 @@ import numpy as np
 
 from nic.phantom.materials import Material, adipose, debris, glands, lymphoid, mucus, sheet, strands
 
-Recipe = Callable[[np.random.Generator], Material]
+DrawTissue = Callable[[np.random.Generator], Material]
 
-RECIPES: dict[str, Recipe] = {
+TISSUES: dict[str, DrawTissue] = {
     # the cohorts' organs
     "breast tumour": partial(sheet, kind="breast carcinoma", cell_um=12.0, hematoxylin=36, eosin=44),
     "collagen": partial(
@@ -114,5 +114,5 @@ RECIPES: dict[str, Recipe] = {
 
 @lru_cache(maxsize=32)
 def material(name: str) -> Material:
-    """The tissue of that name; the same at every call."""
-    return RECIPES[name](np.random.default_rng([sum(name.encode()), len(name)]))
+    """The tissue of this name; the same one at every call."""
+    return TISSUES[name](np.random.default_rng([sum(name.encode()), len(name)]))

@@ -14,7 +14,7 @@ from typing import TypeVar
 from filelock import Timeout
 
 from nic.errors import CodesError, OverLimit
-from nic.locks import locked_by_system
+from nic.files import locked_by_system
 from nic.serving.faults import log_fault
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nic.errors import EncoderError, SettingError
-from nic.onnx.device import AUTO, Device
+from nic.graphs.device import AUTO, Device
 from nic.threads import cores
 
 Number = TypeVar("Number", int, float)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.loading import load_encoder
 from nic.errors import CodesError, NicError, RequestRefused, SettingError
 from nic.patients.familiarity import Familiarity
 from nic.patients.predictor import PatientModel, PatientPrediction, SlideScores, score_map
@@ -203,4 +203,4 @@ def _refused(refusals: list[str]) -> Iterator[None]:
 def _reading(graph: Path | None, tiling: Tiling, limits: Limits) -> RowReading:
     if limits.apart and os.name != "posix":
         raise SettingError("slides are read in processes that only POSIX can bound; serve on Linux or macOS")
-    return RowReading.within(limits, OnnxEncoder(graph, device=limits.device) if graph else None, tiling)
+    return RowReading.within(limits, load_encoder(graph, device=limits.device) if graph else None, tiling)

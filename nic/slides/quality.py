@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.errors import UnknownTest
+from nic.errors import UnknownQCTest
 from nic.slides.tissue import large_parts
 
 REASONS = ("", "pen", "dark", "blurred")
@@ -65,8 +65,8 @@ def blurred(tiles: NDArray[np.uint8], tile_mpp: float) -> NDArray[np.bool_]:
 
 
 def reasons_named(text: str) -> tuple[str, ...]:
-    """The tests of a text like "pen,blurred". Raises UnknownTest."""
+    """The tests of a text like "pen,blurred". Raises UnknownQCTest."""
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if unknown := [name for name in names if name not in REASONS[1:]]:
-        raise UnknownTest(f"exclude={text}: no test {unknown[0]!r}; there are {', '.join(REASONS[1:])}")
+        raise UnknownQCTest(f"exclude={text}: no test {unknown[0]!r}; there are {', '.join(REASONS[1:])}")
     return names

@@ -16,7 +16,7 @@ from fsspec.core import url_to_fs
 from fsspec.exceptions import FSTimeoutError
 
 from nic.errors import MissingExtra, NotStaged, UnreadableSlide
-from nic.locks import locked
+from nic.files import locked
 from nic.slides.names import file_name, is_hidden, suffix
 from nic.slides.slide import SUFFIXES, SlideSource, find_slides, is_address
 

@@ -10,13 +10,13 @@ from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import OwnMask
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.loading import load_encoder
 from nic.encoder.spec import EncoderSpec
 from nic.patients.crops import Gathered
 from nic.patients.familiarity_fit import fit_familiarity, mean_code
 from nic.patients.predictor import PatientModel
 from nic.phantom.breast import BreastSlide
-from nic.phantom.study import draw_breast
+from nic.phantom.phantom_study import draw_breast
 from nic.slides.slide import SlideSource
 from nic.slides.tiling import TileGrid
 from nic.tracking.registry import REFERENCE
@@ -57,7 +57,7 @@ def write_reference(folder: Path, encoder: Path | None, patient: Path, spec: Enc
 def _compressed(folder: Path, encoder: Path, tiling: Tiling) -> CompressedSlide:
     path = folder / f"{SLIDE.slide_id}.tif"
     draw_breast(SLIDE, path, seed=0)
-    return compress_slide(SlideSource(SLIDE.slide_id, path), OnnxEncoder(encoder), tiling)
+    return compress_slide(SlideSource(SLIDE.slide_id, path), load_encoder(encoder), tiling)
 
 
 def _drawn(folder: Path, spec: EncoderSpec, tiling: Tiling) -> CompressedSlide:

@@ -10,12 +10,12 @@ from nic.compression.on_ray import compress_on_ray
 from nic.compression.pictures import contact_sheets
 from nic.compression.ray_workers import Cluster
 from nic.compression.work import CompressionOptions
-from nic.encoder.runtimes import EncoderLoader
-from nic.encoder.several import encoder_on
+from nic.encoder.encoder_pool import encoder_on
+from nic.encoder.loading import EncoderLoader
 from nic.encoder.spec import Runtime
 from nic.errors import NoDevice
-from nic.onnx.device import Device
-from nic.onnx.files import graph_sha256
+from nic.graphs.device import Device
+from nic.graphs.files import graph_sha256
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.slide import SlideSource
 from nic.stages.outcome import end_stage, show_outcome

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from nic.encoder.foreign import CHECKED, import_onnx
-from nic.encoder.published import TILE_PX, import_published
+from nic.encoder.keras_file import GRAPH_PX, import_published
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EncoderError
-from nic.onnx.pixels import Scaling
+from nic.graphs.adapt import Scaling
 from nic.stages.registration import register_imported
 from nic.stages.tile_inputs import selected_tasks
 from nic.tasks.tile_task import load_tiles
@@ -58,7 +58,7 @@ def imported(source: Path, name: str, onnx: OnnxInput, graph: Path) -> tuple[Enc
     """The graph's spec, and how far it is from its source: largest difference, and on how many tiles."""
     match source.suffix.lower():
         case ".h5" | ".hdf5" | ".keras":
-            noise = np.random.default_rng(0).integers(0, 256, (8, TILE_PX, TILE_PX, 3), np.uint8)
+            noise = np.random.default_rng(0).integers(0, 256, (8, GRAPH_PX, GRAPH_PX, 3), np.uint8)
             spec, difference = import_published(source, name, graph, noise)
             return spec, (difference, len(noise))
         case ".onnx":

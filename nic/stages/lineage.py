@@ -12,14 +12,14 @@ from rich.tree import Tree
 
 from nic.errors import UnknownModel
 from nic.tracking.registry import find_version
-from nic.tracking.trace import BROKEN, Look, Node, trace
+from nic.tracking.trace import BROKEN, DataLookup, Node, trace
 
 WIDTH = 200
 """Characters in a line: rich cuts a tree at the edge of the console, and a digest must not be cut."""
 COLOUR = {"here": "green", "recorded": "cyan", "foreign": "yellow"}
 
 
-def show_lineage(of: str, inputs_today: Look) -> list[Node]:
+def show_lineage(of: str, inputs_today: DataLookup) -> list[Node]:
     """Print the tree behind a model, or behind the models of some answers; the roots.
 
     of: the URI of a model, or a file of answers. inputs_today: the digests of what a run read, taken again.

@@ -20,7 +20,8 @@ def show_outcome(out: Path, finished: str, outcome: Unfinished) -> None:
     print(f"{out}: {finished}, {len(outcome.quarantined)} in quarantine, {len(outcome.unreached)} unreached")
     for record in (*outcome.quarantined, *outcome.unreached):
         kept = "; its older codes stay" if CodesFolder(out).file(record.slide).is_file() else ""
-        print(f"  {record.slide}: {record.reason}: {record.evidence}; {record.release}{kept}")
+        remedy = f"; {record.remedy}" if record.remedy else ""
+        print(f"  {record.slide}: {record.reason}: {record.evidence}{remedy}{kept}")
 
 
 def end_stage(out: Path, outcome: Unfinished, finished: int, strict: bool) -> None:

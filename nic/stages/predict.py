@@ -11,9 +11,9 @@ from nic.compression.compatibility import counted
 from nic.compression.on_ray import compress_on_ray
 from nic.compression.ray_workers import Cluster
 from nic.compression.work import CompressionOptions
-from nic.encoder.runtimes import EncoderLoader
+from nic.encoder.loading import EncoderLoader
 from nic.errors import RequestRefused
-from nic.onnx.device import Device
+from nic.graphs.device import Device
 from nic.patients.cohort import Patient
 from nic.patients.predictor import PatientModel
 from nic.serving.batch import Batch

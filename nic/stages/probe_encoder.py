@@ -7,13 +7,20 @@ from typing import Any
 
 from rich.console import Console
 
-from nic.encoder.onnx import OnnxEncoder
-from nic.encoder.probe import Probe, codes_of, enlarged_tiles, enlargement, probe
-from nic.encoder.probe_figure import probe_figure
-from nic.encoder.probe_table import probe_frame, probe_table
+from nic.encoder.loading import load_encoder
+from nic.encoder.probe import (
+    Probe,
+    codes_of,
+    enlarged_tiles,
+    enlargement,
+    probe,
+    probe_figure,
+    probe_frame,
+    probe_table,
+)
 from nic.encoder.spec import EncoderSpec
 from nic.errors import TaskError
-from nic.onnx.device import Device
+from nic.graphs.device import Device
 from nic.stages.tile_inputs import names_in, selected_tasks, tasks_digest
 from nic.tasks.tile_auc import Resampled
 from nic.tasks.tile_task import TileTask
@@ -46,7 +53,7 @@ def probed(
     uri: str, tasks: Sequence[TileTask], upsample: bool, work: Path, device: Device, seed: int
 ) -> Iterator[Probe]:
     """The probes of one encoder, each also a figure of its version where it is a registered one."""
-    encoder = OnnxEncoder(encoder_file(uri), None, device)
+    encoder = load_encoder(encoder_file(uri), device=device, threads=None)
     version = find_version(uri) if uri.startswith("models:/") else None
     place = f"{version.name}/{version.version}" if version else Path(uri).name
     aucs: dict[FigureName, Resampled] = {}

@@ -25,7 +25,7 @@ def promote(model: str, gates: Mapping[str, Gate], stage: StageRun) -> dict[str,
     """Judge, publish and print the verdict; the stage's result."""
     verdict = promotion.promote(model, gates)
     publish(verdict, stage.run_id)
-    version, estimate = verdict.served or verdict.version, f"{verdict.gate.figure} {verdict.estimate}"
+    version, estimate = verdict.served or verdict.candidate, f"{verdict.gate.figure} {verdict.estimate}"
     print(f"{version.name} version {version.version}: {'promoted' if verdict.promoted else 'refused'} ({estimate})")
     print("".join(f"  + {c.name}: {c.observed}\n" if c.passed else f"  - {c}\n" for c in verdict.checks), end="")
     return {

@@ -16,23 +16,21 @@ from nic.encoder.certificate import (
     encoded,
     robustness,
 )
-from nic.encoder.export import export_encoder
+from nic.encoder.encoder_graph import export_encoder
+from nic.encoder.encoder_pictures import NamedTiles, neighbour_sheet, search_history, search_importance
+from nic.encoder.loading import LoadedEncoder, load_encoder
 from nic.encoder.model_card import model_card
-from nic.encoder.neighbour_sheet import NamedTiles, neighbour_sheet
-from nic.encoder.network import TileEncoder
-from nic.encoder.onnx import OnnxEncoder
-from nic.encoder.references import MeanRgb
-from nic.encoder.training import VALIDATION, FittedEncoder
+from nic.encoder.network import MeanRgb, TileEncoder
+from nic.encoder.training import VALIDATION, TrainedEncoder
 from nic.encoder.tuning import Tuning
-from nic.encoder.tuning_figures import history, importance
 from nic.tasks.augment import examples
 from nic.tasks.contact_sheet import augmentation_sheet
 from nic.tasks.tile_auc import TileScores, mean_auc, resampled_auc
 from nic.tasks.tile_task import TileSet, split
-from nic.tracking.digests import PROJECT
 from nic.tracking.recorded_estimates import CERTIFIED, record_estimates
 from nic.tracking.registry import RegisteredVersion, describe_version, register_encoder
 from nic.tracking.runs import StageRun, lineage
+from nic.tracking.source_digest import PROJECT
 
 PARITY_A_TASK, TILES_A_TASK, CHANGED_A_TASK = 16, 400, 64
 """Tiles of each task that are measured: for parity; held-out ones for statistics and neighbours; fewer of those for
@@ -53,10 +51,10 @@ def held_out_tiles(tile_sets: Sequence[TileSet], at_most: int, seed: int) -> Nam
 
 
 @dataclass(frozen=True)
-class Trained:
-    """An encoder to be registered.
+class EncoderCandidate:
+    """An encoder that is to be registered.
 
-    trained_with: in words. validation: figures on held-out tiles. scores: of the heads on those, where it has heads.
+    trained_with: in words. validation: figures on held-out tiles. scores: of those tiles by the heads, if it has any.
     """
 
     encoder: TileEncoder | MeanRgb
@@ -67,14 +65,14 @@ class Trained:
     comparison: Comparison | None = None
 
     @classmethod
-    def of(cls, fitted: FittedEncoder, trained_with: str, comparison: Comparison | None = None) -> "Trained":
-        words = f"{trained_with}; as it was after epoch {fitted.epoch + 1}"
-        objective = fitted.objective.name
-        return cls(fitted.encoder, objective, words, fitted.validation, fitted.scores, comparison)
+    def of(cls, trained: TrainedEncoder, trained_with: str, comparison: Comparison | None = None) -> "EncoderCandidate":
+        words = f"{trained_with}; as it was after epoch {trained.epoch + 1}"
+        objective = trained.objective.name
+        return cls(trained.encoder, objective, words, trained.validation, trained.scores, comparison)
 
 
 def register_trained(
-    trained: Trained,
+    candidate: EncoderCandidate,
     tile_sets: Sequence[TileSet],
     graph: Path,
     stage: StageRun,
@@ -84,20 +82,20 @@ def register_trained(
     """Export to `graph`, measure the graph on held-out tiles, and register it with its figures and its model card."""
     names = [tile_set.task.name for tile_set in tile_sets]
     sample = np.concatenate([tile_set.tiles[:PARITY_A_TASK] for tile_set in tile_sets])
-    _, difference = export_encoder(trained.encoder, trained.objective, names, graph, sample)
-    encoder = OnnxEncoder(graph, None)
+    _, difference = export_encoder(candidate.encoder, candidate.objective, names, graph, sample)
+    encoder = load_encoder(graph, threads=None)
     certificate = Certificate(
         encoder.spec,
         difference,
         2 * len(sample),
-        task_figures(trained.scores, tile_sets, seed),
+        task_figures(candidate.scores, tile_sets, seed),
         *measured(encoder, tile_sets, stage, seed),
-        trained.trained_with,
-        trained.comparison,
+        candidate.trained_with,
+        candidate.comparison,
     )
     version = register_encoder(graph, lineage("train_encoder", encoder_sha256=encoder.spec.sha256, **inputs))
-    if trained.scores:
-        auc = mean_auc(trained.scores, seed)
+    if candidate.scores:
+        auc = mean_auc(candidate.scores, seed)
         stage.log("validation.auc", auc.value)
         record_estimates(version, {CERTIFIED: auc}, data=inputs["tasks"])
     publish(certificate, version, stage)
@@ -116,7 +114,7 @@ def register_imported(
 
     tile_sets: of the encoder's tile size, to measure its codes on; may be empty.
     """
-    encoder = OnnxEncoder(graph, None)
+    encoder = load_encoder(graph, threads=None)
     codes, robust = measured(encoder, tile_sets, stage, seed=0) if tile_sets else (None, None)
     difference, tiles = parity
     words = f"Imported from {source}; what it was trained on is not known."
@@ -127,7 +125,7 @@ def register_imported(
 
 
 def measured(
-    encoder: OnnxEncoder, tile_sets: Sequence[TileSet], stage: StageRun, seed: int
+    encoder: LoadedEncoder, tile_sets: Sequence[TileSet], stage: StageRun, seed: int
 ) -> tuple[CodeStatistics, Robustness]:
     """Measure the graph's codes of held-out tiles, and log the sheet of nearest neighbours."""
     held_out = held_out_tiles(tile_sets, TILES_A_TASK, seed)
@@ -180,6 +178,6 @@ def log_augmentation(tile_sets: Sequence[TileSet], strength: str, stage: StageRu
 
 
 def log_tuning(tuning: Tuning, stage: StageRun) -> None:
-    """Log the history of the search, and how much each parameter mattered."""
-    stage.log_figure(history(tuning), "tuning/history.png")
-    stage.log_figure(importance(tuning), "tuning/importance.png")
+    """Log the history of the search, and the importance of each hyperparameter."""
+    stage.log_figure(search_history(tuning), "tuning/history.png")
+    stage.log_figure(search_importance(tuning), "tuning/importance.png")

@@ -20,7 +20,7 @@ def show_status(slides: Sequence[SlideSource], out: Path) -> None:
         if records:
             table = Table("slide", "reason", "evidence", "how to release it", title=title)
             for record in records:
-                table.add_row(record.slide, record.reason, record.evidence, record.release)
+                table.add_row(record.slide, record.reason, record.evidence, record.remedy)
             console.print(table)
     minutes = f"{status.time_to_go_s / 60:.1f} min to go" if status.time_to_go_s is not None else "nothing is running"
     console.print(

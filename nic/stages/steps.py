@@ -10,9 +10,9 @@ from rich.table import Table
 
 from nic.patients.choices import CohortPart
 from nic.patients.cohort import Cohort
+from nic.tracking.aliases import rollback_reason
 from nic.tracking.registry import CHAMPION, ENCODER_NAME, RegisteredVersion, alias_version, find_version
 from nic.tracking.runs import Finished, artifact_place, run_or_reuse
-from nic.tracking.succession import rolled_back
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -69,7 +69,7 @@ class Steps:
     def promote(self, title: str, entry_point: EntryPoint[PromotionT], config: PromotionT) -> dict[str, Any]:
         """As `take`, of `promote`. A version that was rolled back is skipped: only a person promotes it again."""
         version = find_version(config.model)
-        if (reason := rolled_back(version)) is None:
+        if (reason := rollback_reason(version)) is None:
             return self.take(title, entry_point, config)
         self.console.rule(f"[bold]{title}")
         refusal = f"rolled back{reason and ': '}{reason}; promote it by hand to serve it again"
@@ -116,7 +116,7 @@ def _standing(verdict: Mapping[str, Any], champion: RegisteredVersion | None) ->
     if champion and champion.version == verdict["version"]:
         return "yes", now
     version = find_version(f"models:/{verdict['name']}/{verdict['version']}")
-    reason = rolled_back(version)
+    reason = rollback_reason(version)
     since = "another one was promoted since" if reason is None else f"rolled back{reason and ': '}{reason}"
     return f"no more: {since}", now
 

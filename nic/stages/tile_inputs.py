@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nic.errors import EncoderError, StudyError
-from nic.onnx.files import graph_sha256
+from nic.graphs.files import graph_sha256
 from nic.study import read_study
-from nic.tasks.reading import read_task
+from nic.tasks.read_task import read_task
 from nic.tasks.tile_task import TileTask
 from nic.tracking.digests import digest
 from nic.tracking.registry import ENCODER_MODEL, encoder_file, serving_digest

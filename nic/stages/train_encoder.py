@@ -9,8 +9,8 @@ from typing import Any
 
 from filelock import Timeout
 
-from nic.locks import locked
-from nic.stages.objectives import Teaching, taught
+from nic.files import locked
+from nic.stages.objectives import TrainingPlan, train_objective
 from nic.stages.registration import log_augmentation, register_trained
 from nic.stages.tile_inputs import selected_tasks, tasks_digest
 from nic.tasks.tile_task import load_tiles
@@ -20,20 +20,20 @@ from nic.tracking.training_data import ORIGINS_FILE, origins_of, origins_text
 TILE_PX, TILE_MPP = 64, 1.0  # the published encoder's field
 
 
-def train(study_file: Path, tasks: str, work: Path, teaching: Teaching, stage: StageRun) -> dict[str, Any]:
+def train(study_file: Path, tasks: str, work: Path, plan: TrainingPlan, stage: StageRun) -> dict[str, Any]:
     """Train and register; the stage's result: the version and its figures. tasks: names with commas between."""
-    chosen, schedule = selected_tasks(study_file, tasks), teaching.schedule
+    chosen, schedule = selected_tasks(study_file, tasks), plan.schedule
     read = {"tasks": tasks_digest(chosen)}
     stage.log_text(origins_text(origins_of(chosen)), ORIGINS_FILE)
     with one_alone(work / "training" / stage.training_key) as folder:
         tile_sets = [load_tiles(task, TILE_PX, TILE_MPP, work / "tiles") for task in chosen]
         log_augmentation(tile_sets, schedule.augmentation, stage, schedule.seed)
-        trained = taught(teaching, tile_sets, read["tasks"], stage, folder)
-        version = register_trained(trained, tile_sets, folder / "encoder.onnx", stage, read, schedule.seed)
-    figures = ", ".join(f"{name} {value:.3f}" for name, value in trained.validation.items())
-    print(f"{version.uri}: {teaching.objective}; on held-out tiles {figures or 'no figures'}; {trained.trained_with}")
+        candidate = train_objective(plan, tile_sets, read["tasks"], stage, folder)
+        version = register_trained(candidate, tile_sets, folder / "encoder.onnx", stage, read, schedule.seed)
+    figures = ", ".join(f"{name} {value:.3f}" for name, value in candidate.validation.items())
+    print(f"{version.uri}: {plan.objective}; on held-out tiles {figures or 'no figures'}; {candidate.trained_with}")
     sha256 = version.tags["nic.encoder_sha256"]
-    return {"version": version.uri, "sha256": sha256, "validation": dict(trained.validation)}
+    return {"version": version.uri, "sha256": sha256, "validation": dict(candidate.validation)}
 
 
 @contextmanager

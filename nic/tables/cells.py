@@ -1,4 +1,4 @@
-"""What stands in one cell of a table: blanks, numbers, and the words for nothing known."""
+"""Cells of a table: blanks, numbers, and the words that mean a missing value."""
 
 import math
 import re
@@ -10,7 +10,7 @@ MISSING = frozenset(
         *("[not available]", "[not applicable]", "[not evaluated]", "[unknown]", "[discrepancy]", "[pending]"),
     }
 )
-"""What stands in a table where nothing is known, in small letters: words of R, pandas, Excel, TCGA and GDC.
+"""Words for a missing value, in small letters, as R, pandas, Excel, TCGA and GDC write them.
 
 A single "-" is not among them: beside "+" it is a class. Neither is "none": a finding may be absent.
 """
@@ -23,26 +23,26 @@ _BLANK_ENDS = re.compile(f"^{_BLANK}|{_BLANK}$")
 
 
 def stripped(text: str) -> str:
-    """Without blanks at both ends, those of no width too."""
+    """The text without blanks at both ends, also without those of no width."""
     return text.strip() if text.isascii() else _BLANK_ENDS.sub("", text)
 
 
 def is_missing(text: str) -> bool:
-    """Whether a cell says that nothing is known."""
+    """Whether a cell means a missing value."""
     return text.lower() in MISSING
 
 
 def number(text: str) -> float:
-    """A finite decimal number, with a point. Raises ValueError for all else that Python reads: 1_2, inf, nan, 0x1."""
+    """A finite decimal number with a point. Raises ValueError for what else Python reads as one: 1_2, inf, nan."""
     if not NUMBER.fullmatch(text) or not math.isfinite(value := float(text)):
-        raise ValueError(f"{text!r} is no number")
+        raise ValueError(f"{text!r} is not a number")
     return value
 
 
 def has_decimal_commas(texts: list[str]) -> bool:
-    """Whether a column of a table that is not parted by commas is of numbers with decimal commas.
+    """Whether the cells of a column are numbers with decimal commas; asked only where commas separate no cells.
 
-    1,234 alone does not say so: that may be a thousand.
+    1,234 alone is no proof: it may be a thousand.
     """
     known = [text for text in texts if not is_missing(text)]
     with_comma = [text for text in known if DECIMAL_COMMA.fullmatch(text)]

@@ -1,4 +1,4 @@
-"""The one reader of tables that users write: cohorts, labelled tiles. All cells are text."""
+"""Reads the tables that users write: cohorts and labelled tiles. All cells are text."""
 
 import difflib
 from collections.abc import Collection, Mapping
@@ -12,13 +12,13 @@ from nic.tables.workbook import workbook_records
 
 READ = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm")
 REFUSED = (".xls", ".xlsb", ".ods", ".numbers")
-"""Tables too, which a user must save as one of the others."""
+"""Tables that a user must save as one of the others."""
 OLD_EXCEL, ZIP = b"\xd0\xcf\x11\xe0", b"PK\x03\x04"
 
 
 @dataclass(frozen=True)
 class Table:
-    """file: its name. numbers: [N] of the rows as a spreadsheet counts, the header is row 1. cells: [N] by column."""
+    """file: its name. numbers: [N] of the rows as a spreadsheet counts; the header is row 1. cells: [N] by column."""
 
     file: str
     numbers: tuple[int, ...]
@@ -29,23 +29,23 @@ class Table:
         return tuple(self.cells)
 
     def require(self, columns: Collection[str]) -> None:
-        """Raises NoColumn naming the first that the table lacks, those it has, and one that looks alike."""
+        """Raises NoColumn, which names the first missing column, the existing ones, and one with a similar name."""
         for column in columns:
             if column not in self.cells:
-                raise NoColumn(f"{self.file}: no column {column!r}; {those_there_are(column, self.columns)}")
+                raise NoColumn(f"{self.file}: no column {column!r}; {existing_names(column, self.columns)}")
 
 
 def is_table(place: str | Path) -> bool:
-    """Whether a name is that of a table, by its suffix; whether it can be read is found out by reading."""
+    """Whether a name has the suffix of a table; whether it can be read is another question."""
     return str(place).lower().endswith((*READ, *REFUSED))
 
 
 def read_table(path: Path, columns: Collection[str], verbatim: Collection[str] | None = None) -> Table:
-    """A table with a header and at least these columns; blank rows are passed over, blanks around cells cut off.
+    """A table with a header and at least these columns, without blank rows and without blanks around cells.
 
-    CSV and its like in any of the encodings and separators that spreadsheets write, or a workbook. In a table that is
-    not parted by commas a column of numbers with decimal commas comes with points; verbatim: those that never do, names
-    and labels; None means `columns`. Raises EmptyTable, NoColumn, and TableError, naming file and row.
+    It is text in any encoding and with any separator that spreadsheets write, or a workbook. Where commas separate no
+    cells, numbers with decimal commas are returned with points. verbatim: columns that never are, names and labels;
+    None means `columns`. Raises EmptyTable, NoColumn and TableError, which name file and row.
     """
     verbatim = columns if verbatim is None else verbatim
     records, separator = _records(path, columns)
@@ -63,8 +63,8 @@ def read_table(path: Path, columns: Collection[str], verbatim: Collection[str] |
     return table
 
 
-def those_there_are(name: str, names: Collection[str]) -> str:
-    """For a message about a name that is not among others."""
+def existing_names(name: str, names: Collection[str]) -> str:
+    """The end of a message about a missing name: the names that exist, and one that is similar."""
     alike = [other for other in names if _loosely(other) == _loosely(name)]
     alike = alike or difflib.get_close_matches(name, names, n=1, cutoff=0.8)
     return f"it has {', '.join(names)}" + (f"; did you mean {alike[0]!r}? Names are exact" if alike else "")
@@ -88,12 +88,12 @@ def _records(path: Path, columns: Collection[str]) -> tuple[list[Record], str]:
     if content.startswith(ZIP):
         return workbook_records(content, columns, path.name), "a sheet's"
     if path.suffix.lower() in (".xlsx", ".xlsm", *REFUSED) and content:
-        raise TableError(f"{path.name}: no workbook that can be read; save it as .xlsx, or name it .csv if it is text")
+        raise TableError(f"{path.name}: not a readable workbook; save it as .xlsx, or name it .csv if it is text")
     return text_records(content, columns, path.name)
 
 
 def _fitted(cells: list[str], header: list[str], number: int, file: str) -> list[str]:
-    """As many cells as the header has; empty ones at the end come and go with the spreadsheet. Raises TableError."""
+    """The cells, as many as the header has: spreadsheets add and drop empty cells at the end. Raises TableError."""
     width = len(header)
     named = max(i for i, name in enumerate(header, start=1) if name)
     if len(cells) < named or any(cells[width:]):

@@ -1,4 +1,4 @@
-"""Tables that are text, as spreadsheets of all countries write them: encodings, line ends and separators."""
+"""Text tables, as spreadsheets of all countries write them: encodings, line ends and separators."""
 
 import codecs
 import csv
@@ -12,7 +12,7 @@ from nic.tables.cells import stripped
 
 SEPARATORS = (",", ";", "\t", "|")
 DECLARED = re.compile(r'"?sep=([,;\t|])"?[ ,;\t|]*(?:\r\n|\r|\n)', re.IGNORECASE)
-"""Excel's own first line, which it does not show."""
+"""A first line that Excel writes and does not show."""
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16's, which begins it
@@ -27,10 +27,10 @@ Record = tuple[int, list[str]]
 LOG = logging.getLogger(__name__)
 
 
-def text_records(content: bytes, wanted: Collection[str], file: str) -> tuple[list[Record], str]:
-    """The rows that are not blank, and the separator. wanted: columns that the header should have.
+def text_records(content: bytes, columns: Collection[str], file: str) -> tuple[list[Record], str]:
+    """The rows that are not blank, and the separator. columns: those that the header should have.
 
-    Raises TableError naming the file: bytes that are no text, a quotation mark that is never closed.
+    Raises TableError, which names the file: bytes that are no text, a quotation mark that is never closed.
     """
     text = decoded(content, file)
     if CONTROL.search(text):
@@ -40,7 +40,7 @@ def text_records(content: bytes, wanted: Collection[str], file: str) -> tuple[li
     declared = DECLARED.match(text)
     if declared:
         text = text[declared.end() :]
-    separator = declared[1] if declared else _separator(text, wanted)
+    separator = declared[1] if declared else _separator(text, columns)
     try:
         rows = [[stripped(cell) for cell in line] for line in _lines(f"{text}\n{END}", separator)]
     except csv.Error as error:
@@ -51,9 +51,9 @@ def text_records(content: bytes, wanted: Collection[str], file: str) -> tuple[li
 
 
 def decoded(content: bytes, file: str) -> str:
-    """By its byte order mark, else UTF-8, else what a spreadsheet of the West writes, and that is said.
+    """The text by its byte order mark, else as UTF-8, else as Western spreadsheets write it, with a warning.
 
-    Raises TableError when it is none of them.
+    Raises TableError when it is none of these.
     """
     for mark, encoding in BYTE_ORDER_MARKS:
         if content.startswith(mark):
@@ -90,10 +90,10 @@ def _unmarked_utf16(content: bytes) -> str:
     return "utf-16-be" if first.count(0) > 0.8 * len(first) and second.count(0) == 0 else ""
 
 
-def _separator(text: str, wanted: Collection[str]) -> str:
-    """That which parts the header into the most cells, of those that give the wanted columns where one does."""
+def _separator(text: str, columns: Collection[str]) -> str:
+    """The separator that gives the header the most cells, among those that give the columns where any does."""
     headers = {separator: _header(text, separator) for separator in SEPARATORS}
-    names = {name.casefold() for name in wanted}
+    names = {name.casefold() for name in columns}
     fitting = [s for s in SEPARATORS if names <= {cell.casefold() for cell in headers[s]}]
     return max(fitting or SEPARATORS, key=lambda separator: len(headers[separator]))
 

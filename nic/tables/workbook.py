@@ -1,4 +1,4 @@
-"""Excel's workbooks (.xlsx): the one sheet that is a table, its cells as the text that a CSV of it would hold."""
+"""Excel workbooks (.xlsx): the one sheet that is a table, with the cells that a CSV of it would hold."""
 
 import datetime
 import io
@@ -14,19 +14,19 @@ from nic.tables.cells import stripped
 from nic.tables.text import Record
 
 SIGNIFICANT_DIGITS = 15
-"""That Excel keeps and shows."""
+"""Digits of a number that Excel keeps and shows."""
 LEADING_ZEROS = re.compile("00+")
 """A format that shows 123 as 00123."""
 LOG = logging.getLogger(__name__)
 
 
-def workbook_records(content: bytes, wanted: Collection[str], file: str) -> list[Record]:
-    """The rows that are not blank of the one sheet that has cells; of several, of the one with the wanted columns.
+def workbook_records(content: bytes, columns: Collection[str], file: str) -> list[Record]:
+    """The rows that are not blank of the one sheet that has cells; of several, of the one with these columns.
 
-    Raises TableError naming the file: no workbook, none or several such sheets, a formula without its value.
+    Raises TableError, which names the file: no workbook, no or several such sheets, a formula without its value.
     """
     sheets = {sheet.title: records for sheet in _sheets(content, file) if (records := _records(sheet))}
-    title = _chosen({name: records[0][1] for name, records in sheets.items()}, wanted, file)
+    title = _chosen({name: records[0][1] for name, records in sheets.items()}, columns, file)
     if title is None:
         return []
     if _has_formulas(content):
@@ -35,7 +35,7 @@ def workbook_records(content: bytes, wanted: Collection[str], file: str) -> list
 
 
 def _sheets(content: bytes, file: str, data_only: bool = True) -> list[Any]:
-    # Imported here: what is served reads no tables.
+    # Imported here: a served model reads no tables.
     from openpyxl import load_workbook
 
     try:
@@ -56,15 +56,15 @@ def _records(sheet: Any) -> list[Record]:
     return [(number, row) for number, row in rows if any(row)]
 
 
-def _chosen(headers: dict[str, list[str]], wanted: Collection[str], file: str) -> str | None:
+def _chosen(headers: dict[str, list[str]], columns: Collection[str], file: str) -> str | None:
     if len(headers) < 2:
         return next(iter(headers), None)
-    names = {name.casefold() for name in wanted}
+    names = {name.casefold() for name in columns}
     fitting = [title for title, header in headers.items() if names <= {cell.casefold() for cell in header}]
     if len(fitting) != 1:
         raise TableError(
             f"{file}: {len(headers)} sheets, {', '.join(headers)}; {len(fitting)} of them have the columns "
-            f"{', '.join(wanted)}; wanted one such sheet: save it by itself"
+            f"{', '.join(columns)}; wanted one such sheet: save it by itself"
         )
     LOG.warning("%s: sheet %r is read, of %s", file, fitting[0], ", ".join(headers))
     return fitting[0]
@@ -77,7 +77,7 @@ def _has_formulas(content: bytes) -> bool:
 
 
 def _check_formulas(content: bytes, title: str, file: str) -> None:
-    """A formula that no spreadsheet has calculated has no value, and would look like an empty cell."""
+    """A formula that was never calculated has no value, and would look like an empty cell."""
     values = next(sheet for sheet in _sheets(content, file) if sheet.title == title)
     formulas = next(sheet for sheet in _sheets(content, file, data_only=False) if sheet.title == title)
     for row in formulas.iter_rows():
@@ -90,7 +90,7 @@ def _check_formulas(content: bytes, title: str, file: str) -> None:
 
 
 def cell_text(cell: Any) -> str:
-    """As a CSV would hold it: 123.0 is 123, with the zeros that its format puts before it; a day is 2026-01-31."""
+    """The cell as a CSV would hold it: 123.0 is 123, with the leading zeros of its format; a day is 2026-01-31."""
     match cell.value:
         case None:
             return ""

@@ -1,4 +1,4 @@
-"""Layout `slides`: tiles cut from slides, their classes drawn as outlines."""
+"""Layout `slides`: tiles of slides, with classes drawn as outlines."""
 
 import hashlib
 import logging
@@ -17,22 +17,20 @@ from nic.slides.slide import SUFFIXES as SLIDES
 from nic.slides.slide import Slide, SlideSource, find_slides
 from nic.slides.tiling import TileGrid
 from nic.slides.tissue import overview_px, tissue_fraction, tissue_mask
-from nic.tasks.annotated_cells import annotated_cells
 from nic.tasks.annotations import FOREIGN, REMEDY, SUFFIXES, read_annotations
-from nic.tasks.areas import Area
+from nic.tasks.areas import Area, annotated_cells
 from nic.tasks.entries import SlidesEntry
-from nic.tasks.labelling import class_map, pattern_groups
-from nic.tasks.source import PART_TILES, Cut, Field, Part
+from nic.tasks.tile_source import PART_TILES, Cut, TileField, TilePart, class_map, pattern_groups
 from nic.tasks.tile_task import TileTask
 
 BACKGROUND_TISSUE = 0.6
-"""Least share of tissue in a tile of the background class; the same as of the tiles that are compressed."""
+"""Least share of tissue in a tile of the background class; the same as for compression."""
 LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedSlide:
-    """A slide as it was found. group: its patient, or itself."""
+    """A slide with its outlines. group: its patient, or itself."""
 
     source: SlideSource
     mpp: float
@@ -44,7 +42,7 @@ class AnnotatedSlide:
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedSlides:
-    """Slides and the rules by which tiles are cut from them. label_of: the label of each annotation's label."""
+    """Slides and the rules for their tiles. label_of: a class number for each annotation label."""
 
     slides: Sequence[AnnotatedSlide]
     label_of: Mapping[str, int]
@@ -68,7 +66,7 @@ class AnnotatedSlides:
     def origins(self) -> frozenset[str]:
         return frozenset(name for s in self.slides for name in (s.source.slide_id, s.fingerprint, s.group))
 
-    def parts(self, field: Field) -> Iterator[Part]:
+    def parts(self, field: TileField) -> Iterator[TilePart]:
         for slide in tqdm(self.slides, desc=f"annotations of {self.entry.name}", unit="slide"):
             with Slide.open(slide.source) as opened:
                 grid = _whole_cells(opened, field)
@@ -78,14 +76,14 @@ class AnnotatedSlides:
                 rows, cols = row[first : first + PART_TILES], col[first : first + PART_TILES]
                 names = [f"{slide.source.slide_id} tile ({r}, {c})" for r, c in zip(rows, cols, strict=True)]
                 cut = partial(_cut, slide.source, grid, field.read_mpp or field.tile_mpp / 2, rows, cols, names)
-                yield Part(names, labels[rows, cols], np.full(len(rows), slide.group), cut)
+                yield TilePart(names, labels[rows, cols], np.full(len(rows), slide.group), cut)
 
     def _labels(self, slide: Slide, areas: Sequence[Area], grid: TileGrid) -> NDArray[np.int64]:
         """The label of each cell [rows, cols], below 0 where it has none."""
-        wanted = [area for area in areas if area.label not in self.entry.exclude]
+        labelled = [area for area in areas if area.label not in self.entry.exclude]
         excluded = [area for area in areas if area.label in self.entry.exclude]
-        label_of = [self.label_of[area.label] for area in wanted]
-        labels, free = annotated_cells(wanted, label_of, excluded, grid, self.entry.least_share)
+        label_of = [self.label_of[area.label] for area in labelled]
+        labels, free = annotated_cells(labelled, label_of, excluded, grid, self.entry.least_share)
         if self.background is not None:
             mask = tissue_mask(slide.thumbnail(overview_px(slide.size_l0px, slide.mpp)))
             tissue = tissue_fraction(mask, slide.size_l0px, grid) >= BACKGROUND_TISSUE
@@ -93,7 +91,7 @@ class AnnotatedSlides:
         return labels
 
     def _drawn(self, labels: NDArray[np.int64], fingerprint: str) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Rows and columns of at most `most` cells of each class, sorted; whatever other slides there are."""
+        """Rows and columns of at most `most` cells of each class, sorted; independent of the other slides."""
         rng = np.random.default_rng([self.entry.seed, int(fingerprint[:16], 16)])
         chosen = []
         for label in np.unique(labels[labels >= 0]):
@@ -104,22 +102,22 @@ class AnnotatedSlides:
 
 
 def read_annotated_slides(entry: SlidesEntry) -> TileTask:
-    """Slides with a file of annotations; those without one are left out, and said.
+    """The tile task of slides with a file of annotations; the others are left out, with a warning.
 
     Raises TaskError naming the annotation at fault, or SlideError naming the slide.
     """
-    found = find_slides(entry.path)
-    files = _outlines(entry, {source.slide_id for source in found})
-    sources = [source for source in found if source.slide_id in files]
+    slides_there = find_slides(entry.path)
+    files = _outlines(entry, {source.slide_id for source in slides_there})
+    sources = [source for source in slides_there if source.slide_id in files]
     if not sources:
         raise TaskError(
-            f"{entry.name}: none of {len(found)} slides has its annotations in {entry.annotations}, wanted "
-            f"{found[0].slide_id}.xml or .geojson"
+            f"{entry.name}: none of {len(slides_there)} slides has its annotations in {entry.annotations}, wanted "
+            f"{slides_there[0].slide_id}.xml or .geojson"
         )
-    if len(sources) < len(found):
-        LOG.warning("%s: %d of %d slides have no annotations", entry.name, len(found) - len(sources), len(found))
+    if without := len(slides_there) - len(sources):
+        LOG.warning("%s: %d of %d slides have no annotations", entry.name, without, len(slides_there))
     if strays := sorted(set(files) - {source.slide_id for source in sources}):
-        LOG.warning("%s: %d annotations are of no slide, %s first", entry.name, len(strays), files[strays[0]].name)
+        LOG.warning("%s: %d annotations belong to no slide, %s first", entry.name, len(strays), files[strays[0]].name)
     slides = [_annotated_slide(source, files[source.slide_id], entry) for source in sources]
     values = {area.label for slide in slides for area in slide.areas} - set(entry.exclude)
     names, label_of = class_map(entry.name, sorted(values), entry.classes, entry.ignore)
@@ -133,9 +131,9 @@ def read_annotated_slides(entry: SlidesEntry) -> TileTask:
 
 
 def _outlines(entry: SlidesEntry, slide_ids: Set[str]) -> dict[str, Path]:
-    """The file of outlines by slide, `s.geojson` or `s.svs.geojson`; those of no slide under their own name.
+    """Files of outlines by slide, `s.geojson` or `s.svs.geojson`; files of no slide by their own name.
 
-    Raises TaskError for two files of one slide, and for one that is not read.
+    Raises TaskError for two files of one slide, and for a format that is not read.
     """
     if not entry.annotations.is_dir():
         raise TaskError(f"{entry.name}: {entry.annotations}: no such folder of annotations")
@@ -166,8 +164,8 @@ def _annotated_slide(source: SlideSource, annotations: Path, entry: SlidesEntry)
         return AnnotatedSlide(source, slide.mpp, slide.fingerprint, annotations.read_bytes(), areas, group)
 
 
-def _whole_cells(slide: Slide, field: Field) -> TileGrid:
-    """The slide's grid without the cells that hang over its edge: a tile is never made up."""
+def _whole_cells(slide: Slide, field: TileField) -> TileGrid:
+    """The slide's grid without cells that reach over its edge: no pixel of a tile is invented."""
     x, y, width, height = slide.bounds_l0px
     side = field.side_px(slide.mpp)
     return TileGrid(field.tile_px, field.tile_mpp, slide.mpp, (x, y), int(height / side), int(width / side))
@@ -181,7 +179,7 @@ def _cut(
     cols: NDArray[np.intp],
     names: Sequence[str],
 ) -> Iterator[Cut]:
-    """Tiles in the order of their cells, read at read_mpp where the slide is as fine, as slides are compressed."""
+    """Tiles in the order of their cells, read at read_mpp as in compression, or coarser if the slide is."""
     tiles: dict[tuple[int, int], Cut] = {}
     with (
         Slide.open(source) as slide,

@@ -1,28 +1,31 @@
 """Augmentation of batches of tiles, on the device that trains: what is drawn, how strongly, and in which order.
 
-All is drawn on the host and sent to the device: which tiles are changed decides the sizes of what the device computes,
-and a GPU that were asked for them would stand still. So the draws of a seed are the same on each device.
+All numbers are drawn on the host and sent to the device: the number of changed tiles decides the sizes of what the
+device computes, and a GPU would wait if it were asked for it. So the draws of a seed are the same on each device.
+Each tile has parameters of its own. Its colours change by one matrix and one offset, in optical density for stains and
+in RGB for tones: a few passes over the pixels, where a chain of single changes would take a dozen.
 
-benchmarks/augmentation.py shows what it costs beside the encoder's own step, and beside a chain of kornia's single
-augmentations, which take many times as long and no generator of one's own.
+benchmarks/augmentation.py compares the cost with the encoder's own step, and with a chain of kornia's augmentations,
+which takes many times as long and accepts no generator.
 """
 
+import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from nic.errors import TaskError
-from nic.tasks.colour import blurred, restained, toned
-from nic.tasks.geometry import CONTROL, SYMMETRIES, moved, turned
 from nic.training_device import sent
 
 
 @dataclass(frozen=True)
 class Strength:
-    """How far each change may go; changes are uniform between the two ends unless it says otherwise.
+    """How far each change may go, either way; draws are uniform where nothing else is stated.
 
     zoom: natural logarithm of the largest scale, either way. bend_px: standard deviation of the displacements. hed:
     largest relative change of a stain, and ten times the largest absolute one. hue: radians. saturation, contrast:
@@ -64,9 +67,18 @@ HEAVY = Strength(
 )
 STRENGTHS = {"none": None, "light": LIGHT, "heavy": HEAVY}
 WARPED, BLURRED, NOISY = 0.5, 0.25, 0.5
-"""Shares of tiles that are warped, blurred, made noisy: the network shall see sharp and straight ones too."""
+"""Shares of tiles that are warped, blurred, made noisy; the network also sees sharp and straight ones."""
 GRAINS = 8
-"""Fields of noise that a batch shares: normal numbers come one after another, the rest of the work on all cores."""
+"""Fields of noise that a batch shares: normal numbers are drawn one by one, while other work uses all cores."""
+SYMMETRIES = 8
+CONTROL = 5
+"""Points on a side of the grid whose displacements bend a tile; those between are interpolated by cubics."""
+# Ruifrok & Johnston 2001: optical density of haematoxylin, eosin and DAB, one stain a row.
+HED = functional.normalize(torch.tensor([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]]))
+LUMA = torch.tensor([0.299, 0.587, 0.114])  # ITU-R BT.601
+DARKEST = 1 / 255
+"""Black has no optical density; it is treated as the darkest grey of eight bits."""
+BLUR_RADIUS = 3
 
 
 def augment(tiles: Tensor, strength: str, generator: torch.Generator) -> Tensor:
@@ -80,25 +92,25 @@ def augment(tiles: Tensor, strength: str, generator: torch.Generator) -> Tensor:
     chosen = STRENGTHS[strength]
     if chosen is None:
         return tiles
-    with torch.autocast(tiles.device.type, enabled=False):  # colours in bfloat16 would be of 256 steps an octave
+    with torch.autocast(tiles.device.type, enabled=False):  # bfloat16 has only 256 steps an octave of a colour
         tiles = displaced(tiles, chosen, generator)
         tiles = recoloured(tiles, chosen, generator)
         return softened(tiles, chosen, generator).clamp_(0, 1)
 
 
 def displaced(tiles: Tensor, strength: Strength, generator: torch.Generator) -> Tensor:
-    """Flips, quarter turns, and some tiles scaled and bent."""
+    """D4 variants of all tiles; some are also scaled and bent."""
     first = torch.randint(SYMMETRIES, (1,), generator=generator).numpy()[0]
-    tiles = turned(tiles, int(first))
+    tiles = d4_mixed(tiles, int(first))
     some = _some(len(tiles), WARPED, generator)
     zoom = (strength.zoom * _uniform(len(some), generator)).exp()
     bend_px = strength.bend_px * torch.randn(len(some), 2, CONTROL, CONTROL, generator=generator)
     which, zoom, bend_px = (sent(drawn, tiles.device) for drawn in (some, zoom, bend_px))
-    return tiles.index_copy_(0, which, moved(tiles.index_select(0, which), zoom, bend_px))
+    return tiles.index_copy_(0, which, warped(tiles.index_select(0, which), zoom, bend_px))
 
 
 def recoloured(tiles: Tensor, strength: Strength, generator: torch.Generator) -> Tensor:
-    """Stains and tones of each tile changed; where things lie stays as it is."""
+    """Stains and tones of each tile changed, without moving anything."""
     batch = len(tiles)
     scale = 1 + strength.hed * _uniform((batch, 3), generator)
     shift = 0.1 * strength.hed * _uniform((batch, 3), generator)
@@ -116,7 +128,7 @@ def softened(tiles: Tensor, strength: Strength, generator: torch.Generator) -> T
     some = _some(len(tiles), BLURRED, generator)
     sigma_px = (strength.blur_px * torch.rand(len(some), generator=generator)).clamp_(min=0.1)
     which, sigma_px = (sent(drawn, tiles.device) for drawn in (some, sigma_px))
-    tiles.index_copy_(0, which, blurred(tiles.index_select(0, which), sigma_px))
+    tiles.index_copy_(0, which, gaussian_blurred(tiles.index_select(0, which), sigma_px))
     some = _some(len(tiles), NOISY, generator)
     grain = torch.randn(GRAINS, *tiles.shape[1:], generator=generator)
     amount = strength.noise * torch.rand(len(some), 1, 1, 1, generator=generator)
@@ -135,8 +147,130 @@ def _uniform(shape: int | tuple[int, ...], generator: torch.Generator) -> Tensor
 
 
 def examples(tiles: NDArray[np.uint8], strength: str, copies: int, seed: int) -> NDArray[np.uint8]:
-    """Tiles uint8 [N, px, px, 3] as training sees them, [copies, N, px, px, 3]: to be looked at."""
+    """Tiles uint8 [N, px, px, 3] augmented as in training, [copies, N, px, px, 3], for a picture."""
     pixels = torch.from_numpy(np.ascontiguousarray(tiles)).permute(0, 3, 1, 2).float() / 255
     random = torch.Generator().manual_seed(seed)
     changed = torch.stack([augment(pixels, strength, random) for _ in range(copies)])
     return (changed * 255).round().byte().permute(0, 1, 3, 4, 2).numpy()
+
+
+def d4_mixed(tiles: Tensor, first: int) -> Tensor:
+    """The eight D4 variants: each eighth of a batch [B, C, px, px] becomes another one, the first eighth `first`.
+
+    first: 0 to 7; numbered as the D4 variants of codes. Copied whole: sampling each tile by itself costs more.
+    """
+    changed = torch.empty_like(tiles)
+    # Beyond 7 the numbers start again at 0: only their three lowest bits count.
+    eighths = zip(tiles.tensor_split(SYMMETRIES), changed.tensor_split(SYMMETRIES), strict=True)
+    for symmetry, (before, after) in enumerate(eighths, start=first):
+        mirrored = before.flip([axis for axis, bit in ((2, 1), (3, 2)) if symmetry & bit])
+        after.copy_(mirrored.mT if symmetry & 4 else mirrored)
+    return changed
+
+
+def warped(tiles: Tensor, zoom: Tensor, bend_px: Tensor) -> Tensor:
+    """Tiles scaled about the centre and bent, each by itself, in one bilinear sampling; beyond the edge mirrored.
+
+    tiles: float [B, C, px, px]. zoom: [B], above 1 enlarges. bend_px: [B, 2, CONTROL, CONTROL], how far from its place
+    each pixel is fetched in x and in y, at points spread evenly from edge to edge. Without zoom and bend pixels are
+    fetched from their centres, which keeps them as they are.
+    """
+    px = tiles.shape[-1]
+    rows, straight = _warp_constants(px, tiles.device)
+    fetched = rows @ (bend_px * (2 / px)) @ rows.T  # [B, 2, px, px] in units of half a tile
+    fetched += straight / zoom[:, None, None, None]
+    return functional.grid_sample(tiles, fetched.permute(0, 2, 3, 1), padding_mode="reflection", align_corners=False)
+
+
+@cache
+def _warp_constants(px: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Constants of a tile, made once for each device.
+
+    [px, CONTROL]: weight of each control point at each pixel; applied to rows and columns it is bicubic. [2, px, px]:
+    x and y of each pixel's centre, from -1 to 1 across the tile.
+    """
+    points = torch.eye(CONTROL)[None, None]
+    rows = functional.interpolate(points, (px, CONTROL), mode="bicubic", align_corners=True)[0, 0]
+    place = (torch.arange(px) + 0.5) * (2 / px) - 1
+    straight = torch.stack([place.expand(px, px), place[:, None].expand(px, px)])
+    return rows.to(device), straight.to(device)
+
+
+def restained(tiles: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Stain v becomes v * scale + shift, in optical density (natural logarithm). scale, shift: [B, 3] for H, E, D.
+
+    Tiles of which the mean lies outside (0.15, 0.85) are glass or ink and keep their colours. Source: METHOD of the
+    lab, after Tellez et al. 2018.
+    """
+    hed, separation, same = _stain_constants(tiles.device)
+    mean = tiles.flatten(1).mean(1)
+    glass = ((mean <= 0.15) | (mean >= 0.85))[:, None, None]
+    change = ((separation * scale[:, None]) @ hed).mT  # [B, 3, 3], acting on columns of RGB density
+    change = torch.where(glass, same, change)
+    offset = -(shift[:, None] @ hed).mT.masked_fill(glass, 0.0)
+    log_light = tiles.clamp(DARKEST, 1).log_().flatten(2)  # [B, 3, px * px]
+    return torch.baddbmm(offset, change, log_light).exp_().view(tiles.shape)
+
+
+def toned(tiles: Tensor, hue: Tensor, saturation: Tensor, contrast: Tensor, brightness: Tensor) -> Tensor:
+    """Hue turned, then saturation, contrast and brightness changed; all [B], none with 0, 1, 1, 0.
+
+    hue: radians about the axis of greys. saturation: distance from the grey of the same luma, times this. contrast:
+    distance from the tile's mean colour, times this. brightness: added.
+    """
+    grey, colourful = _grey_constants(tiles.device)
+    colour = (grey + saturation[:, None, None] * colourful) @ hue_turn(hue)  # [B, 3, 3]
+    pixels = tiles.flatten(2)
+    mean = colour @ pixels.mean(2, keepdim=True)
+    contrast = contrast[:, None, None]
+    return torch.baddbmm(mean * (1 - contrast) + brightness[:, None, None], colour * contrast, pixels).view(tiles.shape)
+
+
+def hue_turn(angle: Tensor) -> Tensor:
+    """[B] radians to rotations [B, 3, 3] of RGB about the grey axis; a third of a turn makes red green."""
+    along, around, across = _hue_constants(angle.device)
+    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    return along + cos * around + sin * across
+
+
+def gaussian_blurred(tiles: Tensor, sigma_px: Tensor) -> Tensor:
+    """Gaussian blur, cut off at 3 px, the edge mirrored. sigma_px: [B], each its own: a band matrix on either side."""
+    px = tiles.shape[-1]
+    distance_squared, places = _blur_constants(px, tiles.device)
+    weights = torch.softmax(-distance_squared / (2 * sigma_px[:, None] ** 2), 1)  # [B, 7]
+    band = (weights @ places).view(-1, 1, px, px)
+    return band @ tiles @ band.mT
+
+
+# Constants, made once for each device: making them in every step would keep a GPU waiting for the host.
+
+
+@cache
+def _stain_constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """HED, its inverse, and the identity: [3, 3] each."""
+    return HED.to(device), torch.linalg.inv(HED).to(device), torch.eye(3, device=device)
+
+
+@cache
+def _grey_constants(device: torch.device) -> tuple[Tensor, Tensor]:
+    """[3, 3] each: from RGB to the grey of the same luma, and to what distinguishes the colour from it."""
+    grey = LUMA.expand(3, 3)
+    return grey.to(device), (torch.eye(3) - grey).to(device)
+
+
+@cache
+def _hue_constants(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Rodrigues' three matrices of a rotation about the axis of greys, [3, 3] each: fixed, times cos, times sin."""
+    along = torch.full((3, 3), 1 / 3)
+    across = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / math.sqrt(3)
+    return along.to(device), (torch.eye(3) - along).to(device), across.to(device)
+
+
+@cache
+def _blur_constants(px: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Squared distances of a pixel's neighbours in a row, [7], and where each of them lies: [7, px * px] of 0 and 1."""
+    reach = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1)
+    source = torch.arange(px)[:, None] + reach  # [px, 7]
+    source = torch.where(source < 0, -1 - source, torch.where(source >= px, 2 * px - 1 - source, source))
+    places = functional.one_hot(source, px).permute(1, 0, 2).flatten(1).float()
+    return (reach**2).to(device), places.to(device)

@@ -1,4 +1,4 @@
-"""Rows of tiles as a picture: what training sees, what lies near what."""
+"""Contact sheets: rows of tiles as a picture, with captions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Caption:
 
 
 @dataclass(frozen=True)
-class Row:
+class TileRow:
     """tiles: uint8 [N, px, px, 3]. label: to their left. captions: one under each, or none. above: free space.
 
     A caption has two lines at most.
@@ -34,7 +34,7 @@ class Row:
     above: bool = False
 
 
-def contact_sheet(rows: Sequence[Row], title: str) -> Figure:
+def contact_sheet(rows: Sequence[TileRow], title: str) -> Figure:
     """Tiles in rows, all of one size."""
     columns = max(len(row.tiles) for row in rows)
     heights = [TILE_INCH + CAPTION_INCH * bool(row.captions) + 0.14 * row.above for row in rows]
@@ -51,7 +51,7 @@ def contact_sheet(rows: Sequence[Row], title: str) -> Figure:
     return figure
 
 
-def _draw(axes: Axes, row: Row) -> None:
+def _draw(axes: Axes, row: TileRow) -> None:
     px = row.tiles.shape[1]
     axes.imshow(_strip(row.tiles), interpolation="nearest", aspect="auto")
     axes.set_axis_off()
@@ -68,9 +68,9 @@ def _strip(tiles: Tiles) -> Tiles:
 
 
 def augmentation_sheet(originals: Mapping[str, Tiles], augmented: Mapping[str, Tiles], strength: str) -> Figure:
-    """By task the original tiles [N, ...] and below each what training saw of it, [copies, N, ...]."""
-    rows: list[Row] = []
+    """For each task the original tiles [N, ...], and below them their augmented copies [copies, N, ...]."""
+    rows: list[TileRow] = []
     for task, tiles in originals.items():
-        rows.append(Row(f"{task}\nas it is", tiles, above=bool(rows)))
-        rows += [Row("augmented", copy) for copy in augmented[task]]
+        rows.append(TileRow(f"{task}\nas it is", tiles, above=bool(rows)))
+        rows += [TileRow("augmented", copy) for copy in augmented[task]]
     return contact_sheet(rows, f"Augmentation, strength {strength!r}: each column one tile")

@@ -1,4 +1,4 @@
-"""What a study file says of a tile task: one entry a layout, told apart by `layout`. Nothing is opened here."""
+"""The entries of a study file for tile tasks, one type for each `layout`. Nothing is opened here."""
 
 import re
 from pathlib import Path
@@ -18,8 +18,8 @@ def _is_several(written: Any) -> bool:
 class _Entry(BaseModel):
     """Common to all layouts.
 
-    mpp: um/px of the images. classes: name of a class -> what the source calls it, one or several; each of the
-    source's labels is a class of its own when left out. ignore: labels whose tiles are left out.
+    mpp: um/px of the images. classes: name of a class -> one or several labels of the source; without it each label is
+    a class of its own. ignore: labels whose tiles are left out.
     """
 
     # An unknown key is a typing error, and typing errors must not pass in silence.
@@ -34,7 +34,7 @@ class _Entry(BaseModel):
     @model_validator(mode="after")
     def _one_rule_for_groups(self) -> "_Entry":
         if getattr(self, "group_column", None) and getattr(self, "group_pattern", None):
-            raise ValueError("group_column and group_pattern are both given, wanted one")
+            raise ValueError("both group_column and group_pattern are set, wanted one")
         return self
 
     def under(self, root: Path) -> Self:
@@ -43,7 +43,7 @@ class _Entry(BaseModel):
 
 
 class FolderEntry(_Entry):
-    """A folder with a folder a class. group_pattern: regular expression on `class/file` for its slide or patient."""
+    """A folder with one folder for each class. group_pattern: regular expression on `class/file` for its group."""
 
     layout: Literal["folder"] = "folder"
     too_small: Literal["refuse", "pad"] = "refuse"
@@ -51,7 +51,7 @@ class FolderEntry(_Entry):
 
 
 class Hdf5Entry(_Entry):
-    """HDF5 as PatchCamelyon comes. labels: the file of the labels, where it is another; x, y: names of the data sets.
+    """HDF5 in the layout of PatchCamelyon. labels: the file of the labels, if another; x, y: names of the data sets.
 
     meta: a CSV of the same rows; group_column: its column of slides or patients.
     """
@@ -68,7 +68,7 @@ class Hdf5Entry(_Entry):
     @model_validator(mode="after")
     def _groups_come_from_a_table(self) -> "Hdf5Entry":
         if (self.meta is None) != (self.group_column is None):
-            raise ValueError("meta and group_column go together, wanted both or neither")
+            raise ValueError("wanted both meta and group_column, or neither")
         return self
 
 
@@ -82,7 +82,7 @@ class _TableEntry(_Entry):
     @model_validator(mode="after")
     def _one_resolution(self) -> "_TableEntry":
         if (self.mpp is None) == (self.mpp_column is None):
-            raise ValueError("wanted the um/px of the images, as mpp where they share it or as mpp_column")
+            raise ValueError("wanted the um/px of the images: mpp where all share it, else mpp_column")
         return self
 
 
@@ -94,7 +94,7 @@ class TableEntry(_TableEntry):
 
 
 class PlacesEntry(_TableEntry):
-    """Common to points and boxes. A group is an image where nothing is said."""
+    """Common to points and boxes. Without a column or pattern of groups, each image is a group."""
 
     too_small: Literal["refuse", "pad", "drop"] = "refuse"
     x_column: str = "x"
@@ -110,7 +110,7 @@ class PointsEntry(PlacesEntry):
 class BoxesEntry(PlacesEntry):
     """A CSV of boxes (x, y: top left) in larger images: tiles are centred on them.
 
-    context: whether a tile may show what lies around its box; else the box is taken for the whole image.
+    context: whether a tile may show the surroundings of its box; else the box is treated as the whole image.
     """
 
     layout: Literal["boxes"]
@@ -122,10 +122,10 @@ class BoxesEntry(PlacesEntry):
 class SlidesEntry(_Entry):
     """Annotated slides: a file, a folder or a glob. annotations: the folder of <slide>.xml or <slide>.geojson.
 
-    bounds: whether GeoJSON counts from the corner of the slide's bounds, as QuPath does, or from the slide's own.
-    background: name of the class of tissue in no annotation; none when left out. exclude: annotations whose inside
-    is of no class. least_share: of a tile's area, that lies in its class. most: tiles of a class a slide, drawn by
-    seed. group_pattern: regular expression on a slide's name for its patient.
+    bounds: whether GeoJSON counts from the corner of the slide's bounds, as QuPath does, or from that of the slide.
+    background: name of the class of tissue outside all annotations; without it there is no such class. exclude: labels
+    of annotations that belong to no class. least_share: of a tile's area, within its class. most: tiles of each class
+    from one slide, drawn by seed. group_pattern: regular expression on a slide's name for its patient.
     """
 
     layout: Literal["slides"]

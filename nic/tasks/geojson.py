@@ -1,4 +1,4 @@
-"""Outlines as GeoJSON: QuPath's exports, collections of other tools, and geometries alone."""
+"""Outlines in GeoJSON: QuPath's exports, collections of other tools, and single geometries."""
 
 import logging
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ LOG = logging.getLogger(__name__)
 
 
 def geojson_areas(content: Any, file: str) -> list[Area]:
-    """content: parsed. Rings as they stand in the file. Raises TaskError naming the file and the feature."""
+    """content: the parsed file. Rings have its coordinates. Raises TaskError naming the file and the feature."""
     areas: list[Area] = []
     by_name: list[str] = []
     for number, feature in enumerate(_features(content, file)):
@@ -26,12 +26,12 @@ def geojson_areas(content: Any, file: str) -> list[Area]:
         areas += [Area(label, rings) for rings in polygons if rings]
         by_name += [] if is_class or not any(polygons) else [label]
     if by_name:
-        LOG.warning("%s: %d annotations have no class, their names are taken: %s", file, len(by_name), by_name[0])
+        LOG.warning("%s: %d annotations have no class; their names are used: %s", file, len(by_name), by_name[0])
     return areas
 
 
 def _features(content: Any, file: str) -> Iterator[Any]:
-    """With those inside others: QuPath can write a hierarchy."""
+    """All features, also nested ones: QuPath can write a hierarchy."""
     match content:
         case list():
             features = content
@@ -58,7 +58,7 @@ def _geometry(feature: Any, where: str) -> Any:
 
 
 def _polygons(geometry: Any, where: str) -> Iterator[Any]:
-    """Coordinates of polygons, whatever they are wrapped in; null is a feature that lies nowhere."""
+    """Coordinates of all polygons of a geometry; none for null."""
     if geometry is None:
         return
     match geometry["type"]:
@@ -74,7 +74,7 @@ def _polygons(geometry: Any, where: str) -> Iterator[Any]:
 
 
 def _rings(polygon: Any, where: str) -> tuple[Ring, ...]:
-    """None for an empty polygon; heights, a third number of each corner, are left out."""
+    """Empty for an empty polygon; a third number of each corner, its height, is dropped."""
     rings = [_flat(ring) for ring in polygon]
     return tuple(ring_of(ring, where) for ring in rings if len(ring)) if rings and len(rings[0]) else ()
 
@@ -84,7 +84,7 @@ def _flat(ring: Any) -> Any:
 
 
 def _label(properties: Any) -> tuple[str, bool]:
-    """The class, and True; or the annotation's name, and False, where it has no class.
+    """The class and True, or the annotation's name and False where it has no class.
 
     QuPath writes a class as {name, color}, a derived one as {names, color}; some write text.
     """

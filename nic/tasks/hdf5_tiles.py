@@ -1,4 +1,4 @@
-"""Layout `hdf5`: tiles and labels as data sets, as PatchCamelyon comes."""
+"""Layout `hdf5`: tiles and labels as data sets, in the layout of PatchCamelyon."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,17 +12,15 @@ from numpy.typing import NDArray
 
 from nic.errors import TaskError, UnreadableTile
 from nic.tasks.entries import Hdf5Entry
-from nic.tasks.field import TooSmall, cut_field
-from nic.tasks.image_tiles import file_digest
-from nic.tasks.labelling import class_labels
-from nic.tasks.source import PART_TILES, Cut, Field, Part
-from nic.tasks.tables import texts, tile_table
+from nic.tasks.image_tiles import TooSmall, cut_field, file_digest
+from nic.tasks.tile_source import PART_TILES, Cut, TileField, TilePart, class_labels
+from nic.tasks.tile_table import texts, tile_table
 from nic.tasks.tile_task import TileTask
 
 
 @dataclass(frozen=True, eq=False)
 class Hdf5Tiles:
-    """Rows of a data set [N, h, w, 3] uint8. labels: [N], below 0 for rows to be left out. groups: [N]."""
+    """Rows of a data set [N, h, w, 3] uint8. labels: [N], below 0 for rows that are left out. groups: [N]."""
 
     path: Path
     dataset: str
@@ -42,14 +40,14 @@ class Hdf5Tiles:
     def origins(self) -> frozenset[str]:
         return frozenset(self.groups.tolist())
 
-    def parts(self, field: Field) -> Iterator[Part]:
+    def parts(self, field: TileField) -> Iterator[TilePart]:
         for first in range(0, len(self.labels), PART_TILES):
             rows = np.arange(first, min(first + PART_TILES, len(self.labels)))
             rows = rows[self.labels[rows] >= 0]
             names = [f"{self.path.name} row {i}" for i in rows]
-            yield Part(names, self.labels[rows], self.groups[rows], partial(self._cut, rows, names, field))
+            yield TilePart(names, self.labels[rows], self.groups[rows], partial(self._cut, rows, names, field))
 
-    def _cut(self, rows: NDArray[np.intp], names: list[str], field: Field) -> Iterator[Cut]:
+    def _cut(self, rows: NDArray[np.intp], names: list[str], field: TileField) -> Iterator[Cut]:
         if not len(rows):
             return
         try:

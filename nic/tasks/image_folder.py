@@ -1,4 +1,4 @@
-"""Layout `folder`: a folder a task with a folder a class, as NCT-CRC-HE-100K is unpacked."""
+"""Layout `folder`: a folder for the task with one folder for each class, as NCT-CRC-HE-100K is unpacked."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, ValidationError
 from nic.errors import TaskError
 from nic.tasks.entries import FolderEntry
 from nic.tasks.image_tiles import ImageTiles
-from nic.tasks.labelling import class_labels, pattern_groups
+from nic.tasks.tile_source import class_labels, pattern_groups
 from nic.tasks.tile_task import TileTask
 
 MANIFEST = "manifest.json"
@@ -17,7 +17,7 @@ GROUP_SEPARATOR = "__"
 
 
 class Manifest(BaseModel):
-    """What a folder says of itself: um/px of its images, and classes in the order of their labels."""
+    """The manifest of a folder: um/px of its images, and its classes in the order of their labels."""
 
     mpp: float | None = Field(default=None, gt=0)
     classes: tuple[str, ...] = ()
@@ -54,7 +54,7 @@ def _folders(folder: Path) -> tuple[str, ...]:
 
 
 def _own_group(file: str) -> str:
-    """Slide or patient, where the name begins with it and `__`; else the tile is a group of its own."""
+    """The slide or patient, where the name begins with it and `__`; else the tile is its own group."""
     group, separator, _ = file.rpartition("/")[2].partition(GROUP_SEPARATOR)
     return group if separator else file
 

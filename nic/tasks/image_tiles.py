@@ -1,27 +1,39 @@
-"""Tiles from image files: whole images, or points and boxes in larger ones."""
+"""Tiles from image files: whole images, or points and boxes in larger ones, at exact um/px."""
 
 import hashlib
+import io
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from tifffile import TiffFile, TiffFileError
 
 from nic.errors import TaskError, UnreadableTile
-from nic.tasks.field import TooSmall, cut_field, read_image
-from nic.tasks.source import PART_TILES, Cut, Field, Part, Pixels
-from nic.threads import done_ahead
+from nic.slides.plain_rgb import plain_rgb
+from nic.slides.reader import cut_tiles
+from nic.tasks.tile_source import PART_TILES, Cut, Pixels, TileField, TilePart
+from nic.threads import map_ahead
+
+Image.MAX_IMAGE_PIXELS = None  # large images are the user's own, not an attack
+
+TooSmall = Literal["refuse", "pad", "drop"]
+ROUNDING_PX = 0.5
+"""An image may be smaller than the field by this: 128 px at 0.499 um/px are meant as 64 um."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageTiles:
-    """Tiles of image files, those of one file beside one another.
+    """Tiles of image files; tiles of one file follow one another.
 
-    paths, names, labels, groups, mpps: [N]. boxes: float [N, 4] (x, y, w, h) in px of the image, a point having no
-    width and height; None for whole images. context: whether a tile may show what lies around its box.
+    paths, names, labels, groups, mpps: [N]. boxes: float [N, 4] (x, y, w, h) in px of the image, w and h being 0 for a
+    point; None for whole images. context: whether a tile may show the surroundings of its box.
     """
 
     paths: Sequence[Path]
@@ -35,13 +47,13 @@ class ImageTiles:
 
     @cached_property
     def digest(self) -> str:
-        """Of each image's bytes, and of all that is known of the tiles."""
+        """Of the bytes of each image, and of all fields."""
         total = hashlib.sha256(f"{self.too_small} {self.context}".encode())
         for values in (self.labels, self.mpps, self.boxes):
             total.update(b"" if values is None else values.tobytes())
         total.update("\n".join([*self.names, *self.groups]).encode())
         paths = [path for path, _ in groupby(self.paths)]
-        for content in done_ahead(file_digest, paths):
+        for content in map_ahead(file_digest, paths):
             total.update(content)
         return total.hexdigest()
 
@@ -49,18 +61,18 @@ class ImageTiles:
     def origins(self) -> frozenset[str]:
         return frozenset(self.groups.tolist())
 
-    def parts(self, field: Field) -> Iterator[Part]:
+    def parts(self, field: TileField) -> Iterator[TilePart]:
         for first in range(0, len(self.paths), PART_TILES):
             span = range(first, min(first + PART_TILES, len(self.paths)))
             stretch = slice(span.start, span.stop)
             cut = partial(self._cut, span, field)
-            yield Part(self.names[stretch], self.labels[stretch], self.groups[stretch], cut)
+            yield TilePart(self.names[stretch], self.labels[stretch], self.groups[stretch], cut)
 
-    def _cut(self, members: range, field: Field) -> Iterator[Cut]:
+    def _cut(self, members: range, field: TileField) -> Iterator[Cut]:
         for path, tiles in groupby(members, key=self.paths.__getitem__):
             yield from self._cut_image(path, list(tiles), field)
 
-    def _cut_image(self, path: Path, members: Sequence[int], field: Field) -> Iterator[Cut]:
+    def _cut_image(self, path: Path, members: Sequence[int], field: TileField) -> Iterator[Cut]:
         try:
             image = read_image(path)
         except UnreadableTile as error:
@@ -69,14 +81,14 @@ class ImageTiles:
         for i in members:
             yield self._tile(image, i, field)
 
-    def _tile(self, image: Pixels, i: int, field: Field) -> Pixels | None:
+    def _tile(self, image: Pixels, i: int, field: TileField) -> Pixels | None:
         centre = image.shape[1] / 2, image.shape[0] / 2
         if self.boxes is not None:
             image, centre = self._placed(image, self.boxes[i], self.names[i])
         return cut_field(image, centre, self.mpps[i], field, self.too_small, self.names[i])
 
     def _placed(self, image: Pixels, box: NDArray[np.float64], name: str) -> tuple[Pixels, tuple[float, float]]:
-        """What the tile may show of the image, and its centre there. Raises TaskError for a centre outside of it."""
+        """The part of the image that the tile may show, and its centre there. Raises TaskError for a centre outside."""
         x, y, w, h = box
         height, width = image.shape[:2]
         centre = x + w / 2, y + h / 2
@@ -89,6 +101,64 @@ class ImageTiles:
 
 
 def file_digest(path: Path) -> bytes:
-    """Of a file's bytes, without holding them all."""
+    """Of a file's bytes, read in pieces."""
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").digest()
+
+
+def read_image(path: Path) -> Pixels:
+    """An image file as [h, w, 3] RGB, white where it is transparent.
+
+    Raises UnreadableTile, also for a truncated file and for pixels without a known white.
+    """
+    try:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
+            return plain_rgb(image, content)
+    except UnidentifiedImageError as error:
+        raise UnreadableTile(f"{_named(path)}: cannot be read as an image: {_pixels_of(content)}") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        reason = str(error).replace(str(path), path.name)
+        raise UnreadableTile(f"{_named(path)}: cannot be read as an image: {reason}") from error
+
+
+def _named(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _pixels_of(content: bytes) -> str:
+    """The pixel format of a TIFF that Pillow cannot read, for the message."""
+    try:
+        with TiffFile(io.BytesIO(content)) as file:
+            page = file.pages.first
+            return f"pixels are {page.dtype} {list(page.shape)}, wanted 8-bit RGB; save it as that"
+    except (TiffFileError, IndexError):
+        return "not an image that Pillow knows"
+
+
+def cut_field(
+    image: Pixels, centre: tuple[float, float], mpp: float, field: TileField, too_small: TooSmall, name: str
+) -> Pixels | None:
+    """The tile centred at (x, y) px of an image [h, w, 3], to the nearest whole pixel of it.
+
+    too_small: what to do where the field leaves the image. `pad` mirrors the image at its border, which keeps its
+    colours and adds no edge that a network could learn. `drop` gives None. `refuse` raises TaskError. A tile is never
+    stretched.
+    """
+    height, width = image.shape[:2]
+    side = field.side_px(mpp)
+    left, top = (round(middle - side / 2) for middle in centre)
+    right, bottom = math.ceil(left + side), math.ceil(top + side)
+    if max(-left, -top, left + side - width, top + side - height) > ROUNDING_PX:
+        if too_small == "drop":
+            return None
+        if too_small == "refuse":
+            raise TaskError(
+                f"{name}: {width} x {height} px at {mpp:g} um/px, wanted a field of {field.tile_px * field.tile_mpp:g}"
+                f" um ({side:.0f} px) around ({centre[0]:g}, {centre[1]:g}); a tile is never stretched: set too_small"
+            )
+    inside = image[max(0, top) : min(bottom, height), max(0, left) : min(right, width)]
+    beyond = ((max(0, -top), max(0, bottom - height)), (max(0, -left), max(0, right - width)), (0, 0))
+    window = np.pad(inside, beyond, mode="symmetric") if np.any(beyond) else inside
+    tile: Pixels = cut_tiles(window, np.zeros(1), 0, side, field.tile_px)[0]
+    return tile

@@ -1,4 +1,4 @@
-"""How well scores tell the classes of a task apart: AUC, its interval over slides or patients, paired differences."""
+"""AUC of a tile task: its interval over slides or patients, and paired differences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ AT_ONCE = 4_000_000
 
 @dataclass(frozen=True)
 class TileScores:
-    """What a classifier said of tiles it was not trained on.
+    """The scores of a classifier for tiles that it was not trained on.
 
     labels: int64 [N]. scores: [N, classes], higher = more likely. groups: str [N], the slide or patient of each tile.
     """
@@ -31,8 +31,8 @@ class TileScores:
 class Resampled:
     """A figure, higher is better, with its value on each of the same draws of groups.
 
-    draws: [RESAMPLES], NaN where it is not defined. n: tiles. groups: how many slides or patients they are from. Two
-    figures of the same tiles with the same seed were drawn alike, so that their difference is a paired one.
+    draws: [RESAMPLES], NaN where it is not defined. n: tiles. groups: number of their slides or patients. Two figures
+    of the same tiles and seed have the same draws, so their difference is a paired one.
     """
 
     value: float
@@ -55,28 +55,28 @@ class Resampled:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def resampled_auc(found: TileScores, seed: int) -> Resampled:
+def resampled_auc(tiles: TileScores, seed: int) -> Resampled:
     """AUC, macro one-vs-rest where there are more than two classes, on RESAMPLES draws of groups with replacement.
 
-    Tiles of a slide are no independent evidence, so slides (or patients) are drawn and not tiles. A draw that lacks a
-    class is not defined. Raises TaskError when the tiles themselves lack one, or when a score is not finite.
+    Tiles of a slide are not independent, so slides (or patients) are drawn, not tiles. AUC is not defined in a draw
+    without one of the classes. Raises TaskError when the tiles themselves lack one, or when a score is not finite.
     """
-    classes = np.arange(found.scores.shape[1])
-    missing = set(classes) - set(found.labels.tolist())
-    if missing or not np.isfinite(found.scores).all():
+    classes = np.arange(tiles.scores.shape[1])
+    missing = set(classes) - set(tiles.labels.tolist())
+    if missing or not np.isfinite(tiles.scores).all():
         what = f"no tile of class number {min(missing)}" if missing else "scores that are not finite"
-        raise TaskError(f"{found.task}: {what} among the {len(found.labels)} held-out tiles; AUC is not defined")
+        raise TaskError(f"{tiles.task}: {what} among the {len(tiles.labels)} held-out tiles; AUC is not defined")
     columns = classes[1:] if len(classes) == 2 else classes
-    names, group = np.unique(found.groups, return_inverse=True)
+    names, group = np.unique(tiles.groups, return_inverse=True)
     counts = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), RESAMPLES)
-    counts = np.concatenate([np.ones((1, len(names)), np.int64), counts])  # first the tiles as they are
+    counts = np.concatenate([np.ones((1, len(names)), np.int64), counts])  # first all tiles once
     step = max(1, AT_ONCE // len(group))
     values = [
-        np.mean([_weighted_auc(found.labels == c, found.scores[:, c], rows[:, group]) for c in columns], axis=0)
+        np.mean([_weighted_auc(tiles.labels == c, tiles.scores[:, c], rows[:, group]) for c in columns], axis=0)
         for rows in np.split(counts, range(step, len(counts), step))
     ]
     value, draws = np.concatenate(values)[0], np.concatenate(values)[1:]
-    return Resampled(float(value), draws, len(found.labels), len(names))
+    return Resampled(float(value), draws, len(tiles.labels), len(names))
 
 
 def _weighted_auc(positive: NDArray[np.bool_], score: NDArray[np.float32], weights: NDArray[np.int64]) -> Floats:
@@ -91,9 +91,9 @@ def _weighted_auc(positive: NDArray[np.bool_], score: NDArray[np.float32], weigh
     return np.where(pairs > 0, (positives * below).sum(1) / np.maximum(pairs, 1), np.nan)
 
 
-def mean_auc(found: Sequence[TileScores], seed: int) -> Resampled:
-    """The mean over tasks of their AUC, draw by draw; each task's groups are drawn by themselves."""
-    figures = [resampled_auc(scores, seed + place) for place, scores in enumerate(found)]
+def mean_auc(tasks: Sequence[TileScores], seed: int) -> Resampled:
+    """The mean AUC over tasks, draw by draw; the groups of each task are drawn separately."""
+    figures = [resampled_auc(scores, seed + place) for place, scores in enumerate(tasks)]
     return Resampled(
         float(np.mean([f.value for f in figures])),
         np.mean([f.draws for f in figures], axis=0),

@@ -11,16 +11,16 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from nic.errors import TaskError, UnreadableTile
-from nic.tasks.copies import find_copies, joined_groups
-from nic.tasks.labelling import check_classes
-from nic.tasks.source import Cut, Field, Part, Pixels, TileSource
-from nic.threads import done_ahead
+from nic.tasks.tile_source import Cut, Pixels, TileField, TilePart, TileSource, check_classes
+from nic.threads import map_ahead
 
 MOST_UNREADABLE = 0.01
-"""Of all tiles. Some files of a large collection are always broken; more says that something is wrong with it."""
+"""Share of all tiles. Some files of a large collection are always broken; with more, something else is wrong."""
 LEFT_OUT, COPIES = "left_out.csv", "copies.csv"
 LOG = logging.getLogger(__name__)
 
@@ -34,8 +34,8 @@ class CachedTiles:
     groups: NDArray[np.str_]
 
 
-def cached_tiles(name: str, classes: Sequence[str], source: TileSource, shown: Field, folder: Path) -> CachedTiles:
-    """The tiles in a folder, decoded into it when they are not there. What was left out and what is double is said.
+def cached_tiles(name: str, classes: Sequence[str], source: TileSource, shown: TileField, folder: Path) -> CachedTiles:
+    """The tiles in a folder, decoded into it when they are not there. Warns of omitted tiles and of copies.
 
     Beside the tiles lie left_out.csv (tile, reason) and copies.csv (tile, copy_of, same_label).
     """
@@ -46,7 +46,7 @@ def cached_tiles(name: str, classes: Sequence[str], source: TileSource, shown: F
             draft.mkdir()
             _decode(name, classes, source, shown, draft)
             _publish(draft, folder)
-    _tell(name, folder)
+    _warn(name, folder)
     tiles = np.load(folder / "tiles.npy", mmap_mode="r")
     return CachedTiles(tiles, np.load(folder / "labels.npy"), np.load(folder / "groups.npy"))
 
@@ -59,12 +59,12 @@ def _publish(draft: Path, folder: Path) -> None:
             raise
 
 
-def _decode(name: str, classes: Sequence[str], source: TileSource, shown: Field, folder: Path) -> None:
+def _decode(name: str, classes: Sequence[str], source: TileSource, shown: TileField, folder: Path) -> None:
     parts = list(source.parts(shown))
     ledger = _Ledger(name, sum(len(part.names) for part in parts))
     with (folder / "tiles.npy").open("wb") as file, tqdm(total=ledger.total, desc=f"tiles of {name}") as bar:
         _write_header(file, ledger.total, shown)
-        for part, cuts in zip(parts, done_ahead(lambda part: list(part.cut()), parts), strict=True):
+        for part, cuts in zip(parts, map_ahead(lambda part: list(part.cut()), parts), strict=True):
             for tile in ledger.take(part, cuts):
                 file.write(tile.tobytes())
             bar.update(len(cuts))
@@ -73,15 +73,15 @@ def _decode(name: str, classes: Sequence[str], source: TileSource, shown: Field,
     ledger.close(classes, folder)
 
 
-def _write_header(file: BinaryIO, count: int, shown: Field) -> None:
-    """NumPy's header, of the same length whatever the count: that of the tiles left in is known only in the end."""
+def _write_header(file: BinaryIO, count: int, shown: TileField) -> None:
+    """NumPy's header. Its length does not depend on the count, which is known only at the end."""
     shape = (count, shown.tile_px, shown.tile_px, 3)
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 @dataclass
 class _Ledger:
-    """What is known of the tiles of a task as they come."""
+    """Collects what is known of the tiles of a task while they are decoded."""
 
     task: str
     total: int
@@ -92,8 +92,8 @@ class _Ledger:
     left_out: list[tuple[str, str]] = field(default_factory=list)
     unreadable: int = 0
 
-    def take(self, part: Part, cuts: Sequence[Cut]) -> list[Pixels]:
-        """Note the tiles of a part, and give back those that stay. Raises TaskError past MOST_UNREADABLE."""
+    def take(self, part: TilePart, cuts: Sequence[Cut]) -> list[Pixels]:
+        """Record the tiles of a part; returns those that are kept. Raises TaskError beyond MOST_UNREADABLE."""
         kept = []
         for cut, name, label, group in zip(cuts, part.names, part.labels, part.groups, strict=True):
             if isinstance(cut, np.ndarray):
@@ -108,13 +108,13 @@ class _Ledger:
         if self.unreadable > MOST_UNREADABLE * self.total:
             first = "; ".join(reason for _, reason in self.left_out[:3])
             raise TaskError(
-                f"{self.task}: {self.unreadable} and perhaps more of {self.total} tiles cannot be read, wanted at most "
+                f"{self.task}: at least {self.unreadable} of {self.total} tiles cannot be read, wanted at most "
                 f"{MOST_UNREADABLE:.0%}: {first}"
             )
         return kept
 
     def close(self, classes: Sequence[str], folder: Path) -> None:
-        """Write what is known of the tiles beside them. Raises TaskError where they cannot teach."""
+        """Write labels, groups and tables beside the tiles. Raises TaskError where a class has no tile."""
         labels, groups = np.array(self.labels, np.int64), np.array(self.groups, np.str_)
         check_classes(self.task, classes, labels)
         copies = find_copies(self.contents, np.load(folder / "tiles.npy", mmap_mode="r"))
@@ -130,8 +130,8 @@ def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str
         csv.writer(file).writerows([columns, *rows])
 
 
-def _tell(name: str, folder: Path) -> None:
-    """Say what was left out and what is double; a reader of the run must not have to look for it."""
+def _warn(name: str, folder: Path) -> None:
+    """Warn of omitted tiles and of copies: nobody looks into the tables unasked."""
     left_out, copies = _rows(folder / LEFT_OUT), _rows(folder / COPIES)
     if left_out:
         LOG.warning("%s: %d tiles left out, see %s: %s", name, len(left_out), folder / LEFT_OUT, left_out[0][1])
@@ -139,7 +139,7 @@ def _tell(name: str, folder: Path) -> None:
         contradicting = sum(row[2] == "False" for row in copies)
         LOG.warning(
             "%s: %d tiles are copies of others, %d of them with another label, see %s; copies share a group, so that "
-            "none is trained on and validated with",
+            "none is in both training and validation",
             *(name, len(copies), contradicting, folder / COPIES),
         )
 
@@ -147,3 +147,26 @@ def _tell(name: str, folder: Path) -> None:
 def _rows(path: Path) -> list[list[str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.reader(file))[1:]
+
+
+def find_copies(contents: Sequence[bytes], tiles: NDArray[np.uint8]) -> list[tuple[int, int]]:
+    """(copy, first of its content) of tiles [N, px, px, 3] by digests of their pixels [N].
+
+    Tiles of one single colour are no copies: glass looks the same on every slide.
+    """
+    first: dict[bytes, int] = {}
+    pairs = [(i, first.setdefault(content, i)) for i, content in enumerate(contents)]
+    return [(i, j) for i, j in pairs if i != j and (tiles[i] != tiles[i, 0, 0]).any()]
+
+
+def joined_groups(groups: NDArray[np.str_], copies: Sequence[tuple[int, int]]) -> NDArray[np.str_]:
+    """Groups [N]; groups that share a tile are joined under the name of the first."""
+    if not copies:
+        return groups
+    names, ids = np.unique(groups, return_inverse=True)
+    one, other = ids[np.array(copies)].T
+    links = coo_array((np.ones(len(copies)), (one, other)), shape=(len(names), len(names)))
+    component = connected_components(links, directed=False)[1]
+    eldest = np.unique(component, return_index=True)[1]
+    joined: NDArray[np.str_] = names[eldest[component[ids]]]
+    return joined

@@ -1,16 +1,17 @@
-"""Layouts `table`, `points` and `boxes`: a table of image files, or of places in them, with labels."""
+"""Layouts `table`, `points` and `boxes`: a table of labelled image files, or of places in them."""
 
+from collections.abc import Collection
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.errors import TaskError
-from nic.tables.table import Table
+from nic.errors import TableError, TaskError
+from nic.tables.cells import is_missing, number
+from nic.tables.table import Table, read_table
 from nic.tasks.entries import BoxesEntry, PlacesEntry, TableEntry
 from nic.tasks.image_tiles import ImageTiles
-from nic.tasks.labelling import class_labels, pattern_groups
-from nic.tasks.tables import label_texts, numbers, row, texts, tile_table
+from nic.tasks.tile_source import class_labels, pattern_groups
 from nic.tasks.tile_task import TileTask
 
 
@@ -63,7 +64,7 @@ def _paths(path: Path, table: Table, files: NDArray[np.str_], order: NDArray[np.
 
 
 def _place(folder: Path, file: str) -> Path:
-    """Also where the table was written on Windows."""
+    """The path of a file; also of a table written on Windows."""
     path = folder / file
     return path if "\\" not in file or path.exists() else folder / PureWindowsPath(file).as_posix()
 
@@ -93,9 +94,61 @@ def _boxes(entry: PlacesEntry, table: Table) -> NDArray[np.float64]:
 
 
 def _groups(entry: TableEntry | PlacesEntry, table: Table, files: NDArray[np.str_]) -> NDArray[np.str_]:
-    """A group is what the study file says; else an image."""
+    """From the column or the pattern of the entry; else each image is a group."""
     if entry.group_column is not None:
         return texts(table, entry.group_column)
     if entry.group_pattern is not None:
         return pattern_groups(entry.path.name, files.tolist(), entry.group_pattern)
     return files
+
+
+def tile_table(path: Path, names: Collection[str | None], numeric: Collection[str | None] = ()) -> Table:
+    """A table with columns of names and of numbers, those that are not None.
+
+    Raises TaskError: missing, empty, not a table, a column that it does not have.
+    """
+    texts, numerics = ([name for name in columns if name is not None] for columns in (names, numeric))
+    try:
+        return read_table(path, [*texts, *numerics], verbatim=texts)
+    except TableError as error:
+        raise TaskError(str(error)) from error
+
+
+def texts(table: Table, column: str) -> NDArray[np.str_]:
+    """A column [N]. Raises TaskError naming the first row with a missing value: an empty cell, NA or the like."""
+    cells = table.cells[column]
+    for index, cell in enumerate(cells):
+        if is_missing(cell):
+            raise TaskError(f"{row(table, index)}: {column} is {cell!r}; fill the cell, or remove the row")
+    return np.array(cells, np.str_)
+
+
+def label_texts(table: Table, column: str, named: Collection[str] | None, ignore: Collection[str]) -> NDArray[np.str_]:
+    """A column of labels [N]. named: labels in the classes of the entry; None where each label is a class of its own.
+
+    Raises TaskError naming the first row with a missing value that is neither in `ignore` nor in a class.
+    """
+    cells = table.cells[column]
+    taken = {*ignore, *(named or ())}
+    for index, cell in enumerate(cells):
+        if is_missing(cell) and cell not in taken:
+            raise TaskError(
+                f"{row(table, index)}: {column} is {cell!r}, no label; label the tile, or put {cell!r} under ignore"
+            )
+    return np.array(cells, np.str_)
+
+
+def numbers(table: Table, column: str) -> NDArray[np.float64]:
+    """A column as finite numbers [N]. Raises TaskError naming the first row without one."""
+    values = np.empty(len(table.numbers))
+    for index, cell in enumerate(table.cells[column]):
+        try:
+            values[index] = number(cell)
+        except ValueError as error:
+            raise TaskError(f"{row(table, index)}: {column} is {cell!r}, wanted a finite number") from error
+    return values
+
+
+def row(table: Table, index: int) -> str:
+    """A row's name in messages."""
+    return f"{table.file} row {table.numbers[index]}"

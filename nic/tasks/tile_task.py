@@ -1,4 +1,4 @@
-"""Labelled tiles: a task as it lies on disk, and its tiles as the encoder takes them."""
+"""A tile task: labelled tiles on disk, and as an encoder takes them."""
 
 import hashlib
 import json
@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import TaskError
-from nic.tasks.source import Field, TileSource
 from nic.tasks.tile_cache import cached_tiles
+from nic.tasks.tile_source import TileField, TileSource
 
 PIXELS = "glass"
-"""How pixels are decoded. Caches without it may hold black where an image is transparent."""
+"""Version of decoding. Caches without it may be black where an image is transparent."""
 COARSER = 1.05
-"""Images may be this much coarser than the tile, for scanners' odd um/px; beyond it detail would be invented."""
+"""Images may be coarser than the tile by this factor, for odd um/px of scanners; beyond it detail is invented."""
 
 
 Split = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -45,7 +45,7 @@ class TileSet:
     """A task's tiles, ready to train on.
 
     tiles: uint8 [N, tile_px, tile_px, 3] RGB, mapped from disk. labels: int64 [N]. groups: str [N], the slide or
-    patient a tile is from where the source knows it, else every tile is a group of its own; copies share a group.
+    patient of each tile where the source knows it, else each tile is its own group; copies share a group.
     """
 
     task: TileTask
@@ -53,27 +53,27 @@ class TileSet:
     labels: NDArray[np.int64]
     groups: NDArray[np.str_]
     splits: dict[tuple[float, int], Split] = field(default_factory=dict, init=False, repr=False, compare=False)
-    """What `split` gave before: of a million tiles of many slides it takes minutes, and each trial asks again."""
+    """Results of `split`: for a million tiles of many slides it takes minutes, and each trial needs it again."""
 
 
 def load_tiles(task: TileTask, tile_px: int, tile_mpp: float, cache: Path, read_mpp: float = 0) -> TileSet:
     """Every tile of the task, decoded once, resampled by area to tile_mpp, and mapped from a file in `cache`.
 
-    read_mpp: um/px that slides are read at, as the encoder has it compressed; 0 for half of tile_mpp, as ours are.
-    Raises TaskError when images are coarser than tile_mpp, when a field is smaller than the tile and the task does
-    not say what to do then, when more than a hundredth cannot be read, or when a class is left without tiles.
+    read_mpp: um/px that slides are read at, as for the encoder; 0 for half of tile_mpp, as for our encoders.
+    Raises TaskError when images are coarser than tile_mpp, when a field is smaller than the tile and the
+    task sets no too_small, when more than a hundredth cannot be read, or when a class is left without tiles.
     """
     if task.mpp > tile_mpp * COARSER:
         raise TaskError(f"{task.name}: images at {task.mpp:g} um/px, wanted {tile_mpp:g} or finer")
     folder = cache / f"{task.name}-{task.digest}-{tile_px}px-{tile_mpp:g}mpp-{PIXELS}"
     if read_mpp not in (0, tile_mpp / 2):  # tiles at half of tile_mpp keep the folder that they always had
         folder = folder.with_name(f"{folder.name}-read{read_mpp:g}mpp")
-    cached = cached_tiles(task.name, task.classes, task.source, Field(tile_px, tile_mpp, read_mpp), folder)
+    cached = cached_tiles(task.name, task.classes, task.source, TileField(tile_px, tile_mpp, read_mpp), folder)
     return TileSet(task, cached.tiles, cached.labels, cached.groups)
 
 
 def split(tile_set: TileSet, fraction: float, seed: int) -> Split:
-    """Indices for training and for validation; no group stands in both, and every class stands in each.
+    """Indices for training and for validation; no group is in both, and every class is in each.
 
     Made once for each fraction and seed, and kept with the tile set. Raises TaskError when a class comes from too few
     groups for that.
@@ -94,15 +94,15 @@ def _split(tile_set: TileSet, fraction: float, seed: int) -> Split:
     sources = {name: len(np.unique(groups[labels == label])) for label, name in enumerate(tile_set.task.classes)}
     scarce = min(sources, key=sources.__getitem__)
     raise TaskError(
-        f"{tile_set.task.name}: class {scarce!r} comes from {sources[scarce]} slides or patients, too few to stand in "
-        "training and validation both; add tiles of others"
+        f"{tile_set.task.name}: class {scarce!r} comes from {sources[scarce]} slides or patients, too few for both "
+        "training and validation; add tiles of others"
     )
 
 
 def _folds(
     labels: NDArray[np.int64], groups: NDArray[np.str_], distinct: int, count: int, seed: int
 ) -> Iterator[Split]:
-    # Here: a stage that only digests its tasks splits none, and it takes a second to import.
+    # Here: it takes a second to import, and a stage that only digests its tasks splits none.
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     if distinct < len(groups):

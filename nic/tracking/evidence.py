@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, replace
 
 from nic.errors import RegistryError, UnknownModel
-from nic.onnx import files
+from nic.graphs import files
 from nic.patients.model_spec import PatientModelSpec
 from nic.patients.predictor import PatientModel
 from nic.tracking.answers import Answers, FigureName

@@ -1,4 +1,4 @@
-"""What a version must show before it is served: registry/promotion.yaml, read and checked."""
+"""The gates of registry/promotion.yaml, read and checked: what a candidate must show before it is served."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,14 +22,14 @@ def _figure_name(text: object) -> FigureName:
 GateFigure = Annotated[FigureName, BeforeValidator(_figure_name)]
 
 
-class _Strict(BaseModel):
-    """An unknown key is a typing error, and typing errors must not open a gate."""
+class _StrictGate(BaseModel):
+    """Refuses unknown keys: they are typing errors, and a typing error must not open a gate."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Bound(_Strict):
-    """Where a figure must lie, ends included."""
+class Bound(_StrictGate):
+    """The range in which a figure must lie, ends included."""
 
     at_least: float | None = None
     at_most: float | None = None
@@ -37,11 +37,11 @@ class Bound(_Strict):
     @model_validator(mode="after")
     def _has_an_end(self) -> "Bound":
         if self.at_least is None and self.at_most is None:
-            raise ValueError("bounds nothing, so that every version passes; add at_least: or at_most:")
+            raise ValueError("no bound, so every version passes; add at_least: or at_most:")
         return self
 
     def holds(self, value: float) -> bool:
-        """Never of NaN."""
+        """Whether the value is within the bounds; NaN never is."""
         above = self.at_least is None or value >= self.at_least
         return above and (self.at_most is None or value <= self.at_most) and value == value
 
@@ -50,11 +50,11 @@ class Bound(_Strict):
         return " and ".join(f"{words} {end:g}" for words, end in ends.items() if end is not None)
 
 
-class Subgroups(_Strict):
-    """The deciding figure in each group of patients, those of no known group among them.
+class Subgroups(_StrictGate):
+    """The deciding figure in each group of patients; patients of unknown group are a group of their own.
 
-    column: of the cohort's table; one of many numbers is parted at its median. fewest: patients that a group needs to
-    be judged.
+    column: of the cohort's table; a column of many numbers is split at its median. fewest: patients that a group must
+    have, else it is not judged.
     """
 
     column: str = "site"
@@ -62,11 +62,11 @@ class Subgroups(_Strict):
     fewest: int = 20
 
 
-class Serving(_Strict):
-    """The model loaded as the server loads it.
+class Serving(_StrictGate):
+    """Limits for the candidate as the server loads it.
 
-    within: how far its answers may be from those at registration. latency_s: for the reference, once it is loaded.
-    size_mb: of all its files.
+    within: largest difference between its answers now and at registration. latency_s: of the reference request, once
+    the model is loaded. size_mb: of all its files.
     """
 
     within: float = 1e-5
@@ -74,10 +74,10 @@ class Serving(_Strict):
     size_mb: float
 
 
-class Gate(_Strict):
-    """What a version of one registered model must show; see registry/promotion.yaml.
+class Gate(_StrictGate):
+    """What a candidate of one registered model must show; registry/promotion.yaml explains each key.
 
-    figure: which decides; it must have a bound.
+    figure: the deciding one; it must have a bound.
     """
 
     figure: GateFigure
@@ -95,8 +95,8 @@ class Gate(_Strict):
     def _decides(self) -> "Gate":
         if self.at_least is None and self.low_above is None:
             raise ValueError(
-                f"{self.figure} has no bound, so that every first version passes; add a line such as at_least: 0.7 "
-                "(its value), or low_above: 0.5 (the lower end of its interval)"
+                f"{self.figure} has no bound, so every first version passes; add at_least: 0.7 (its value), "
+                "or low_above: 0.5 (the lower end of its interval)"
             )
         return self
 
@@ -117,5 +117,5 @@ def read_gates(path: Path) -> dict[str, Gate]:
 def gate_of(name: str, gates: Mapping[str, Gate]) -> Gate:
     """Raises RegistryError when the registered name has no gate."""
     if name not in gates:
-        raise RegistryError(f"{name}: no gate in promotion.yaml; add one that says which figure decides")
+        raise RegistryError(f"{name}: no gate in promotion.yaml; add one that names the deciding figure")
     return gates[name]

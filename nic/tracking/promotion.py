@@ -1,9 +1,10 @@
-"""The guard: which version of a registered model may be served, and why another may not."""
+"""The guard: whether a candidate, the version that somebody asks to promote, becomes champion, and why not."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from nic.errors import Overtaken, RegistryError
+from nic.tracking.aliases import REASONS, VERDICT, is_same, make_champion, mark_challenger, served_name
 from nic.tracking.checks import (
     Check,
     bound_checks,
@@ -27,19 +28,18 @@ from nic.tracking.registry import (
     find_version,
     tag_version,
 )
-from nic.tracking.smoke import serving_checks
-from nic.tracking.succession import challenge, crown, is_same, served_name
+from nic.tracking.serving_checks import serving_checks
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a promotion.
+    """The outcome of a promotion.
 
-    estimate: of the deciding figure, computed again; as it was tagged where it could not be believed. served: the
-    version that is champion now, a copy where environments are separate.
+    estimate: of the deciding figure, computed again; as the tag states it where its record cannot be trusted. served:
+    the version that is champion now, a copy of the candidate where environments are separate; None when it was refused.
     """
 
-    version: RegisteredVersion
+    candidate: RegisteredVersion
     gate: Gate
     estimate: RecordedEstimate | None
     checks: tuple[Check, ...]
@@ -51,98 +51,93 @@ class Verdict:
 
     @property
     def about(self) -> tuple[RegisteredVersion, ...]:
-        """The version that was judged and, where it is another one, the copy of it that is served."""
-        return tuple({v.full_name: v for v in (self.version, self.served) if v}.values())
+        """The candidate and, where it is another version, the copy of it that is served."""
+        return tuple({v.full_name: v for v in (self.candidate, self.served) if v}.values())
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why it was refused; empty when it is champion now."""
+        """Why the candidate was refused; empty when it is champion now."""
         return tuple(str(check) for check in self.checks if not check.passed)
 
 
 def promote(uri: str, gates: Mapping[str, Gate]) -> Verdict:
-    """Make a version champion if its gate lets it pass; the old champion becomes `previous`.
+    """Make a version champion if it passes its gate; the old champion becomes `previous`.
 
-    A version of <name>.dev is judged by the gate and against the champion of <name>, and copied there.
+    A version of <name>.dev is checked by the gate and against the champion of <name>, and copied there.
     Raises UnknownModel when there is no such version, RegistryError when its name has no gate.
     """
-    version = find_version(uri)
-    gate = gate_of(served_name(version), gates)
-    champion = alias_version(served_name(version), CHAMPION)
-    standing = champion if is_same(version, champion) else None
+    candidate = find_version(uri)
+    gate = gate_of(served_name(candidate), gates)
+    champion = alias_version(served_name(candidate), CHAMPION)
+    standing = champion if is_same(candidate, champion) else None
     if standing is None:
-        challenge(version)
-    evidence = _evidence(version, gate)
-    checks = tuple(judged(version, evidence, gate, None if standing else champion))
+        mark_challenger(candidate)
+    evidence = _evidence(candidate, gate)
+    checks = tuple(_all_checks(candidate, evidence, gate, None if standing else champion))
     served = standing
     if standing is None and all(check.passed for check in checks):
         try:
-            served = crown(version, instead_of=champion)
+            served = make_champion(candidate, instead_of=champion)
         except Overtaken as error:
             checks = (*checks, Check("succession", False, str(error), "the champion it was compared with"))
-    estimate = evidence.estimate if isinstance(evidence, Evidence) else estimate_as_tagged(version, gate.figure)
-    verdict = Verdict(version, gate, estimate, checks, served if all(check.passed for check in checks) else None)
+    estimate = evidence.estimate if isinstance(evidence, Evidence) else estimate_as_tagged(candidate, gate.figure)
+    verdict = Verdict(candidate, gate, estimate, checks, served if all(check.passed for check in checks) else None)
     tag_verdict(verdict)
     return verdict
 
 
-def judged(
-    version: RegisteredVersion, evidence: Evidence | RegistryError, gate: Gate, champion: RegisteredVersion | None
-) -> Iterator[Check]:
-    """The answers to all questions, the cheap ones first; the model is only loaded when it passed the others.
-
-    evidence: for the deciding figure, or why it cannot be believed.
-    """
-    passed = []
-    for check in _asked(version, evidence, gate, champion):
-        passed.append(check.passed)
-        yield check
-    if gate.serving and all(passed):
-        yield from serving_checks(version, gate.serving)
+def rival(candidate: RegisteredVersion) -> RegisteredVersion | None:
+    """The version that a candidate is compared with: the champion, or `previous` where it is champion itself."""
+    champion = alias_version(served_name(candidate), CHAMPION)
+    return alias_version(served_name(candidate), PREVIOUS) if is_same(candidate, champion) else champion
 
 
-def _evidence(version: RegisteredVersion, gate: Gate) -> Evidence | RegistryError:
+def tag_verdict(verdict: Verdict) -> None:
+    """Write the verdict as tags on the versions that it is about."""
+    tags = {VERDICT: "promoted" if verdict.promoted else "refused", REASONS: "; ".join(verdict.reasons)}
+    for version in verdict.about:
+        tag_version(version.name, version.version, tags)
+
+
+def _evidence(candidate: RegisteredVersion, gate: Gate) -> Evidence | RegistryError:
+    """The answers behind the deciding figure, or the reason why they cannot be trusted."""
     try:
-        return evidence_of(version, gate.figure)
+        return evidence_of(candidate, gate.figure)
     except RegistryError as error:
         return error
 
 
-def _asked(
-    version: RegisteredVersion, evidence: Evidence | RegistryError, gate: Gate, champion: RegisteredVersion | None
+def _all_checks(
+    candidate: RegisteredVersion, evidence: Evidence | RegistryError, gate: Gate, champion: RegisteredVersion | None
 ) -> Iterator[Check]:
-    yield lineage_check(version, gate)
-    yield parity_check(version, gate)
-    yield tags_check(version)
+    """The cheap checks first. The model is loaded only when it passed all of them."""
+    passed = []
+    for check in _checks_of_records(candidate, evidence, gate, champion):
+        passed.append(check.passed)
+        yield check
+    if gate.serving and all(passed):
+        yield from serving_checks(candidate, gate.serving)
+
+
+def _checks_of_records(
+    candidate: RegisteredVersion, evidence: Evidence | RegistryError, gate: Gate, champion: RegisteredVersion | None
+) -> Iterator[Check]:
+    yield lineage_check(candidate, gate)
+    yield parity_check(candidate, gate)
+    yield tags_check(candidate)
     if isinstance(evidence, RegistryError):
         yield Check("answers", False, str(evidence), f"{gate.figure} as it was measured last, on this version")
         return
     yield from bound_checks(evidence.estimate, gate)
-    yield from other_checks(version, gate.others)
+    yield from other_checks(candidate, gate.others)
     try:
         if answers := evidence.answers:
             yield Check("answers", True, f"{gate.figure}, computed again, is {evidence.estimate}", "the same estimate")
-            yield endpoint_check(version, answers)
-            yield training_check(version, answers)
+            yield endpoint_check(candidate, answers)
+            yield training_check(candidate, answers)
         if answers and gate.subgroups:
             yield from subgroup_checks(answers, gate, gate.subgroups)
     except RegistryError as error:
         yield Check("answers", False, str(error), "a record of answers that can be judged")
     if champion:
-        yield rival_check(version, evidence, champion, gate)
-
-
-def rival(version: RegisteredVersion) -> RegisteredVersion | None:
-    """The champion that a version must not fall behind, or, where it is champion itself, the one it took over from."""
-    champion = alias_version(served_name(version), CHAMPION)
-    return alias_version(served_name(version), PREVIOUS) if is_same(version, champion) else champion
-
-
-def tag_verdict(verdict: Verdict) -> None:
-    """The verdict on the versions that it is about."""
-    tags = {
-        "promotion.verdict": "promoted" if verdict.promoted else "refused",
-        "promotion.reasons": "; ".join(verdict.reasons),
-    }
-    for version in verdict.about:
-        tag_version(version.name, version.version, tags)
+        yield rival_check(candidate, evidence, champion, gate)

@@ -1,4 +1,4 @@
-"""Registered models: written with their lineage, found by `models:/name@alias` or `models:/name/version`."""
+"""Registered models: how versions are written with their lineage, and looked up by a `models:/` URI."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,22 +16,23 @@ from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schem
 
 from nic.encoder.spec import IMPORTED, EncoderSpec
 from nic.errors import ForeignCodes, UnknownModel
-from nic.onnx.files import copied, graph_files, graph_in, graph_sha256
-from nic.tracking.digests import PROJECT, digest, imported_files, source_digest
+from nic.graphs.files import copy_graph, graph_files, graph_in, graph_sha256
+from nic.tracking.digests import digest
+from nic.tracking.source_digest import PROJECT, files_digest, imported_files
 from nic.tracking.store import leaves_open
 
 ENCODER_NAME = "nic-encoder"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 
 REFERENCE = "reference"
-"""Folder among a model's artifacts: a request, and the answers that were given at registration."""
+"""Folder among a model's artifacts: a reference request, and the answers that the model gave at registration."""
 GRAPHS = ("encoder", "patient")
 GRAPH = "nic.graph."
 """Tags with the digest of each graph that was registered."""
 SERVING_TAG = "nic.serving"
 """Tag with the digest of the code that serves a version, see `serving_digest`."""
 NETWORKS_OF = "nic.networks_of"
-"""Tag of a version that was registered again with other serving code: name/version that was trained."""
+"""Tag of a version that was registered again with other serving code: the name/version that was trained."""
 
 LONGEST_CARD = 5000  # characters of the description's column
 CUT = "\n\nCut here; the whole card is among the artifacts of the run."
@@ -61,22 +62,29 @@ SERVING_PACKAGES = [
     "prometheus-client",
     "joblib",
 ]
-# What a version brings along, so that it can be served without this checkout; registry/server.py is in it.
+# Folders that a version brings along, so that it can be served without this checkout.
 SERVING_CODE = [str(PROJECT / "nic"), str(PROJECT / "registry")]
 PATIENT_MODEL, ENCODER_MODEL = "patient_model.py", "encoder_model.py"
-"""Files of registry/ that serve a version."""
+"""Files of registry/ that load and answer."""
 SERVED_BY = {
-    PATIENT_MODEL: ("registry/patient_model.py", "registry/server.py", "registry/smoke.py", "nic/serving/*.py"),
+    PATIENT_MODEL: (
+        "registry/patient_model.py",
+        "registry/server.py",
+        "registry/reference_answers.py",
+        "registry/smoke.py",  # its name in versions that were registered before
+        "nic/serving/*.py",
+    ),
     ENCODER_MODEL: ("registry/encoder_model.py",),
 }
-"""Where what runs beside a version begins: the reader of slides is a process of its own, which nothing imports."""
+"""Files whose imports are the source of serving; all of nic/serving, of which some runs as a process of its own."""
 
 
 @dataclass(frozen=True)
 class RegisteredVersion:
-    """One version of a registered model, with its lineage tags, which anybody may write who may write the registry.
+    """One version of a registered model.
 
-    run_id, source: as MLflow recorded them when the version was made; nobody can write them afterwards.
+    tags: lineage and verdict; whoever may write to the registry may change them. run_id, source: as MLflow recorded
+    them when the version was made; nobody can change them.
     """
 
     name: str
@@ -101,9 +109,9 @@ class RegisteredVersion:
 
 
 def register_encoder(graph: Path, lineage: Mapping[str, str]) -> RegisteredVersion:
-    """Log the encoder's graph with the file that serves it and register it as a version of nic-encoder.
+    """Register an encoder's graph, with the file that serves it, as a version of nic-encoder.
 
-    graph: its .onnx file; files of weights beside it go with it, into a folder of the version.
+    graph: its .onnx file; weights in files beside it are taken along, into a folder of the version.
     """
     signature = ModelSignature(
         inputs=Schema([ColSpec(DataType.string, "image")]), outputs=Schema([ColSpec(DataType.string, "code")])
@@ -118,15 +126,15 @@ def register_patient_model(
     lineage: Mapping[str, str],
     companions: Mapping[str, Path] | None = None,
 ) -> RegisteredVersion:
-    """Log both graphs, encoder and patient, with the file that serves them and register them as one model.
+    """Register both graphs, encoder and patient, with the file that serves them, as a version of one model.
 
-    encoder: None when the codes are of another tool; the model then takes files of codes alone. companions: what else
-    it is served with: `familiarity`, and the REFERENCE by which the served model shows that it is this one.
+    encoder: None when another tool made the codes; the model then takes files of codes only. companions: further
+    artifacts by name: `familiarity`, and the folder REFERENCE that shows whether a served model answers as it did here.
     """
     columns = [ColSpec(DataType.string, name, required=False) for name in ("slide", "features", "image", "patient")]
     signature = ModelSignature(
         inputs=Schema([*columns, ColSpec(DataType.double, "mpp", required=False)]),
-        params=ParamSchema(  # see Wishes
+        params=ParamSchema(  # see RequestParams of nic.serving
             [
                 ParamSpec("map", DataType.string, "none"),
                 ParamSpec("max_tiles", DataType.long, 0),
@@ -166,26 +174,26 @@ def _register(
 
 
 def _artifact(key: str, path: Path, folder: Path) -> Path:
-    """What MLflow is to keep: a file as it is; of a graph with files of weights a copy of all, alone in a folder."""
+    """What MLflow keeps: a file as it is; of a graph with weights in other files, a folder with copies of all."""
     if key not in GRAPHS or len(graph_files(graph := graph_in(path))) == 1:
         return path
     (folder / key).mkdir()
-    copied(graph, folder / key / graph.name)
+    copy_graph(graph, folder / key / graph.name)
     return folder / key
 
 
 def serving_digest(code_file: str, root: Path = PROJECT, pins: Sequence[str] | None = None) -> str:
-    """Digest of the code that serves a version, ours that it imports and the pins it is installed with.
+    """Digest of the source that serves a version, all of nic that it imports, and its pins.
 
-    root, pins: of a registered version, which brings its own along; else this checkout's.
+    root, pins: those that a registered version brings along; by default those of this checkout.
     """
     beginnings = [file for pattern in SERVED_BY[code_file] for file in root.glob(pattern)]
-    code = source_digest(sorted(imported_files(beginnings, root)), root)
+    code = files_digest(sorted(imported_files(beginnings, root)), root)
     return digest({"code": code, "pins": sorted(serving_pins() if pins is None else pins)})
 
 
 def serving_pins() -> list[str]:
-    """The lines of requirements.txt that a served model needs: no torch, no Lightning, no Optuna."""
+    """The lines of requirements.txt that a served model needs: neither torch nor Lightning nor Optuna."""
     lines = (PROJECT / "requirements.txt").read_text().splitlines()
     return [line for line in lines if re.split(r"[=; ]", line)[0] in SERVING_PACKAGES]
 
@@ -197,35 +205,37 @@ def tag_version(name: str, version: str, tags: Mapping[str, str]) -> None:
 
 
 def describe_version(version: RegisteredVersion, card: str) -> None:
-    """Show a model card (Markdown) on the version's page. What is longer than the registry's column holds is cut."""
+    """Show a model card (Markdown) on the version's page, cut at the length of the registry's column."""
     if len(card) > LONGEST_CARD:
-        whole, _, _ = card[: LONGEST_CARD - len(CUT)].rpartition("\n")
-        card = whole + CUT
+        beginning, _, _ = card[: LONGEST_CARD - len(CUT)].rpartition("\n")
+        card = beginning + CUT
     MlflowClient().update_model_version(version.name, version.version, description=card)
 
 
 def find_version(uri: str) -> RegisteredVersion:
-    """`models:/name@alias` or `models:/name/version` to the version it means now.
+    """The version that `models:/name@alias` or `models:/name/version` means now.
 
-    Raises UnknownModel naming what is missing and what there is.
+    Raises UnknownModel, which names what is missing and what exists.
     """
     parsed = re.fullmatch(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[^/@]+))", uri)
     if not parsed:
-        raise UnknownModel(f"{uri!r} names no model; wanted models:/name@alias or models:/name/version")
+        raise UnknownModel(f"{uri!r} is no URI of a model; wanted models:/name@alias or models:/name/version")
     name, alias, version = parsed["name"], parsed["alias"], parsed["version"]
     client = MlflowClient()
     try:
-        found: ModelVersion = (
+        registered: ModelVersion = (
             client.get_model_version_by_alias(name, alias) if alias else client.get_model_version(name, version)
         )
     except MlflowException as error:
         if leaves_open(error):
             raise
-        raise UnknownModel(f"{uri}: {_what_there_is(name)}") from error
-    return RegisteredVersion(name, str(found.version), dict(found.tags), found.run_id, found.source or "")
+        raise UnknownModel(f"{uri}: {_what_exists(name)}") from error
+    return RegisteredVersion(
+        name, str(registered.version), dict(registered.tags), registered.run_id, registered.source or ""
+    )
 
 
-def _what_there_is(name: str) -> str:
+def _what_exists(name: str) -> str:
     client = MlflowClient()
     try:
         model = client.get_registered_model(name)
@@ -252,11 +262,11 @@ def graph_file(uri: str, graph: str) -> Path:
     for file in (*folder.glob(f"{graph}*.onnx"), *folder.glob(f"{graph}/*.onnx")):
         return file
     names = ", ".join(sorted(file.name for file in folder.iterdir()))
-    raise UnknownModel(f"{version.uri}: no {graph} graph; found {names}")
+    raise UnknownModel(f"{version.uri}: no {graph} graph among its files {names}")
 
 
 def model_folder(version: RegisteredVersion) -> Path:
-    """Local path of all files of a version. Raises UnknownModel when the registry has them no more."""
+    """Local path of all files of a version. Raises UnknownModel when they are gone from the store."""
     try:
         return Path(mlflow.artifacts.download_artifacts(version.uri))
     except (MlflowException, OSError) as error:
@@ -266,28 +276,28 @@ def model_folder(version: RegisteredVersion) -> Path:
 
 
 def encoder_file(source: str) -> Path:
-    """An encoder's graph: of a `models:/` URI of the registry, of a path to an .onnx file, or to a folder with one.
+    """Path of an encoder's graph. source: a `models:/` URI, an .onnx file, or a folder with one.
 
-    Files of its weights lie beside it: see nic.onnx.files.graph_files.
+    Weights in other files lie beside it: see nic.graphs.files.graph_files.
     """
     return graph_file(source, "encoder") if source.startswith("models:/") else graph_in(Path(source))
 
 
 def encoder_digest(source: str) -> str:
-    """What a stage reads of the encoder whose codes it takes: the sha256 of its graph, or IMPORTED."""
+    """Digest of the encoder whose codes a stage reads: the sha256 of its graph, or IMPORTED."""
     if source == IMPORTED:
         return IMPORTED
     return find_version(source).tags.get("nic.encoder_sha256") or graph_sha256(encoder_file(source))
 
 
 def encoder_of_codes(source: str, spec: EncoderSpec) -> tuple[str, Path | None]:
-    """Whose codes these are, as name/version, and that encoder's graph; None when another tool made them.
+    """The encoder that made the codes, as name/version, and its graph; no graph when another tool made them.
 
-    source: a `models:/` URI, or IMPORTED. spec: as it stands in the codes. Raises ForeignCodes when it is not that one.
+    source: a `models:/` URI, or IMPORTED. spec: the one stored with the codes. Raises ForeignCodes when they disagree.
     """
     if (source == IMPORTED) != (spec.objective == IMPORTED):
         made_by = "/".join(spec.tasks) if spec.objective == IMPORTED else f"an encoder of nic, {spec.sha256[:12]}"
-        raise ForeignCodes(f"codes of {made_by}, not of {source}; those of other tools, alone, want encoder={IMPORTED}")
+        raise ForeignCodes(f"codes of {made_by}, not of {source}; encoder={IMPORTED} is for other tools' codes only")
     if source == IMPORTED:
         return "/".join(spec.tasks), None
     version, graph = find_version(source), encoder_file(source)
@@ -299,8 +309,8 @@ def encoder_of_codes(source: str, spec: EncoderSpec) -> tuple[str, Path | None]:
 def load_served(uri: str, at_once: int = 1, device: str = "auto") -> Callable[..., pd.DataFrame]:
     """A registered model as the server loads it: rows in, and parameters if any, one answer a patient out.
 
-    In one's own process it opens any slide and takes its time; a server is confined to NIC_SLIDE_ROOTS and its limits.
-    at_once: requests that are made at a time; their slides share the cores. device: that its networks run on.
+    Loaded like this it opens any slide, without limits; a server is confined to NIC_SLIDE_ROOTS and its limits.
+    at_once: requests at the same time; their slides share the cores. device: where its networks run.
     """
     config = {"confined": False, "at_once": at_once, "device": device}
     model = mlflow.pyfunc.load_model(find_version(uri).uri, model_config=config)

@@ -1,4 +1,4 @@
-"""One MLflow run a stage: what it was asked, what it read, what it left, and whether it need run again."""
+"""One MLflow run a stage: its parameters, inputs, result and outputs, and whether a finished run can be used again."""
 
 import json
 import math
@@ -20,8 +20,8 @@ from mlflow.tracking import MlflowClient
 from numpy.typing import NDArray
 
 from nic.errors import StageFailed
-from nic.tracking.digests import PROJECT, code_digest, digest, output_digest
-from nic.tracking.source import keep_source
+from nic.tracking.digests import digest, output_digest
+from nic.tracking.source_digest import PROJECT, keep_source, source_digest
 from nic.tracking.store import kept_on_disk, leaves_open
 
 if TYPE_CHECKING:
@@ -30,20 +30,20 @@ if TYPE_CHECKING:
 
 RESULT_FILE, CONFIG_FILE = "result.json", "config.json"
 DATA = ("tasks", "cohort", "codes", "other_codes", "slides", "features", "patches", "source")
-"""Inputs that are data: they are shown among the datasets of a run. Of several of a kind each is `<kind>.<name>`."""
+"""Inputs that are data; MLflow shows them as datasets of the run. Of several of one kind each is `<kind>.<name>`."""
 OUTPUT = "nic.output."
-"""Tags with the digest of what a stage leaves, by which those who read it find the run that made it."""
+"""Tags with the digest of what a stage left. By it the run that made an input is looked up."""
 SERVING = "serving"
-"""Input of a stage that registers: digest of the code that a version is served with. It changes no network."""
+"""Input of a stage that registers a version: digest of the serving code. Another one changes no network."""
 TRAINING = "nic.training"
-"""Tag with the key of a stage but for SERVING: equal ones train the same networks."""
+"""Tag with the key of a stage without the input SERVING: equal keys train the same networks."""
 
 
 @dataclass
 class StageRun:
     """A stage while it runs. `result` is what later stages read of it; it is written when the stage ends well.
 
-    key: see `stage_key`. training_key: the same without the code of serving.
+    key: see `stage_key`. training_key: see `training_key_of`.
     """
 
     run_id: str
@@ -52,27 +52,27 @@ class StageRun:
     result: dict[str, Any] = field(default_factory=dict)
 
     def log(self, name: str, value: float, step: int = 0) -> None:
-        """A number, as training goes on."""
+        """Log a number, with the step of the training."""
         mlflow.log_metric(name, value, step=step, run_id=self.run_id)
 
     def leave(self, name: str, digest: str) -> None:
-        """Say what the stage left, in the words in which a later stage will name it as its input."""
+        """Record the digest of what the stage left, under the name that it has as the input of a later stage."""
         mlflow.set_tag(f"{OUTPUT}{name}", digest)
 
     def log_figure(self, figure: "Figure", file: str) -> None:
-        """A picture, where the run's artifacts are looked at."""
+        """Log a figure among the run's artifacts."""
         mlflow.log_figure(figure, file)
 
     def log_text(self, text: str, file: str) -> None:
-        """A text file among the run's artifacts."""
+        """Log a text file among the run's artifacts."""
         mlflow.log_text(text, file)
 
     def log_image(self, image: NDArray[np.uint8], file: str) -> None:
-        """A picture [h, w, 3] RGB among the run's artifacts."""
+        """Log a picture [h, w, 3] RGB among the run's artifacts."""
         mlflow.log_image(image, artifact_file=file)
 
     def log_png(self, png: bytes, file: str) -> None:
-        """A picture as it is among the run's artifacts."""
+        """Log a picture that is already a PNG among the run's artifacts."""
         with TemporaryDirectory() as folder:
             copy = Path(folder) / file
             copy.parent.mkdir(parents=True, exist_ok=True)
@@ -80,21 +80,21 @@ class StageRun:
             mlflow.log_artifacts(folder)
 
     def log_table(self, table: pd.DataFrame, file: str) -> None:
-        """A table as CSV among the run's artifacts."""
+        """Log a table as CSV among the run's artifacts."""
         mlflow.log_text(table.to_csv(index=False), file)
 
 
 @contextmanager
 def stage_run(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]) -> Iterator[StageRun]:
-    """Run a stage under MLflow: parameters, digests of inputs and code, and in the end its result and outputs.
+    """Run a stage under MLflow. It logs parameters, digests of inputs and source, and at the end result and outputs.
 
-    inputs: digest of each thing the stage reads, by name. In a run started by `mlflow run` it is that run. The result's
-    `outputs` (paths) are digested, so that a later call can tell whether they still stand. Raises StoreUnreached, with
-    what stands on disk, when the store fails after the work.
+    inputs: digest of each thing that the stage reads, by name. Under `mlflow run` it is the run that MLflow started.
+    The paths in the result's `outputs` are digested, so that a later call knows whether they are unchanged. Raises
+    StoreUnreached, with what is kept on disk, when the store fails after the work.
     """
     key, training_key = stage_key(stage, config, inputs), training_key_of(stage, config, inputs)
     with mlflow.start_run(run_name=stage) as run:
-        # First of all, so that a store of artifacts that refuses does so before the work.
+        # First, so that a store that cannot keep artifacts fails before the work.
         mlflow.log_dict({k: str(v) for k, v in asdict(config).items()}, CONFIG_FILE)
         logged = run.data.params
         mlflow.log_params({k: v for k, v in asdict(config).items() if k not in logged})
@@ -103,7 +103,7 @@ def stage_run(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]
                 "nic.stage": stage,
                 "nic.key": key,
                 TRAINING: training_key,
-                "nic.code": code_digest(stage),
+                "nic.code": source_digest(stage),
                 **{f"nic.input.{name}": value for name, value in inputs.items()},
             }
         )
@@ -120,28 +120,25 @@ def stage_run(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]
 
 
 def _log_dataset(name: str, digest: str, config: "DataclassInstance") -> None:
-    """The digest and the place of what a stage reads; the place is what its config says, or the study file."""
+    """Log digest and place of an input. The place is the config's field of that name, or the study file."""
     place = str(getattr(config, name.partition(".")[0], None) or getattr(config, "study", ""))
     source = CodeDatasetSource({"place": place})
     mlflow.log_input(MetaDataset(source, name, digest=digest[:24]), context=name)  # type: ignore[abstract]
 
 
 def stage_key(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]) -> str:
-    """Equal keys mean that the stage would do the same again."""
+    """Digest of all that a stage depends on: equal keys mean that it would do the same again."""
     parameters = _parameters(config, inputs)
-    return digest({"stage": stage, "config": parameters, "inputs": dict(inputs), "code": code_digest(stage)})
+    return digest({"stage": stage, "config": parameters, "inputs": dict(inputs), "code": source_digest(stage)})
 
 
 def training_key_of(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]) -> str:
-    """Equal keys mean that the stage would train the same networks again, whatever code serves them."""
+    """As `stage_key`, without the serving code: equal keys mean that the same networks would be trained."""
     return stage_key(stage, config, {name: value for name, value in inputs.items() if name != SERVING})
 
 
 def _parameters(config: "DataclassInstance", inputs: Mapping[str, str]) -> dict[str, Any]:
-    """The fields of a config that no input stands for, with absolute paths.
-
-    Where the study file or another thing that is read lies says nothing of what was read there.
-    """
+    """The fields of a config, with absolute paths, without the places of inputs: digests say what was read there."""
     read = {"study", *(name.partition(".")[0] for name in inputs)}
     fields = {name: value for name, value in asdict(config).items() if name not in read}
     return {name: value.resolve() if isinstance(value, Path) else value for name, value in fields.items()}
@@ -149,7 +146,7 @@ def _parameters(config: "DataclassInstance", inputs: Mapping[str, str]) -> dict[
 
 @dataclass(frozen=True)
 class Finished:
-    """A stage that ended well, now or earlier."""
+    """A stage that ended well. reused: in an earlier run."""
 
     run_id: str
     result: dict[str, Any]
@@ -158,9 +155,9 @@ class Finished:
 
 
 def run_or_reuse(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]) -> Finished:
-    """The finished run with the same parameters, inputs and code, or else a new child run of the project.
+    """The finished run with the same key, or else a new child run of the project.
 
-    Raises StageFailed when the child fails; its own message stands above it on the console.
+    Raises StageFailed when the child run fails; its own message is printed above it.
     """
     if finished := find_finished(stage_key(stage, config, inputs)):
         mlflow.set_tag(f"nic.reused.{stage}.{finished.info.run_id}", "true")
@@ -171,7 +168,7 @@ def run_or_reuse(stage: str, config: "DataclassInstance", inputs: Mapping[str, s
             str(PROJECT), entry_point=stage, parameters=parameters, env_manager="local"
         )
     except ExecutionException as error:
-        remedy = "mend what is said above and start again; finished stages are kept"
+        remedy = "correct the error above and start again; finished stages are kept"
         raise StageFailed(f"{stage}: {error}; {remedy}") from error
     run = MlflowClient().get_run(submitted.run_id)
     seconds = (run.info.end_time - run.info.start_time) / 1000
@@ -179,13 +176,13 @@ def run_or_reuse(stage: str, config: "DataclassInstance", inputs: Mapping[str, s
 
 
 def artifact_place(run_id: str, file: str) -> str:
-    """Where a file of a run is to be opened: a path where artifacts lie on this machine, else a URI."""
+    """Where a file of a run can be opened: a path where artifacts lie on this machine, else a URI."""
     place = f"{MlflowClient().get_run(run_id).info.artifact_uri}/{file}"
     return place.removeprefix("file://")
 
 
 def find_run(run_id: str | None) -> Run | None:
-    """None when it was never noted, is deleted, or is gone. What the store raises when it cannot say passes through."""
+    """None without an id, and when the run is deleted or gone. Raises what the store raises when it does not answer."""
     try:
         run = MlflowClient().get_run(run_id) if run_id else None
     except MlflowException as error:
@@ -196,12 +193,12 @@ def find_run(run_id: str | None) -> Run | None:
 
 
 def find_finished(key: str) -> Run | None:
-    """The newest finished run with this key whose outputs still stand as it left them."""
-    return next((run for run in finished_runs("nic.key", key) if _outputs_stand(run)), None)
+    """The newest finished run with this key whose outputs are unchanged."""
+    return next((run for run in finished_runs("nic.key", key) if _outputs_unchanged(run)), None)
 
 
 def finished_runs(tag: str, value: str) -> list[Run]:
-    """Those of the experiment that carry the tag, the newest first."""
+    """Finished runs of the experiment with this tag, the newest first."""
     runs: list[Run] = mlflow.search_runs(
         filter_string=f"tags.`{tag}` = '{value}' and attributes.status = 'FINISHED'",
         order_by=["attributes.start_time DESC"],
@@ -210,25 +207,25 @@ def finished_runs(tag: str, value: str) -> list[Run]:
     return runs
 
 
-def _outputs_stand(run: Run) -> bool:
+def _outputs_unchanged(run: Run) -> bool:
     outputs = json.loads(run.data.tags.get("nic.outputs", "null"))
-    return outputs is not None and all(output_digest(Path(path)) == wanted for path, wanted in outputs.items())
+    return outputs is not None and all(output_digest(Path(path)) == digest for path, digest in outputs.items())
 
 
 def result_of(run: Run) -> dict[str, Any]:
-    """What a finished stage left for later ones."""
+    """The result that a finished stage left for later stages."""
     result: dict[str, Any] = mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/{RESULT_FILE}")
     return result
 
 
 def log_trial(number: int, parameters: Mapping[str, Any], value: float, state: str) -> None:
-    """A trial of a search as a run nested in the stage's."""
+    """Log a trial of a hyperparameter search as a run nested in the stage's run."""
     with mlflow.start_run(run_name=f"trial-{number}", nested=True, tags={"nic.stage": "trial", "nic.state": state}):
         mlflow.log_params(dict(parameters))
-        if math.isfinite(value):  # else the trial was pruned before it had one
+        if math.isfinite(value):  # else the trial was pruned before it had a value
             mlflow.log_metric("validation.auc", value)
 
 
 def lineage(stage: str, **known: str) -> dict[str, str]:
-    """Lineage tags of a version that a stage registers: its code, and what it was made of."""
-    return {"nic.code": code_digest(stage), **{f"nic.{name}": value for name, value in known.items()}}
+    """Lineage tags of a version that a stage registers: the digest of its source, and what it was made of."""
+    return {"nic.code": source_digest(stage), **{f"nic.{name}": value for name, value in known.items()}}

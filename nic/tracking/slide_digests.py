@@ -1,4 +1,7 @@
-"""Digests of slides, by what can be known without reading them whole, wherever they lie."""
+"""Digests of slides that need not be read whole, on disk or in a bucket.
+
+A module of its own: a digest of source follows imports, and only stages that read slides should depend on nic.slides.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,15 +12,15 @@ from nic.errors import UnreachedSlide
 from nic.slides.finding import file_of
 from nic.slides.source import SlideSource
 from nic.slides.staging import version_of
-from nic.tracking.digests import ASKED_AT_ONCE, digest, folder_digest, output_digest
+from nic.tracking.digests import FILES_AT_ONCE, digest, folder_digest, output_digest
 
 EDGE_BYTES = 1 << 13
-"""What is read of either end of a slide: its directories and some of its tiles."""
+"""Bytes read at either end of a slide: its directories and some of its tiles."""
 
 
 def slides_digest(sources: Sequence[SlideSource]) -> str:
-    """Digest of slides, by what can be known without reading them whole, wherever they lie."""
-    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+    """Digest of slides: id, um/px and `slide_content` of each."""
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         contents = pool.map(slide_content, sources)
         return digest(
             {source.slide_id: [source.mpp, content] for source, content in zip(sources, contents, strict=True)}
@@ -25,7 +28,7 @@ def slides_digest(sources: Sequence[SlideSource]) -> str:
 
 
 def slide_content(source: SlideSource) -> str:
-    """Of one that cannot be reached the reason: it is noted as unreached when its turn comes."""
+    """Digest of one slide, or the reason why it cannot be reached; such a slide is recorded as unreached later."""
     try:
         return version_of(source) or _ends(file_of(source))
     except (UnreachedSlide, OSError) as error:
@@ -33,7 +36,7 @@ def slide_content(source: SlideSource) -> str:
 
 
 def _ends(slide: Path) -> str:
-    """Size and both ends of a slide's file; of a folder's files their names and sizes, as of those beside a .mrxs."""
+    """Digest of a slide file's size and both ends. Of a folder, and of files beside a .mrxs: their names and sizes."""
     if not slide.is_file():
         return output_digest(slide)
     size, beside = slide.stat().st_size, slide.with_suffix("")

@@ -1,4 +1,4 @@
-"""The tracking store seen from outside: whether it answers, and its failures in one sentence."""
+"""The tracking store as others see it: whether it answers, and each of its failures in one sentence."""
 
 import errno
 import logging
@@ -21,14 +21,14 @@ from nic.errors import StoreUnreached
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 LOCKED_S = 20
-"""Seconds that a database may be locked by others: as long as MLflow waits."""
+"""Seconds to wait for a database that others have locked; MLflow waits as long."""
 LONGEST_REASON = 300
 """Characters of a store's own words."""
 BUCKETS = ("botocore", "boto3", "s3transfer", "azure", "google")
 """Packages whose errors come from a store of artifacts."""
 
 GONE = ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND")
-"""MLflow's error codes for what is not there."""
+"""MLflow's error codes for something that does not exist."""
 OF_THE_STORE = {
     "UNAUTHENTICATED": 401,
     "CUSTOMER_UNAUTHORIZED": 401,
@@ -39,13 +39,13 @@ OF_THE_STORE = {
     "TEMPORARILY_UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
-"""MLflow's error codes that say something of the store, as HTTP says it; the others say that it was asked wrongly."""
+"""MLflow's error codes for a failure of the store, with the HTTP status of each; other codes are for wrong requests."""
 
 SERVER_REMEDIES = {
     401: "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
-    403: "ask its operator for the right; a server also refuses names that are not among its --allowed-hosts",
+    403: "ask its operator for permission; a server also refuses host names that are not in its --allowed-hosts",
     404: "see that MLFLOW_TRACKING_URI is the address of an MLflow server",
-    407: "see that the proxy in HTTPS_PROXY takes you",
+    407: "see that the proxy in HTTPS_PROXY accepts this user",
     429: "wait, and run again",
 }
 START = "start it, or set MLFLOW_TRACKING_URI to one that runs"
@@ -60,7 +60,7 @@ HOST_REMEDIES = {
     "proxy": "see HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
 }
 DATABASE_REMEDIES = {
-    "locked": "end what else writes to it, or run `mlflow server` on it and set MLFLOW_TRACKING_URI to that",
+    "locked": "end the process that writes to it, or run `mlflow server` on it and set MLFLOW_TRACKING_URI to that",
     "locking protocol": "its folder has no file locks: keep it on a local disk, or run `mlflow server`",
     "unable to open": "see that its folder is there and that this user may write to it",
     "readonly": "see that this user may write to it and to its folder",
@@ -68,22 +68,22 @@ DATABASE_REMEDIES = {
     "disk i/o": "see that its disk is there and has space",
     "not a database": "set MLFLOW_TRACKING_URI to the right file, or bring it back from a copy",
     "malformed": "it is damaged: bring it back from a copy",
-    "no such table": "it is half made: move it away, or bring it back from a copy",
+    "no such table": "it is incomplete: move it away, or bring it back from a copy",
     "already exists": "two processes made it at once: run again",
     "duplicate column": "two processes made it at once: move it away and run again",
     "refused": "start it, and see that host and port in MLFLOW_TRACKING_URI are right",
     "authentication": "see that user and password in MLFLOW_TRACKING_URI are right",
     "translate host": "see that the host in MLFLOW_TRACKING_URI is right",
 }
-OTHER_STORE = "see that MLFLOW_TRACKING_URI is absolute: each folder has a sqlite:///mlflow.db of its own"
+OTHER_STORE = "see that MLFLOW_TRACKING_URI is absolute: sqlite:///mlflow.db is another store in each folder"
 IN_FILES = "filesystem tracking backend"
-"""Of the message by which MLflow refuses a folder of files as a store."""
+"""Part of the message with which MLflow refuses a folder of files as a store."""
 
 CAUSED_BY = re.compile(r"Caused by \w+\([\"']?(?:<[^>]*>: |\w+\([^)]*\): )?(.*?)[\"']?\)+$", re.DOTALL)
 
 
 def ask_store() -> None:
-    """Raises StoreUnreached when runs or registered models cannot be looked up now, or a new store cannot be made."""
+    """Raises StoreUnreached when runs or registered models cannot be looked up, or a new store cannot be made."""
     logging.getLogger("mlflow.store.db.utils").addFilter(_in_one_line)
     try:
         if _can_be_made(uri := mlflow.get_tracking_uri()):
@@ -95,12 +95,12 @@ def ask_store() -> None:
             client.search_registered_models(max_results=1)
     except StoreUnreached:
         raise
-    except Exception as error:  # of the store, whatever it is: nothing else was asked
+    except Exception as error:  # any error is the store's: nothing else was called
         raise unreached(error) or StoreUnreached(f"{_store()}: {_words(error)}; {_other_remedy(error)}") from error
 
 
 def _can_be_made(uri: str) -> bool:
-    """Whether this is a SQLite file that MLflow makes with the first run. Raises StoreUnreached where it cannot."""
+    """Whether this is a SQLite file that does not exist yet and can be made. Raises StoreUnreached where it cannot."""
     file = _sqlite_file(uri)
     if not file or Path(file).exists():
         return False
@@ -122,13 +122,13 @@ def _other_remedy(error: Exception) -> str:
 
 
 def _in_one_line(record: logging.LogRecord) -> bool:
-    """MLflow logs what a database refuses with a traceback, and raises it beside."""
+    """Drop the traceback from what MLflow logs of a database; the same error is raised as well."""
     record.exc_info = None
     return True
 
 
 def _try_database(uri: str) -> None:
-    """Connect once, and begin to write to a SQLite file: MLflow tries for minutes."""
+    """Connect once, and begin to write to a SQLite file. MLflow itself would try for minutes."""
     if file := _sqlite_file(uri):
         with closing(sqlite3.connect(file, timeout=LOCKED_S)) as connection:
             connection.execute("BEGIN IMMEDIATE")
@@ -143,7 +143,7 @@ def _try_database(uri: str) -> None:
 
 @contextmanager
 def _few_retries() -> Iterator[None]:
-    """MLflow tries for four minutes, which is right in a long training and not before anything is begun."""
+    """Fewer retries than MLflow's four minutes, which are right in a long training and wrong before the work begins."""
     before = os.environ.get(RETRIES)
     os.environ[RETRIES] = "1" if before != "0" else "0"
     try:
@@ -156,7 +156,7 @@ def _few_retries() -> Iterator[None]:
 
 
 def unreached(error: BaseException) -> StoreUnreached | None:
-    """What an error of MLflow, its client, its database or its bucket says of the store; None when it says nothing."""
+    """The failure of the store behind an error of MLflow, its client, its database or its bucket; None without one."""
     chain = list(_chain(error))
     for sentence in (_of_files, _of_database, _of_host, _of_server, _of_bucket):
         for link in chain:
@@ -166,7 +166,7 @@ def unreached(error: BaseException) -> StoreUnreached | None:
 
 
 def leaves_open(error: Exception) -> bool:
-    """Whether the error says nothing of what was looked for: the store or the disk failed, and it may well be there."""
+    """Whether the store or the disk failed, so that what was looked up may exist all the same."""
     if isinstance(error, MlflowException) and error.error_code in GONE:
         return False
     if isinstance(error, requests.HTTPError) and error.response is not None and error.response.status_code == 404:
@@ -177,24 +177,24 @@ def leaves_open(error: Exception) -> bool:
 
 @contextmanager
 def kept_on_disk(stage: str, outputs: Iterable[str]) -> Iterator[None]:
-    """Around the last entries of a run: raises StoreUnreached that says what is kept when the store fails now."""
+    """Around the last entries of a run: when the store fails now, raises StoreUnreached that names the kept outputs."""
     try:
         yield
     except Exception as error:
-        if not (known := unreached(error)):
+        if not (failure := unreached(error)):
             raise
         kept = ", ".join(outputs)
         work = f"{stage} ended well and {kept} is kept" if kept else f"{stage} ended well"
-        raise StoreUnreached(f"{known}. {work}, but the run says nothing of it: run again then") from error
+        raise StoreUnreached(f"{failure}. {work}, but the run does not record it; run again") from error
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it was raised from; MLflow often leaves out `from`."""
+    """The error and its causes; MLflow often leaves out `from`."""
     link: BaseException | None = error
     while link is not None:
         yield link
-        unsaid = isinstance(link, MlflowException | requests.RequestException)
-        link = link.__cause__ or (link.__context__ if unsaid else None)
+        without_from = isinstance(link, MlflowException | requests.RequestException)
+        link = link.__cause__ or (link.__context__ if without_from else None)
 
 
 def _of_files(error: BaseException) -> str | None:
@@ -207,7 +207,7 @@ def _of_files(error: BaseException) -> str | None:
 
 
 def _of_database(error: BaseException) -> str | None:
-    """A statement that the database does not understand is a fault of the program, and no failure of the store."""
+    """A statement that the database does not understand is a fault of the program, not of the store."""
     if isinstance(error, sqlalchemy.exc.DBAPIError):
         failed = isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)
         own = error.orig if failed or type(error) is sqlalchemy.exc.DatabaseError else None
@@ -219,7 +219,7 @@ def _of_database(error: BaseException) -> str | None:
 
 
 def _of_host(error: BaseException) -> str | None:
-    """No answer at all, or only failures."""
+    """No answer, or only failures."""
     if isinstance(error, InvalidUrlException):
         return f"{_store()}: no address; set MLFLOW_TRACKING_URI to one like http://host:5000"
     if isinstance(error, requests.exceptions.RetryError):
@@ -235,14 +235,14 @@ def _of_host(error: BaseException) -> str | None:
 
 
 def _of_server(error: BaseException) -> str | None:
-    """An answer that is none."""
+    """An answer with an error, or from something that is no MLflow server."""
     if not isinstance(error, MlflowException):
         return None
     text = str(error)
     if status := re.search(r"failed with error code (\d+) != \d+\. Response body: '(.*)", text, re.DOTALL):
         return _of_status(int(status[1]), status[2].rstrip("'"))
     if "not in a valid JSON format" in text:
-        return f"{_store()}: what answers is no MLflow server; {SERVER_REMEDIES[404]}"
+        return f"{_store()}: the server that answers is no MLflow server; {SERVER_REMEDIES[404]}"
     if error.error_code in OF_THE_STORE:
         return _of_status(OF_THE_STORE[error.error_code], text)
     if error.error_code == "RESOURCE_DOES_NOT_EXIST":
@@ -262,7 +262,7 @@ def _of_bucket(error: BaseException) -> str | None:
     if type(error).__module__.partition(".")[0] in BUCKETS:
         return f"artifacts of {_store()}: {_words(error)}; see the credentials and the address of its bucket"
     if isinstance(error, ImportError) and error.name in BUCKETS:
-        return f"artifacts of {_store()}: lie in a bucket that wants a package; pip install {error.name}"
+        return f"artifacts of {_store()}: lie in a bucket that needs a package; pip install {error.name}"
     return None
 
 
@@ -273,7 +273,7 @@ def _sentence(what: str, error: BaseException, remedies: dict[str, str], otherwi
 
 
 def _words(error: BaseException) -> str:
-    """A library's own words: of a connection that failed, the innermost reason."""
+    """A library's own words; of a connection that failed, the innermost reason."""
     reason = CAUSED_BY.search(str(error))
     return _line(reason[1] if reason else str(error)) or type(error).__name__
 

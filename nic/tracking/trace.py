@@ -1,4 +1,4 @@
-"""From a registered version back to the bytes it was made of, and what of that is still there."""
+"""Lineage of a registered version: what it was made of, down to data and source, and whether that still exists."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,8 +13,8 @@ from mlflow.tracking import MlflowClient
 
 from nic.encoder.spec import IMPORTED
 from nic.errors import UnknownModel
-from nic.onnx.files import graph_sha256
-from nic.tracking.digests import OF_ROWS, PROJECT, code_digest, digest
+from nic.graphs.files import graph_sha256
+from nic.tracking.digests import OF_ROWS, digest
 from nic.tracking.registry import (
     ENCODER_MODEL,
     ENCODER_NAME,
@@ -30,17 +30,17 @@ from nic.tracking.registry import (
     serving_digest,
 )
 from nic.tracking.runs import DATA, OUTPUT, find_run
-from nic.tracking.source import kept_digest
+from nic.tracking.source_digest import PROJECT, kept_source_digest, source_digest
 
 State = Literal["here", "recorded", "foreign", "changed", "gone", "unrecorded"]
-"""recorded: known by its digest, and not looked for. foreign: made by another tool, which alone knows how."""
-Look = Callable[[str, Mapping[str, str]], Mapping[str, str] | str]
-"""What a run's data are today, by its stage and parameters: digests by name, or in words why they are gone."""
+"""recorded: known by its digest, and not looked up. foreign: made by another tool, which alone knows how."""
+DataLookup = Callable[[str, Mapping[str, str]], Mapping[str, str] | str]
+"""From stage and parameters of a run to the digests of its data today, by name, or to the reason why they are gone."""
 BROKEN: tuple[State, ...] = ("changed", "gone", "unrecorded")
-NOTHING = (digest({}), OF_ROWS + digest({}))
-"""Digests of a folder that is not there."""
+OF_NO_FOLDER = (digest({}), OF_ROWS + digest({}))
+"""Digests of a folder that does not exist."""
 SHOWN = 21
-"""Characters of a digest."""
+"""Characters of a digest that are shown."""
 READ = {
     "train_patients": ("cohort", "codes"),
     "train_encoder": ("tasks",),
@@ -48,12 +48,12 @@ READ = {
     "compress": ("slides",),
     "import_features": ("features",),
 }
-"""What each stage cannot do without: a run that does not say it is not accounted for."""
+"""What each stage reads in any case. A run that does not record it is not accounted for."""
 
 
 @dataclass(frozen=True)
 class Node:
-    """One thing that a model was made of. parts: what that thing was made of in turn."""
+    """One thing that a model was made of. parts: what that thing itself was made of."""
 
     what: str
     state: State
@@ -67,47 +67,47 @@ class Node:
             yield from part.walk()
 
 
-def not_looked_for(stage: str, parameters: Mapping[str, str]) -> Mapping[str, str] | str:
-    """A look that leaves data recorded: they may lie on another machine."""
+def no_lookup(stage: str, parameters: Mapping[str, str]) -> Mapping[str, str] | str:
+    """Looks up nothing, so that data are `recorded`: they may lie on another machine."""
     return {}
 
 
-def trace(version: RegisteredVersion, look: Look = not_looked_for) -> Node:
-    """The tree behind a version: its files, the run that made it, its data, and for patients' models the encoder."""
+def trace(version: RegisteredVersion, lookup: DataLookup = no_lookup) -> Node:
+    """The tree behind a version: its files, the run that made it, its data, and of a patient model the encoder."""
     run = find_run(version.tags.get("nic.run"))
     files = _files(version)
     if run is None:
         return Node(version.full_name, "here", "", (*files, _missing_run("run", version.tags.get("nic.run"))))
-    behind = _encoder_run(run, version, look) if version.name == ENCODER_NAME else _patient_run(run, version, look)
+    behind = _encoder_run(run, version, lookup) if version.name == ENCODER_NAME else _patient_run(run, version, lookup)
     return Node(version.full_name, "here", _aliases(version), (*files, behind))
 
 
 def unaccounted(node: Node, foreign_encoder: bool = False) -> list[str]:
-    """What cannot be accounted for, in words; nothing where all is recorded or there.
+    """What cannot be accounted for, one sentence each; empty when everything is recorded or here.
 
-    foreign_encoder: whether codes may be those of another tool's encoder.
+    foreign_encoder: whether the codes may be made by another tool's encoder.
     """
     states = BROKEN if foreign_encoder else (*BROKEN, "foreign")
     return [f"{n.what} is {n.state}" + (f" ({n.note})" if n.note else "") for n in node.walk() if n.state in states]
 
 
-def _patient_run(run: Run, version: RegisteredVersion, look: Look) -> Node:
+def _patient_run(run: Run, version: RegisteredVersion, lookup: DataLookup) -> Node:
     return _run_node(
         run,
         (
             _code(run, version.tags.get("nic.code")),
-            _endpoint(run, look),
+            _endpoint(run, lookup),
             _artifact(run, "split.csv", "the fold of every training patient"),
             _artifact(run, "codes.csv", "sha256 of every file of codes"),
-            *_data(run, look, skip=("codes",)),
-            _codes(run, version, look),
-            _encoder(run, version, look),
+            *_data(run, lookup, skip=("codes",)),
+            _codes(run, version, lookup),
+            _encoder(run, version, lookup),
         ),
     )
 
 
-def _encoder_run(run: Run, version: RegisteredVersion, look: Look) -> Node:
-    return _run_node(run, (_code(run, version.tags.get("nic.code")), *_data(run, look)))
+def _encoder_run(run: Run, version: RegisteredVersion, lookup: DataLookup) -> Node:
+    return _run_node(run, (_code(run, version.tags.get("nic.code")), *_data(run, lookup)))
 
 
 def _run_node(run: Run, parts: tuple[Node, ...]) -> Node:
@@ -121,7 +121,7 @@ def _missing_run(stage: str, run_id: str | None) -> Node:
 
 
 def _files(version: RegisteredVersion) -> list[Node]:
-    """The graphs with their digests, the code that serves them, and the list of pins the model is installed with."""
+    """The graphs with their digests, the code that serves them, and the pins that the model is installed with."""
     graphs = {key.removeprefix(GRAPH): value for key, value in version.tags.items() if key.startswith(GRAPH)}
     if not graphs:
         return [Node("graphs", "unrecorded", "no digest was kept at registration")]
@@ -133,18 +133,18 @@ def _files(version: RegisteredVersion) -> list[Node]:
     file = folder / "requirements.txt"
     pins = file.read_text().splitlines() if file.is_file() else []
     listed = Node("pins", "here" if pins else "gone", f"{len(pins)} in the model's requirements.txt")
-    return [*_again(version), *nodes, _serving(version, folder, pins), listed]
+    return [*_networks_of(version), *nodes, _serving(version, folder, pins), listed]
 
 
-def _again(version: RegisteredVersion) -> list[Node]:
-    """Of a version that was registered again with other serving code, whose networks it has."""
+def _networks_of(version: RegisteredVersion) -> list[Node]:
+    """Of a version that was registered again with other serving code, the version whose networks it has."""
     trained = version.tags.get(NETWORKS_OF)
     note = "registered again with other code of serving"
     return [Node(f"networks of {trained}", "recorded", note)] if trained else []
 
 
 def _serving(version: RegisteredVersion, folder: Path, pins: Sequence[str]) -> Node:
-    """The code that a version brings along, and whether it is this checkout's."""
+    """The serving code that a version brings along, and whether it is that of this checkout."""
     wanted = version.tags.get(SERVING_TAG)
     if wanted is None:
         return Node("code of serving", "unrecorded", "no digest was kept at registration")
@@ -155,20 +155,20 @@ def _serving(version: RegisteredVersion, folder: Path, pins: Sequence[str]) -> N
 
 
 def _graph(version: RegisteredVersion, graph: str, wanted: str) -> Node:
-    found = graph_sha256(graph_file(version.uri, graph))
-    return Node(f"{graph} graph, sha256 {wanted[:12]}", "here" if found == wanted else "changed")
+    same = graph_sha256(graph_file(version.uri, graph)) == wanted
+    return Node(f"{graph} graph, sha256 {wanted[:12]}", "here" if same else "changed")
 
 
 def _code(run: Run, wanted: str | None) -> Node:
-    """wanted: the digest on what the run left, with which it must agree."""
+    """The stage's source. wanted: its digest in the tags of the version, with which the run must agree."""
     tags, stage = run.data.tags, run.data.tags.get("nic.stage", "")
     known = tags.get("nic.code")
     if known is None or known != wanted:
         state: State = "changed" if known else "unrecorded"
         return Node(f"code {known or ''}".strip(), state, "version and run do not agree on it" if known else "")
-    if (PROJECT / "entrypoints" / f"{stage}.py").is_file() and code_digest(stage) == known:
+    if (PROJECT / "entrypoints" / f"{stage}.py").is_file() and source_digest(stage) == known:
         return Node(f"code {known}", "here")
-    commit, kept = tags.get("mlflow.source.git.commit"), kept_digest(run.info.run_id)
+    commit, kept = tags.get("mlflow.source.git.commit"), kept_source_digest(run.info.run_id)
     if kept is not None and kept != known:
         return Node(f"code {known}", "changed", f"the source that is kept with the run is {kept}")
     if kept is None and not commit:
@@ -177,12 +177,12 @@ def _code(run: Run, wanted: str | None) -> Node:
     return Node(f"code {known}", "recorded", "; ".join(filter(None, where)))
 
 
-def _endpoint(run: Run, look: Look) -> Node:
-    """What the labels meant when they were learned."""
+def _endpoint(run: Run, lookup: DataLookup) -> Node:
+    """The endpoint's definition when the model was trained: what the labels meant."""
     definition = run.data.tags.get("nic.input.endpoint")
     if not definition:
         return Node("definition of the endpoint", "unrecorded")
-    what, now = f"endpoint {_in_words(definition)}", _today(run, look)
+    what, now = f"endpoint {_in_words(definition)}", _today(run, lookup)
     if isinstance(now, str) or "endpoint" not in now:
         return Node(what, "recorded")
     if now["endpoint"] == definition:
@@ -201,24 +201,24 @@ def _in_words(definition: str) -> str:
 
 def _artifact(run: Run, file: str, note: str) -> Node:
     try:
-        names = {found.path for found in MlflowClient().list_artifacts(run.info.run_id)}
+        names = {artifact.path for artifact in MlflowClient().list_artifacts(run.info.run_id)}
     except (MlflowException, OSError):
         names = set()
     return Node(file, "here" if file in names else "gone", note)
 
 
-def _data(run: Run, look: Look, skip: tuple[str, ...] = ()) -> list[Node]:
-    """What the run read, with digests then and, where somebody looks, now."""
+def _data(run: Run, lookup: DataLookup, skip: tuple[str, ...] = ()) -> list[Node]:
+    """What the run read: digests then and, where they are looked up, today."""
     needed = READ.get(run.data.tags.get("nic.stage", ""), ())
     wanted = {name: run.data.tags.get(f"nic.input.{name}") for name in dict.fromkeys([*DATA, *needed])}
-    now = _today(run, look)
+    now = _today(run, lookup)
     nodes = {name: _datum(name, value, now) for name, value in wanted.items() if value}
     missing = {name: Node(name, "unrecorded", "the run does not say what it read") for name in needed}
     return [node for name, node in (missing | nodes).items() if name not in skip]
 
 
-def _today(run: Run, look: Look) -> Mapping[str, str] | str:
-    return look(run.data.tags.get("nic.stage", ""), run.data.params)
+def _today(run: Run, lookup: DataLookup) -> Mapping[str, str] | str:
+    return lookup(run.data.tags.get("nic.stage", ""), run.data.params)
 
 
 def _datum(name: str, wanted: str, now: Mapping[str, str] | str) -> Node:
@@ -229,29 +229,29 @@ def _datum(name: str, wanted: str, now: Mapping[str, str] | str) -> Node:
         return Node(what, "recorded")
     if now[name] == wanted:
         return Node(what, "here")
-    if now[name] in NOTHING:
+    if now[name] in OF_NO_FOLDER:
         return Node(what, "gone")
     if now[name].startswith(OF_ROWS) and not wanted.startswith(OF_ROWS):
-        return Node(what, "recorded", "of names and sizes, as it was taken then: the bytes cannot be told")
+        return Node(what, "recorded", "an older digest, of names and sizes; it cannot be compared with the bytes")
     return Node(what, "changed", f"now {now[name][:SHOWN]}")
 
 
-def _codes(run: Run, version: RegisteredVersion, look: Look) -> Node:
+def _codes(run: Run, version: RegisteredVersion, lookup: DataLookup) -> Node:
     wanted = run.data.tags.get("nic.input.codes")
     if wanted is None:
         return Node("codes", "unrecorded")
-    codes = _datum("codes", wanted, _today(run, look))
+    codes = _datum("codes", wanted, _today(run, lookup))
     maker = _maker(wanted, version.tags.get("nic.encoder_sha256"))
     if maker is None:
         part = Node("the run that made them", "unrecorded", "no run has left codes of this digest with this encoder")
     else:
         sha256 = maker.data.tags.get("nic.input.encoder")  # another tool's is not known
         encoder = [Node(f"encoder, sha256 {sha256[:12]}", "here")] if sha256 else []
-        part = _run_node(maker, (_code(maker, maker.data.tags.get("nic.code")), *_data(maker, look), *encoder))
+        part = _run_node(maker, (_code(maker, maker.data.tags.get("nic.code")), *_data(maker, lookup), *encoder))
     return Node(codes.what, codes.state, codes.note, (part,))
 
 
-def _encoder(run: Run, version: RegisteredVersion, look: Look) -> Node:
+def _encoder(run: Run, version: RegisteredVersion, lookup: DataLookup) -> Node:
     name, wanted = version.tags.get("nic.encoder_version"), version.tags.get("nic.encoder_sha256")
     if not name or not wanted:
         return Node("encoder", "unrecorded")
@@ -259,29 +259,29 @@ def _encoder(run: Run, version: RegisteredVersion, look: Look) -> Node:
     if run.data.tags.get("nic.input.encoder") == IMPORTED:
         return Node(what, "foreign", "made by another tool; its digest is of what is known of it")
     try:
-        found = find_version(f"models:/{name}")
-        agrees = graph_sha256(encoder_file(found.uri)) == wanted
+        encoder = find_version(f"models:/{name}")
+        agrees = graph_sha256(encoder_file(encoder.uri)) == wanted
     except UnknownModel as error:
         return Node(what, "gone", str(error))
     if not agrees:
         return Node(what, "changed", "the registered graph has another digest")
-    trained = find_run(found.tags.get("nic.run"))
-    part = _encoder_run(trained, found, look) if trained else _missing_run("its run", found.tags.get("nic.run"))
+    trained = find_run(encoder.tags.get("nic.run"))
+    part = _encoder_run(trained, encoder, lookup) if trained else _missing_run("its run", encoder.tags.get("nic.run"))
     return Node(what, "here", "", (part,))
 
 
 def _maker(codes: str, encoder: str | None) -> Run | None:
-    """The newest run, in whichever experiment, that left codes of this digest and compressed with this encoder.
+    """The newest run of any experiment that left codes of this digest, compressed with this encoder.
 
-    Or that took them over from another tool, whose encoder is in the digest alone. Two encoders may leave codes of one
-    digest where that is an older one, of names and sizes.
+    Or the run that imported them from another tool. The encoder is asked for since older digests, of names and sizes,
+    may be the same for the codes of two encoders.
     """
     client = MlflowClient()
     everywhere = [experiment.experiment_id for experiment in client.search_experiments()]
     left = f"tags.`{OUTPUT}codes` = '{codes}'"
     own = client.search_runs(everywhere, f"{left} and tags.`nic.input.encoder` = '{encoder}'", max_results=1)
-    taken_over = client.search_runs(everywhere, f"{left} and tags.`nic.stage` = 'import_features'", max_results=1)
-    return next(iter([*own, *taken_over]), None)
+    imported = client.search_runs(everywhere, f"{left} and tags.`nic.stage` = 'import_features'", max_results=1)
+    return next(iter([*own, *imported]), None)
 
 
 def _aliases(version: RegisteredVersion) -> str:

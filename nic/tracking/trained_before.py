@@ -1,4 +1,4 @@
-"""Networks that were trained before, registered again with today's code of serving: mending it trains nothing."""
+"""A finished training, registered again with today's serving code. A change of serving code trains nothing anew."""
 
 import shutil
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 
 from nic.errors import UnknownModel
-from nic.onnx.files import graph_in, graph_sha256
+from nic.graphs.files import graph_in, graph_sha256
 from nic.tracking.recorded_estimates import record_estimates, tagged_estimates
 from nic.tracking.registry import (
     ENCODER_NAME,
@@ -29,37 +29,37 @@ from nic.tracking.registry import (
     register_patient_model,
 )
 from nic.tracking.runs import RESULT_FILE, TRAINING, StageRun, find_finished, finished_runs, result_of
-from nic.tracking.source import KEPT
+from nic.tracking.source_digest import KEPT_SOURCE
 
-NOT_TAKEN_OVER = (KEPT, RESULT_FILE, "config.json", "verdict.html", "figures")
-"""Artifacts, files or folders, that are of one run or one version alone."""
+NOT_COPIED = (KEPT_SOURCE, RESULT_FILE, "config.json", "verdict.html", "figures")
+"""Artifacts, files or folders, that belong to one run or one version only."""
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A finished training and the version it registered. files: the version's artifacts by name, graphs among them."""
+class FinishedTraining:
+    """A finished training and the version it registered. files: the version's artifacts by name, with its graphs."""
 
     run: Run
     version: RegisteredVersion
     files: Mapping[str, Path]
 
 
-def trained_before(stage: StageRun) -> Trained | None:
-    """The newest training of the same networks, when only the code of serving has changed since.
+def trained_before(stage: StageRun) -> FinishedTraining | None:
+    """The newest training of the same networks, when only the serving code has changed since.
 
-    None where nothing was trained so, where the version or its graphs are gone, and where the very same stage has
-    finished before: whoever asks for it again wants it done again.
+    None where there is none, where the version or its graphs are gone, and where the same stage, serving code included,
+    has finished before: then the caller wants it to run again.
     """
     if find_finished(stage.key):
         return None
-    trainings = (_trained(run) for run in finished_runs(TRAINING, stage.training_key))
-    return next((trained for trained in trainings if trained), None)
+    trainings = (_finished_training(run) for run in finished_runs(TRAINING, stage.training_key))
+    return next((training for training in trainings if training), None)
 
 
-def register_again(trained: Trained, stage: StageRun) -> RegisteredVersion:
-    """A new version of the same graphs, lineage and figures; what the training run logged is copied to this one."""
-    _take_over(trained.run, stage)
-    before, files = trained.version, dict(trained.files)
+def register_again(training: FinishedTraining, stage: StageRun) -> RegisteredVersion:
+    """Register the same graphs, lineage and figures as a new version; artifacts and metrics are copied to this run."""
+    _copy_run(training.run, stage)
+    before, files = training.version, dict(training.files)
     kept = {name: value for name, value in before.tags.items() if name.startswith("nic.") and not _is_new(name)}
     lineage = kept | {NETWORKS_OF: before.tags.get(NETWORKS_OF, before.full_name)}
     if before.name == ENCODER_NAME:
@@ -68,18 +68,18 @@ def register_again(trained: Trained, stage: StageRun) -> RegisteredVersion:
     else:
         encoder, patient = files.pop("encoder", None), files.pop("patient")
         version = register_patient_model(before.name, encoder, patient, lineage, files)
-    _copy_estimates(trained, version)
-    print(f"{version.uri}: networks of {before.full_name} with today's code of serving; nothing was trained")
+    _copy_estimates(training, version)
+    print(f"{version.uri}: networks of {before.full_name} with today's serving code; nothing was trained")
     return find_version(version.uri)
 
 
-def result_again(trained: Trained, version: RegisteredVersion) -> dict[str, Any]:
-    """What the training left for later stages, of the new version."""
-    return result_of(trained.run) | {"version": version.uri}
+def result_again(training: FinishedTraining, version: RegisteredVersion) -> dict[str, Any]:
+    """The training's result for later stages, with the new version in place of the old."""
+    return result_of(training.run) | {"version": version.uri}
 
 
-def _trained(run: Run) -> Trained | None:
-    """None where the version, its files or what the run left are gone."""
+def _finished_training(run: Run) -> FinishedTraining | None:
+    """None where the version, its files or the run's result are gone."""
     try:
         version = find_version(str(result_of(run)["version"]))
         folder = model_folder(version)
@@ -88,19 +88,19 @@ def _trained(run: Run) -> Trained | None:
     artifacts = Model.load(str(folder)).flavors["python_function"]["artifacts"]
     files = {name: folder / entry["path"] for name, entry in artifacts.items()}
     graphs = {name: value for name, value in version.tags.items() if name.startswith(GRAPH)}
-    stand = all(graph_sha256(graph_in(files[name.removeprefix(GRAPH)])) == value for name, value in graphs.items())
-    return Trained(run, version, files) if graphs and stand else None
+    unchanged = all(graph_sha256(graph_in(files[name.removeprefix(GRAPH)])) == value for name, value in graphs.items())
+    return FinishedTraining(run, version, files) if graphs and unchanged else None
 
 
 def _is_new(tag: str) -> bool:
-    """Whether registration writes the tag itself."""
+    """Whether registration writes this tag itself."""
     return tag.startswith(GRAPH) or tag in ("nic.run", SERVING_TAG)
 
 
-def _take_over(run: Run, stage: StageRun) -> None:
+def _copy_run(run: Run, stage: StageRun) -> None:
     with TemporaryDirectory() as folder:
         mlflow.artifacts.download_artifacts(run_id=run.info.run_id, dst_path=folder)
-        for path in (Path(folder) / name for name in NOT_TAKEN_OVER):
+        for path in (Path(folder) / name for name in NOT_COPIED):
             if path.is_dir():
                 shutil.rmtree(path)
             path.unlink(missing_ok=True)
@@ -109,9 +109,9 @@ def _take_over(run: Run, stage: StageRun) -> None:
         stage.log(name, value)
 
 
-def _copy_estimates(trained: Trained, version: RegisteredVersion) -> None:
-    """Those that the training measured; what was measured on the version since is measured anew on this one."""
-    tagged = tagged_estimates(trained.version)
-    measured = {name: estimate for name, estimate in tagged.items() if estimate.run == trained.run.info.run_id}
+def _copy_estimates(training: FinishedTraining, version: RegisteredVersion) -> None:
+    """Copy the estimates that the training made; those of later evaluations are made again."""
+    tagged = tagged_estimates(training.version)
+    measured = {name: estimate for name, estimate in tagged.items() if estimate.run == training.run.info.run_id}
     for data in {estimate.data for estimate in measured.values()}:
         record_estimates(version, {name: each for name, each in measured.items() if each.data == data}, data)

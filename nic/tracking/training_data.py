@@ -1,6 +1,6 @@
-"""What a registered model has seen: its training patients and their slides, and those whose tiles taught its encoder.
+"""The data that a registered model was trained on: patients and slides, and the slides behind its encoder's tiles.
 
-All of it is kept among the artifacts of the runs that made the model and the encoder.
+The runs that made the model and the encoder keep them as artifacts.
 """
 
 import base64
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from nic.errors import RegistryError, UnknownModel
-from nic.onnx.files import graph_sha256
+from nic.graphs.files import graph_sha256
 from nic.patients.audit import PICTURE_PX, TRAINING, AuditedSlide
 from nic.patients.model_spec import PatientModelSpec
 from nic.tasks.tile_task import TileTask
@@ -22,34 +22,34 @@ from nic.tracking.registry import RegisteredVersion, encoder_file, find_version
 
 PATIENTS_FILE, SLIDES_FILE, ORIGINS_FILE = "split.csv", "training_slides.csv", "tile_origins.json"
 TileOrigins = Mapping[str, frozenset[str]]
-"""Of each tile task, the slides or patients its tiles are from, by name or fingerprint."""
+"""By tile task, the slides or patients that its tiles come from, by name or fingerprint."""
 
 
 @dataclass(frozen=True)
-class Training:
-    """Who taught a patient model. slides: None in models that were trained before they were kept."""
+class TrainingPatients:
+    """Patients and slides that a model was trained on. slides: None in older models, which did not keep them."""
 
     patients: tuple[str, ...]
     slides: tuple[AuditedSlide, ...] | None
 
     @property
     def known(self) -> list[AuditedSlide]:
-        """What can be held against other patients: the slides, or, where they were not kept, names alone."""
+        """What other patients are compared with: the slides and the patients' names."""
         of_names = [AuditedSlide("a slide", patient, TRAINING, "", None) for patient in self.patients]
         return [*(self.slides or ()), *of_names]
 
 
-def training_of(version: RegisteredVersion) -> Training | None:
-    """None where the run that trained the version, or its list of patients, is gone."""
+def training_of(version: RegisteredVersion) -> TrainingPatients | None:
+    """None when the run that trained the version, or its list of patients, is gone."""
     patients = artifact_text(version.run_id, PATIENTS_FILE)
     if patients is None:
         return None
     slides = artifact_text(version.run_id, SLIDES_FILE)
-    return Training(tuple(_rows(patients)["patient"]), None if slides is None else slides_from(slides))
+    return TrainingPatients(tuple(_rows(patients)["patient"]), None if slides is None else slides_from(slides))
 
 
 def slides_table(slides: Sequence[AuditedSlide]) -> pd.DataFrame:
-    """Slides as they are kept: names, fingerprint, and the small picture [32, 32] grey in base64."""
+    """The slides as a table: names, fingerprint, and the small grey picture [32, 32] in base64."""
     rows = [
         {
             "patient": slide.patient_id,
@@ -63,7 +63,7 @@ def slides_table(slides: Sequence[AuditedSlide]) -> pd.DataFrame:
 
 
 def slides_from(text: str) -> tuple[AuditedSlide, ...]:
-    """Back from the text of `slides_table`."""
+    """The slides from the text of `slides_table`."""
     return tuple(
         AuditedSlide(
             row["slide"],
@@ -79,32 +79,32 @@ def slides_from(text: str) -> tuple[AuditedSlide, ...]:
 
 
 def origins_of(tasks: Sequence[TileTask]) -> TileOrigins:
-    """Where the tiles of these tasks are from."""
+    """The slides or patients that the tiles of these tasks come from."""
     return {task.name: task.source.origins for task in tasks}
 
 
 def origins_text(origins: TileOrigins) -> str:
-    """As `train_encoder` keeps them."""
+    """The JSON text that `train_encoder` keeps."""
     return json.dumps({name: sorted(slides) for name, slides in origins.items()}, indent=1)
 
 
 def origins_behind(spec: PatientModelSpec) -> TileOrigins | None:
-    """Of the tiles that taught the encoder of a patient model; see `origins_behind_encoder`."""
+    """Tile origins of the encoder of a patient model, see `origins_behind_encoder`."""
     return origins_behind_encoder(spec.encoder_version, spec.encoder_sha256)
 
 
 def origins_behind_encoder(encoder: str, sha256: str) -> TileOrigins | None:
-    """Of the tiles that taught an encoder; None where they are not known: made elsewhere, or before they were kept.
+    """Tile origins of an encoder; None where they are not known: it was made elsewhere, or before they were kept.
 
-    encoder: name/version. sha256: of its graph, which must be that version's.
+    encoder: name/version. sha256: of its graph; the version must have the same.
     """
     try:
         version = find_version(f"models:/{encoder}")
-        is_that_one = graph_sha256(encoder_file(version.uri)) == sha256
+        same_graph = graph_sha256(encoder_file(version.uri)) == sha256
     except UnknownModel:
         return None
     text = artifact_text(version.run_id, ORIGINS_FILE)
-    if text is None or not is_that_one:
+    if text is None or not same_graph:
         return None
     try:
         return {name: frozenset(slides) for name, slides in json.loads(text).items()}
@@ -113,5 +113,5 @@ def origins_behind_encoder(encoder: str, sha256: str) -> TileOrigins | None:
 
 
 def _rows(text: str) -> pd.DataFrame:
-    """Names are text, and nothing stands for a missing one."""
+    """All cells as text; an empty cell is an empty text."""
     return pd.read_csv(StringIO(text), dtype=str, keep_default_na=False)

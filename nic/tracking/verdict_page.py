@@ -29,7 +29,7 @@ table {{ border-collapse: collapse; border: 0; }}
 
 def publish(verdict: Verdict, run_id: str) -> None:
     """Log the page in the run that judged and in the run that made the version; tag the version with its place."""
-    page, made_by = verdict_page(verdict), find_run(verdict.version.tags.get("nic.run"))
+    page, made_by = verdict_page(verdict), find_run(verdict.candidate.tags.get("nic.run"))
     for run in {run_id, made_by.info.run_id} if made_by else {run_id}:
         MlflowClient().log_text(run, page, FILE)
     for version in verdict.about:
@@ -46,4 +46,4 @@ def verdict_page(verdict: Verdict) -> str:
     with pd.option_context("display.max_colwidth", None):
         table = pd.DataFrame(rows).to_html(index=False, border=0, justify="left")
     estimate = f"{verdict.gate.figure}: {verdict.estimate or 'never measured'}"
-    return PAGE.format(title=escape(f"{verdict.version.full_name}: {result}"), estimate=escape(estimate), table=table)
+    return PAGE.format(title=escape(f"{verdict.candidate.full_name}: {result}"), estimate=escape(estimate), table=table)

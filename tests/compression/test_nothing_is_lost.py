@@ -17,8 +17,8 @@ from nic.compression.codes_folder import CodesFolder
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.records import MANY
 from nic.errors import CodesError, UnreachedCodes, UnreachedSlides, UnreadableSlide, UnwritableFolder
-from nic.files import cannot_be_read
 from nic.slides.slide import Slide, SlideSource, find_slides
+from nic.system_errors import cannot_be_read
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="wants root, to mount a small disk")
 

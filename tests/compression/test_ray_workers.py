@@ -21,11 +21,11 @@ from nic.compression.ray_workers import LOSSES, Cluster
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import Everything, OwnMask
 from nic.compression.work import CompressionOptions
-from nic.encoder.export import export_encoder
+from nic.encoder.encoder_graph import export_encoder
+from nic.encoder.loading import EncoderLoader, load_encoder
 from nic.encoder.network import TileEncoder
-from nic.encoder.runtimes import EncoderLoader, load_encoder
 from nic.errors import EncoderError, NoDevice, UnreachedSlides
-from nic.onnx.device import cuda_devices
+from nic.graphs.device import cuda_devices
 from nic.slides.slide import SlideSource, find_slides
 
 ray = pytest.importorskip("ray", reason="wants Ray: pip install ray==2.60.0")

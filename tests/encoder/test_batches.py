@@ -12,8 +12,8 @@ from onnx_files import write_hungry
 from served_files import write_plain_graphs
 
 from nic.encoder.batches import Batches
-from nic.encoder.onnx import OnnxEncoder
-from nic.onnx.device import CPU
+from nic.encoder.loading import load_encoder
+from nic.graphs.device import CPU
 
 
 def counted(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -42,11 +42,11 @@ IN_LITTLE_MEMORY = """
 import logging, resource, sys
 from pathlib import Path
 import numpy as np
-from nic.encoder.onnx import OnnxEncoder
-from nic.onnx.device import CPU
+from nic.encoder.loading import load_encoder
+from nic.graphs.device import CPU
 
 logging.basicConfig(level=logging.WARNING, stream=sys.stdout, format="%(message)s")
-encoder = OnnxEncoder(Path(sys.argv[1]), device=CPU)
+encoder = load_encoder(Path(sys.argv[1]), device=CPU)
 tiles = np.random.default_rng(0).integers(0, 256, (int(sys.argv[2]), 16, 16, 3), np.uint8)
 if sys.argv[4] == "warm":
     encoder.encode(tiles[:1])
@@ -91,7 +91,7 @@ def test_a_tile_that_does_not_fit_alone_is_an_error(tmp_path: Path) -> None:
 
 def test_codes_are_the_same_in_parts(tmp_path: Path) -> None:
     write_plain_graphs(tmp_path)
-    encoder = OnnxEncoder(tmp_path / "encoder.onnx")
+    encoder = load_encoder(tmp_path / "encoder.onnx")
     px = encoder.spec.tile_px
     count = 2 * encoder.batch_tiles + 3
     tiles = np.random.default_rng(0).integers(0, 256, (count, px, px, 3), np.uint8)

@@ -143,16 +143,16 @@ def test_the_card_says_plainly_when_tuning_did_not_help() -> None:
     assert "chosen on the same held-out tiles" in card
     good = Comparison("a 0.50, b 1.50", "a 1.00, b 1.00", 0.1, 0.05, 0.2, "full", taken=True)
     assert "both trained in full" in comparison_text(good)
-    assert "was used" in comparison_text(good)
+    assert "The tuned ones were used" in comparison_text(good)
 
 
 def test_the_card_warns_of_intervals_from_few_slides() -> None:
     few = TaskFigure("mitosis", ("other", "mitosis"), 0.97, 0.95, 0.99, 400, 4)
-    assert "too narrow to be believed" in model_card(certificate(tasks=(few,)), TEMPLATE)
+    assert "its interval is too narrow" in model_card(certificate(tasks=(few,)), TEMPLATE)
     assert "too narrow" not in model_card(certificate(), TEMPLATE)
 
 
 def test_what_was_not_measured_is_said() -> None:
     card = model_card(certificate(tasks=(), codes=None, robustness=None), TEMPLATE)
-    for said in ("probe_encoder", "not measured: no tile tasks were given"):
-        assert said in card
+    for words in ("probe_encoder", "not measured: the study has no tile tasks"):
+        assert words in card

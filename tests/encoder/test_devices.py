@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from served_files import write_plain_graphs
 
-from nic.encoder.runtimes import EncoderLoader, load_encoder
+from nic.encoder.loading import EncoderLoader, load_encoder
 from nic.errors import EncoderError, NoDevice
-from nic.onnx.device import AUTO, CPU, Device, cuda_devices, devices_named
+from nic.graphs.device import AUTO, CPU, Device, cuda_devices, devices_named
 from nic.serving.limits import Limits
 
 
@@ -55,7 +55,7 @@ def test_other_words_are_refused_and_what_may_be_written_is_listed(text: str) ->
 
 
 def test_one_encoder_is_on_one_device(graph: Path) -> None:
-    """Several are for nic.encoder.several."""
+    """Several are for nic.encoder.encoder_pool."""
     with pytest.raises(EncoderError, match="device=cpu,cpu: wanted one device"):
         load_encoder(graph, device="cpu,cpu")
 
@@ -103,7 +103,7 @@ int cuDeviceGetCount(int *count) { *count = %d; return 0; }
 LOAD = """
 import sys
 from pathlib import Path
-from nic.encoder.runtimes import load_encoder
+from nic.encoder.loading import load_encoder
 try:
     print(load_encoder(Path(sys.argv[1]), device=sys.argv[2]).device_note)
 except Exception as error:

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from nic.encoder.foreign import import_onnx
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.loading import LoadedEncoder, load_encoder
 from nic.errors import EncoderError
-from nic.onnx.export import export_graph
-from nic.onnx.pixels import Scaling
+from nic.graphs.adapt import Scaling
+from nic.graphs.write import export_graph
 from nic.stages.import_encoder import OnnxInput
 from nic.stages.import_encoder import imported as import_as
 
@@ -43,9 +43,11 @@ def source(network: Small, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def imported(source: Path, path: Path, tile_px: int = 32, scaling: Scaling = IMAGENET, output: str = "") -> OnnxEncoder:
+def imported(
+    source: Path, path: Path, tile_px: int = 32, scaling: Scaling = IMAGENET, output: str = ""
+) -> LoadedEncoder:
     import_onnx(source, path, name="small", tile_px=tile_px, tile_mpp=0.5, read_mpp=0.5, scaling=scaling, output=output)
-    return OnnxEncoder(path)
+    return load_encoder(path)
 
 
 def read_at(read_mpp: float) -> OnnxInput:

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from onnx_files import PackedAttention, export_transformer, write_hungry
 
 from nic.encoder.batches import GPU_PX, RUNS_AT_ONCE
-from nic.encoder.export import export_encoder
+from nic.encoder.encoder_graph import export_encoder
+from nic.encoder.encoder_pool import encoder_on
 from nic.encoder.foreign import import_onnx
+from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
-from nic.encoder.runtimes import load_encoder
-from nic.encoder.several import encoder_on
 from nic.errors import NoDevice
-from nic.onnx.device import Device, cuda_devices, devices_named
-from nic.onnx.pixels import Scaling
+from nic.graphs.adapt import Scaling
+from nic.graphs.device import Device, cuda_devices, devices_named
 
 
 def devices() -> int:

@@ -11,10 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from nic.encoder.keras_file import read_keras
+from nic.encoder.keras_file import import_published, read_keras
+from nic.encoder.loading import load_encoder
 from nic.encoder.network import scaled
-from nic.encoder.onnx import OnnxEncoder
-from nic.encoder.published import import_published
 from nic.errors import EncoderError
 
 SETS = ("example", "random", "he")
@@ -31,7 +30,7 @@ def test_the_graph_gives_keras_codes(published: Path, tmp_path: Path, name: str)
     spec, difference = import_published(published / f"{name}.h5", name, tmp_path / "e.onnx", reference["he_input"][:4])
     assert (spec.tile_px, spec.tile_mpp, spec.read_mpp, spec.objective) == (128, 0.5, 0.5, f"published:{name}")
     assert difference <= 1e-4
-    encoder = OnnxEncoder(tmp_path / "e.onnx")
+    encoder = load_encoder(tmp_path / "e.onnx")
     for part in SETS:
         tiles = reference[f"{part}_input"]
         wanted = (

@@ -9,9 +9,9 @@ import onnx
 import pytest
 import torch
 
-from nic.encoder.export import export_encoder
+from nic.encoder.encoder_graph import export_encoder
+from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder, scaled
-from nic.encoder.onnx import OnnxEncoder
 from nic.errors import EncoderError, ParityFailed
 
 
@@ -36,7 +36,7 @@ def exported(trained: TileEncoder, tmp_path_factory: pytest.TempPathFactory) -> 
     sample = np.random.default_rng(1).integers(0, 256, (8, 64, 64, 3), np.uint8)
     spec, difference = export_encoder(trained, "multitask", ["a", "b"], path, sample)
     assert difference <= 1e-4
-    assert spec.sha256 == OnnxEncoder(path).spec.sha256
+    assert spec.sha256 == load_encoder(path).spec.sha256
     return path
 
 
@@ -55,11 +55,11 @@ def test_the_graph_computes_what_torch_does_at_any_batch(trained: TileEncoder, e
     tiles = np.random.default_rng(batch).integers(0, 256, (batch, 64, 64, 3), np.uint8)
     with torch.no_grad():
         expected = trained(scaled(torch.from_numpy(tiles))).numpy()
-    assert np.abs(OnnxEncoder(exported).encode(tiles) - expected).max() <= 1e-4
+    assert np.abs(load_encoder(exported).encode(tiles) - expected).max() <= 1e-4
 
 
 def test_the_graph_says_how_tiles_are_cut(exported: Path) -> None:
-    spec = OnnxEncoder(exported).spec
+    spec = load_encoder(exported).spec
     assert (spec.tile_px, spec.tile_mpp, spec.read_mpp, spec.code_size) == (64, 1.0, 0.5, 128)
     assert (spec.objective, spec.tasks) == ("multitask", ("a", "b"))
     assert len(spec.sha256) == 64
@@ -75,7 +75,7 @@ def test_the_graph_holds_no_path_of_the_machine_that_made_it(exported: Path) -> 
 
 def test_tiles_of_another_size_are_refused(exported: Path) -> None:
     with pytest.raises(EncoderError, match="takes uint8"):
-        OnnxEncoder(exported).encode(np.zeros((1, 128, 128, 3), np.uint8))
+        load_encoder(exported).encode(np.zeros((1, 128, 128, 3), np.uint8))
 
 
 def test_a_graph_that_is_no_encoder_is_refused(exported: Path, tmp_path: Path) -> None:
@@ -83,13 +83,13 @@ def test_a_graph_that_is_no_encoder_is_refused(exported: Path, tmp_path: Path) -
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "mute.onnx")
     with pytest.raises(EncoderError, match=r"mute\.onnx.*nic\.encoder"):
-        OnnxEncoder(tmp_path / "mute.onnx")
+        load_encoder(tmp_path / "mute.onnx")
     for content in (b"", b"no graph"):
         (tmp_path / "broken.onnx").write_bytes(content)
         with pytest.raises(EncoderError, match=r"broken\.onnx"):
-            OnnxEncoder(tmp_path / "broken.onnx")
+            load_encoder(tmp_path / "broken.onnx")
     with pytest.raises(EncoderError, match=r"gone\.onnx"):
-        OnnxEncoder(tmp_path / "gone.onnx")
+        load_encoder(tmp_path / "gone.onnx")
 
 
 def test_a_graph_that_differs_is_not_kept(trained: TileEncoder, tmp_path: Path) -> None:
@@ -107,9 +107,8 @@ def test_a_graph_that_differs_is_not_kept(trained: TileEncoder, tmp_path: Path) 
 
 
 def test_running_an_encoder_needs_no_torch() -> None:
-    code = (
-        "import sys, nic.encoder.onnx, nic.compression.compress, nic.patients.predictor; print('torch' in sys.modules)"
-    )
+    modules = "nic.encoder.loading, nic.compression.compress, nic.patients.predictor"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

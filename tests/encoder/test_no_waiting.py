@@ -15,7 +15,7 @@ from nic.encoder.contrastive import Contrastive
 from nic.encoder.multitask import FixedWeights, LearnedWeights, Multitask
 from nic.encoder.objective import Objective
 from nic.encoder.tile_stream import Batch
-from nic.encoder.training import Schedule, fit
+from nic.encoder.training import Schedule, train
 from nic.encoder.vae import Vae
 from nic.tasks.augment import augment
 from nic.tasks.tile_task import TileSet, TileTask
@@ -80,7 +80,7 @@ def tile_sets(count: int = 40) -> Sequence[TileSet]:
 
 def trained(objective: Objective, batch: int) -> None:
     schedule = Schedule(1, batch, 1e-3, "heavy", 0, tiles_per_epoch=STEPS * batch)
-    fit(lambda: objective, tile_sets(), schedule, log=lambda name, value, step: None)
+    train(tile_sets(), lambda: objective, schedule)
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

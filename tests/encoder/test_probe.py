@@ -9,8 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from nic.encoder.probe import Probe, codes_of, enlarged_tiles, enlargement, probe
-from nic.encoder.probe_figure import probe_figure
+from nic.encoder.probe import Probe, codes_of, enlarged_tiles, enlargement, probe, probe_figure
 from nic.encoder.spec import EncoderSpec
 from nic.errors import TaskError
 from nic.tasks.entries import FolderEntry

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,9 +20,9 @@ import torch
 from nic.encoder.bigan import BiGan
 from nic.encoder.multitask import FixedWeights, Multitask
 from nic.encoder.objective import Objective
-from nic.encoder.training import FittedEncoder, Schedule, fit
+from nic.encoder.training import Hooks, Schedule, TrainedEncoder, train
 from nic.tasks.entries import FolderEntry
-from nic.tasks.reading import read_task
+from nic.tasks.read_task import read_task
 from nic.tasks.tile_task import load_tiles
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,10 +38,10 @@ def supervised() -> Objective:
     return Multitask([2], FixedWeights({"grain": 1.0}))
 
 
-def train(
+def trained(
     folder: Path, checkpoints: Path, make: Callable[[], Objective], schedule: Schedule, kill_in: int | None = None
-) -> tuple[FittedEncoder, list[int]]:
-    """What was fitted, and in which epochs it was."""
+) -> tuple[TrainedEncoder, list[int]]:
+    """The encoder, and the epochs that were trained."""
     epochs: list[int] = []
 
     def on_epoch(epoch: int, score: float) -> None:
@@ -49,8 +50,7 @@ def train(
             raise Killed
 
     tile_set = load_tiles(read_task(FolderEntry(name="grain", path=folder, mpp=1.0)), 64, 1.0, folder.parent / "cache")
-    quiet = lambda name, value, step: None  # noqa: E731
-    return fit(make, [tile_set], schedule, log=quiet, on_epoch=on_epoch, checkpoints=checkpoints), epochs
+    return train([tile_set], make, schedule, Hooks(on_epoch=on_epoch, checkpoints=checkpoints)), epochs
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-def assert_equal(ours: FittedEncoder, theirs: FittedEncoder) -> None:
+def assert_equal(ours: TrainedEncoder, theirs: TrainedEncoder) -> None:
     """To the last bit, which one machine can give."""
     assert ours.epoch == theirs.epoch
     assert ours.validation == theirs.validation
@@ -75,7 +75,7 @@ def assert_equal(ours: FittedEncoder, theirs: FittedEncoder) -> None:
 
 
 def test_killed_in_the_middle_it_comes_to_the_same_end(folder: Path, tmp_path: Path) -> None:
-    undisturbed, all_epochs = train(folder, tmp_path / "a", supervised, SCHEDULE)
+    undisturbed, all_epochs = trained(folder, tmp_path / "a", supervised, SCHEDULE)
     # Sums depend on the number of threads that add them.
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
     doomed = subprocess.Popen([sys.executable, __file__, str(folder), str(tmp_path / "b")], env=environment)
@@ -84,31 +84,31 @@ def test_killed_in_the_middle_it_comes_to_the_same_end(folder: Path, tmp_path: P
         time.sleep(0.01)
     doomed.send_signal(signal.SIGKILL)
     assert doomed.wait() == -signal.SIGKILL
-    resumed, epochs = train(folder, tmp_path / "b", supervised, SCHEDULE)
+    resumed, epochs = trained(folder, tmp_path / "b", supervised, SCHEDULE)
     assert all_epochs == [0, 1, 2, 3]
     assert epochs == all_epochs[-len(epochs) :] != all_epochs
     assert_equal(resumed, undisturbed)
 
 
 def test_both_players_go_on_and_a_finished_training_is_not_repeated(folder: Path, tmp_path: Path) -> None:
-    undisturbed, _ = train(folder, tmp_path / "a", BiGan, SHORT)
+    undisturbed, _ = trained(folder, tmp_path / "a", BiGan, SHORT)
     with pytest.raises(Killed):
-        train(folder, tmp_path / "b", BiGan, SHORT, kill_in=1)
-    resumed, epochs = train(folder, tmp_path / "b", BiGan, SHORT)
+        trained(folder, tmp_path / "b", BiGan, SHORT, kill_in=1)
+    resumed, epochs = trained(folder, tmp_path / "b", BiGan, SHORT)
     assert epochs == [1]
     assert_equal(resumed, undisturbed)
-    again, epochs = train(folder, tmp_path / "b", BiGan, SHORT)
+    again, epochs = trained(folder, tmp_path / "b", BiGan, SHORT)
     assert epochs == []
     assert_equal(again, undisturbed)
 
 
 def test_another_training_does_not_take_the_checkpoint(folder: Path, tmp_path: Path) -> None:
-    train(folder, tmp_path, supervised, SHORT)
+    trained(folder, tmp_path, supervised, SHORT)
     for other in ({"seed": 1}, {"learning_rate": 2e-3}):
-        _, epochs = train(folder, tmp_path, supervised, Schedule(**{**vars(SHORT), **other}))
+        _, epochs = trained(folder, tmp_path, supervised, replace(SHORT, **other))
         assert epochs == [0, 1]
     assert len(list(tmp_path.glob("*.ckpt"))) == 3
 
 
 if __name__ == "__main__":
-    train(Path(sys.argv[1]), Path(sys.argv[2]), supervised, SCHEDULE)
+    trained(Path(sys.argv[1]), Path(sys.argv[2]), supervised, SCHEDULE)

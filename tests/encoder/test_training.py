@@ -8,7 +8,8 @@ import optuna
 import pytest
 import torch
 
-from nic.encoder.training import VALIDATION, FittedEncoder, fit_multitask
+from nic.encoder.multitask import multitask
+from nic.encoder.training import VALIDATION, Hooks, OnEpoch, Schedule, TrainedEncoder, train
 from nic.errors import EncoderError
 from nic.tasks.tile_auc import resampled_auc
 from nic.tasks.tile_task import TileSet, TileTask, split
@@ -28,21 +29,16 @@ def _texture(rng: np.random.Generator, grain: int) -> np.ndarray:
     return coarse.repeat(grain, 0).repeat(grain, 1).astype(np.uint8)
 
 
-def fit(seed: int, epochs: int = 3, **changed: object) -> FittedEncoder:
+SCHEDULE = Schedule(epochs=3, batch_size=32, learning_rate=1e-3, augmentation="light", seed=0)
+
+
+def trained(schedule: Schedule = SCHEDULE, on_epoch: OnEpoch = lambda epoch, score: None) -> TrainedEncoder:
     sets = [tile_set("two", 2, 0), tile_set("three", 3, 1)]
-    return fit_multitask(
-        sets,
-        {"two": 1, "three": 1},
-        epochs=epochs,
-        augmentation="light",
-        seed=seed,
-        log=lambda name, value, step: None,
-        **{"batch_size": 32, "learning_rate": 1e-3} | changed,
-    )
+    return train(sets, multitask(sets, {"two": 1, "three": 1}), schedule, Hooks(on_epoch=on_epoch))
 
 
 def test_it_learns_and_the_same_seed_gives_the_same_network() -> None:
-    first, second = fit(0), fit(0)
+    first, second = trained(), trained()
     assert all(auc > 0.9 for auc in first.validation.values())
     assert not first.encoder.training
     assert first.validation == second.validation
@@ -51,13 +47,13 @@ def test_it_learns_and_the_same_seed_gives_the_same_network() -> None:
 
 
 def test_the_scores_are_of_tiles_that_training_never_saw() -> None:
-    fitted = fit(0, epochs=1)
-    assert fitted.held_out == sum(len(scores.labels) for scores in fitted.scores)
-    for scores, tiles in zip(fitted.scores, [tile_set("two", 2, 0), tile_set("three", 3, 1)], strict=True):
+    encoder = trained(replace(SCHEDULE, epochs=1))
+    assert encoder.held_out == sum(len(scores.labels) for scores in encoder.scores)
+    for scores, tiles in zip(encoder.scores, [tile_set("two", 2, 0), tile_set("three", 3, 1)], strict=True):
         _, held_out = split(tiles, VALIDATION, 0)
         assert (scores.groups == tiles.groups[held_out]).all()
         assert (scores.labels == tiles.labels[held_out]).all()
-        assert resampled_auc(scores, 0).value == pytest.approx(fitted.validation[scores.task])
+        assert resampled_auc(scores, 0).value == pytest.approx(encoder.validation[scores.task])
 
 
 def test_a_trial_can_end_its_training() -> None:
@@ -68,13 +64,13 @@ def test_a_trial_can_end_its_training() -> None:
         raise optuna.TrialPruned
 
     with pytest.raises(optuna.TrialPruned):
-        fit(0, on_epoch=poor)
+        trained(on_epoch=poor)
     assert seen == [0]
 
 
 def test_a_batch_holds_every_task_or_is_refused() -> None:
     with pytest.raises(EncoderError, match="batch_size 1: wanted at least a tile of each of the 2 tasks"):
-        fit(0, batch_size=1)
+        trained(replace(SCHEDULE, batch_size=1))
 
 
 def test_training_ends_when_patience_does_and_the_best_epoch_is_kept() -> None:
@@ -82,44 +78,26 @@ def test_training_ends_when_patience_does_and_the_best_epoch_is_kept() -> None:
     tiles = tile_set("two", 2, 0)
     chance = replace(tiles, labels=np.random.default_rng(0).permutation(tiles.labels))
     seen: dict[int, float] = {}
-    fitted = fit_multitask(
-        [chance],
-        {"two": 1},
-        epochs=10,
-        batch_size=32,
-        learning_rate=1e-4,
-        augmentation="none",
-        seed=0,
-        patience=1,
-        log=lambda name, value, step: None,
-        on_epoch=lambda epoch, score: seen.update({epoch: score}),
-    )
+    schedule = replace(SCHEDULE, epochs=10, learning_rate=1e-4, augmentation="none", patience=1)
+    hooks = Hooks(on_epoch=lambda epoch, score: seen.update({epoch: score}))
+    encoder = train([chance], multitask([chance], {"two": 1}), schedule, hooks)
     last, best = max(seen), max(seen, key=lambda epoch: seen[epoch])
     assert 3 < last < 9  # patience is not tried while the rate rises, in the first three epochs
     assert last == max(best, 3) + 1
-    assert fitted.epoch == best
-    assert fitted.score == seen[best]
-    (held_out,) = fitted.scores
+    assert encoder.epoch == best
+    assert encoder.score == seen[best]
+    (held_out,) = encoder.scores
     assert resampled_auc(held_out, 0).value == pytest.approx(seen[best])
 
 
 def test_learned_weights_are_there_to_be_read() -> None:
     sets = [tile_set("two", 2, 0), replace(tile_set("three", 3, 1), labels=np.arange(180) % 3)]
-    fitted = fit_multitask(
-        sets,
-        None,
-        epochs=2,
-        batch_size=32,
-        learning_rate=1e-2,
-        augmentation="none",
-        seed=0,
-        log=lambda name, value, step: None,
-    )
-    weights = fitted.objective.weighting.weights
+    schedule = replace(SCHEDULE, epochs=2, learning_rate=1e-2, augmentation="none")
+    weights = train(sets, multitask(sets, None), schedule).objective.weighting.weights
     assert sum(weights.values()) == pytest.approx(2)
     assert weights["two"] > weights["three"]  # whose labels are by chance
 
 
 def test_a_training_that_diverges_says_so() -> None:
     with pytest.raises(EncoderError, match="multitask: training diverged in epoch 0; lower learning_rate, now 1e"):
-        fit(0, learning_rate=1e30)
+        trained(replace(SCHEDULE, learning_rate=1e30))

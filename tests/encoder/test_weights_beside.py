@@ -24,10 +24,10 @@ from served_files import write_plain_graphs
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.engines import compress_cohort
 from nic.encoder.foreign import import_onnx
-from nic.encoder.runtimes import load_encoder
+from nic.encoder.loading import load_encoder
 from nic.errors import EncoderError
-from nic.onnx.files import graph_files, graph_in, graph_sha256
-from nic.onnx.pixels import Scaling
+from nic.graphs.adapt import Scaling
+from nic.graphs.files import graph_files, graph_in, graph_sha256
 from nic.slides.slide import SlideSource
 from nic.stages.import_encoder import OnnxInput
 from nic.stages.import_encoder import imported as import_as

@@ -12,10 +12,10 @@ import pytest
 from conftest import tissue_image, write_slide
 
 from entrypoints.compress import Config, run
-from nic.encoder.export import export_encoder
+from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.network import TileEncoder
 from nic.errors import EncoderError, NoDevice
-from nic.onnx.device import cuda_devices
+from nic.graphs.device import cuda_devices
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import tissue_image, write_slide
 
-from nic.encoder.export import export_encoder
+from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.network import TileEncoder
 
 pytestmark = pytest.mark.slow  # each step starts an entry point

@@ -16,9 +16,9 @@ from small_study import Place, place_in, promoted_at
 from stores import mlflow_server, postgresql
 
 from entrypoints import lineage, rollback
-from nic.tracking.digests import PROJECT
 from nic.tracking.gates import read_gates
 from nic.tracking.registry import CHALLENGER, CHAMPION, PREVIOUS, alias_version, find_version, load_served
+from nic.tracking.source_digest import PROJECT
 
 NAME = "nic-score"
 GATES = {

@@ -18,7 +18,7 @@ from served_files import write_graphs
 from stores import new_store
 
 from nic.compression.compress import compress_slide
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.loading import load_encoder
 from nic.errors import SettingError
 from nic.patients.predictor import PatientModel
 from nic.slides.slide import SlideSource
@@ -50,7 +50,7 @@ def test_answers_are_those_of_the_graphs(folder: Path, version: RegisteredVersio
     slides = [str(folder / "a.tif"), str(folder / "b.tif"), str(folder / "b.tif")]
     rows = pd.DataFrame({"slide": slides, "patient": ["P", "P", "Q"]})
     answers = load_served(version.uri)(rows)
-    encoder, model = OnnxEncoder(folder / "encoder.onnx"), PatientModel(folder / "patient.onnx")
+    encoder, model = load_encoder(folder / "encoder.onnx"), PatientModel(folder / "patient.onnx")
     codes = [compress_slide(SlideSource(n, folder / f"{n}.tif"), encoder) for n in "ab"]
     expected = [model.predict(codes), model.predict(codes[1:])]
     assert list(answers["patient"]) == ["P", "Q"]
@@ -75,7 +75,7 @@ def test_parameters_are_those_of_the_signature(folder: Path, version: Registered
 
 
 def test_the_mean_of_the_map_is_the_score(folder: Path) -> None:
-    encoder, model = OnnxEncoder(folder / "encoder.onnx"), PatientModel(folder / "patient.onnx")
+    encoder, model = load_encoder(folder / "encoder.onnx"), PatientModel(folder / "patient.onnx")
     answer = model.predict([compress_slide(SlideSource(n, folder / f"{n}.tif"), encoder) for n in "ab"])
     cells = np.concatenate([m[~np.isnan(m)] for m in answer.score_maps])
     assert len(cells) == answer.tiles
@@ -98,7 +98,7 @@ def test_a_bad_slide_is_an_answer_with_its_reason(folder: Path, version: Registe
 
 
 def test_a_file_of_codes_is_answered_as_its_slide(folder: Path, version: RegisteredVersion) -> None:
-    encoder = OnnxEncoder(folder / "encoder.onnx")
+    encoder = load_encoder(folder / "encoder.onnx")
     codes = compress_slide(SlideSource("a", folder / "a.tif"), encoder)
     codes.save(folder / "codes.h5")
     replace(codes, encoder=codes.encoder.with_sha256("0" * 64)).save(folder / "foreign.h5")

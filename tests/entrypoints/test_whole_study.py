@@ -12,7 +12,7 @@ import yaml
 from mlflow.tracking import MlflowClient
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.phantom.study import PhantomConfig, make_phantom
+from nic.phantom.phantom_study import PhantomConfig, make_phantom
 
 PROJECT = Path(__file__).resolve().parents[2]
 SMALL = PhantomConfig(breast_train=15, breast_external=10, liver_train=20, liver_external=10, tiles_per_task=90)

@@ -12,7 +12,7 @@ from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.targets import Classes
 from nic.patients.training import fit_folds
 from nic.phantom.liver import liver_layout, truth_map
-from nic.phantom.patients import liver_patients
+from nic.phantom.synthetic_patients import liver_patients
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from nic.phantom.liver import liver_layout, truth_map
-from nic.phantom.patients import liver_patients
+from nic.phantom.synthetic_patients import liver_patients
 
 Maps = tuple[torch.Tensor, torch.Tensor, NDArray[np.int64]]
 

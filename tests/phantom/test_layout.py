@@ -18,8 +18,8 @@ from nic.phantom.liver import (
     liver_layout,
     truth_map,
 )
-from nic.phantom.painting import PLAN_MPP
-from nic.phantom.patients import LIVER_CELLS
+from nic.phantom.plan import PLAN_MPP
+from nic.phantom.synthetic_patients import LIVER_CELLS
 
 
 def layout(count: int, encapsulated: int, radius_um: float, seed: int) -> LiverLayout:

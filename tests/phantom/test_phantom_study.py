@@ -15,8 +15,8 @@ from nic.errors import StudyError
 from nic.phantom.breast import BreastSlide
 from nic.phantom.labs import LABS, TRAIN_LABS, colour_table
 from nic.phantom.liver import LiverSlide
+from nic.phantom.phantom_study import PhantomConfig, PhantomStudy, draw_breast, draw_liver, make_phantom
 from nic.phantom.pyramid import write_pyramid
-from nic.phantom.study import PhantomConfig, PhantomStudy, draw_breast, draw_liver, make_phantom
 
 CONFIG = PhantomConfig(seed=5, breast_train=1, breast_external=1, liver_train=1, liver_external=1, tiles_per_task=36)
 

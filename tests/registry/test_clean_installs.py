@@ -10,7 +10,7 @@ import mlflow
 import pytest
 from served_files import write_graphs
 
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.loading import load_encoder
 from nic.stages.companions import write_reference
 from nic.tracking.registry import REFERENCE, model_folder, register_patient_model
 
@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All files of a version, as a registry gives them."""
     made = tmp_path_factory.mktemp("version")
     write_graphs(made)
-    spec = OnnxEncoder(made / "encoder.onnx").spec
+    spec = load_encoder(made / "encoder.onnx").spec
     reference = write_reference(made / "reference", made / "encoder.onnx", made / "patient.onnx", spec)
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{made / 'mlflow.db'}")
@@ -45,7 +45,7 @@ def test_a_clean_install_gives_the_answer_of_the_registration(folder: Path, tmp_
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "MLFLOW"))}
     reference = folder / "artifacts" / REFERENCE
     asked = subprocess.run(
-        [python, ROOT / "registry" / "smoke.py", folder, reference],
+        [python, ROOT / "registry" / "reference_answers.py", folder, reference],
         check=True, capture_output=True, timeout=600, cwd=tmp_path,
         env={**environment, "NIC_SLIDE_ROOTS": str(reference), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
     )  # fmt: skip

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from served_files import write_graphs
 from stores import new_store
 
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.loading import load_encoder
 from nic.patients.familiarity import Familiarity
 from nic.stages.companions import write_reference
 from nic.tracking.registry import RegisteredVersion, load_served, register_patient_model
@@ -54,7 +54,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     (folder / "slides" / "jane.svs").write_text("no slide")
     (folder / "slides" / "out.tif").symlink_to(ROOT / "README.md")
     write_graphs(folder)
-    spec = OnnxEncoder(folder / "encoder.onnx").spec
+    spec = load_encoder(folder / "encoder.onnx").spec
     Familiarity(np.zeros(spec.code_size), np.eye(spec.code_size), 1e-6).save(folder / "familiarity.npz")
     reference = write_reference(folder / "reference", folder / "encoder.onnx", folder / "patient.onnx", spec)
     store, before = new_store(folder), mlflow.get_tracking_uri()

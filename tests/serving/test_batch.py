@@ -15,7 +15,7 @@ from PIL import Image
 from served_files import write_graphs
 
 from nic.compression.compress import compress_slide
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.loading import load_encoder
 from nic.patients.cohort import Patient, SlideRow
 from nic.patients.cohort_table import read_cohort
 from nic.serving.batch import Batch
@@ -142,7 +142,7 @@ def test_codes_are_taken_in_place_of_slides(
 ) -> None:
     slides = batch.answers(patients[1:2], tmp_path / "slides.jsonl")
     codes = tmp_path / "codes"
-    compress_slide(SlideSource("c", tmp_path / "c.tif"), OnnxEncoder(folder / "encoder.onnx")).save(codes / "c.h5")
+    compress_slide(SlideSource("c", tmp_path / "c.tif"), load_encoder(folder / "encoder.onnx")).save(codes / "c.h5")
     (tmp_path / "c.tif").unlink()
     found = replace(batch, codes=codes).answers(patients[1:2], tmp_path / "codes.jsonl")
     assert found[0]["prediction"] == pytest.approx(slides[0]["prediction"], abs=1e-6)

@@ -13,8 +13,8 @@ from served_files import write_graphs
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
-from nic.encoder.onnx import METADATA_KEY, OnnxEncoder
-from nic.encoder.spec import USUAL_BATCH_TILES, EncoderSpec
+from nic.encoder.loading import load_encoder
+from nic.encoder.spec import METADATA_KEY, USUAL_BATCH_TILES, EncoderSpec
 from nic.errors import RequestRefused
 from nic.serving.cache import CodesCache
 from nic.serving.effort import Effort
@@ -59,11 +59,11 @@ def write_counting_graph(path: Path) -> None:
 
 
 def here(graph: Path) -> RowReading:
-    return RowReading(OnnxEncoder(graph))
+    return RowReading(load_encoder(graph))
 
 
 def apart(graph: Path) -> RowReading:
-    return RowReading.within(Limits((graph.parent,), at_once=1), OnnxEncoder(graph), Tiling())
+    return RowReading.within(Limits((graph.parent,), at_once=1), load_encoder(graph), Tiling())
 
 
 @pytest.mark.parametrize("reading", [here, apart])

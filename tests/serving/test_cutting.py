@@ -10,7 +10,7 @@ from served_files import write_graphs
 from nic.compression.compress import compress_slide
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import OwnMask, Saturated
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.loading import load_encoder
 from nic.patients.predictor import PatientModel
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits
@@ -41,7 +41,7 @@ def served(folder: Path, name: str, cache: Path, *, apart: bool = True) -> Serve
 def test_a_slide_is_tiled_as_in_training(folder: Path, tmp_path: Path, apart: bool) -> None:
     model = served(folder, "overlapping", tmp_path, apart=apart)
     [answer] = model.answer(pd.DataFrame({"slide": [str(folder / "a.tif")]}), Wishes()).to_dict("records")
-    encoder = OnnxEncoder(folder / "overlapping" / "encoder.onnx")
+    encoder = load_encoder(folder / "overlapping" / "encoder.onnx")
     codes = compress_slide(SlideSource("a", folder / "a.tif"), encoder, OVERLAPPING)
     assert (codes.tiling, answer["status"]) == (OVERLAPPING, "ok")
     assert answer["tiles"] == len(codes.codes)
@@ -58,7 +58,7 @@ def test_models_that_share_a_cache_do_not_share_codes_of_another_tiling(folder: 
 
 
 def test_codes_of_another_tiling_are_refused(folder: Path, tmp_path: Path) -> None:
-    codes = compress_slide(SlideSource("a", folder / "a.tif"), OnnxEncoder(folder / "usual" / "encoder.onnx"))
+    codes = compress_slide(SlideSource("a", folder / "a.tif"), load_encoder(folder / "usual" / "encoder.onnx"))
     codes.save(folder / "a.h5")
     rows = pd.DataFrame({"features": [str(folder / "a.h5")]})
     [answer] = served(folder, "overlapping", tmp_path).answer(rows, Wishes()).to_dict("records")
@@ -77,6 +77,6 @@ def test_who_learned_from_masks_wants_codes(folder: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["usual", "overlapping"])
 def test_the_reference_is_tiled_so_too(folder: Path, tmp_path: Path, name: str) -> None:
     encoder, patient = (folder / name / f"{graph}.onnx" for graph in ("encoder", "patient"))
-    reference = write_reference(tmp_path / "reference", encoder, patient, OnnxEncoder(encoder).spec)
+    reference = write_reference(tmp_path / "reference", encoder, patient, load_encoder(encoder).spec)
     check_reference(served(folder, name, tmp_path), reference)
     assert PatientModel(patient).spec.tiling == (OVERLAPPING if name == "overlapping" else Tiling(64.0))

@@ -15,7 +15,7 @@ from served_files import codes_file, write_plain_graphs
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.loading import load_encoder
 from nic.errors import ForeignCodes, OutsideRoots, OverLimit, UnreachedSlide, UnreadableSlide
 from nic.serving.effort import Effort
 from nic.serving.limits import Limits
@@ -35,7 +35,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def reading(folder: Path) -> Iterator[RowReading]:
-    reading = RowReading.within(Limits((folder,), at_once=1, readers=1), OnnxEncoder(folder / "encoder.onnx"), Tiling())
+    reading = RowReading.within(
+        Limits((folder,), at_once=1, readers=1), load_encoder(folder / "encoder.onnx"), Tiling()
+    )
     yield reading
     reading.stop()
 

@@ -21,7 +21,7 @@ from PIL import Image
 from served_files import write_graphs
 
 from nic.compression.compress import compress_slide
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.loading import load_encoder
 from nic.errors import RequestRefused, SmokeFailed
 from nic.patients.familiarity import Familiarity
 from nic.serving.cache import CodesCache
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_slide(folder / f"{STRANGER}.tif", tissue_image(900, 800, seed=1), mpp=None)
     (folder / f"{STRANGER}.svs").write_text("no slide")
     write_graphs(folder)
-    codes = compress_slide(SlideSource("a", folder / "a.tif"), OnnxEncoder(folder / "encoder.onnx"))
+    codes = compress_slide(SlideSource("a", folder / "a.tif"), load_encoder(folder / "encoder.onnx"))
     codes.save(folder / f"{STRANGER}.h5")
     size = codes.codes.shape[1]
     Familiarity(np.zeros(size), np.eye(size), 1.0).save(folder / "familiarity.npz")

@@ -37,7 +37,7 @@ def refusal(path: Path) -> str:
     with pytest.raises(SlideError) as caught:
         opened(path)
     assert str(path.parent) not in str(caught.value)
-    return f"{type(caught.value).__name__}: {caught.value}; {caught.value.release}"
+    return f"{type(caught.value).__name__}: {caught.value}; {caught.value.remedy}"
 
 
 @pytest.mark.parametrize(

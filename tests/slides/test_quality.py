@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
-from nic.errors import NoTissue, OutOfFocus, UnknownTest
+from nic.errors import NoTissue, OutOfFocus, UnknownQCTest
 from nic.slides.quality import REASONS, blurred, dark_regions, pen_marks, reasons_named, spoilt_cells
 from nic.slides.slide import Slide, SlideSource
 
@@ -112,5 +112,5 @@ def test_slides_of_ink_and_out_of_focus_are_refused_with_the_reason(tmp_path: Pa
 def test_only_tests_that_there_are_can_be_named() -> None:
     assert reasons_named("pen, blurred") == ("pen", "blurred")
     assert reasons_named("") == ()
-    with pytest.raises(UnknownTest, match="no test 'fold'; there are pen, dark, blurred"):
+    with pytest.raises(UnknownQCTest, match="no test 'fold'; there are pen, dark, blurred"):
         reasons_named("pen,fold")

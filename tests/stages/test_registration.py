@@ -15,7 +15,7 @@ from stores import new_store
 from nic.encoder.certificate import Comparison
 from nic.encoder.network import TileEncoder
 from nic.encoder.training import VALIDATION
-from nic.stages.registration import Trained, held_out_tiles, log_augmentation, register_trained
+from nic.stages.registration import EncoderCandidate, held_out_tiles, log_augmentation, register_trained
 from nic.tasks.tile_auc import TileScores
 from nic.tasks.tile_task import TileSet, TileTask, split
 from nic.tracking.runs import stage_run
@@ -57,7 +57,7 @@ def test_a_version_shows_its_card_and_its_run_what_was_measured(store: None, tmp
     sets = [tile_set("a"), tile_set("b")]
     scores = [TileScores(t.task.name, t.labels, np.random.default_rng(0).random((60, 2)), t.groups) for t in sets]
     comparison = Comparison("a 2.00", "a 1.00", 0.01, -0.02, 0.03, "trial", taken=False)
-    trained = Trained(TileEncoder().eval(), "multitask", "a 1.00", {"a": 0.5, "b": 0.5}, scores, comparison)
+    trained = EncoderCandidate(TileEncoder().eval(), "multitask", "a 1.00", {"a": 0.5, "b": 0.5}, scores, comparison)
     with stage_run("train_encoder", Config(), {"tasks": "t"}) as stage:
         log_augmentation(sets, "heavy", stage, 0)
         version = register_trained(trained, sets, tmp_path / "encoder.onnx", stage, {"tasks": "t"}, seed=0)

@@ -12,9 +12,9 @@ from stores import new_store
 
 from entrypoints import promote
 from nic.stages.steps import Steps
+from nic.tracking.aliases import roll_back
 from nic.tracking.registry import CHAMPION, PREVIOUS
 from nic.tracking.runs import Finished
-from nic.tracking.succession import roll_back
 
 NAME = "nic-score"
 

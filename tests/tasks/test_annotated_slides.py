@@ -15,7 +15,7 @@ from nic.slides.slide import Slide, SlideSource
 from nic.slides.tiling import TileGrid
 from nic.tasks.annotated_slides import read_annotated_slides
 from nic.tasks.entries import SlidesEntry
-from nic.tasks.source import Field
+from nic.tasks.tile_source import TileField
 from nic.tasks.tile_task import TileTask, load_tiles
 
 SIZE = 1024  # px at 0.5 um/px: 8 x 8 tiles of 64 um, tissue in the middle 6 x 6
@@ -71,7 +71,7 @@ def read(folder: Path, **said: object) -> TileTask:
 def cells(task: TileTask) -> dict[str, dict[tuple[int, int], int]]:
     """slide -> (row, col) -> label."""
     found: dict[str, dict[tuple[int, int], int]] = {}
-    for part in task.source.parts(Field(64, 1.0)):
+    for part in task.source.parts(TileField(64, 1.0)):
         for name, label in zip(part.names, part.labels, strict=True):
             slide, row, col = re.fullmatch(r"(\S+) tile \((\d+), (\d+)\)", name).groups()  # type: ignore[union-attr]
             found.setdefault(slide, {})[int(row), int(col)] = int(label)
@@ -83,7 +83,7 @@ def test_tiles_lie_where_they_were_outlined(slides: Path, caplog: pytest.LogCapt
     task = read(slides)
     assert (task.classes, task.mpp) == (("tumour", "normal"), pytest.approx(0.5))
     assert "1 of 3 slides have no annotations" in caplog.text
-    assert "1 annotations are of no slide, patient_7.xml first" in caplog.text
+    assert "1 annotations belong to no slide, patient_7.xml first" in caplog.text
     found = cells(task)
     tissue = {(row, col) for row in range(1, 7) for col in range(1, 7)}
     tumour = {(row, col) for row in range(2, 6) for col in range(2, 6)}
@@ -170,7 +170,7 @@ def test_tiles_of_a_slide_wider_than_a_band_keep_their_labels(tmp_path: Path) ->
     image = tissue_image(9216, 768)  # 6 x 72 tiles
     write_slide(tmp_path / "slides" / "wide.tif", image, compression="deflate")
     write_asap(tmp_path / "outlines" / "wide.xml", ("_0", square(4096, 0, 4096)))
-    parts = list(read(tmp_path, most=1000).source.parts(Field(64, 1.0)))
+    parts = list(read(tmp_path, most=1000).source.parts(TileField(64, 1.0)))
     for name, tile in [pair for part in parts for pair in zip(part.names, part.cut(), strict=True)]:
         row, col = (int(v) for v in re.findall(r"\d+", name))
         window = image[row * 128 : (row + 1) * 128, col * 128 : (col + 1) * 128]

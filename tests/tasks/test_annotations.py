@@ -10,9 +10,8 @@ from matplotlib.path import Path as Outline
 
 from nic.errors import TaskError
 from nic.slides.tiling import TileGrid
-from nic.tasks.annotated_cells import annotated_cells
 from nic.tasks.annotations import read_annotations
-from nic.tasks.areas import Area
+from nic.tasks.areas import Area, annotated_cells
 
 BOUNDS = (100, 50, 2000, 2000)
 TRIANGLE = ((10.5, 20.0), (110.0, 20.0), (10.5, 220.25))
@@ -143,7 +142,7 @@ def test_a_name_stands_for_the_class_that_is_lacking_and_is_said(
     named["properties"] = {"name": "Stroma"}
     classed["properties"] = {"name": "Region 1", "classification": {"name": "Tumor"}}
     assert labels_of(tmp_path, [named, classed, bare]) == ["Stroma", "Tumor", "None"]
-    assert "a.geojson: 1 annotations have no class, their names are taken: Stroma" in caplog.text
+    assert "a.geojson: 1 annotations have no class; their names are used: Stroma" in caplog.text
 
 
 def test_heights_and_byte_order_marks_do_no_harm(tmp_path: Path) -> None:

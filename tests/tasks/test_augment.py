@@ -10,9 +10,20 @@ from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from nic.errors import TaskError
-from nic.tasks.augment import STRENGTHS, augment
-from nic.tasks.colour import BLUR_RADIUS, HED, blurred, hue_turn, restained, toned
-from nic.tasks.geometry import CONTROL, SYMMETRIES, moved, turned
+from nic.tasks.augment import (
+    BLUR_RADIUS,
+    CONTROL,
+    HED,
+    STRENGTHS,
+    SYMMETRIES,
+    augment,
+    d4_mixed,
+    gaussian_blurred,
+    hue_turn,
+    restained,
+    toned,
+    warped,
+)
 
 
 def tiles(count: int = 16, px: int = 16) -> torch.Tensor:
@@ -73,7 +84,7 @@ def test_the_eight_symmetries_are_exact_and_all_different() -> None:
     tile = tiles(1)[0]
     expected = [torch.rot90(t, k, (1, 2)) for t in (tile, tile.flip(2)) for k in range(4)]
     for first in range(SYMMETRIES):
-        found = turned(tile.expand(SYMMETRIES, -1, -1, -1), first)
+        found = d4_mixed(tile.expand(SYMMETRIES, -1, -1, -1), first)
         matches = [[k for k, e in enumerate(expected) if torch.equal(f, e)] for f in found]
         assert sorted(match for (match,) in matches) == list(range(SYMMETRIES))
         assert matches[-first % SYMMETRIES] == [0]
@@ -81,15 +92,15 @@ def test_the_eight_symmetries_are_exact_and_all_different() -> None:
 
 def test_few_tiles_are_turned_too() -> None:
     few = tiles(3)
-    assert turned(few, 0).shape == few.shape
-    assert len({tuple(turned(few, first)[0].flatten().tolist()) for first in range(SYMMETRIES)}) == SYMMETRIES
+    assert d4_mixed(few, 0).shape == few.shape
+    assert len({tuple(d4_mixed(few, first)[0].flatten().tolist()) for first in range(SYMMETRIES)}) == SYMMETRIES
 
 
 def test_zoom_enlarges_about_the_centre_and_a_bend_fetches_from_elsewhere() -> None:
     """Pixel by pixel with scipy's linear interpolation."""
     before, zoom = tiles(2), torch.tensor([1.25, 0.9])
     by_px = torch.tensor([[0.0, 0.0], [-0.7, 1.5]])  # x, y
-    found = moved(before, zoom, straight(2) + by_px[..., None, None])
+    found = warped(before, zoom, straight(2) + by_px[..., None, None])
     for i, (x, y) in enumerate(by_px.tolist()):
         place = [7.5 + (axis - 7.5) / zoom[i].item() + d for axis, d in zip(np.mgrid[:16, :16], (y, x), strict=True)]
         for channel in range(3):
@@ -101,7 +112,7 @@ def test_the_bend_is_bicubic_between_its_points() -> None:
     ramp = torch.arange(32.0).expand(1, 1, 32, 32).contiguous()  # each pixel's value is its column
     bend_px = torch.randn(1, 2, CONTROL, CONTROL, generator=random())
     bend_px[:, 1] = 0
-    found = moved(ramp, torch.ones(1), bend_px) - ramp
+    found = warped(ramp, torch.ones(1), bend_px) - ramp
     expected = torch.nn.functional.interpolate(bend_px[:, :1], (32, 32), mode="bicubic", align_corners=True)
     assert torch.allclose(found[..., 3:-3], expected[..., 3:-3], atol=1e-4)
 
@@ -164,7 +175,7 @@ def test_tones_changed_together_are_colour_first_then_contrast() -> None:
 
 def test_each_tile_is_blurred_by_its_own_gaussian() -> None:
     sigmas = [0.1, 0.5, 1.0, 2.0]
-    found = blurred(tiles(4), torch.tensor(sigmas)).numpy()
+    found = gaussian_blurred(tiles(4), torch.tensor(sigmas)).numpy()
     for tile, blur, sigma in zip(tiles(4).numpy(), found, sigmas, strict=True):
         expected = ndimage.gaussian_filter(tile, sigma, mode="reflect", radius=BLUR_RADIUS, axes=(1, 2))
         assert np.abs(blur - expected).max() < 1e-5

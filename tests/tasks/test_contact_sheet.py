@@ -4,13 +4,13 @@ import numpy as np
 import torch
 
 from nic.tasks.augment import augment, examples
-from nic.tasks.contact_sheet import GAP_PX, GOOD, Caption, Row, augmentation_sheet, contact_sheet
+from nic.tasks.contact_sheet import GAP_PX, GOOD, Caption, TileRow, augmentation_sheet, contact_sheet
 
 TILES = np.random.default_rng(0).integers(40, 220, (3, 16, 16, 3)).astype(np.uint8)
 
 
 def test_every_tile_stands_in_its_row_and_column() -> None:
-    rows = [Row("first", TILES), Row("second", TILES[::-1], tuple(Caption(name, GOOD) for name in "abc"))]
+    rows = [TileRow("first", TILES), TileRow("second", TILES[::-1], tuple(Caption(name, GOOD) for name in "abc"))]
     figure = contact_sheet(rows, "sheet")
     figure.canvas.draw()
     for axes, row in zip(figure.axes, rows, strict=True):
@@ -23,7 +23,7 @@ def test_every_tile_stands_in_its_row_and_column() -> None:
 
 
 def test_rows_of_unequal_length_show_tiles_of_one_size() -> None:
-    figure = contact_sheet([Row("long", TILES), Row("short", TILES[:1])], "sheet")
+    figure = contact_sheet([TileRow("long", TILES), TileRow("short", TILES[:1])], "sheet")
     long, short = (axes.get_window_extent() for axes in figure.axes)
     assert np.isclose(long.width / 3, short.width)
     assert np.isclose(long.height, short.height)

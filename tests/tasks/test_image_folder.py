@@ -11,7 +11,7 @@ import pytest
 from nic.errors import TaskError
 from nic.tasks.entries import FolderEntry
 from nic.tasks.image_folder import read_image_folder
-from nic.tasks.source import Field
+from nic.tasks.tile_source import TileField
 from nic.tasks.tile_task import TileTask
 
 from .conftest import MakeFolder
@@ -23,7 +23,7 @@ def read(path: Path, **said: object) -> TileTask:
 
 def known(task: TileTask) -> tuple[list[str], list[int], list[str]]:
     """Names, labels and groups of all tiles."""
-    parts = list(task.source.parts(Field(64, 1.0)))
+    parts = list(task.source.parts(TileField(64, 1.0)))
     return (
         [name for part in parts for name in part.names],
         [int(label) for part in parts for label in part.labels],

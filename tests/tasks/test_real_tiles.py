@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from nic.slides.slide import Slide, SlideSource
 from nic.study import read_study
 from nic.tasks.entries import SlidesEntry
-from nic.tasks.reading import read_task
-from nic.tasks.source import Field
+from nic.tasks.read_task import read_task
+from nic.tasks.tile_source import TileField
 from nic.tasks.tile_task import TileSet, load_tiles, split
 
 STUDY = Path(__file__).resolve().parents[2] / "studies" / "real_tiles.yaml"
@@ -82,7 +82,7 @@ def test_outlines_on_a_scanned_slide(shared_data: Path, tmp_path: Path) -> None:
     side = 64 / task.mpp
     with Slide.open(SlideSource("s", slide)) as opened:
         image = opened.read_region(0, 0, 0, *opened.size_l0px).astype(float)
-    names = [name for part in task.source.parts(Field(64, 1.0)) for name in part.names]
+    names = [name for part in task.source.parts(TileField(64, 1.0)) for name in part.names]
     for name, tile, label in zip(names, tile_set.tiles, tile_set.labels, strict=True):
         row, col = map(int, re.findall(r"\d+", name)[-2:])
         inside = 400 < (row + 0.5) * side < 2000 and 300 < (col + 0.5) * side < 1500

@@ -15,13 +15,14 @@ from nic.errors import TaskError
 from nic.tasks.entries import FolderEntry, Hdf5Entry
 from nic.tasks.hdf5_tiles import read_hdf5_tiles
 from nic.tasks.image_folder import read_image_folder
+from nic.tasks.tile_cache import find_copies, joined_groups
 from nic.tasks.tile_task import TileSet, TileTask, load_tiles, split
 
 from .conftest import MakeFolder
 
 
-def read(path: Path, **said: object) -> TileTask:
-    return read_image_folder(FolderEntry.model_validate({"name": "m", "path": path, "mpp": 0.5} | said))
+def read(path: Path, **fields: object) -> TileTask:
+    return read_image_folder(FolderEntry.model_validate({"name": "m", "path": path, "mpp": 0.5} | fields))
 
 
 def load(task: TileTask, tmp_path: Path) -> TileSet:
@@ -109,7 +110,7 @@ def test_more_than_a_hundredth_broken_is_refused_with_the_first_names(image_fold
     path = image_folder(per_class=60, side_px=64)
     for i in (0, 4):
         (path / "b" / f"slide0__{i}.png").write_bytes(b"no image")
-    with pytest.raises(TaskError, match=r"m: 2 .*of 120 tiles.*at most 1%: b/slide0__0\.png.*b/slide0__4\.png"):
+    with pytest.raises(TaskError, match=r"m: at least 2 of 120 tiles.*at most 1%: b/slide0__0\.png.*b/slide0__4\.png"):
         load_tiles(read(path), 32, 1.0, tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
 
@@ -168,3 +169,26 @@ def test_a_class_that_is_broken_wholly_is_named(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="class 'rare' has no tile"):
         load_tiles(read(tmp_path / "t", mpp=1.0), 8, 1.0, tmp_path / "cache")
     assert not list((tmp_path / "cache").iterdir())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_groups_that_share_a_tile_become_one_as_when_merged_by_hand(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    groups = np.array([f"g{i}" for i in rng.integers(0, 15, 40)])
+    copies = [(int(i), int(j)) for i, j in rng.integers(0, 40, (int(rng.integers(0, 12)), 2))]
+    merged = [{group} for group in set(groups)]
+    for i, j in copies:
+        one, other = (next(m for m in merged if groups[k] in m) for k in (i, j))
+        if one is not other:
+            merged.remove(other)
+            one |= other
+    expected = [min(next(m for m in merged if group in m)) for group in groups]
+    ours = joined_groups(groups, copies)
+    assert [(a == b) for a in ours for b in ours] == [(a == b) for a in expected for b in expected]
+    assert set(ours) <= set(groups)
+
+
+def test_copies_point_to_the_first_and_glass_is_none() -> None:
+    tiles = np.zeros((6, 2, 2, 3), np.uint8)
+    tiles[[1, 3, 5], 0, 0, 2] = 7  # 1, 3 and 5 alike, the others of one colour
+    assert find_copies([tile.tobytes() for tile in tiles], tiles) == [(3, 1), (5, 1)]

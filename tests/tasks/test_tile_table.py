@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from nic.errors import TaskError
 from nic.tasks.entries import TileTaskEntry
-from nic.tasks.reading import read_task
+from nic.tasks.read_task import read_task
 from nic.tasks.tile_task import TileSet, TileTask, load_tiles
 
 
@@ -134,7 +134,7 @@ def test_what_leaves_the_image_is_refused_padded_or_dropped(table: Path, caplog:
         ({}, {"layout": "boxes", "w_column": "width"}, r"labels\.csv: no column 'width'"),
         ({}, {"classes": {"a": ["cell"], "b": ["glass"], "c": ["rare"]}}, r"class 'c' has no tile"),
         ({}, {"ignore": ["glass"]}, r"1 class \(cell\), wanted at least two"),
-        ({}, {"group_pattern": r"(\d{7})"}, r"group_pattern .* finds nothing"),
+        ({}, {"group_pattern": r"(\d{7})"}, r"group_pattern .* does not match"),
     ],
 )
 def test_faults_are_named(table: Path, change_to: dict[str, object], said: dict[str, object], message: str) -> None:

@@ -18,11 +18,11 @@ from conftest import tissue_image, write_slide
 from served_files import write_graphs
 from stores import free_port, listening, postgresql
 
-from nic.encoder.onnx import OnnxEncoder
+from nic.encoder.loading import load_encoder
 from nic.stages.companions import write_reference
-from nic.tracking.digests import PROJECT
+from nic.tracking.aliases import make_champion
 from nic.tracking.registry import CHAMPION, register_patient_model
-from nic.tracking.succession import crown
+from nic.tracking.source_digest import PROJECT
 
 DEPLOY = PROJECT / "deploy"
 ASKED = re.compile(r"\$\{(\w+):\?[^}]*\}")
@@ -125,9 +125,9 @@ def _image_of_a_champion(uri: str, folder: Path, monkeypatch: pytest.MonkeyPatch
     with mlflow.start_run():
         graphs = folder / "encoder.onnx", folder / "patient.onnx"
         # The server does not start without a reference that it can answer.
-        reference = write_reference(folder / "reference", *graphs, OnnxEncoder(graphs[0]).spec)
+        reference = write_reference(folder / "reference", *graphs, load_encoder(graphs[0]).spec)
         version = register_patient_model("nic-score", *graphs, {}, {"reference": reference})
-    crown(version, None)
+    make_champion(version, None)
     make = (PROJECT / "Makefile").read_text()
     recipe = re.search(r"^\tmlflow (models generate-dockerfile .*)$", make, re.MULTILINE)
     assert recipe

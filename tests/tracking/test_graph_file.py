@@ -30,5 +30,5 @@ def test_a_graph_is_found_by_its_name(uri: str) -> None:
 
 
 def test_a_graph_that_a_version_has_not_is_named(uri: str) -> None:
-    with pytest.raises(UnknownModel, match=r"nic-score/1: no encoder graph; found patient\.onnx"):
+    with pytest.raises(UnknownModel, match=r"nic-score/1: no encoder graph among its files patient\.onnx"):
         graph_file(uri, "encoder")

@@ -9,12 +9,12 @@ import mlflow
 import pytest
 from stores import new_store
 
-from nic.tracking.digests import PROJECT, bytes_digest, code_digest, code_files, folder_digest
+from nic.tracking.digests import bytes_digest, folder_digest
 from nic.tracking.registry import ENCODER_MODEL, PATIENT_MODEL, serving_digest
 from nic.tracking.runs import SERVING, artifact_place, find_finished, stage_key, stage_run
-from nic.tracking.source import kept_digest
+from nic.tracking.source_digest import PROJECT, kept_source_digest, source_digest, source_files
 
-STAGE = "promote"  # any entry point: only its code digest is used here
+STAGE = "promote"  # any entry point: only its source digest is used here
 
 
 @dataclass(frozen=True)
@@ -101,29 +101,31 @@ def checkout(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "file", ["entrypoints/stage.py", "nic/one.py", "nic/two.py", "nic/room/three.py", "requirements.txt"]
 )
-def test_the_code_digest_changes_with_what_is_imported(file: str, checkout: Path) -> None:
-    before = code_digest("stage", checkout)
+def test_the_source_digest_changes_with_what_is_imported(file: str, checkout: Path) -> None:
+    before = source_digest("stage", checkout)
     (checkout / file).write_text((checkout / file).read_text() + "y = 2\n")
-    assert code_digest("stage", checkout) != before
+    assert source_digest("stage", checkout) != before
 
 
 @pytest.mark.parametrize("file", ["entrypoints/another.py", "nic/four.py"])
-def test_the_code_digest_stays_when_other_code_changes(file: str, checkout: Path) -> None:
-    before = code_digest("stage", checkout)
+def test_the_source_digest_stays_when_other_code_changes(file: str, checkout: Path) -> None:
+    before = source_digest("stage", checkout)
     (checkout / file).write_text("y = 2\n")
-    assert code_digest("stage", checkout) == before
+    assert source_digest("stage", checkout) == before
 
 
-def test_the_code_digest_follows_an_import_that_is_new(checkout: Path) -> None:
+def test_the_source_digest_follows_an_import_that_is_new(checkout: Path) -> None:
     (checkout / "nic/two.py").write_text("import nic.four\n")
-    before = code_digest("stage", checkout)
+    before = source_digest("stage", checkout)
     (checkout / "nic/four.py").write_text("y = 2\n")
-    assert code_digest("stage", checkout) != before
+    assert source_digest("stage", checkout) != before
 
 
-def test_the_same_code_elsewhere_has_the_same_digest(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_same_source_in_another_folder_has_the_same_digest(
+    checkout: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     elsewhere = shutil.copytree(checkout, tmp_path_factory.mktemp("elsewhere") / "checkout")
-    assert code_digest("stage", elsewhere) == code_digest("stage", checkout)
+    assert source_digest("stage", elsewhere) == source_digest("stage", checkout)
 
 
 OF_PATIENTS_AND_ENCODERS = {
@@ -132,7 +134,7 @@ OF_PATIENTS_AND_ENCODERS = {
     "nic/slides/reading_process.py": (True, True),  # a process of its own
     "registry/server.py": (True, False),
     "registry/encoder_model.py": (False, True),
-    "nic/onnx/runtime.py": (True, True),
+    "nic/graphs/run.py": (True, True),
     "nic/patients/training.py": (False, False),
     "entrypoints/train_patients.py": (False, False),
 }
@@ -171,12 +173,12 @@ def test_code_of_serving_changes_the_key_and_not_that_of_the_training() -> None:
 def test_the_source_of_a_stage_is_kept_with_its_run() -> None:
     with stage_run(STAGE, Config(), {"cohort": "7"}) as stage:
         pass
-    assert kept_digest(stage.run_id) == code_digest(STAGE)
+    assert kept_source_digest(stage.run_id) == source_digest(STAGE)
 
 
 def test_a_report_is_written_anew_when_its_template_changes() -> None:
-    assert "report.html" in [file.name for file in code_files("evaluate")]
-    assert "report.html" not in [file.name for file in code_files("compress")]
+    assert "report.html" in [file.name for file in source_files("evaluate")]
+    assert "report.html" not in [file.name for file in source_files("compress")]
 
 
 @pytest.mark.parametrize("changes", [{"b": b""}, {"a": b"12"}, {"folder/a": b"1"}])

@@ -134,7 +134,7 @@ def test_a_database_that_another_program_holds(tmp_path: Path, monkeypatch: pyte
         holder.execute("create table t(x)")
         holder.commit()
         holder.execute("begin exclusive")
-        assert "database is locked; end what else writes to it" in refusal(f"sqlite:///{tmp_path}/mlflow.db")
+        assert "database is locked; end the process that writes to it" in refusal(f"sqlite:///{tmp_path}/mlflow.db")
 
 
 def test_a_folder_without_a_right_to_write(tmp_path: Path) -> None:

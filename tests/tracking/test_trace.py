@@ -28,7 +28,7 @@ from nic.tracking.registry import (
     serving_digest,
 )
 from nic.tracking.runs import SERVING, artifact_place, lineage, stage_run
-from nic.tracking.source import KEPT
+from nic.tracking.source_digest import KEPT_SOURCE
 from nic.tracking.trace import Node, trace, unaccounted
 
 ENDPOINT = Endpoint("grade", "classification", ("Grade",), positive="high")
@@ -217,7 +217,7 @@ def test_code_of_another_checkout_is_recorded_by_its_source_or_its_commit(
     older = digest({"nic/a.py": file_sha256(tmp_path / "a.py")})
     edit.run(encoder.tags["nic.run"], "nic.code", older)
     edit.run(encoder.tags["nic.run"], "mlflow.source.git.commit", commit)
-    place = Path(artifact_place(encoder.tags["nic.run"], KEPT))
+    place = Path(artifact_place(encoder.tags["nic.run"], KEPT_SOURCE))
     todays = place.read_bytes()
     place.unlink()
     if kept == "its own":

@@ -8,6 +8,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from nic.evaluation.figure import Estimate
+from nic.tracking.aliases import roll_back, rollback_reason
 from nic.tracking.answers import FigureName
 from nic.tracking.recorded_estimates import record_estimates, tagged_estimate
 from nic.tracking.registry import (
@@ -24,7 +25,6 @@ from nic.tracking.registry import (
     register_patient_model,
 )
 from nic.tracking.runs import SERVING, find_finished, lineage, stage_key, stage_run
-from nic.tracking.succession import roll_back, rolled_back
 from nic.tracking.trained_before import register_again, result_again, trained_before
 
 ESTIMATE = Estimate("auc", 0.8, 0.7, 0.9, 0.95, 40, 0.0)
@@ -139,8 +139,8 @@ def test_networks_that_were_rolled_back_are_known_under_their_new_version(client
     client.set_registered_model_alias("nic-score", PREVIOUS, "1")
     client.set_registered_model_alias("nic-score", CHAMPION, "2")
     one, two, three = (f"models:/nic-score/{number}" for number in (1, 2, 3))
-    assert [rolled_back(find_version(uri)) for uri in (one, two, three)] == [None, None, None]
+    assert [rollback_reason(find_version(uri)) for uri in (one, two, three)] == [None, None, None]
     roll_back("nic-score", "blue stain")
-    assert [rolled_back(find_version(uri)) for uri in (one, two, three)] == [None, "blue stain", "blue stain"]
+    assert [rollback_reason(find_version(uri)) for uri in (one, two, three)] == [None, "blue stain", "blue stain"]
     roll_back("nic-score", "it was not the stain")
-    assert rolled_back(find_version(two)) is None
+    assert rollback_reason(find_version(two)) is None

@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import InterchangeError, UnreachedCodes
-from nic.files import cannot_be_read, reason
 from nic.slides.names import slide_id
+from nic.system_errors import cannot_be_read, reason
 
 
 def unusable(path: Path, error: BaseException, wrong: str) -> InterchangeError | UnreachedCodes:
     """The error for a file that could not be read: what is wrong with it, unless the system cannot read it now."""
     if cannot_be_read(error):
-        return UnreachedCodes(f"{path.name}: cannot be read now: {reason(error)}; {UnreachedCodes.release}")
+        return UnreachedCodes(f"{path.name}: cannot be read now: {reason(error)}; {UnreachedCodes.remedy}")
     return InterchangeError(f"{path.name}: {wrong}")
 
 

@@ -1,0 +1,235 @@
+"""A study file is checked when it is read, and its errors name the file and the field."""
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import yaml
+
+from entrypoints.compress import Config
+from nic.errors import StudyError
+from nic.study import Study, read_study, read_whole_study
+
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "tile_tasks.md"
+PHANTOM = Path(__file__).resolve().parents[1] / "studies" / "phantom.yaml"
+
+
+POINTS = {"name": "a", "path": "x.csv", "layout": "points", "mpp": 0.5}
+SLIDES = {"name": "a", "path": "slides", "layout": "slides", "annotations": "outlines"}
+
+
+def edited(tmp_path: Path, **changes: object) -> Path:
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(PHANTOM.read_text()) | changes))
+    return path
+
+
+def test_paths_are_relative_to_the_root_and_the_root_to_the_file(tmp_path: Path) -> None:
+    study = read_study(edited(tmp_path, root="../elsewhere"))
+    assert study.cohorts["breast"].table == (tmp_path.parent / "elsewhere" / "breast.csv").resolve()
+    assert study.tile_tasks[0].path == (tmp_path.parent / "elsewhere" / "tiles" / "mitosis").resolve()
+
+
+def test_the_embedded_study_has_the_three_kinds_of_endpoint() -> None:
+    study = read_study(PHANTOM)
+    assert {e.kind for e in study.endpoints} == {"regression", "classification", "survival"}
+    assert study.endpoint("survival").endpoint.columns == ("time_months", "event")
+    assert study.endpoint("growth-pattern").model_name == "nic-growth-pattern"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cohort": {}}, "cohort"),
+        ({"endpoints": []}, "endpoints"),
+        ({"endpoints": [{"name": "x", "cohort": "lung", "kind": "regression", "column": "y"}]}, "lung"),
+        ({"endpoints": [{"name": "x", "cohort": "liver", "kind": "survival", "time": "t"}]}, "event"),
+        ({"endpoints": [{"name": "x", "cohort": "liver", "kind": "ranking", "column": "y"}]}, "kind"),
+        ({"endpoints": [{"name": "a/b", "cohort": "liver", "kind": "regression", "column": "y"}]}, "name"),
+        ({"tile_tasks": [{"name": "a", "path": "x", "mpp": -1}]}, "mpp"),
+        ({"tile_tasks": [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]}, "twice"),
+        ({"tile_tasks": [{"name": "a/b", "path": "x"}]}, r"tile_tasks\.0\.folder\.name"),
+        ({"tile_tasks": [{"name": "a", "path": "x", "layout": "zarr"}]}, r"tile_tasks\.0: .*'zarr'.*'folder', 'hdf5'"),
+        ({"tile_tasks": [{"name": "a", "path": "x", "colour": 1}]}, r"tile_tasks\.0\.folder\.colour: no such key$"),
+        ({"tile_tasks": [{"name": "a", "path": "x", "layout": "hdf5"}]}, r"tile_tasks\.0\.hdf5\.mpp: missing"),
+        (
+            {"tile_tasks": [POINTS | {"mpp_column": "mpp"}]},
+            r"tile_tasks\.0\.points: .*mpp where they share it or as mpp_",
+        ),
+        ({"tile_tasks": [POINTS | {"mpp": None}]}, r"tile_tasks\.0\.points: .*wanted the um/px of the images"),
+        ({"tile_tasks": [POINTS | {"group_column": "a", "group_pattern": "b"}]}, "group_column and group_pattern"),
+        ({"tile_tasks": [POINTS | {"group_pattern": "(a"}]}, r"tile_tasks\.0\.points\.group_pattern"),
+        ({"tile_tasks": [POINTS | {"too_small": "stretch"}]}, r"tile_tasks\.0\.points\.too_small.*'refuse', 'pad'"),
+        ({"tile_tasks": [SLIDES | {"least_share": 1.5}]}, r"tile_tasks\.0\.slides\.least_share"),
+        ({"tile_tasks": [SLIDES | {"annotations": None}]}, r"tile_tasks\.0\.slides\.annotations"),
+    ],
+)
+def test_faults_are_named(tmp_path: Path, changes: dict[str, object], said: str) -> None:
+    with pytest.raises(StudyError, match=said) as caught:
+        read_study(edited(tmp_path, **changes))
+    assert "study.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ({"overlap_px": 32, "min_tissue": 0.5, "variants": 8}, {"overlap_px": 32, "min_tissue": 0.5, "variants": 8}),
+        ({"exclude": ["blurred", "pen"]}, {"exclude": "blurred,pen"}),
+        ({"exclude": []}, {"exclude": ""}),
+        ({"tissue": "all"}, {"tissue": "all"}),
+        ({"tissue": 20}, {"tissue": "20.0"}),
+        ({"tissue": 0}, {"tissue": "0.0"}),
+        ({"masks": "masks"}, {"tissue": "/data/masks"}),
+        ({"masks": "masks", "mask_bounds": False}, {"tissue": "/data/masks", "mask_bounds": False}),
+        ({}, {}),
+    ],
+)
+def test_a_cohort_says_how_its_slides_are_compressed(
+    tmp_path: Path, given: dict[str, object], wanted: dict[str, object]
+) -> None:
+    cohort = {"table": "breast.csv", "compress": given}
+    study = read_study(edited(tmp_path, root="/data", cohorts={"breast": cohort, "liver": "liver.csv"}))
+    assert study.cohorts["breast"].compress.parameters == wanted
+    assert study.cohorts["liver"].compress.parameters == {}
+    config = Config(**study.cohorts["breast"].compress.parameters)
+    assert asdict(config) == asdict(Config()) | wanted
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"overlap_px": 64}, "overlap_px"),
+        ({"min_tissue": 0}, "min_tissue"),
+        ({"variants": 4}, "variants"),
+        ({"exclude": ["folds"]}, "no test 'folds'; there are pen, dark, blurred"),
+        ({"tissue": 300}, "tissue"),
+        ({"tissue": "all", "masks": "masks"}, "both tissue and masks"),
+        ({"stride": 32}, "stride: no such key$"),
+    ],
+)
+def test_how_slides_cannot_be_compressed_is_said_at_once(tmp_path: Path, given: dict[str, object], said: str) -> None:
+    """Not after the hours that the encoder's training takes."""
+    cohorts = {"breast": {"table": "breast.csv", "compress": given}, "liver": "liver.csv"}
+    with pytest.raises(StudyError, match=said):
+        read_study(edited(tmp_path, cohorts=cohorts))
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b", "a: [1"])
+def test_what_is_no_study_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(StudyError, match=r"broken\.yaml"):
+        read_study(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"nowhere\.yaml"):
+        read_study(tmp_path / "nowhere.yaml")
+
+
+def test_an_unknown_endpoint_is_answered_with_those_there_are() -> None:
+    with pytest.raises(StudyError, match="growth-pattern"):
+        read_study(PHANTOM).endpoint("grade")
+
+
+def test_every_path_of_a_tile_task_is_under_the_root(tmp_path: Path) -> None:
+    hdf5 = {"name": "b", "layout": "hdf5", "path": "x.h5", "labels": "y.h5", "mpp": 0.97}
+    study = read_study(edited(tmp_path, root="data", tile_tasks=[SLIDES, hdf5, POINTS | {"name": "c"}]))
+    root = tmp_path.resolve() / "data"
+    slides, tiles, points = study.tile_tasks
+    assert (slides.path, getattr(slides, "annotations", None)) == (root / "slides", root / "outlines")
+    assert (tiles.path, getattr(tiles, "labels", None), getattr(tiles, "meta", "")) == (
+        root / "x.h5",
+        root / "y.h5",
+        None,
+    )
+    assert points.path == root / "x.csv"
+
+
+def test_tile_tasks_alone_are_a_study_for_encoders_and_no_whole_one(tmp_path: Path) -> None:
+    path = edited(tmp_path, cohorts={}, endpoints=[])
+    assert len(read_study(path).tile_tasks) == 4
+    with pytest.raises(StudyError, match=r"study\.yaml: tile tasks only.*train_encoder"):
+        read_whole_study(path)
+    with pytest.raises(StudyError, match="no endpoint 'survival'; it has none"):
+        read_study(path).endpoint("survival")
+    assert read_whole_study(PHANTOM).endpoints
+
+
+def test_the_examples_of_the_documentation_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text("".join(re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)))
+    layouts = [task.layout for task in read_study(path).tile_tasks]
+    assert layouts == ["folder", "hdf5", "points", "slides"]
+
+
+TASK = "  - {name: a, path: x, mpp: 1}\n"
+ENDPOINT = "cohorts: {c: c.csv}\nendpoints:\n - {name: e, cohort: c, kind: classification, column: msi, positive: %s}\n"
+
+
+def written(folder: Path, text: str, encoding: str = "utf-8") -> Study:
+    (folder / "study.yaml").write_text(text, encoding=encoding)
+    return read_study(folder / "study.yaml")
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "off", "True", "1", "0", "1.0", "007", "1e3", "0x1F", "2020-01-01"])
+def test_a_word_without_quotes_is_the_name_that_is_written(tmp_path: Path, word: str) -> None:
+    """YAML reads most of these as truth, numbers and days."""
+    assert written(tmp_path, f"name: s\ntile_tasks:\n{TASK}{ENDPOINT % word}").endpoints[0].positive == word
+    task = f"  - {{name: a, path: x, mpp: 1, ignore: {word}, classes: {{{word}: [{word}x], other: {word}}}}}\n"
+    (entry,) = written(tmp_path, f"name: s\ntile_tasks:\n{task}").tile_tasks
+    assert entry.classes == {word: (f"{word}x",), "other": (word,)}
+    assert entry.ignore == (word,)
+
+
+def test_numbers_and_truth_are_read_where_they_are_wanted(tmp_path: Path) -> None:
+    study = written(tmp_path, f"name: 7\nphantom: yes\ntile_tasks:\n{TASK.replace('mpp: 1', 'mpp: 2.5e-1')}")
+    assert (study.name, study.phantom, study.tile_tasks[0].mpp) == ("7", True, 0.25)
+    cohort = "cohorts: {c: {table: c.csv, split: null, compress: {variants: 8, tissue: 20, overlap_px: 16}}}\n"
+    endpoint = "endpoints: [{name: e, cohort: c, kind: survival, time: t, event: e, covariates: age}]\n"
+    study = written(tmp_path, f"name: s\ntile_tasks:\n{TASK}{cohort}{endpoint}")
+    compress = study.cohorts["c"].compress
+    assert (compress.variants, compress.tissue, compress.overlap_px) == (8, 20.0, 16)
+    assert study.cohorts["c"].split is None
+    assert study.endpoints[0].covariates == ("age",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"name: s\ntile_tasks:\n{TASK}{ENDPOINT % 'null'}", r"classification takes column, positive; missing"),
+        (f"name: s\ntile_tasks:\n{TASK}{ENDPOINT % '[a]'}", r"endpoints\.0\.positive: found a list, wanted text"),
+        ("name: s\ntile_tasks: [{name: a, path: x, mpp: '0,5'}]", r"mpp: found '0,5', wanted a number"),
+        ("name: s\ntile_tasks: [{name: a, path: x, mpp: -1}]", r"mpp: found '-1', wanted above 0"),
+        ("name: s\ntile_tasks: [{name: a, path: x, mmp: 1}]", r"mmp: no such key; did you mean 'mpp'\?"),
+        ("name: s\ntile_tasks: [{name: a/b, path: x}]", r"name: found 'a/b', wanted letters, digits, underscores"),
+        (
+            "name: s\ntile_tasks: [{name: a, path: x, ignore: [null]}]",
+            r"nothing \(null; .* quotes\), wanted text",
+        ),
+        ("name: s\ntile_tasks: []", r"tile_tasks: empty, wanted at least one"),
+        ("name: s\ntile_tasks: x", r"tile_tasks: found 'x', wanted a list"),
+        ("tile_tasks: [{name: a, path: x}]", r"study\.yaml: name: missing"),
+        ("name: s\nname: t\ntile_tasks: [{name: a, path: x}]", r"'name' stands twice"),
+        (f"name: s\ntile_tasks:\n{TASK}phantom: perhaps", r"phantom: found 'perhaps', wanted true or false"),
+        (
+            f"name: s\ntile_tasks:\n{TASK}{(ENDPOINT % 'x').replace('positive', 'covariates: [age], positive')}",
+            r"covariates are for survival only; leave them out of a classification",
+        ),
+    ],
+)
+def test_faults_are_said_in_words(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(StudyError, match=message) as caught:
+        written(tmp_path, text)
+    assert "Input should" not in str(caught.value)
+
+
+def test_a_study_file_in_another_encoding_is_read_or_refused(tmp_path: Path) -> None:
+    text = f"name: Größe\ntile_tasks:\n{TASK}"
+    assert {written(tmp_path, text, code).name for code in ("utf-8", "utf-8-sig", "utf-16", "cp1252")} == {"Größe"}
+    (tmp_path / "study.yaml").write_bytes(b"name: \x81\n")
+    with pytest.raises(StudyError, match=r"study\.yaml: neither UTF-8 nor"):
+        read_study(tmp_path / "study.yaml")
+    with pytest.raises(StudyError, match="cannot be read"):
+        read_study(tmp_path)
