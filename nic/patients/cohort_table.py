@@ -19,7 +19,7 @@ from nic.patients.cohort import (
     digest_of_rows,
     positive_number,
 )
-from nic.slides.finding import in_table
+from nic.slides.search import in_table
 from nic.tables.cells import is_missing
 from nic.tables.table import Table, read_table
 

@@ -17,8 +17,8 @@ from nic.patients.familiarity_fit import fit_familiarity, mean_code
 from nic.patients.predictor import PatientModel
 from nic.phantom.breast import BreastSlide
 from nic.phantom.phantom_study import draw_breast
+from nic.slides.grid import TileGrid
 from nic.slides.slide import SlideSource
-from nic.slides.tiling import TileGrid
 from nic.tracking.registry import REFERENCE
 
 SLIDE = BreastSlide("reference", "aspen", 10, 20.0, 10.0, 200.0, 0.5, 1.0)

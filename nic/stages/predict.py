@@ -16,7 +16,7 @@ from nic.errors import RequestRefused
 from nic.graphs.device import Device
 from nic.patients.cohort import Patient
 from nic.patients.predictor import PatientModel
-from nic.serving.batch import Batch
+from nic.serving.batch import BatchPredictor
 from nic.stages.selection import selection_digest
 from nic.threads import cores
 from nic.tracking.digests import codes_digest
@@ -48,15 +48,17 @@ def batch(
     map_format: Literal["geojson", "png"],
     workers: int,
     device: str,
-) -> Batch:
+) -> BatchPredictor:
     """The model, loaded as it is served. workers: patients at a time; 0 for the number of cores."""
     if not patients:
         raise RequestRefused("nothing to answer for: wanted slides=, or codes= with compressed slides in it")
     at_once = min(workers or cores(), len(patients))
-    return Batch(load_served(model, at_once, device), find_version(model).uri, codes, maps, map_format, at_once)
+    return BatchPredictor(
+        load_served(model, at_once, device), find_version(model).uri, codes, maps, map_format, at_once
+    )
 
 
-def answer(batch: Batch, patients: Sequence[Patient], out: Path, stage: StageRun) -> dict[str, int]:
+def answer(batch: BatchPredictor, patients: Sequence[Patient], out: Path, stage: StageRun) -> dict[str, int]:
     """Write the table of answers; how many have which status, by status."""
     answers = pd.DataFrame(batch.answers(patients, out.with_suffix(".answers.jsonl")))
     write(answers, out)

@@ -12,11 +12,11 @@ from nic.errors import CodesError, ConflictingLabels, NoEvents
 from nic.patients.cohort import Endpoint, Labelled
 from nic.patients.cohort_table import read_cohort
 from nic.patients.crops import gather_cells
+from nic.patients.ensemble import ensemble_scores, fit_folds
 from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.plausibility import warnings_of
 from nic.patients.predictor import PatientModel, predict_cohort
 from nic.patients.targets import Survival
-from nic.patients.training import ensemble_scores, fit_folds
 
 SURVIVAL = Endpoint("survival", "survival", ("followed", "died"))
 PATIENTS = 45
