@@ -108,9 +108,7 @@ def test_a_cohort_says_how_its_slides_are_compressed(
         ({"stride": 32}, "stride: no such key$"),
     ],
 )
-def test_wrong_parameters_of_compression_are_refused_at_once(
-    tmp_path: Path, given: dict[str, object], said: str
-) -> None:
+def test_wrong_parameters_of_compress_are_refused_at_once(tmp_path: Path, given: dict[str, object], said: str) -> None:
     """Not hours later, after the training of the encoder."""
     cohorts = {"breast": {"table": "breast.csv", "compress": given}, "liver": "liver.csv"}
     with pytest.raises(StudyError, match=said):
