@@ -146,7 +146,7 @@ def test_training_follows_its_column(folder: Path, name: str, verdict: str) -> N
             gather_cells(together, folder / "codes")
         return
     gathered = gather_cells(together, folder / "codes")
-    assert gathered.found.all()
+    assert gathered.has_codes.all()
     assert (DIFFERENCES.get(name, "nothing") in gathered.mixture) == (verdict == "counted")
     assert bool(gathered.mixture) == (verdict == "counted")
 

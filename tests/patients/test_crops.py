@@ -70,7 +70,7 @@ def test_a_patient_is_answered_from_the_slides_there_are(slide_of, kinds, tmp_pa
     asked = patients(tmp_path, ("1", "a"), ("1", "b"), ("2", "x"), ("3", "c"))
     gathered = gather_cells(asked, tmp_path)
     assert [p.patient_id for p in gathered.cells] == ["1", "3"]
-    assert gathered.found.tolist() == [True, False, True]
+    assert gathered.has_codes.tolist() == [True, False, True]
     assert gathered.missing == ("b", "x")
 
 

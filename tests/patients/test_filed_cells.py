@@ -13,11 +13,12 @@ import torch
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError
+from nic.patients.choices import NetworkName
 from nic.patients.cohort import Patient, Row
 from nic.patients.crops import PatientCells, SlideCells, gather_cells, make_batch
+from nic.patients.ensemble import fit_folds
 from nic.patients.networks import CROP_CELLS
 from nic.patients.targets import Classes, Survival, Targets, Values
-from nic.patients.training import NetworkName, fit_folds
 from nic.slides.d4 import D4_VARIANTS
 from nic.slides.slide import SlideSource
 
