@@ -1,4 +1,4 @@
-"""Each question of a promotion, on figures and records of answers whose truth is known."""
+"""Each check of a promotion, on figures and records of answers whose truth is known."""
 
 import json
 from collections.abc import Sequence
@@ -121,7 +121,7 @@ def test_a_record_is_read_as_it_was_written(labels: Targets) -> None:
 
 
 @pytest.mark.parametrize(("head", "rows"), [("no JSON", ""), ("{}", ""), (json.dumps({"format": 99}), "patient\n")])
-def test_what_is_no_record_is_refused(head: str, rows: str) -> None:
+def test_files_that_are_no_record_are_refused(head: str, rows: str) -> None:
     with pytest.raises(RegistryError, match="not a record of answers: "):
         Answers.from_texts(head, rows)
 
