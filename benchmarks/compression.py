@@ -45,10 +45,10 @@ from nic.compression.engines import compress_cohort
 from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
 from nic.encoder.spec import Encoder
+from nic.slides.grid import TileGrid
 from nic.slides.jpeg_tiles import JpegTiles
 from nic.slides.reader import TileReader
 from nic.slides.slide import Slide, SlideSource
-from nic.slides.tiling import TileGrid
 from nic.threads import cores
 
 PLAIN_THUMBNAIL_PX = 1024

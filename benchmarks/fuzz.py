@@ -27,9 +27,8 @@ from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
 from nic.errors import NicError
-from nic.serving.effort import Effort
-from nic.serving.limits import Limits
-from nic.serving.reading import RowReading
+from nic.serving.limits import Budget, Limits
+from nic.serving.row_reader import RowReader
 from nic.slides.slide import SlideSource
 
 APERIO = "Aperio Image Library v10.0.51\r\n512x512 [0,0 512x512] (128x128) JPEG/RGB Q=70|AppMag = 20|MPP = 0.5"
@@ -96,14 +95,14 @@ def entries_of(path: Path) -> list[int]:
         return [tag.offset for page in file.pages for tag in page.aspage().tags]
 
 
-def outcome(reading: RowReading, path: Path, seconds: float) -> str:
+def outcome(reading: RowReader, path: Path, seconds: float) -> str:
     """What becomes of a file, as a server would do it."""
     deadline_s = time.monotonic() + seconds
     source = SlideSource("slide", path)
     try:
-        if reading.look(source, (path.parent,), deadline_s).px > LARGEST_PX:
+        if reading.header(source, (path.parent,), deadline_s).px > LARGEST_PX:
             return "OverLimit"
-        reading.compress(source, (path.parent,), Effort(10_000, deadline_s), path.with_suffix(".h5"))
+        reading.compress(source, (path.parent,), Budget(10_000, deadline_s), path.with_suffix(".h5"))
         path.with_suffix(".h5").unlink()
     except NicError as error:
         died = "ended the process" in str(error)
@@ -122,7 +121,7 @@ def main() -> None:
         folder = Path(name).resolve()
         torch.manual_seed(0)
         export_encoder(TileEncoder(), "random", [], folder / "encoder.onnx", np.zeros((2, 64, 64, 3), np.uint8))
-        reading = RowReading.within(
+        reading = RowReader.within(
             Limits((folder,), at_once=2, reader_mb=4096), load_encoder(folder / "encoder.onnx"), Tiling()
         )
         whole = [(path.suffix, path.read_bytes(), entries_of(path)) for path in whole_files(folder)]

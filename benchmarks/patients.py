@@ -46,8 +46,8 @@ from nic.patients.training import (
     scores_in_turn,
     untrained,
 )
+from nic.slides.grid import TileGrid
 from nic.slides.slide import SlideSource
-from nic.slides.tiling import TileGrid
 from nic.training_device import precision_of, training_device
 
 CODE_SIZE = 128

@@ -19,8 +19,8 @@ from nic.compression.tile_jobs import PlanTiles, ReadTiles, SlidePlan
 from nic.compression.work import CompressionOptions, Workers, take
 from nic.encoder.spec import Encoder, EncoderSpec, at_once_of, batch_tiles_of
 from nic.slides.jobs import TileShape
-from nic.slides.processes import Processes
 from nic.slides.slide import SlideSource
+from nic.slides.subprocess_reader import SubprocessReader
 from nic.threads import SharedThreads
 
 READING, COHORT, ONE, FREE = "reading", "compression", "one slide", "free encoder"
@@ -57,7 +57,7 @@ class Pool:
         os.sched_setaffinity(0, cores)
         self.sources, self.encoder = sources, encoder
         self.free = FreeEncoder(encoder.spec, batch_tiles_of(encoder))
-        self.reading = Processes(len(cores), modules=["nic.compression.tile_jobs"])
+        self.reading = SubprocessReader(len(cores), modules=["nic.compression.tile_jobs"])
         self.encoding = SharedThreads(at_once_of(encoder))
         spec = encoder.spec
         self.shape = TileShape(spec.tile_px, spec.tile_mpp, spec.read_mpp)
@@ -78,13 +78,13 @@ class Pool:
 
     def compress(self, sources: Sequence[SlideSource], encoder: Encoder) -> int:
         """As compress_cohort, with processes and threads that are there."""
-        before = sum(done.tiles for done in self.reading.did)
+        before = sum(done.tiles for done in self.reading.counts)
         workers, options = Workers(self.reading, self.encoding), CompressionOptions()
         with tempfile.TemporaryDirectory() as out, ThreadPoolExecutor(self.reading.count + 1) as slides:
             folder = CodesFolder(Path(out))
             outcomes = slides.map(lambda source: take(folder, source, encoder, options, workers, wait=True), sources)
             assert all(outcome and not outcome.left_out for outcome in outcomes)
-        return sum(done.tiles for done in self.reading.did) - before
+        return sum(done.tiles for done in self.reading.counts) - before
 
     def measured(self, what: str) -> Figure:
         work: dict[str, Callable[[], int]] = {

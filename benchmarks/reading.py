@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 
 from benchmarks.made_slide import made_slide
 from nic.compression.tile_jobs import CELLS_AT_A_TIME, ReadTiles
+from nic.slides.grid import TileGrid
 from nic.slides.jobs import TileShape
 from nic.slides.jpeg_tiles import JpegTiles
-from nic.slides.processes import Processes
 from nic.slides.reader import TileBatch, TileReader, cut_tiles, in_bands
 from nic.slides.slide import Slide, SlideSource
-from nic.slides.tiling import TileGrid
+from nic.slides.subprocess_reader import SubprocessReader
 
 SHAPE = TileShape(64, 1.0, 0.5)
 STRIP_CELLS = 64
@@ -46,7 +46,7 @@ def one_reader(slide: Slide, grid: TileGrid) -> None:
     assert sum(map(len, batches(slide, grid))) == grid.rows * grid.cols
 
 
-def by_processes(reading: Processes, source: SlideSource, slide: Slide, grid: TileGrid) -> None:
+def by_processes(reading: SubprocessReader, source: SlideSource, slide: Slide, grid: TileGrid) -> None:
     """Every tile once, through shared memory, thrown away."""
     rows, cols = (axis.ravel() for axis in np.indices((grid.rows, grid.cols)))
     order = in_bands(rows, cols)
@@ -92,7 +92,7 @@ def cut(slide: Slide, grid: TileGrid, level: int) -> Callable[[], None]:
     return work
 
 
-def readers_s(reading: Processes) -> float:
+def readers_s(reading: SubprocessReader) -> float:
     times = [psutil.Process(process.pid).cpu_times() for process in reading.running if process]
     return sum(each.user + each.system for each in times)
 
@@ -111,14 +111,14 @@ def main() -> None:
             for mpp in (0.25, 0.2425)
             for factor in (2, 4)
         )
-        with Processes(given.processes, modules=["nic.compression.tile_jobs"]) as reading:
+        with SubprocessReader(given.processes, modules=["nic.compression.tile_jobs"]) as reading:
             for path in [given.slide] if given.slide else made:
                 source = SlideSource(path.stem, path)
                 with Slide.open(source) as slide:
                     compare(source, slide, reading, given.rounds)
 
 
-def compare(source: SlideSource, slide: Slide, reading: Processes, rounds: int) -> None:
+def compare(source: SlideSource, slide: Slide, reading: SubprocessReader, rounds: int) -> None:
     grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, SHAPE.tile_px, SHAPE.tile_mpp)
     with TileReader(slide, grid, SHAPE.read_mpp) as reader:
         level = reader.level

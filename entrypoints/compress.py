@@ -82,14 +82,14 @@ def run(config: Config) -> dict[str, Any]:
     from nic.compression.tiling import Tiling
     from nic.compression.tissue_rule import tissue_named
     from nic.compression.work import CompressionOptions
-    from nic.slides.quality import reasons_named
+    from nic.slides.qc import qc_tests_named
     from nic.slides.staging import Staging
     from nic.stages import compress
     from nic.stages.selection import selected_slides
     from nic.tracking.runs import stage_run
 
     with stage_run("compress", config, inputs(config)) as stage:
-        tests, (tissue, masks) = reasons_named(config.exclude), tissue_named(config.tissue, config.mask_bounds)
+        tests, (tissue, masks) = qc_tests_named(config.exclude), tissue_named(config.tissue, config.mask_bounds)
         tiling = Tiling(overlap_px=config.overlap_px, min_tissue=config.min_tissue, exclude=tests, tissue=tissue)
         options = CompressionOptions(
             tiling,

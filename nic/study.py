@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from nic.errors import StudyError
 from nic.patients.cohort import Cohort, Columns, Endpoint, read_cohort
-from nic.slides.quality import reasons_named
+from nic.slides.qc import qc_tests_named
 from nic.strict_yaml import fault_sentence, read_yaml
 from nic.tasks.entries import ENTRIES, TileTaskEntry, Words
 
@@ -103,7 +103,7 @@ class CompressEntry(_StudyPart):
     @field_validator("exclude")
     @classmethod
     def _tests_are_known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return reasons_named(",".join(names)) if names else names
+        return qc_tests_named(",".join(names)) if names else names
 
     @model_validator(mode="after")
     def _one_rule_for_tissue(self) -> "CompressEntry":

@@ -1,7 +1,7 @@
-"""The registered patient model: rows with `slide`, `features` or `image` to one answer a patient.
+"""The registered patient model: takes rows with `slide`, `features` or `image`, gives one answer a patient.
 
-Two ONNX graphs and numpy: neither torch nor a pickle is needed to serve it. A model of another tool's codes has no
-encoder, and takes files of codes alone.
+It needs two ONNX graphs and numpy, neither torch nor a pickle. A model of another tool's codes has no encoder: it takes
+files of codes alone.
 """
 
 import os
@@ -18,13 +18,11 @@ from mlflow.pyfunc.model import PythonModel
 
 from nic.errors import RequestRefused
 from nic.graphs.device import Device
-from nic.serving.answers_log import AnswersLog
 from nic.serving.cache import CodesCache
-from nic.serving.elsewhere import Elsewhere
-from nic.serving.faults import OURS, log_fault
 from nic.serving.limits import Limits, number
-from nic.serving.served_model import ServedModel, Wishes
-from nic.serving.smoke import check_reference
+from nic.serving.operator_log import REASON_PREFIX, AnswersLog, log_fault
+from nic.serving.remote_slides import RemoteSlides
+from nic.serving.served_model import RequestParams, ServedModel
 from nic.threads import cores
 
 MB = 1 << 20
@@ -34,9 +32,9 @@ class SlidesToAnswer(PythonModel):
     """Compresses the slides of a request and answers for their patients; safe to call from several threads."""
 
     def load_context(self, context: Any) -> None:
-        """Not ready before it has answered its reference: a server that loads it does not come up else.
+        """Raises SmokeFailed when the model does not answer its reference as at registration: no server starts then.
 
-        NIC_ANSWERS_LOG is kept by the model itself, so that each server which may serve it keeps one, and once.
+        The model itself writes NIC_ANSWERS_LOG, so that every kind of server writes it, and once.
         """
         files = {name: Path(path) for name, path in context.artifacts.items()}
         config = context.model_config or {}
@@ -47,35 +45,35 @@ class SlidesToAnswer(PythonModel):
         folder = Path(os.environ.get("NIC_CACHE_DIR", self.folder.name))
         cache = CodesCache(folder, number(os.environ, "NIC_CACHE_MB", int, 1024) * MB)
         staged = Path(self.folder.name) / "staged"
-        elsewhere = Elsewhere.from_environment(staged) if confined else Elsewhere.anywhere(staged)
+        remote = RemoteSlides.from_environment(staged) if confined else RemoteSlides.anywhere(staged)
         name, version = _registered_version(files["patient"].parents[1])
-        self.model = ServedModel.load(files, cache, limits, name, version, elsewhere)
+        self.model = ServedModel.load(files, cache, limits, name, version, remote)
         self.proven = "reference" in files
         if self.proven:
-            check_reference(self.model, files["reference"])
+            self.model.check_reference(files["reference"])
         self.log = AnswersLog.from_environment() if confined else None
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Raises MlflowException: INVALID_PARAMETER_VALUE (400) in words of ours, INTERNAL_ERROR (500) without any."""
+        """Raises MlflowException: INVALID_PARAMETER_VALUE (400) with the reason, INTERNAL_ERROR (500) without one."""
         try:
-            answers = self.model.answer(model_input, Wishes(**(params or {})))
+            answers = self.model.answer(model_input, RequestParams(**(params or {})))
             if self.log:
                 self.log.keep([{str(k): v for k, v in row.items()} for row in answers.to_dict("records")])
             return answers
         except RequestRefused as error:
-            raise MlflowException.invalid_parameter_value(f"{OURS}{error}") from None
+            raise MlflowException.invalid_parameter_value(f"{REASON_PREFIX}{error}") from None
         except Exception as error:
             log_fault("a request failed", error)
             raise MlflowException("the server failed", error_code=INTERNAL_ERROR) from None
 
 
 def _registered_version(model_folder: Path) -> tuple[str, str]:
-    """Name and version as MLflow notes them beside a model that comes from the registry."""
+    """Name and version, which MLflow writes into the folder of a model that comes from the registry."""
     note = model_folder / "registered_model_meta"
     if not note.is_file():
         return "unregistered", "unregistered"
-    found = yaml.safe_load(note.read_text())
-    return str(found["model_name"]), str(found["model_version"])
+    meta = yaml.safe_load(note.read_text())
+    return str(meta["model_name"]), str(meta["model_version"])
 
 
 mlflow.models.set_model(SlidesToAnswer())

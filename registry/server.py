@@ -1,9 +1,9 @@
-"""A registered model over HTTP for a hospital: MLflow's scoring app behind a token, with metrics and mute errors.
+"""A registered model over HTTP for a hospital: MLflow's scoring app behind a token, with metrics and terse errors.
 
     NIC_API_TOKEN=... NIC_SLIDE_ROOTS=/slides \\
       python -m registry.server models:/nic-<endpoint>@champion --port 5999 --workers 2
 
-A worker that dies is started again; one that does not answer its reference never comes up, and ends the server.
+A worker that dies is started again. One that does not answer its reference does not start, and ends the server.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -27,43 +28,41 @@ from prometheus_client import CollectorRegistry, make_asgi_app, multiprocess
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nic.errors import SettingError, SmokeFailed
-from nic.serving.answers_log import AnswersLog
-from nic.serving.faults import OURS, log_fault
 from nic.serving.limits import number
 from nic.serving.metrics import count_answers, count_request, status_to_count
+from nic.serving.operator_log import REASON_PREFIX, log_fault
 from nic.serving.requests import no_column
+from nic.tracking.version_loader import load_version
 
 SHARED_COUNTS = "PROMETHEUS_MULTIPROC_DIR"
-"""Folder in which workers leave their counts for whichever of them is asked; prometheus_client reads it at import."""
+"""Folder in which workers share their counts; prometheus_client reads this variable when it is imported."""
 LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 OPEN_PATHS = ("/health", "/ping", "/version")
 REASONS = {
     400: "the request cannot be read; wanted JSON with dataframe_records, as docs/serving.md shows",
     401: "wanted Authorization: Bearer <token>",
-    403: "this server has no NIC_API_TOKEN, and answers its own machine alone",
+    403: "this server has no NIC_API_TOKEN, and answers only its own machine",
     413: "the request is too large; ask in parts",
     504: "not answered in time; compress the slide, and give the file of its codes",
 }
-"""What a client is told in place of MLflow's own words, which repeat its rows and may hold a stack trace."""
-THEIRS = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
-"""What MLflow raises of a body that it cannot read; the model itself raises nothing but MlflowException."""
+"""What a client reads in place of MLflow's own words, which repeat its rows and may hold a stack trace."""
+UNREADABLE_BODY = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What MLflow raises for a body that it cannot read; the model itself raises MlflowException alone."""
 
 
 def app() -> FastAPI:
-    """Comes up only when the model has given its smoke answer. Raises SmokeFailed."""
+    """Raises SmokeFailed when the model has no reference, or does not answer it as at registration."""
     guard = admission(os.environ)
-    model = mlflow.pyfunc.load_model(os.environ["NIC_MODEL"])
-    if not model.unwrap_python_model().proven:
+    model = load_version(Path(mlflow.artifacts.download_artifacts(os.environ["NIC_MODEL"])))
+    if not model.unwrap_python_model().proven:  # type: ignore[no-untyped-call]
         raise SmokeFailed("the model was registered without a reference; train and register it again")
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # its warnings repeat rows
     logging.getLogger("uvicorn.error").addFilter(_without_stack)
-    logging.getLogger("uvicorn.access").disabled = True  # however uvicorn was started: it would keep who asked when
+    logging.getLogger("uvicorn.access").disabled = True  # however uvicorn was started: it would log who asked when
     served: FastAPI = scoring_server.init(model)
     served.mount("/metrics", _metrics())
     most_bytes = number(os.environ, "NIC_MAX_MB", int, 64) << 20
-    # A model from before models kept it themselves has no `log`.
-    log = None if hasattr(model.unwrap_python_model(), "log") else AnswersLog.from_environment()
-    served.add_middleware(Guard, most_bytes=most_bytes, log=log, **guard)
+    served.add_middleware(Guard, most_bytes=most_bytes, **guard)
     return served
 
 
@@ -76,7 +75,7 @@ def admission(environ: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _without_stack(record: logging.LogRecord) -> bool:
-    """A stack trace may hold rows; what failed is said without it."""
+    """Drop stack traces, which may hold rows, from the log."""
     record.exc_info = None
     return True
 
@@ -91,14 +90,13 @@ def _metrics() -> Any:
 
 @dataclass(frozen=True)
 class Guard:
-    """ASGI middleware. most_bytes: of a request's body. token: demanded of all but OPEN_PATHS. Where it is empty, only
-    connections to an address of this machine's own (127.0.0.1, ::1, a socket file) are let in, unless `anybody` is."""
+    """ASGI middleware. most_bytes: of a request's body. token: required on all but OPEN_PATHS. If it is empty, only
+    connections to a local address (127.0.0.1, ::1, a socket file) are let in, or all if `anybody`."""
 
     app: ASGIApp
     most_bytes: int
     token: str
     anybody: bool = False
-    log: AnswersLog | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -111,26 +109,24 @@ class Guard:
             await self._answer(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> int:
-        """401 or 403; 0 for who is let in."""
+        """401 or 403; 0 if the request is let in."""
         if scope["path"] in OPEN_PATHS:
             return 0
         if not self.token:
             return 0 if self.anybody or _is_local(scope) else 403
-        given = dict(scope["headers"]).get(b"authorization", b"")
-        return 0 if hmac.compare_digest(given, f"Bearer {self.token}".encode()) else 401
+        header = dict(scope["headers"]).get(b"authorization", b"")
+        return 0 if hmac.compare_digest(header, f"Bearer {self.token}".encode()) else 401
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The whole answer is held back, so that what went wrong can be said in words of our own."""
+        """The whole answer is held back, so that an error can be answered in our own words."""
         start, status, counted = time.monotonic(), 500, 500
         answer, reason = b"", ""
         headers: list[tuple[bytes, bytes]] = []
         try:
-            status, headers, answer, reason = await self._asked(scope, receive)
+            status, headers, answer, reason = await self._forward(scope, receive)
             answers = json.loads(answer)["predictions"] if status == 200 else []
             count_answers(answers)
             counted = status_to_count(status, answers)
-            if self.log:
-                self.log.keep(answers)
         except Exception as error:
             log_fault("a request failed", error)
             status = counted = 500
@@ -141,8 +137,8 @@ class Guard:
         else:
             await _refuse(send, status, reason)
 
-    async def _asked(self, scope: Scope, receive: Receive) -> tuple[int, list[tuple[bytes, bytes]], bytes, str]:
-        """Status, headers and body of what MLflow would send; and why a request was refused, where that is ours."""
+    async def _forward(self, scope: Scope, receive: Receive) -> tuple[int, list[tuple[bytes, bytes]], bytes, str]:
+        """Status, headers and body of MLflow's answer, and our reason if the model refused the request."""
         body = await _body(receive, self.most_bytes)
         if body is None:
             return 413, [], b"", ""
@@ -150,10 +146,10 @@ class Guard:
             return 400, [], b"", ""
         status, headers, answer = 500, [], bytearray()
 
-        async def given() -> Message:
+        async def receive_body() -> Message:
             return {"type": "http.request", "body": body, "more_body": False}
 
-        async def held_back(message: Message) -> None:
+        async def hold_back(message: Message) -> None:
             nonlocal status, headers
             if message["type"] == "http.response.start":
                 status, headers = message["status"], message["headers"]
@@ -161,8 +157,8 @@ class Guard:
                 answer.extend(message.get("body", b""))
 
         try:
-            await self.app(scope, given, held_back)
-        except THEIRS:
+            await self.app(scope, receive_body, hold_back)
+        except UNREADABLE_BODY:
             return 400, [], b"", ""
         return status, headers, bytes(answer), _own_reason(bytes(answer), body) if status == 400 else ""
 
@@ -170,38 +166,38 @@ class Guard:
 def _is_local(scope: Scope) -> bool:
     """Whether a connection came to an address that no other machine can reach.
 
-    Asked of the socket's own end: the other one may be a proxy's word.
+    The socket's own address tells it; the client's may be what a proxy claims.
     """
-    here, port = scope.get("server") or ("", 0)
+    host, port = scope.get("server") or ("", 0)
     try:
-        return port is None or ipaddress.ip_address(here).is_loopback
+        return port is None or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
 
 def _own_reason(answer: bytes, body: bytes) -> str:
-    """What the model said, out of MLflow's words around it; with the names of the columns where none could be read."""
+    """The model's reason out of MLflow's message; with the names of the columns if none could be read."""
     try:
         message = str(json.loads(answer)["message"])
     except (ValueError, LookupError, TypeError):
         return ""
     _, _, reason = message.rpartition("\nError: ")
-    if not reason.startswith(OURS):
+    if not reason.startswith(REASON_PREFIX):
         return ""
-    reason = reason.removeprefix(OURS)
+    reason = reason.removeprefix(REASON_PREFIX)
     return no_column(_columns(body)) if reason == no_column([]) else reason
 
 
 def _columns(body: bytes) -> list[object]:
-    """Names of the columns of a request, as far as they can be had: MLflow drops those that no model knows."""
+    """Names of the columns of a request, if its body shows them: MLflow drops those that no model knows."""
     try:
-        asked = json.loads(body)
+        content = json.loads(body)
     except ValueError:
         return []
-    rows = asked.get("dataframe_records") if isinstance(asked, dict) else None
+    rows = content.get("dataframe_records") if isinstance(content, dict) else None
     if isinstance(rows, list):
         return list(dict.fromkeys(name for row in rows[:256] if isinstance(row, dict) for name in row))
-    split = asked.get("dataframe_split") if isinstance(asked, dict) else None
+    split = content.get("dataframe_split") if isinstance(content, dict) else None
     columns = split.get("columns") if isinstance(split, dict) else None
     return list(columns) if isinstance(columns, list) else []
 
@@ -219,8 +215,8 @@ async def _body(receive: Receive, most_bytes: int) -> bytes | None:
 
 
 async def _refuse(send: Send, status: int, reason: str = "") -> None:
-    usual = REASONS.get(status, REASONS[400] if status < 500 else "the server failed")
-    content = json.dumps({"error": reason or usual}).encode()
+    default = REASONS.get(status, REASONS[400] if status < 500 else "the server failed")
+    content = json.dumps({"error": reason or default}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
     await _send(send, status, headers, content)
 
@@ -231,12 +227,12 @@ async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], con
 
 
 def refuse_unguarded(host: str) -> None:
-    """End at once, with a sentence, where a server without a token would answer nobody who can reach it."""
+    """Exit if a server without a token would refuse everybody who can reach it."""
     guard = admission(os.environ)
     if not (guard["token"] or guard["anybody"] or host in LOCAL_HOSTS):
         sys.exit(
             f"--host {host}: without NIC_API_TOKEN only this machine is answered; set a token "
-            "(openssl rand -hex 24), or say --open where anybody who can reach the port may ask"
+            "(openssl rand -hex 24), or pass --open if anybody who can reach the port may ask"
         )
 
 
@@ -247,20 +243,20 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=5999)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--open", action="store_true", help="answer anybody who can reach the port, without a token")
-    asked = parser.parse_args()
-    if asked.open:
+    arguments = parser.parse_args()
+    if arguments.open:
         os.environ["NIC_OPEN"] = "true"
-    refuse_unguarded(asked.host)
-    os.environ["NIC_MODEL"] = asked.model
+    refuse_unguarded(arguments.host)
+    os.environ["NIC_MODEL"] = arguments.model
     with tempfile.TemporaryDirectory(prefix="nic-counts-") as counts:
-        if asked.workers > 1:  # one worker is this process, whose prometheus_client has looked already
+        if arguments.workers > 1:  # one worker is this process, whose prometheus_client has read it already
             os.environ[SHARED_COUNTS] = counts
         uvicorn.run(
             "registry.server:app",
             factory=True,
-            host=asked.host,
-            port=asked.port,
-            workers=asked.workers,
+            host=arguments.host,
+            port=arguments.port,
+            workers=arguments.workers,
             access_log=False,
             server_header=False,
             timeout_worker_healthcheck=60,

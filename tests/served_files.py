@@ -18,13 +18,13 @@ from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
 from nic.encoder.spec import METADATA_KEY, EncoderSpec
 from nic.patients.cohort import Endpoint
+from nic.patients.ensemble import Ensemble
 from nic.patients.export import export_ensemble
 from nic.patients.grid_cnn import GridCNN
 from nic.patients.spec import METADATA, PatientModelSpec
 from nic.patients.targets import Values
-from nic.patients.training import Ensemble
+from nic.slides.grid import TileGrid
 from nic.slides.reader import PIXEL_VERSION
-from nic.slides.tiling import TileGrid
 
 
 def write_graphs(folder: Path, tiling: Tiling = DEFAULT_TILING) -> None:

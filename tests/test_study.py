@@ -102,7 +102,7 @@ def test_a_cohort_says_how_its_slides_are_compressed(
         ({"overlap_px": 64}, "overlap_px"),
         ({"min_tissue": 0}, "min_tissue"),
         ({"variants": 4}, "variants"),
-        ({"exclude": ["folds"]}, "no test 'folds'; there are pen, dark, blurred"),
+        ({"exclude": ["folds"]}, "no QC test 'folds'; wanted some of pen, dark, blurred"),
         ({"tissue": 300}, "tissue"),
         ({"tissue": "all", "masks": "masks"}, "both tissue and masks"),
         ({"stride": 32}, "stride: no such key$"),

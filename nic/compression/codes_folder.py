@@ -21,8 +21,8 @@ from nic.compression.records import Quarantined, Records, Unreached, file_name, 
 from nic.compression.tile_jobs import Identify
 from nic.compression.tiling import Encoding, Tiling
 from nic.errors import CodesError, NicError, UnreachedCodes, UnwritableFolder
-from nic.files import drafted, sweep_drafts
-from nic.slides.jobs import IN_PROCESS, Reading
+from nic.shared_files import drafted, sweep_drafts
+from nic.slides.jobs import IN_PROCESS, Reader
 from nic.slides.slide import SlideSource
 from nic.system_errors import reason
 
@@ -131,7 +131,7 @@ class CodesFolder:
             for folder in (self.path, self._refusals.folder, self._unreached.folder, self._versions):
                 sweep_drafts(folder)
 
-    def holds(self, source: SlideSource, tiling: Tiling, encoding: Encoding, reading: Reading = IN_PROCESS) -> bool:
+    def holds(self, source: SlideSource, tiling: Tiling, encoding: Encoding, reading: Reader = IN_PROCESS) -> bool:
         """Whether the finished file of this slide is there, so tiled and encoded. reading: where the slide is opened.
 
         Raises SlideError, UnreachedCodes, and what `reading` raises.

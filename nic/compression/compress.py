@@ -14,10 +14,10 @@ from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import MaskFolder
 from nic.encoder.spec import Encoder, batch_tiles_of, runtime_of
 from nic.errors import OutOfFocus, TooManyFailedCells
-from nic.slides.jobs import BLURRED, ENCODE, FAILED, IN_PROCESS, CheckedTiles, Reading, TileShape
-from nic.slides.quality import REASONS
+from nic.slides.d4 import d4_variant
+from nic.slides.jobs import BLURRED, ENCODE, FAILED, IN_PROCESS, CheckedTiles, Reader, TileShape
+from nic.slides.qc import QC_TESTS
 from nic.slides.slide import SlideSource
-from nic.slides.turns import turned
 from nic.threads import SharedThreads, map_ahead
 
 MOST_FAILED = 0.1
@@ -35,7 +35,7 @@ def compress_slide(
     most_failed: float = MOST_FAILED,
     batch_tiles: int = 0,
     fill: bool = True,
-    reading: Reading = IN_PROCESS,
+    reading: Reader = IN_PROCESS,
     threads: SharedThreads | None = None,
     watch: Callable[[int], None] = lambda tiles: None,
 ) -> CompressedSlide:
@@ -100,7 +100,7 @@ class EncoderBatch:
 class CodesCollector:
     """Collects the codes of a slide in any order; what comes twice counts once.
 
-    failed: bool [rows, cols], cells that could not be decoded. excluded: uint8 [rows, cols], of REASONS.
+    failed: bool [rows, cols], cells that could not be decoded. excluded: uint8 [rows, cols], of QC_TESTS.
     """
 
     def __init__(self, plan: SlidePlan, d4_variants: int, code_size: int) -> None:
@@ -116,7 +116,7 @@ class CodesCollector:
         for checked in tiles:
             row, col = checked.row, checked.col
             self.failed[row, col] = checked.state == FAILED
-            self.excluded[row, col] = np.where(checked.state == BLURRED, REASONS.index("blurred"), 0)
+            self.excluded[row, col] = np.where(checked.state == BLURRED, QC_TESTS.index("blurred"), 0)
             read += len(checked.tiles)
             watch(read)
             yield checked
@@ -149,7 +149,9 @@ class CodesCollector:
 
 def _encoded(encoder: Encoder, d4_variants: int, batch: EncoderBatch) -> tuple[EncoderBatch, list[NDArray[np.float32]]]:
     """The batch, and its codes of each D4 variant."""
-    return batch, [encoder.encode(np.ascontiguousarray(turned(batch.tiles, number))) for number in range(d4_variants)]
+    return batch, [
+        encoder.encode(np.ascontiguousarray(d4_variant(batch.tiles, number))) for number in range(d4_variants)
+    ]
 
 
 def _batches(

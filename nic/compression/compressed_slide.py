@@ -25,11 +25,11 @@ from nic.compression.hdf5_file import (
 from nic.compression.tiling import ANOTHER_TOOL, Encoding, Tiling
 from nic.encoder.spec import EXACT, IMPORTED, EncoderSpec
 from nic.errors import CodesError
-from nic.slides.quality import REASONS
+from nic.slides.d4 import D4_VARIANTS
+from nic.slides.grid import TileGrid
+from nic.slides.qc import QC_TESTS
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.resolution import UM_TIMES_MAGNIFICATION
-from nic.slides.tiling import TileGrid
-from nic.slides.turns import TURNS
 
 FORMAT = 1
 IDENTIFYING_CODES = 1000
@@ -52,9 +52,9 @@ class CompressedSlide:
     codes: float16 [N, D], sorted by (row, col). row, col: int32 [N]. tissue, failed: bool [rows, cols]; a failed cell
     is tissue that could not be decoded and has no code. fingerprint: of the slide's file. runtime, pixel_version: see
     Encoding. reader: how pixels were read. size_l0px: (width, height), where it is known. excluded: uint8 [rows, cols],
-    which of nic.slides.quality.REASONS keeps a cell without a code though it may be tissue. overview: uint8, the
+    which of nic.slides.qc.QC_TESTS keeps a cell without a code though it may be tissue. overview: uint8, the
     bytes of a JPEG of the whole slide, for pictures.
-    variants: float16 [8, N, D], codes of the tiles' D4 variants (see nic.slides.turns), the first of them `codes`; None
+    variants: float16 [8, N, D], codes of the tiles' D4 variants (see nic.slides.d4), the first of them `codes`; None
     where they were not asked for, and after `load`, because they are eight times as large.
     """
 
@@ -79,7 +79,7 @@ class CompressedSlide:
     @property
     def encoding(self) -> Encoding:
         """How the codes were made, as far as they are in memory: `head` knows of D4 variants that were not loaded."""
-        return _encoding(self.encoder, self.runtime, self.pixel_version, 1 if self.variants is None else TURNS)
+        return _encoding(self.encoder, self.runtime, self.pixel_version, 1 if self.variants is None else D4_VARIANTS)
 
     @cached_property
     def valid(self) -> NDArray[np.bool_]:
@@ -134,7 +134,7 @@ class CompressedSlide:
         file["row"], file["col"] = self.row, self.col
         if self.excluded is not None:
             file["excluded"] = self.excluded
-            file["excluded"].attrs["reasons"] = REASONS
+            file["excluded"].attrs["reasons"] = QC_TESTS
         if self.overview is not None:
             file["overview"] = self.overview
         file.attrs.update(
@@ -273,7 +273,7 @@ class CompressedSlide:
             return f"its tiling has an overlap of {self.tiling.overlap_px} px, its grid {self.grid.overlap_px:g} px"
         if (np.diff(place) <= 0).any():
             return "cells are not in the order of (row, col), or one stands twice"
-        shape = (TURNS, *self.codes.shape)
+        shape = (D4_VARIANTS, *self.codes.shape)
         if self.variants is not None and (self.variants.dtype != np.float16 or self.variants.shape != shape):
             return f"variants are {self.variants.dtype} {list(self.variants.shape)}, wanted float16 {list(shape)}"
         finite = _finite(self.codes) and (self.variants is None or _finite(self.variants))

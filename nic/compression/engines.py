@@ -14,8 +14,8 @@ from nic.compression.records import Quarantined, Streak, Unreached
 from nic.compression.work import IN_THIS_PROCESS, CompressionOptions, Outcome, Workers, take
 from nic.encoder.spec import Encoder, at_once_of, devices_of
 from nic.errors import CodesError
-from nic.slides.processes import Processes
 from nic.slides.slide import SlideSource
+from nic.slides.subprocess_reader import SubprocessReader
 from nic.threads import SharedThreads, cores
 
 DEFAULTS = CompressionOptions()
@@ -49,9 +49,9 @@ class CompressionReport:
         )
 
 
-def tile_readers(options: CompressionOptions, count: int | None = None) -> Processes:
+def tile_readers(options: CompressionOptions, count: int | None = None) -> SubprocessReader:
     """Processes that read tiles; they start at once. count: None for as many as there are cores."""
-    return Processes(count, silent_s=options.silent_s, modules=["nic.compression.tile_jobs"])
+    return SubprocessReader(count, silent_s=options.silent_s, modules=["nic.compression.tile_jobs"])
 
 
 def compress_cohort(
@@ -60,7 +60,7 @@ def compress_cohort(
     out: Path,
     options: CompressionOptions = DEFAULTS,
     *,
-    readers: Processes | int | None = None,
+    readers: SubprocessReader | int | None = None,
 ) -> CompressionReport:
     """Compress every slide into out/<slide_id>.h5; a finished file is kept.
 
@@ -78,7 +78,9 @@ def compress_cohort(
     with ExitStack() as held:
         workers = IN_THIS_PROCESS
         if readers != 0:
-            reading = readers if isinstance(readers, Processes) else held.enter_context(tile_readers(options, readers))
+            reading = (
+                readers if isinstance(readers, SubprocessReader) else held.enter_context(tile_readers(options, readers))
+            )
             workers = Workers(reading, held.enter_context(SharedThreads(at_once_of(encoder))))
         outcomes = _all(slides, encoder, folder, options, workers)
         return CompressionReport.of(outcomes, _shared(workers, encoder))
@@ -102,7 +104,7 @@ def _all(
         return None
 
     # A slide for each process that reads, and one more, which is brought or written meanwhile.
-    pool = ThreadPoolExecutor(workers.reading.count + 1 if isinstance(workers.reading, Processes) else cores())
+    pool = ThreadPoolExecutor(workers.reading.count + 1 if isinstance(workers.reading, SubprocessReader) else cores())
 
     def all_of(left: Sequence[SlideSource], wait: bool) -> list[SlideSource]:
         """Those that another run holds."""
@@ -120,11 +122,11 @@ def _all(
 
 def _shared(workers: Workers, encoder: Encoder) -> str:
     """How the work was shared, in words."""
-    if not (isinstance(workers.reading, Processes) and workers.threads):
+    if not (isinstance(workers.reading, SubprocessReader) and workers.threads):
         return ""
     reading, threads = workers.reading, workers.threads
-    tiles = ", ".join(f"{done.tiles:,}" for done in reading.did)
-    ends = sum((done.ends for done in reading.did), Counter[str]())
+    tiles = ", ".join(f"{done.tiles:,}" for done in reading.counts)
+    ends = sum((done.ends for done in reading.counts), Counter[str]())
     devices = f" on {devices}" if (devices := devices_of(encoder)) else ""
     crashes = "".join(f"; {count} ended ({how})" for how, count in ends.items())
     return (

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import CodesError, UnreachedCodes
-from nic.files import drafted
+from nic.shared_files import drafted
 from nic.system_errors import cannot_be_read, reason
 
 ROWS, VARIANTS, CONTENT = "rows_sha256", "variants_sha256", "content_sha256"

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from nic.compression.codes_folder import CodesFolder
 from nic.compression.compressed_slide import CompressedSlide
-from nic.files import drafted
-from nic.slides.quality import REASONS
+from nic.shared_files import drafted
+from nic.slides.qc import QC_TESTS
 
 Image = NDArray[np.uint8]
 ENCODED, FAILED, INK = (46, 140, 90), (230, 30, 140), (34, 49, 63)
@@ -105,7 +105,7 @@ def _kept_picture(codes: Path, slide_id: str) -> Image:
 def _without_code(slide: CompressedSlide) -> dict[str, NDArray[np.bool_]]:
     """Cells [rows, cols] by reason."""
     excluded = slide.excluded if slide.excluded is not None else np.zeros(slide.failed.shape, np.uint8)
-    return {reason: excluded == number for number, reason in enumerate(REASONS) if reason} | {"failed": slide.failed}
+    return {reason: excluded == number for number, reason in enumerate(QC_TESTS) if reason} | {"failed": slide.failed}
 
 
 def _on_picture(

@@ -17,8 +17,8 @@ from nic.compression.codes_folder import CodesFolder
 from nic.compression.work import CompressionOptions, Outcome, Workers, take
 from nic.encoder.spec import Encoder, at_once_of, devices_of
 from nic.errors import MissingExtra, NicError, UnreachedSlides
-from nic.slides.processes import Processes
 from nic.slides.slide import SlideSource
+from nic.slides.subprocess_reader import SubprocessReader
 from nic.threads import SharedThreads
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class SlideWorker:
         self._folder, self._options = work.folder, work.options
         self.encoder = _encoder_of(work)
         self._held = ExitStack()
-        reading = Processes(work.readers, silent_s=work.options.silent_s, modules=["nic.compression.tile_jobs"])
+        reading = SubprocessReader(work.readers, silent_s=work.options.silent_s, modules=["nic.compression.tile_jobs"])
         threads = SharedThreads(at_once_of(self.encoder) if work.on_gpu else work.readers)
         self._workers = Workers(self._held.enter_context(reading), self._held.enter_context(threads))
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import MaskFolder
 from nic.errors import UnreadableSlide
+from nic.slides.grid import TileGrid
 from nic.slides.jobs import BLURRED, ENCODE, FAILED, Answer, CheckedTiles, LastSlide, TileShape
-from nic.slides.quality import blurred
+from nic.slides.qc import out_of_focus
 from nic.slides.reader import in_bands
 from nic.slides.slide import Slide
 from nic.slides.source import SlideSource
-from nic.slides.tiling import TileGrid
 from nic.slides.tissue import overview_px
 
 OVERVIEW_PX = 640
@@ -27,7 +27,7 @@ CELLS_AT_A_TIME = 512
 @dataclass(frozen=True)
 class SlidePlan:
     """What is to be read of a slide. tissue: bool [rows, cols], cells to read. excluded: uint8 [rows, cols], why others
-    are not, of REASONS. overview: uint8, a JPEG of the slide. band_cells: columns that are best read together. reader:
+    are not, of QC_TESTS. overview: uint8, a JPEG of the slide. band_cells: columns that are best read together. reader:
     how pixels are read. size_l0px: (width, height)."""
 
     grid: TileGrid
@@ -130,7 +130,7 @@ class ReadTiles:
         for batch in reader.batches(self.row.astype(np.intp), self.col.astype(np.intp), self.shape.together):
             state = np.where(batch.failed, FAILED, ENCODE).astype(np.uint8)
             if self.test_focus:
-                state[~batch.failed & blurred(batch.tiles, self.shape.tile_mpp)] = BLURRED
+                state[~batch.failed & out_of_focus(batch.tiles, self.shape.tile_mpp)] = BLURRED
             row, col = batch.row.astype(np.int32), batch.col.astype(np.int32)
             yield CheckedTiles(batch.tiles[state == ENCODE], row, col, state)
         return {}

@@ -21,10 +21,10 @@ from nic.compression.tissue_rule import (
 )
 from nic.encoder.spec import EXACT, EncoderSpec
 from nic.errors import EncoderError, MaskError, NoTissue
-from nic.slides.quality import REASONS, dark_regions, pen_marks, spoilt_cells
+from nic.slides.grid import TileGrid
+from nic.slides.qc import QC_TESTS, cells_failing_qc, dark_regions, pen_marks
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.slide import Slide
-from nic.slides.tiling import TileGrid
 from nic.slides.tissue import tissue_fraction
 
 ANOTHER_TOOL = "another tool"
@@ -37,7 +37,7 @@ class Tiling:
 
     tile_um: side of a tile, which the encoder decides; 0 before there is one. overlap_px: pixels of a tile, as the
     encoder takes it, that the next tile shows again; half of its side makes four times as many tiles. min_tissue: least
-    share of tissue in a tile. exclude: the QC tests (REASONS of nic.slides.quality) that keep a tile out, sorted.
+    share of tissue in a tile. exclude: the QC tests (QC_TESTS of nic.slides.qc) that keep a tile out, sorted.
     tissue: what counts as tissue. mask: of the slide, where `tissue` is OwnMask; None before a slide is chosen, in a
     patient model, and for tiles of another tool.
     """
@@ -45,7 +45,7 @@ class Tiling:
     tile_um: float = 0.0
     overlap_px: int = 0
     min_tissue: float = 0.6
-    exclude: tuple[str, ...] = REASONS[1:]
+    exclude: tuple[str, ...] = QC_TESTS[1:]
     tissue: TissueRule = field(default_factory=Otsu)
     mask: Mask | None = None
 
@@ -83,7 +83,7 @@ class Tiling:
         unreadable: NDArray[np.bool_],
         masks: MaskFolder | None,
     ) -> tuple[NDArray[np.bool_], NDArray[np.uint8]]:
-        """Cells of the grid whose tiles are to be read, bool [rows, cols], and why others are not, of REASONS.
+        """Cells of the grid whose tiles are to be read, bool [rows, cols], and why others are not, of QC_TESTS.
 
         thumbnail: [h, w, 3] RGB of the whole slide. unreadable: bool [h, w], where it could not be read: there may be
         tissue; the reader finds out, and counts what failed. Raises MaskError, NoTissue.
@@ -95,9 +95,9 @@ class Tiling:
             usable &= ~mask
         share = tissue_fraction(usable, slide.size_l0px, grid)
         shares = {name: tissue_fraction(mask, slide.size_l0px, grid) for name, mask in spoilt.items()}
-        tissue, excluded = share >= self.min_tissue, spoilt_cells(share, shares, self.min_tissue)
+        tissue, excluded = share >= self.min_tissue, cells_failing_qc(share, shares, self.min_tissue)
         if not tissue.any():
-            others = ", ".join(f"{(excluded == n).sum()} are {REASONS[n]}" for n in np.unique(excluded) if n)
+            others = ", ".join(f"{(excluded == n).sum()} are {QC_TESTS[n]}" for n in np.unique(excluded) if n)
             raise NoTissue(
                 f"{slide.slide_id}: no tile of {grid.rows} x {grid.cols} holds {self.min_tissue:.0%} of tissue"
                 + (f"; {others}" if others else "")

@@ -13,12 +13,12 @@ from nic.compression.tiling import Encoding, Tiling
 from nic.compression.tissue_rule import MaskFolder
 from nic.encoder.spec import Encoder, runtime_of
 from nic.errors import CodesError, CrashingSlide, SlideError, UnreachedSlide, UnwritableFolder
-from nic.slides.finding import file_of
-from nic.slides.jobs import IN_PROCESS, Answer, CheckedTiles, LastSlide, Reading
+from nic.slides.jobs import IN_PROCESS, Answer, CheckedTiles, LastSlide, Reader
 from nic.slides.opening import check_reach
-from nic.slides.processes import SILENT_S, ReaderDied, ReaderHung, ReaderLate, ReadersBusy
+from nic.slides.search import file_of
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging, version_of
+from nic.slides.subprocess_reader import SILENT_S, ReaderDied, ReaderHung, ReaderLate, ReadersBusy
 from nic.threads import SharedThreads
 
 STAGING = Staging(Path("work/staged"), 200 << 30)
@@ -52,7 +52,7 @@ class CompressionOptions:
 class Workers:
     """Where slides are read, and the threads that encode them; None: one for each slide."""
 
-    reading: Reading = IN_PROCESS
+    reading: Reader = IN_PROCESS
     threads: SharedThreads | None = None
 
 
@@ -140,7 +140,7 @@ def _compress(
 
 
 @contextmanager
-def _reader_errors(source: SlideSource, reading: Reading) -> Iterator[None]:
+def _reader_errors(source: SlideSource, reading: Reader) -> Iterator[None]:
     """Raises CrashingSlide or UnreachedSlide in place of the errors of the processes that read."""
     try:
         yield
@@ -164,7 +164,7 @@ class Reach:
         return {}
 
 
-def folder_answers(source: SlideSource, reading: Reading) -> bool:
+def folder_answers(source: SlideSource, reading: Reader) -> bool:
     """Whether a slide's file can be read by now, asked of a process, for a share that hangs would hold up this one."""
     try:
         reading.ask(Reach(source), time.monotonic() + ANSWERS_S)

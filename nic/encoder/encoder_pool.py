@@ -18,8 +18,8 @@ from nic.encoder.loading import LoadedEncoder, load_encoder
 from nic.encoder.spec import EXACT, EncoderSpec, Runtime, check_tiles
 from nic.errors import EncoderError
 from nic.graphs.device import Device, devices_named
-from nic.slides.process import KILL_S, how_ended, started
-from nic.slides.wire import SLOT_BYTES, Message, Messages, SharedTiles, as_error, question
+from nic.slides.messages import SLOT_BYTES, Message, MessageBuffer, SharedTiles, error_of, request_bytes
+from nic.slides.reading_process import KILL_S, exit_reason, start_process
 from nic.threads import cores
 
 FEWEST_SLOTS = 2
@@ -55,7 +55,7 @@ class EncodingProcess:
         self.batch_tiles = 0
         self._memory = SharedTiles(slots=slots)
         command = [sys.executable, "-m", encoding_process.__name__, "{fd}", str(slots), str(path), runtime]
-        self._process: subprocess.Popen[bytes] = started([*command, str(device)], self._memory)
+        self._process: subprocess.Popen[bytes] = start_process([*command, str(device)], self._memory)
         self._lock = threading.Lock()
         self._ended: EncoderError | None = None
         self._ready: Future[Message] = Future()
@@ -79,7 +79,7 @@ class EncodingProcess:
         with self._lock:
             self.check()
             self._waiting[slot] = answer
-            self._write(question({"slot": slot, "count": len(tiles)}))
+            self._write(request_bytes({"slot": slot, "count": len(tiles)}))
         values = answer.result()
         with self._lock:
             self.tiles += len(tiles)
@@ -114,7 +114,7 @@ class EncodingProcess:
 
     def _listen(self) -> None:
         assert self._process.stdout is not None
-        messages = Messages()
+        messages = MessageBuffer()
         with self._process.stdout as answers:
             try:
                 while content := os.read(answers.fileno(), 1 << 16):
@@ -123,7 +123,7 @@ class EncodingProcess:
                         self._take(values)
             except (ValueError, KeyError, TypeError):  # not one of our answers
                 self._process.kill()
-        error = EncoderError(f"{self.device}: its encoding process ended by {how_ended(self._process.wait())}")
+        error = EncoderError(f"{self.device}: its encoding process ended by {exit_reason(self._process.wait())}")
         with self._lock:
             self._ended = error
             waiting = [*self._waiting.values(), *([] if self._ready.done() else [self._ready])]
@@ -135,7 +135,7 @@ class EncodingProcess:
         with self._lock:
             future = self._waiting.pop(values["slot"]) if "slot" in values else self._ready
         if "error" in values:
-            future.set_exception(as_error(values))
+            future.set_exception(error_of(values))
         else:
             future.set_result(values)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from nic.encoder.loading import LoadedEncoder, load_encoder
 from nic.encoder.spec import Runtime
-from nic.slides.wire import Message, SharedTiles, as_values, message, read_question
+from nic.slides.messages import Message, SharedTiles, error_values, message_bytes, read_request
 
 
 class Channel:
@@ -30,21 +30,21 @@ class Channel:
 
     def question(self) -> Message:
         """The next one. Raises EOFError when the other end is closed."""
-        values: Message = read_question(self._questions)
+        values: Message = read_request(self._questions)
         return values
 
     def send(self, values: Message) -> None:
-        content = memoryview(message(values))
+        content = memoryview(message_bytes(values))
         with self._lock:
             while content:
                 content = content[os.write(self._answers, content) :]
 
     def send_error(self, error: Exception, values: Message) -> None:
         """An unforeseen error leaves its traceback on stderr."""
-        error_values = as_values(error)
-        if error_values["error"] == "fault":
+        fields = error_values(error)
+        if fields["error"] == "fault":
             traceback.print_exception(error)
-        self.send({**values, **error_values})
+        self.send({**values, **fields})
 
 
 def answer(channel: Channel, encoder: LoadedEncoder, memory: SharedTiles, slot: int, count: int) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nic.evaluation.score_map import ScoreMap
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 
 Thumbnail = NDArray[np.uint8]
 INK, COLOURS, OPACITY = "#22313f", "RdBu_r", 0.7

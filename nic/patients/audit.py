@@ -14,7 +14,7 @@ from tqdm import tqdm
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import LeakFound
 from nic.patients.cohort import Patient
-from nic.slides.turns import TURNS, turned
+from nic.slides.d4 import D4_VARIANTS, d4_variant
 
 EXTERNAL = "external"
 TRAINING = "the model's training"
@@ -108,8 +108,8 @@ def _alike(pictures: Sequence[NDArray[np.uint8]]) -> Iterator[tuple[int, int]]:
     for start in range(0, len(grey), COMPARED_AT_ONCE):
         some = grey[start : start + COMPARED_AT_ONCE]
         best = np.full((len(some), len(grey) - start), -np.inf, np.float32)
-        for turn in range(TURNS):
-            np.maximum(best, turned(some, turn).reshape(len(some), -1) @ flat[start:].T, out=best)
+        for turn in range(D4_VARIANTS):
+            np.maximum(best, d4_variant(some, turn).reshape(len(some), -1) @ flat[start:].T, out=best)
         for i, j in zip(*np.nonzero(np.triu(best / flat.shape[1] > SAME_PICTURE, 1)), strict=True):
             yield start + int(i), start + int(j)
 

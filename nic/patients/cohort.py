@@ -26,7 +26,7 @@ from nic.errors import (
     UnknownColumn,
 )
 from nic.patients.targets import Classes, Index, Survival, Targets, Values, check_teachable
-from nic.slides.finding import in_table
+from nic.slides.search import in_table
 from nic.slides.slide import SlideSource
 from nic.tables.cells import MISSING as MISSING
 from nic.tables.cells import SPREADSHEET_ERROR, is_missing, number

@@ -1,4 +1,4 @@
-"""Where an answer came from: score maps as GeoJSON or as a picture."""
+"""The score maps of an answer, as GeoJSON or as a picture."""
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
@@ -16,25 +16,25 @@ from nic.patients.spec import PatientModelSpec
 from nic.serving.map_files import png_of
 
 
-class MapRoom:
-    """What the maps of one request may take together."""
+class MapsBudget:
+    """The bytes that the maps of one request may take together."""
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
         self._taken = 0
 
     def take(self, drawn: str) -> str:
-        """The map, if there is room for it. Raises OverLimit."""
+        """The map, counted. Raises OverLimit when it does not fit."""
         if self._taken + len(drawn) > self.most_bytes:
             raise OverLimit(
-                f"maps of one request may take {self.most_bytes >> 20} MB; ask for fewer at a time, or map=png"
+                f"maps of one request may take {self.most_bytes >> 20} MB; ask for fewer slides at a time, or map=png"
             )
         self._taken += len(drawn)
         return drawn
 
 
 def score_maps(answer: PatientPrediction, slides: Sequence[CompressedSlide], spec: PatientModelSpec) -> list[ScoreMap]:
-    """One a slide. slides: those the answer was given for, in their order."""
+    """One a slide. slides: those of the answer, in its order."""
     return [score_map_of(slide, scores, spec) for slide, scores in zip(slides, answer.score_maps, strict=True)]
 
 
@@ -45,12 +45,12 @@ def score_map_of(slide: CompressedSlide, scores: NDArray[np.float32], spec: Pati
 
 
 def size_l0px(slide: CompressedSlide) -> tuple[int, int]:
-    """Of level 0; of the grid alone where the codes came without it."""
+    """Width and height at level 0; of the grid alone where the codes do not state it."""
     return slide.size_l0px or slide.grid.cell_origin_l0px(slide.grid.rows, slide.grid.cols)
 
 
 def as_geojson(slide: CompressedSlide, drawn: ScoreMap) -> str:
-    """In level-0 px from the slide's corner on."""
+    """In level-0 px, counted from the slide's corner."""
     return geojson(drawn)
 
 

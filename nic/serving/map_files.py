@@ -1,4 +1,4 @@
-"""The files of a cohort's maps: each is of one slide of one patient, is named by both, and says so inside."""
+"""Files of maps, one a slide of a patient: their names, and the slide's name inside of them."""
 
 import io
 import json
@@ -12,29 +12,29 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 LONGEST = 80
-"""Bytes of a patient's or a slide's name in a file's, of the 255 that file systems have room for."""
+"""Bytes of a patient's or a slide's name in the name of a file, which may have 255."""
 SLIDE = "slide"
-"""Key of a PNG's text that names the slide; in GeoJSON it is a field of the head."""
+"""Key of the text in a PNG that names the slide; GeoJSON has a field at its beginning."""
 ROW = re.compile(r"slide (\d+)")
-"""What a served model calls the slide of a request's row: to it slides have no names."""
+"""How a served model calls the slide of a row: it knows rows by number."""
 GEOJSON_SLIDE = re.compile(r'("nic":\{"slide": )"slide (\d+)"')
 
 
 def file_names(keys: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], str]:
-    """A file's name for each of the keys, such as (patient, slide), without a suffix: no two have one.
+    """A unique file name without suffix for each key, such as (patient, slide).
 
-    Names are joined by dots. A digest of the key follows where a name holds what no file's name should, or is long, or
-    where two would be alike to a file system that takes upper and lower case for one.
+    The parts of a key are joined by dots. A digest of the key follows if a part is long or has characters that a file
+    name should not have, or if two names differ in nothing but upper and lower case.
     """
-    plain = {key: ".".join(map(_shown, key)) for key in keys}
+    plain = {key: ".".join(map(_safe, key)) for key in keys}
     alike = Counter(_folded(name) for name in plain.values())
     return {
-        key: name if key == tuple(map(_shown, key)) and alike[_folded(name)] == 1 else f"{name}-{_digest(key)}"
+        key: name if key == tuple(map(_safe, key)) and alike[_folded(name)] == 1 else f"{name}-{_digest(key)}"
         for key, name in plain.items()
     }
 
 
-def _shown(name: str) -> str:
+def _safe(name: str) -> str:
     letters = re.sub(r"^\.|[^\w.-]", "_", name) or "_"
     return letters.encode()[:LONGEST].decode(errors="ignore")
 
@@ -48,9 +48,9 @@ def _digest(key: tuple[str, ...]) -> str:
 
 
 def mapped_slides(maps: Sequence[bytes], slides: Sequence[str], kind: str) -> list[str]:
-    """Which of a patient's slides each map is of: a slide that was refused has none.
+    """The slide of each map; a slide that was refused has none.
 
-    Older models do not say it in a PNG; theirs are named by their order where every slide has one, and numbered else.
+    Older models do not name the slide in a PNG. Their maps are named by order if each slide has one, else by number.
     """
     rows = [_row(content, kind) for content in maps]
     if None in rows:
@@ -59,7 +59,7 @@ def mapped_slides(maps: Sequence[bytes], slides: Sequence[str], kind: str) -> li
 
 
 def _row(content: bytes, kind: str) -> int | None:
-    """Of the request, from 1 on."""
+    """The row of the request, from 1 on, that a map is of."""
     if kind == "geojson":
         named = GEOJSON_SLIDE.search(content[:1000].decode(errors="replace"))
         return int(named[2]) if named else None
@@ -69,7 +69,7 @@ def _row(content: bytes, kind: str) -> int | None:
 
 
 def of_slide(content: bytes, slide: str, kind: str) -> bytes:
-    """The map, which names the slide inside."""
+    """The map with the slide's name inside."""
     if kind == "geojson":
         return GEOJSON_SLIDE.sub(lambda match: match[1] + json.dumps(slide), content.decode(), count=1).encode()
     with Image.open(io.BytesIO(content)) as picture:

@@ -1,4 +1,4 @@
-"""What it takes in memory to answer for a compressed slide, known from its shapes, and who may take it now."""
+"""The memory that an answer for a compressed slide needs, computed from its shapes, and how requests share it."""
 
 import threading
 import time
@@ -13,18 +13,18 @@ from nic.errors import OverLimit
 
 MB = 1 << 20
 GRID_BYTES = 24
-"""Of each cell of the grid: four masks, and a score map with the copies that a picture of it takes."""
+"""For each cell of the grid: four masks, and a score map with the copies that its picture needs."""
 DENSE_COPIES = 3
-"""Of the dense codes, float32: the grid itself, what the first layer makes of it, and a margin. Measured with five
-networks: 2.2 in all of 1024 numbers in a code (grid-cnn and attention-mil), 1.7 of 128 beside the activations."""
+"""Of the dense codes, float32: the grid itself, the output of the first layer, and a margin. Measured with five
+networks: 2.2 in all with 1024 numbers in a code (grid-cnn and attention-mil), 1.7 with 128, beside the activations."""
 ACTIVATION_BYTES = 1024
-"""Of each cell that is dense, whatever the code's size: the networks' own layers. Measured: some 500."""
+"""For each dense cell, whatever the code's size: the networks' own layers. Measured: some 500."""
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """codes: how many, of `code_size` numbers. grid: its rows and columns. extent: rows and columns that hold all
-    codes, which are made dense."""
+    """codes: how many, of `code_size` numbers. grid: rows and columns of the slide. extent: rows and columns of the
+    smallest part of it that holds all codes, which is made dense."""
 
     codes: int
     code_size: int
@@ -33,7 +33,7 @@ class Footprint:
 
     @classmethod
     def of(cls, file: h5py.File) -> "Footprint":
-        """Of an open file of codes, of which row and column of each code are read. Raises KeyError, ValueError."""
+        """Of an open file of codes; reads the row and column of each code. Raises KeyError, ValueError."""
         codes, code_size = (int(size) for size in file["features"].shape)
         rows, cols = int(file.attrs["rows"]), int(file.attrs["cols"])
         extent = tuple(_extent(file[axis][:]) for axis in ("row", "col"))
@@ -51,13 +51,13 @@ class Footprint:
         if self.bytes > most_bytes:
             rows, cols = self.extent
             raise OverLimit(
-                f"codes spread over {rows} x {cols} cells of a grid of {self.grid[0]} x {self.grid[1]} want "
-                f"{self.bytes // MB} MB, wanted at most {most_bytes // MB}; the operator sets NIC_MEMORY_MB"
+                f"codes spread over {rows} x {cols} cells of a grid of {self.grid[0]} x {self.grid[1]} need "
+                f"{self.bytes // MB} MB of memory, wanted at most {most_bytes // MB}; the operator sets NIC_MEMORY_MB"
             )
 
 
-def _extent(place: np.ndarray) -> int:
-    return int(place.max()) - int(place.min()) + 1 if len(place) else 0
+def _extent(indices: np.ndarray) -> int:
+    return int(indices.max()) - int(indices.min()) + 1 if len(indices) else 0
 
 
 class Memory:
@@ -69,18 +69,18 @@ class Memory:
         self._changed = threading.Condition()
 
     @contextmanager
-    def held(self, footprint: Footprint, deadline_s: float) -> Iterator[None]:
-        """Room for one slide while the context lasts. Raises OverLimit, when it can never be had or not in time."""
+    def reserve(self, footprint: Footprint, deadline_s: float) -> Iterator[None]:
+        """Room for one slide while the context lasts. Raises OverLimit when there is none in time, or never can be."""
         footprint.check(self.most_bytes)
-        wanted = footprint.bytes
+        needed = footprint.bytes
         with self._changed:
             left_s = min(max(0.0, deadline_s - time.monotonic()), threading.TIMEOUT_MAX)
-            if not self._changed.wait_for(lambda: self._taken + wanted <= self.most_bytes, left_s):
+            if not self._changed.wait_for(lambda: self._taken + needed <= self.most_bytes, left_s):
                 raise OverLimit("the server's memory is taken by other slides; ask again")
-            self._taken += wanted
+            self._taken += needed
         try:
             yield
         finally:
             with self._changed:
-                self._taken -= wanted
+                self._taken -= needed
                 self._changed.notify_all()

@@ -1,11 +1,11 @@
-"""What Prometheus is told of a server: counts and times, never who or what was asked for."""
+"""Counts and times for Prometheus, never who or what was asked for. Importing this module registers them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prometheus_client import Counter, Histogram
 
-from nic.serving.faults import INTERNAL
+from nic.serving.operator_log import INTERNAL
 
 REQUESTS = Counter(
     "nic_requests",
@@ -19,7 +19,7 @@ FAILED_TILES = Counter("nic_failed_tiles", "Tiles that could not be decoded")
 FAULTS = Counter("nic_row_faults", "Patients refused, in part or whole, by a fault of the server's own")
 STRANGE = Counter("nic_out_of_distribution", "Patients unlike those of training")
 
-# Counts are there from the first, at 0: an alarm sees a rise, and workers that share them need no disk for more later.
+# Counters start at 0: an alarm sees the first rise, and workers that share them need no more disk later.
 for _status in ("200", "400", "413", "415", "500", "504"):
     REQUESTS.labels(_status)
 for _status in ("ok", "partial", "refused"):
@@ -42,5 +42,5 @@ def count_answers(answers: Sequence[Mapping[str, Any]]) -> None:
 
 
 def status_to_count(status: int, answers: Sequence[Mapping[str, Any]]) -> int:
-    """500 in place of 200 where the server failed on a row: who watches for faults of a server watches for 5xx."""
+    """500 in place of 200 if the server failed on a row, because alarms watch for 5xx."""
     return 500 if any(INTERNAL in answer["reason"] for answer in answers) else status

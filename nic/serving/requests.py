@@ -1,4 +1,4 @@
-"""Rows of a request to patients and where their slides are."""
+"""The rows of a request, grouped by patient."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ SHOWN_COLUMNS, SHOWN_CHARACTERS = 5, 40
 
 
 @dataclass(frozen=True)
-class Source:
-    """One row. kind: what `content` is: a slide's path, a path to a file of codes, or base64. mpp: um/px, if given.
-    fault: why the row cannot be used, else empty."""
+class RowSource:
+    """One row. content: by kind, a slide's path or address, the path of a file of codes, or base64 of an image.
+    mpp: um/px, if given. fault: why the row cannot be used, else empty."""
 
     kind: Kind
     content: str
@@ -33,13 +33,13 @@ class PatientRequest:
     """All rows of one patient."""
 
     patient: str
-    sources: tuple[Source, ...]
+    sources: tuple[RowSource, ...]
 
 
 def by_patient(rows: pd.DataFrame, most_rows: int) -> list[PatientRequest]:
-    """In the order of each patient's first row; a row without a patient is its own, named by its file.
+    """Patients in the order of their first rows. A row without a patient is a patient of its own, named by its file.
 
-    Raises RequestRefused when there are no rows or more than `most_rows`, or when no column is one that can be read.
+    Raises RequestRefused when there are no rows, more than `most_rows`, or none of the columns KINDS.
     """
     if not set(KINDS) & set(rows.columns):
         raise RequestRefused(no_column(list(rows.columns)))
@@ -47,7 +47,7 @@ def by_patient(rows: pd.DataFrame, most_rows: int) -> list[PatientRequest]:
         raise RequestRefused("no rows; wanted one a slide")
     if len(rows) > most_rows:
         raise RequestRefused(f"{len(rows)} rows, wanted at most {most_rows}; ask in parts")
-    patients: dict[str | int, list[Source]] = {}
+    patients: dict[str | int, list[RowSource]] = {}
     names: dict[str | int, str] = {}
     for number, row in enumerate(rows.to_dict("records")):
         source, patient = _source(row), row.get("patient")
@@ -58,30 +58,34 @@ def by_patient(rows: pd.DataFrame, most_rows: int) -> list[PatientRequest]:
 
 
 def no_column(columns: Sequence[object]) -> str:
-    """Why rows without a column of KINDS cannot be read. columns: names that a client gave; few are repeated."""
+    """The refusal of rows without a column of KINDS. columns: names that a client sent; it shows a few of them."""
     shown = [str(name)[:SHOWN_CHARACTERS] for name in columns if str(name).isprintable()][:SHOWN_COLUMNS]
-    return f"no column {', '.join(KINDS[:-1])} or {KINDS[-1]}" + (f"; there is {', '.join(shown)}" if shown else "")
+    return f"no column {', '.join(KINDS[:-1])} or {KINDS[-1]}" + (
+        f"; the columns are {', '.join(shown)}" if shown else ""
+    )
 
 
-def _source(row: Mapping[Any, Any]) -> Source:
-    given: list[Kind] = [kind for kind in KINDS if not _missing(row.get(kind))]
-    if len(given) != 1:
-        return Source("slide", "", fault=f"{' and '.join(given) or 'nothing'} given; wanted one of {', '.join(KINDS)}")
-    kind, mpp = given[0], row.get("mpp")
+def _source(row: Mapping[Any, Any]) -> RowSource:
+    kinds: list[Kind] = [kind for kind in KINDS if not _missing(row.get(kind))]
+    if len(kinds) != 1:
+        return RowSource(
+            "slide", "", fault=f"{' and '.join(kinds) or 'nothing'} given; wanted one of {', '.join(KINDS)}"
+        )
+    kind, mpp = kinds[0], row.get("mpp")
     content = row[kind]
     if not isinstance(content, str):
-        return Source(kind, "", fault=f"{kind} is no text; wanted {WANTED[kind]}")
+        return RowSource(kind, "", fault=f"{kind} is not text; wanted {WANTED[kind]}")
     if kind == "slide" and content.endswith(".h5"):
         kind = "features"
     if kind == "image" and _missing(mpp):
-        return Source(kind, "", fault="an image without mpp; wanted its um/px")
+        return RowSource(kind, "", fault="an image without mpp; wanted its um/px")
     try:
-        return Source(kind, content, None if _missing(mpp) else float(str(mpp)))
+        return RowSource(kind, content, None if _missing(mpp) else float(str(mpp)))
     except ValueError:
-        return Source(kind, "", fault="mpp is no number; wanted um/px")
+        return RowSource(kind, "", fault="mpp is not a number; wanted um/px")
 
 
-def _name(source: Source, number: int) -> str:
+def _name(source: RowSource, number: int) -> str:
     return PurePath(source.content).stem if source.kind != "image" and source.content else f"row {number + 1}"
 
 

@@ -1,11 +1,13 @@
-"""Requests to answers: one row a patient, whatever is wrong with the others."""
+"""A registered patient model as it answers requests: one answer a patient, whatever is wrong with other rows."""
 
+import json
 import math
 import os
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +18,30 @@ from numpy.typing import NDArray
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.encoder.loading import load_encoder
-from nic.errors import CodesError, NicError, RequestRefused, SettingError
+from nic.errors import CodesError, NicError, RequestRefused, SettingError, SmokeFailed
 from nic.patients.familiarity import Familiarity
 from nic.patients.predictor import PatientModel, PatientPrediction, SlideScores, score_map
-from nic.serving.answer_maps import MAPS, MapRoom, score_map_of
+from nic.serving.answer_maps import MAPS, MapsBudget, score_map_of
 from nic.serving.cache import CodesCache
-from nic.serving.codes import Codes
-from nic.serving.effort import Effort
-from nic.serving.elsewhere import Elsewhere
-from nic.serving.faults import INTERNAL, log_fault
-from nic.serving.limits import Limits
-from nic.serving.reading import RowReading
+from nic.serving.codes import RowCodes
+from nic.serving.limits import Budget, Limits
+from nic.serving.operator_log import INTERNAL, log_fault
+from nic.serving.remote_slides import RemoteSlides
 from nic.serving.requests import PatientRequest, by_patient
+from nic.serving.row_reader import RowReader
 
 UM2_PER_MM2 = 1e6
 MOST_BATCH_TILES = 1024
-NOT_KNOWN: Mapping[str, Any] = {"ood_score": None, "ood": None}
+REFERENCE_TOLERANCE = 1e-3
+"""Of the answer, or of 1 where it is smaller: another processor or a GPU rounds otherwise, a wrong graph is far off."""
+OOD_NOT_KNOWN: Mapping[str, Any] = {"ood_score": None, "ood": None}
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """Parameters of a request; 0 leaves a number to the server.
+class RequestParams:
+    """Parameters of a request; a 0 leaves the number to the server.
 
-    map: none, or of MAPS. max_tiles: of a slide. batch_tiles: encoded at a time, memory against speed.
+    map: none, or one of MAPS. max_tiles: of a slide. batch_tiles: encoded at a time; more need more memory.
     """
 
     map: str = "none"
@@ -49,17 +52,17 @@ class Wishes:
         if self.map not in ("none", *MAPS):
             raise RequestRefused(f"map: wanted none, {' or '.join(MAPS)}")
         if self.max_tiles < 0:
-            raise RequestRefused(f"max_tiles={self.max_tiles}; wanted 0 up")
+            raise RequestRefused(f"max_tiles={self.max_tiles}; wanted 0 or more")
         if not 0 <= self.batch_tiles <= MOST_BATCH_TILES:
             raise RequestRefused(f"batch_tiles={self.batch_tiles}; wanted 0 to {MOST_BATCH_TILES}")
 
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A registered patient model; threads may share it. familiarity: None in models registered before there was one."""
+    """A registered patient model; threads may share it. familiarity: None in versions from before it existed."""
 
     patient_model: PatientModel
-    codes: Codes
+    codes: RowCodes
     familiarity: Familiarity | None
     name: str
     version: str
@@ -72,43 +75,61 @@ class ServedModel:
         limits: Limits,
         name: str,
         version: str,
-        elsewhere: Elsewhere | None = None,
+        remote: RemoteSlides | None = None,
     ) -> "ServedModel":
-        """files: `patient`, and where there are such `encoder` and `familiarity`. elsewhere: None: no addresses."""
+        """files: `patient`, and `encoder` and `familiarity` where the model has them. remote: None: no addresses."""
         patient_model = PatientModel(files["patient"], device=limits.device)
-        tiling = patient_model.spec.tiling
+        reader = _row_reader(files.get("encoder"), patient_model.spec.tiling, limits)
         return cls(
             patient_model,
-            Codes(_reading(files.get("encoder"), tiling, limits), cache, limits, elsewhere),
+            RowCodes(reader, cache, limits, remote),
             Familiarity.load(files["familiarity"]) if "familiarity" in files else None,
             name,
             version,
         )
 
-    def answer(self, rows: pd.DataFrame, wishes: Wishes) -> pd.DataFrame:
-        """One row a patient, in the order of their first rows. Raises RequestRefused when nothing can be read of them,
-        or when there are too many."""
+    def check_reference(self, folder: Path) -> None:
+        """Answer request.json of a folder. Raises SmokeFailed when answers.json, of registration, says otherwise."""
+        rows = pd.DataFrame(json.loads((folder / "request.json").read_text()))
+        rows["slide"] = [str(folder / name) for name in rows["slide"]]
+        [registered] = (row["prediction"] for row in json.loads((folder / "answers.json").read_text()))
+        with tempfile.TemporaryDirectory() as empty:  # not the server's cache: the answer is computed each time
+            codes = RowCodes(self.codes.reader, CodesCache(Path(empty), most_bytes=0), Limits.none())
+            [answer] = replace(self, codes=codes).answer(rows, RequestParams()).to_dict("records")
+        if answer["status"] != "ok":
+            raise SmokeFailed(f"the reference was not answered: {answer['reason']}")
+        prediction = float(answer["prediction"])
+        if not abs(prediction - registered) <= REFERENCE_TOLERANCE * max(1.0, abs(registered)):
+            raise SmokeFailed(
+                f"the reference's answer is {prediction:.6g}, at registration it was {registered:.6g}; not served"
+            )
+
+    def answer(self, rows: pd.DataFrame, params: RequestParams) -> pd.DataFrame:
+        """One row a patient, in the order of their first rows. Raises RequestRefused when no row can be read, or when
+        there are too many."""
         limits = self.codes.limits
-        tiles = min(wishes.max_tiles or limits.tiles, limits.tiles)
-        effort = Effort(
-            tiles, time.monotonic() + limits.seconds, wishes.batch_tiles, limits.features_bytes,
+        tiles = min(params.max_tiles or limits.tiles, limits.tiles)
+        budget = Budget(
+            tiles, time.monotonic() + limits.seconds, params.batch_tiles, limits.features_bytes,
             limits.memory_bytes,
         )  # fmt: skip
-        room = MapRoom(limits.maps_bytes)
-        answers = [self._answer(request, wishes, effort, room) for request in by_patient(rows, limits.rows)]
+        maps_budget = MapsBudget(limits.maps_bytes)
+        answers = [self._answer(request, params, budget, maps_budget) for request in by_patient(rows, limits.rows)]
         return pd.DataFrame(answers, dtype=object)  # else None becomes NaN, which is no JSON
 
-    def _answer(self, request: PatientRequest, wishes: Wishes, effort: Effort, room: MapRoom) -> dict[str, Any]:
-        evidence = Evidence()
+    def _answer(
+        self, request: PatientRequest, params: RequestParams, budget: Budget, maps_budget: MapsBudget
+    ) -> dict[str, Any]:
+        sums = PatientSums()
         refusals: list[str] = []
         for number, source in enumerate(request.sources, start=1):
-            with _refused(refusals), self.codes.of(source, f"slide {number}", effort) as slide:
-                self._add(slide, evidence, wishes.map, room, effort)
-        prediction, strangeness = None, NOT_KNOWN
+            with _refused(refusals), self.codes.of(source, f"slide {number}", budget) as slide:
+                self._add(slide, sums, params.map, maps_budget, budget)
+        prediction, ood = None, OOD_NOT_KNOWN
         with _refused(refusals):
-            prediction, strangeness = self._joined(evidence), self._strangeness(evidence)
+            prediction, ood = self._prediction(sums), self._ood(sums)
         if prediction is None:
-            evidence = Evidence()
+            sums = PatientSums()
         spec = self.patient_model.spec
         return {
             "patient": request.patient,
@@ -118,54 +139,55 @@ class ServedModel:
             **{name: prediction.calibrated[name] if prediction else None for name in spec.answers},
             "unit": spec.unit,
             "tiles": prediction.tiles if prediction else 0,
-            "failed_tiles": evidence.failed_tiles,
-            "tissue_mm2": evidence.tissue_um2 / UM2_PER_MM2,
+            "failed_tiles": sums.failed_tiles,
+            "tissue_mm2": sums.tissue_um2 / UM2_PER_MM2,
             "codes_differ": ", ".join(prediction.codes_differ) if prediction else "",
-            **strangeness,
-            # A patient of whom one slide is bad is answered from the others, and the answer says so.
+            **ood,
+            # A patient with a bad slide is answered from the others, and the answer says so.
             "status": "ok" if not refusals else "partial" if prediction else "refused",
             "reason": "; ".join(refusals),
             "model": self.name,
             "model_version": self.version,
             "encoder_version": spec.encoder_version,
-            **({"map": evidence.maps} if wishes.map != "none" else {}),
+            **({"map": sums.maps} if params.map != "none" else {}),
         }
 
-    def _add(self, slide: CompressedSlide, evidence: "Evidence", kind: str, room: MapRoom, effort: Effort) -> None:
-        """What is counted of a slide, before it is let go of. kind: of the map that is wanted, or none."""
+    def _add(
+        self, slide: CompressedSlide, sums: "PatientSums", kind: str, maps_budget: MapsBudget, budget: Budget
+    ) -> None:
+        """Score a slide and add it to the sums, after which it may leave memory. kind: of its map, or none."""
         differ = self.patient_model.check(slide)
-        effort.check_time()
+        budget.check_time()
         scores = self.patient_model.scored(slide)
-        drawn = []
+        maps = []
         if kind != "none":
-            effort.check_time()
-            shown = score_map_of(slide, score_map(slide, scores), self.patient_model.spec)
-            drawn.append(room.take(MAPS[kind](slide, shown)))
-        evidence.add(slide, scores, drawn, differ)
+            budget.check_time()
+            scored = score_map_of(slide, score_map(slide, scores), self.patient_model.spec)
+            maps.append(maps_budget.take(MAPS[kind](slide, scored)))
+        sums.add(slide, scores, maps, differ)
 
-    def _joined(self, evidence: "Evidence") -> PatientPrediction | None:
-        """None where there is nothing to answer from. Raises NoTissue, EncoderError."""
-        if not evidence.scores:
+    def _prediction(self, sums: "PatientSums") -> PatientPrediction | None:
+        """None without slides. Raises NoTissue, EncoderError."""
+        if not sums.scores:
             return None
-        prediction = self.patient_model.joined(evidence.scores, codes_differ=evidence.codes_differ)
+        prediction = self.patient_model.joined(sums.scores, codes_differ=sums.codes_differ)
         numbers = (prediction.prediction, prediction.uncertainty, *prediction.calibrated.values())
         if not all(map(math.isfinite, numbers)):
-            raise CodesError("the model's answer is no number; these codes are like none that it learned from")
+            raise CodesError("the model's answer is no number; its training had no codes like these")
         return prediction
 
-    def _strangeness(self, evidence: "Evidence") -> Mapping[str, Any]:
-        if self.familiarity is None or not evidence.scores:
-            return NOT_KNOWN
-        score = self.familiarity.distance(evidence.mean_code)
+    def _ood(self, sums: "PatientSums") -> Mapping[str, Any]:
+        if self.familiarity is None or not sums.scores:
+            return OOD_NOT_KNOWN
+        score = self.familiarity.distance(sums.mean_code)
         return {"ood_score": score, "ood": score > 1}
 
 
 @dataclass
-class Evidence:
-    """What a patient's answer stands on, added up slide by slide: no two slides are held at a time.
+class PatientSums:
+    """What a patient's answer is computed from, added up slide by slide: one slide at a time is in memory.
 
-    codes: sum of all codes, [D]. maps: one a slide, in their order, where they are wanted. codes_differ: see
-    PatientModel.check.
+    codes: sum of all codes, [D]. maps: one a slide, in their order, if asked for. codes_differ: see PatientModel.check.
     """
 
     scores: list[SlideScores] = field(default_factory=list)
@@ -175,12 +197,12 @@ class Evidence:
     maps: list[str] = field(default_factory=list)
     codes_differ: list[str] = field(default_factory=list)
 
-    def add(self, slide: CompressedSlide, scores: SlideScores, drawn: Sequence[str], differ: Sequence[str]) -> None:
+    def add(self, slide: CompressedSlide, scores: SlideScores, maps: Sequence[str], differ: Sequence[str]) -> None:
         self.scores.append(scores)
         self.codes = self.codes + slide.codes.sum(0, dtype=np.float64)
         self.failed_tiles += int(slide.failed.sum())
         self.tissue_um2 += int(slide.tissue.sum()) * slide.grid.stride_um**2
-        self.maps += drawn
+        self.maps += maps
         self.codes_differ += differ
 
     @property
@@ -190,17 +212,17 @@ class Evidence:
 
 @contextmanager
 def _refused(refusals: list[str]) -> Iterator[None]:
-    """What goes wrong with a row is a reason among the refusals, and nobody else's fault."""
+    """An error of a row becomes a reason among the refusals; other rows do not notice."""
     try:
         yield
     except NicError as error:
         refusals.append(f"{type(error).__name__}: {error}")
-    except Exception as error:  # the boundary of a row: a full disk, memory, a library's own kinds
+    except Exception as error:  # a full disk, no memory, a library's own kinds
         log_fault("a row was refused", error)
         refusals.append(INTERNAL)
 
 
-def _reading(graph: Path | None, tiling: Tiling, limits: Limits) -> RowReading:
-    if limits.apart and os.name != "posix":
-        raise SettingError("slides are read in processes that only POSIX can bound; serve on Linux or macOS")
-    return RowReading.within(limits, load_encoder(graph, device=limits.device) if graph else None, tiling)
+def _row_reader(graph: Path | None, tiling: Tiling, limits: Limits) -> RowReader:
+    if limits.untrusted and os.name != "posix":
+        raise SettingError("only POSIX can bound the processes that read slides; serve on Linux or macOS")
+    return RowReader.within(limits, load_encoder(graph, device=limits.device) if graph else None, tiling)

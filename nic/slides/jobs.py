@@ -1,4 +1,4 @@
-"""Work on slides that a process of its own can do: what is asked, and what comes back."""
+"""Jobs: work on a slide that this process or another can do, and the tiles and answers that come back."""
 
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,27 +7,27 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from nic.slides.grid import TileGrid
 from nic.slides.reader import TileReader
 from nic.slides.slide import Slide
 from nic.slides.source import SlideSource
-from nic.slides.tiling import TileGrid
 
 Answer = Mapping[str, Any]
 """Values that JSON knows, and arrays."""
 
 ENCODE, FAILED, BLURRED = range(3)
-"""What becomes of a cell: its tile is to be encoded, could not be decoded, or is out of focus."""
+"""State of a cell: its tile is to be encoded, cannot be decoded, or is out of focus."""
 BATCH_BYTES = 2 << 20
-"""Of the tiles that are handed over together, unless one alone is larger."""
+"""Of the tiles in one batch, unless a single one is larger."""
 MOST_TOGETHER = 128
+"""Tiles in one batch."""
 NO_DEADLINE = float("inf")
 
 
 @dataclass(frozen=True)
 class CheckedTiles:
-    """Some cells of a slide. row, col: int32 [m]. state: uint8 [m], of ENCODE, FAILED and BLURRED. tiles: those to
-    encode, in the order of their cells: uint8 [k, tile_px, tile_px, 3] RGB; they are overwritten once the next ones are
-    asked for."""
+    """A batch of cells. row, col: int32 [m]. state: uint8 [m], of ENCODE, FAILED and BLURRED. tiles: those to encode,
+    in the order of their cells, uint8 [k, tile_px, tile_px, 3] RGB. The next batch overwrites them."""
 
     tiles: NDArray[np.uint8]
     row: NDArray[np.int32]
@@ -37,8 +37,8 @@ class CheckedTiles:
 
 @dataclass(frozen=True)
 class TileShape:
-    """How an encoder's tiles lie on a slide. tile_px, tile_mpp: of a tile. read_mpp: see EncoderSpec. overlap_px: of a
-    tile, that the next one shows again."""
+    """The tiles of an encoder. tile_px, tile_mpp: size and resolution. read_mpp: see EncoderSpec. overlap_px: pixels of
+    a tile that the next one shows again."""
 
     tile_px: int
     tile_mpp: float
@@ -47,19 +47,19 @@ class TileShape:
 
     @property
     def together(self) -> int:
-        """Tiles that are handed over at a time."""
+        """Tiles in one batch."""
         return max(1, min(MOST_TOGETHER, BATCH_BYTES // (3 * self.tile_px**2)))
 
 
 class LastSlide:
-    """The slide that was opened last; it stays open, because the next job is often on it."""
+    """Keeps the last slide open, because the next job is often on it."""
 
     def __init__(self) -> None:
         self._key: tuple[SlideSource, TileShape] | None = None
         self._reader: TileReader | None = None
 
     def reader(self, source: SlideSource, shape: TileShape) -> TileReader:
-        """Its tiles. Raises SlideError."""
+        """A reader of the slide's tiles. Raises SlideError."""
         if self._reader is None or self._key != (source, shape):
             self.close()
             slide = Slide.open(source)
@@ -84,21 +84,21 @@ class LastSlide:
 
 
 class Job(Protocol):
-    """A value that can be pickled."""
+    """Work on one slide. It is pickled to reach another process."""
 
     @property
     def source(self) -> SlideSource: ...
 
     def run(self, last: LastSlide) -> Generator[CheckedTiles, None, Answer]:
-        """Tiles, if it is asked for such, and what it returns. Raises NicError, OSError, MemoryError."""
+        """Yields batches of tiles, if it reads any, and returns an answer. Raises NicError, OSError, MemoryError."""
         ...
 
 
-class Reading(Protocol):
-    """Does jobs, in this process or in others; threads may share it."""
+class Reader(Protocol):
+    """Does jobs: an InProcessReader or a SubprocessReader. Threads may share it."""
 
     def ask(self, job: Job, deadline_s: float = NO_DEADLINE) -> Answer:
-        """What a job returns. deadline_s: of the monotonic clock."""
+        """The answer of a job. deadline_s: of the monotonic clock."""
         ...
 
     def stream(self, jobs: Sequence[Job], deadline_s: float = NO_DEADLINE) -> Generator[CheckedTiles, None, None]:
@@ -107,12 +107,12 @@ class Reading(Protocol):
 
 
 class InProcessReader:
-    """Does jobs in the thread that asks: one's own slides, or a process that may die of them. Nothing ends a job."""
+    """Does jobs in the caller's thread, for slides that one trusts. No job is ended at a deadline."""
 
     def ask(self, job: Job, deadline_s: float = NO_DEADLINE) -> Answer:
         last = LastSlide()
         try:
-            return _exhausted(job.run(last))
+            return _answer(job.run(last))
         finally:
             last.close()
 
@@ -128,7 +128,7 @@ class InProcessReader:
 IN_PROCESS = InProcessReader()
 
 
-def _exhausted(steps: Generator[CheckedTiles, None, Answer]) -> Answer:
+def _answer(steps: Generator[CheckedTiles, None, Answer]) -> Answer:
     while True:
         try:
             next(steps)

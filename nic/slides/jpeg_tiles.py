@@ -19,9 +19,9 @@ class JpegTiles:
     """One level of a TIFF whose tiles are JPEG, read without OpenSlide. For one thread."""
 
     def __init__(self, path: Path, size_px: tuple[int, int], window_px: tuple[float, float]) -> None:
-        """size_px: (width, height) of the level. window_px: (width, height) of what is read together as the reader goes
-        from top to bottom; its tiles, and those of the next rows, are kept decoded, because a row of grid cells rarely
-        ends where a row of JPEG tiles does.
+        """size_px: (width, height) of the level. window_px: (width, height) of one read; the reader goes from top to
+        bottom. The window's tiles and those of the next rows are kept decoded, because a row of grid cells rarely ends
+        where a row of JPEG tiles does.
 
         Raises UnreadableSlide when no page is such a level.
         """
@@ -39,7 +39,7 @@ class JpegTiles:
         self._file.close()
 
     def fullest(self, count: int) -> Iterator[tuple[int, int]]:
-        """Centres (x, y) of the tiles of most bytes: where there is something to see."""
+        """Centres (x, y) of the tiles of most bytes, which show most."""
         for index in np.argsort(self._page.databytecounts)[::-1][:count]:
             row, column = divmod(int(index), self._columns)
             yield int((column + 0.5) * self._page.tilewidth), int((row + 0.5) * self._page.tilelength)
@@ -47,7 +47,7 @@ class JpegTiles:
     def read(self, x_px: int, y_px: int, width_px: int, height_px: int) -> NDArray[np.uint8]:
         """Pixels [height_px, width_px, 3] RGB of the level; white beyond its edge.
 
-        Raises UnreadableSlide when a tile is missing, damaged or may be.
+        Raises UnreadableSlide when a tile is missing or may be damaged.
         """
         page = self._page
         region = np.empty((height_px, width_px, 3), np.uint8)
@@ -65,7 +65,7 @@ class JpegTiles:
         return region
 
     def _tile(self, top: int, left: int) -> NDArray[np.uint8]:
-        """The tile at a place, [h, w, 3], decoded unless it was lately. Raises UnreadableSlide."""
+        """The tile at a place, [h, w, 3], from the cache or decoded. Raises UnreadableSlide."""
         index = top // self._page.tilelength * self._columns + left // self._page.tilewidth
         tile = self._cache.get(index)
         if tile is None:
@@ -77,7 +77,7 @@ class JpegTiles:
         return tile
 
     def decode(self, index: int) -> NDArray[np.uint8]:
-        """One tile, counted row by row: [h, w, 3]. Raises UnreadableSlide when it is missing, damaged or may be."""
+        """One tile, counted row by row: [h, w, 3]. Raises UnreadableSlide when it is missing or may be damaged."""
         page = self._page
         try:
             encoded = os.pread(self._file.fileno(), page.databytecounts[index], page.dataoffsets[index])
@@ -107,5 +107,5 @@ def _jpeg_page(path: Path, size_px: tuple[int, int]) -> tifffile.TiffPage:
                     _ = page.decode, page.jpegtables  # cached by the page; they need the file open
                     return page
     except (OSError, *FAULTS) as error:
-        raise UnreadableSlide(f"{path.name}: no TIFF, or a damaged one: {error}") from error
+        raise UnreadableSlide(f"{path.name}: not a TIFF, or damaged: {error}") from error
     raise UnreadableSlide(f"{path.name}: no level of {size_px[0]} x {size_px[1]} px in JPEG tiles")

@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 
 from nic.errors import NicError, UnreachedSlide, UnreadableSlide, UnsupportedSlide
 from nic.slides import tiff
-from nic.slides.names import FOREIGN, SUFFIXES, is_hidden, printable, suffix
+from nic.slides.source import FOREIGN, SUFFIXES, is_hidden, printable, suffix
 
 OPENSLIDE, TIFFFILE = "openslide", "tifffile"
-"""What opened a slide."""
+"""What opens a slide."""
 GENERIC = "generic-tiff"
-"""OpenSlide's vendor of a TIFF that no scanner's maker signed."""
+"""OpenSlide's vendor of a TIFF that no scanner's maker is known for."""
 HEAD_BYTES = 1 << 16
 DICOM, DICOM_AT = b"DICM", 128
 PICTURES = {b"\x89PNG": "a PNG", b"\xff\xd8\xff": "a JPEG", b"BM": "a BMP", b"GIF8": "a GIF", b"%PDF": "a PDF"}
-"""What begins so is a picture or a document, and no slide."""
+"""Files that begin so are pictures or documents, not slides."""
 _CODEC = re.compile(r"TIFF compression: (\d+)")
 
 UNDECODABLE = (openslide.OpenSlideError, tiff.CannotDecode)
-"""Raised by an image whose pixels at some place cannot be decoded."""
+"""Raised when pixels at some place cannot be decoded."""
 
 
 class Image(Protocol):
@@ -50,18 +50,18 @@ class Image(Protocol):
 
 
 class Handle:
-    """An open image, opened anew after an error: one bad tile would poison OpenSlide's for good.
+    """An open image that is opened again after an error, because one bad tile disables an OpenSlide for good.
 
     by: what opened it, OPENSLIDE or TIFFFILE.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.image, self.by = opened(path)
+        self.image, self.by = open_image(path)
         self._cache_bytes = 0
 
     def keep_decoded(self, cache_bytes: int) -> None:
-        """Let OpenSlide keep so many bytes of decoded tiles; of its own accord it keeps 32 MB."""
+        """Let OpenSlide cache so many bytes of decoded tiles; its default is 32 MB."""
         self._cache_bytes = cache_bytes
         if isinstance(self.image, openslide.OpenSlide) and cache_bytes:
             self.image.set_cache(openslide.OpenSlideCache(cache_bytes))
@@ -69,28 +69,28 @@ class Handle:
     def read(self, x_l0px: int, y_l0px: int, level: int, width_px: int, height_px: int) -> NDArray[np.uint8]:
         """RGB [height_px, width_px, 3], white where the slide has no pixels.
 
-        Raises one of UNDECODABLE when the place itself cannot be decoded, not when another thread's could not;
-        UnreachedSlide when the file is no longer there.
+        Raises one of UNDECODABLE when this place cannot be decoded, not when another thread's place could not;
+        UnreachedSlide when the file is gone.
         """
         where = (x_l0px, y_l0px), level, (width_px, height_px)
         try:
             return _on_white(np.asarray(self.image.read_region(*where)))
         except UNDECODABLE:
-            fresh, _ = opened(self.path)
+            fresh, _ = open_image(self.path)
             try:
                 region = fresh.read_region(*where)
             except UNDECODABLE:
-                fresh, _ = opened(self.path)
+                fresh, _ = open_image(self.path)
                 raise
             finally:
-                self.image = fresh  # the old one closes when the last thread lets go of it
+                self.image = fresh  # the old one closes when the last thread drops it
                 self.keep_decoded(self._cache_bytes)
             return _on_white(np.asarray(region))
 
 
 @contextmanager
 def reaching(name: str) -> Iterator[None]:
-    """Errors of the system while a file is looked for and read become UnreachedSlide: nothing is known of the slide."""
+    """Errors of the system while a file is searched and read become UnreachedSlide: nothing is known of the slide."""
     try:
         yield
     except NicError:
@@ -113,8 +113,8 @@ def check_reach(path: Path) -> None:
                     content.read(1)
 
 
-def opened(path: Path) -> tuple[Image, str]:
-    """A slide's file, or a folder of one DICOM series, and what opened it: OPENSLIDE or TIFFFILE.
+def open_image(path: Path) -> tuple[Image, str]:
+    """Open a slide's file, or a folder of one DICOM series. Second: what opened it, OPENSLIDE or TIFFFILE.
 
     Raises UnreachedSlide when the file is missing or cannot be read, UnsupportedSlide when it is whole but of a kind
     that nic does not read, UnreadableSlide when it is empty or damaged.
@@ -130,17 +130,17 @@ def opened(path: Path) -> tuple[Image, str]:
         check_reach(path)  # OpenSlide does not say whether the disk or the content failed
         return _by_tifffile(file, _refused(file, head, name, error), error), TIFFFILE
     if image.properties.get(openslide.PROPERTY_NAME_VENDOR) == GENERIC:
-        return _checked(image, file, name)
+        return _check_generic(image, file, name)
     return image, OPENSLIDE
 
 
 def knows(file: Path) -> bool:
-    """Whether the installed OpenSlide takes a file for a slide, by what is in it."""
+    """Whether the installed OpenSlide recognises a file as a slide, by its content."""
     return openslide.OpenSlide.detect_format(file) is not None
 
 
 def dicom_files(folder: Path) -> list[Path]:
-    """The DICOM files of a folder, sorted: by their suffix, or where they have none that is known by what is in them.
+    """The DICOM files of a folder, sorted. Their suffix shows it, or else their content.
 
     Raises OSError when the folder cannot be listed.
     """
@@ -148,7 +148,7 @@ def dicom_files(folder: Path) -> list[Path]:
 
 
 def is_dicom(file: Path) -> bool:
-    """Not of a DICOMDIR, which is a list of files. False where its head cannot be read."""
+    """Whether a file is a DICOM image; not a DICOMDIR, which lists files. False if it cannot be read."""
     if suffix(file.name) == ".dcm":
         return True
     if suffix(file.name) in SUFFIXES | FOREIGN or file.name.upper() == "DICOMDIR":
@@ -157,7 +157,7 @@ def is_dicom(file: Path) -> bool:
         with file.open("rb") as content:
             content.seek(DICOM_AT)
             return content.read(len(DICOM)) == DICOM
-    except OSError:  # whoever opens it as a slide hears why
+    except OSError:  # opening it as a slide reports why
         return False
 
 
@@ -170,7 +170,7 @@ def _readable(path: Path, name: str) -> tuple[Path, bytes]:
             raise UnreadableSlide(f"{name}: a folder without DICOM files, wanted a slide")
         file = series[0]
     if not stat.S_ISREG(file.stat().st_mode):  # a pipe would wait for ever
-        raise UnreadableSlide(f"{name}: no regular file, wanted a slide")
+        raise UnreadableSlide(f"{name}: not a regular file, wanted a slide")
     with file.open("rb") as content:
         head = content.read(HEAD_BYTES)
     if not head:
@@ -179,7 +179,7 @@ def _readable(path: Path, name: str) -> tuple[Path, bytes]:
 
 
 def _unknown(file: Path, head: bytes, name: str) -> UnreadableSlide:
-    """Why OpenSlide does not take a file for a slide."""
+    """Why OpenSlide does not recognise a file."""
     for signature, kind in PICTURES.items():
         if head.startswith(signature) and suffix(file.name) != ".mrxs":
             return UnsupportedSlide(f"{name}: {kind} picture, wanted a slide in tiles")
@@ -191,51 +191,51 @@ def _unknown(file: Path, head: bytes, name: str) -> UnreadableSlide:
         return _refused(file, head, name, None)
     if suffix(file.name) in FOREIGN:
         return UnsupportedSlide(f"{name}: OpenSlide {openslide.__library_version__} does not read {suffix(file.name)}")
-    return UnreadableSlide(f"{name}: not a slide that OpenSlide {openslide.__library_version__} knows")
+    return UnreadableSlide(f"{name}: not a slide that OpenSlide {openslide.__library_version__} reads")
 
 
 def _refused(file: Path, head: bytes, name: str, error: openslide.OpenSlideError | None) -> UnreadableSlide:
-    """Why OpenSlide refuses to open a file, by its own words or by what is odd about the TIFF."""
+    """Why OpenSlide cannot open a file: what is wrong with the TIFF, or else its own words."""
     if codec := _CODEC.search(str(error)):
-        return UnsupportedSlide(f"{name}: its tiles are in {tiff.codec_name(int(codec[1]))}, which is not decoded here")
-    reason = str(error).replace(f"{file.parent}/", "") if error else "no TIFF that OpenSlide takes for a slide"
+        return UnsupportedSlide(f"{name}: its tiles are in {tiff.codec_name(int(codec[1]))}, which nic does not decode")
+    reason = str(error).replace(f"{file.parent}/", "") if error else "not a TIFF that OpenSlide reads"
     try:
         fault = tiff.fault(file)
     except (OSError, *tiff.FAULTS):
         fault = ""
     if not fault and head.startswith(b"MM"):
-        fault = "a big-endian TIFF, which OpenSlide does not take for a slide"
+        fault = "a big-endian TIFF, which OpenSlide does not read"
     if fault:
         return UnsupportedSlide(f"{name}: {fault}")
     return UnreadableSlide(f"{name}: cannot be opened, perhaps truncated: {printable(reason)}")
 
 
 def _by_tifffile(file: Path, refusal: UnreadableSlide, error: Exception) -> tiff.TiffSlide:
-    """The second reader's slide. Raises the refusal where that cannot read it either."""
+    """The slide by the second reader. Raises the refusal if that cannot read it either."""
     try:
         return tiff.TiffSlide(file)
     except (OSError, *UNDECODABLE, *tiff.FAULTS):
         raise refusal from error
 
 
-def _checked(image: openslide.OpenSlide, file: Path, name: str) -> tuple[Image, str]:
-    """A TIFF of no scanner's: OpenSlide opens some that it cannot show, or shows as what they are not."""
+def _check_generic(image: openslide.OpenSlide, file: Path, name: str) -> tuple[Image, str]:
+    """A TIFF of no known scanner. OpenSlide opens some whose pixels it cannot read, or reads wrong."""
     try:
         fault, odd = tiff.fault(file), tiff.has_odd_tiles(file)
-    except (OSError, *tiff.FAULTS):  # OpenSlide could
+    except (OSError, *tiff.FAULTS):  # OpenSlide reads it
         return image, OPENSLIDE
     if fault:
         image.close()
         raise UnsupportedSlide(f"{name}: {fault}")
     if odd:
-        refusal = UnsupportedSlide(f"{name}: the sides of its tiles are no multiples of {tiff.SIDE_STEP} px")
+        refusal = UnsupportedSlide(f"{name}: the sides of its tiles are not multiples of {tiff.SIDE_STEP} px")
         image.close()
         return _by_tifffile(file, refusal, refusal), TIFFFILE
     return image, OPENSLIDE
 
 
 def _on_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Drop alpha; where a slide has no pixels there is glass."""
+    """Drop alpha; where a slide has no pixels, it is white as glass."""
     rgb = np.ascontiguousarray(rgba[..., :3])
     rgb[rgba[..., 3] == 0] = 255
     return rgb

@@ -1,4 +1,4 @@
-"""A slide as batches of tiles at the encoder's resolution, cut at the exact um/px whatever its levels."""
+"""Reads a slide's tiles in batches, at the exact um/px of the encoder whatever the slide's levels."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,44 +11,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import ResolutionTooLow, UnreadableSlide
+from nic.slides.grid import TileGrid
 from nic.slides.jpeg_tiles import JpegTiles
-from nic.slides.names import suffix
 from nic.slides.slide import Slide
-from nic.slides.tiling import TileGrid
+from nic.slides.source import suffix
 
 TOLERANCE = 1.1
-"""A level may be this much coarser than asked: scanners that say 0.5 mean 0.497 to 0.55."""
+"""A level may be this much coarser than read_mpp: scanners that state 0.5 mean 0.497 to 0.55."""
 BAND_CELLS = 64
-"""Most columns that are read together, from top to bottom: what is decoded for one row is soon wanted for the next."""
+"""Columns of a band, which is read from top to bottom: what is decoded for one row is soon needed for the next."""
 STRIP_PX = 1 << 22
-"""Most pixels of one row of such a band: large tiles are read in narrower bands, and a slide a hundred times as wide
-needs no more memory. A strip takes 3 bytes a pixel; decoded JPEG tiles and OpenSlide's cache are bounded beside it."""
+"""Most pixels of one row of a band, so that memory does not grow with the slide's width; large tiles make narrow bands.
+A strip takes 3 bytes a pixel; decoded JPEG tiles and OpenSlide's cache have bounds of their own."""
 WIDEST_GAP = 3
-"""Columns between two cells beyond which reading the glass between them costs more than a new strip."""
+"""Columns between two cells; a wider gap of glass costs more to read than a new strip."""
 
-TOGETHER = 8
-"""Means taken in one product: of fewer, calls are what takes time; of more, products with nothing."""
+LINES_TOGETHER = 8
+"""Lines of a tile that one product averages: with fewer, calls take the time; with more, products with zero."""
 BLOCK_CELLS = 4
-"""Neighbouring tiles whose rows are averaged in one product: as many as stay in a core's cache."""
+"""Neighbouring tiles whose rows one product averages: as many as fit into a core's cache."""
 WEIGHT_BITS = 16
-"""Weights of rows are multiples of 2 ** -16: a float32 then holds their sums exactly, in whatever order they are added,
-and a tile's pixels do not depend on the tiles that are averaged with it."""
+"""Weights of rows are multiples of 2 ** -16: float32 sums of them are exact in any order, so that a tile's pixels do
+not depend on the tiles that are averaged with it."""
 
 PIXEL_VERSION = 3
-"""Of the arithmetic by which tiles are cut and averaged, from `TileReader._strip` on; it stands in each file of codes.
-Codes of another version differ by rounding, at most one grey value of a pixel: they are used, and counted.
+"""Version of the arithmetic from `TileReader._strip` on; each file of codes states it. Codes of another version differ
+by rounding, at most one grey value of a pixel: they are used, and reported.
 1: a strip with a gap between its cells was averaged in floats, rounded half to even; one without in whole numbers,
-rounded half up. 2: whole cells are averaged in whole numbers whatever lies beside them. 3: where a tile is no whole
-number of pixels, weights have WEIGHT_BITS."""
+rounded half up. 2: cells of whole pixels are averaged in whole numbers, whatever lies beside them. 3: weights have
+WEIGHT_BITS, where a tile is not a whole number of pixels."""
 
 RAW_SUFFIXES = (".svs", ".tif", ".tiff", ".ptif", ".ptiff", ".btf", ".tf2", ".tf8", ".qptiff")
 RAW, DIFFERENT = "jpeg tiles", "openslide, for raw tiles differ from it"
-"""How pixels are read, beside `openslide` and `tifffile`."""
+"""Ways of reading pixels, beside `openslide` and `tifffile`."""
 
 
 @dataclass(frozen=True)
 class TileBatch:
-    """tiles: uint8 [n, tile_px, tile_px, 3] RGB. row, col: int [n]. failed: bool [n], cells that cannot be decoded."""
+    """tiles: uint8 [n, tile_px, tile_px, 3] RGB. row, col: int [n]. failed: bool [n], tiles that cannot be decoded."""
 
     tiles: NDArray[np.uint8]
     row: NDArray[np.intp]
@@ -75,16 +75,16 @@ class TileBatch:
 class TileReader:
     """Reads the tiles of a grid from the coarsest level that is at or finer than read_mpp, averaging by area.
 
-    read_mpp: um/px to read at, the same for all slides: a stored coarser level is not the finer one averaged. A level
-    may be a tenth coarser than that, because nominal resolutions are.
-    way: how pixels are read: RAW, DIFFERENT, `openslide` or `tifffile`; they are the same.
-    A tile's pixels depend on its place alone, not on the other cells that are asked for.
-    Raises ResolutionTooLow when the finest level is coarser still, or coarser than the tiles.
+    read_mpp: um/px to read at, the same for all slides, because a stored coarser level is not the average of a finer
+    one. A level may be a tenth coarser, because stated resolutions are nominal.
+    way: how pixels are read: RAW, DIFFERENT, `openslide` or `tifffile`; the pixels are the same.
+    A tile's pixels depend on its place alone, not on which other cells are read.
+    Raises ResolutionTooLow when the finest level is coarser than read_mpp or than the tiles.
     """
 
     def __init__(self, slide: Slide, grid: TileGrid, read_mpp: float) -> None:
         self.slide, self.grid = slide, grid
-        read_mpp = min(read_mpp, grid.tile_mpp)  # what is coarser than a tile would be blown up
+        read_mpp = min(read_mpp, grid.tile_mpp)  # a level coarser than the tiles would be enlarged
         fit = [i for i, d in enumerate(slide.level_downsamples) if slide.mpp * d <= read_mpp * TOLERANCE]
         if not fit:
             raise ResolutionTooLow(
@@ -95,7 +95,7 @@ class TileReader:
         side_px = grid.side_l0px / self.downsample
         self.band_cells = max(1, min(BAND_CELLS, int(STRIP_PX / (side_px * grid.stride_l0px / self.downsample))))
         window_px = self.band_cells * grid.stride_l0px / self.downsample, side_px
-        # OpenSlide is asked in whole level-0 px; where a level lies between them, it shifts each region by itself.
+        # OpenSlide takes whole level-0 px; at a level between them it shifts each region by a fraction of a pixel.
         self._shifts = self.downsample != round(self.downsample)
         slide.keep_decoded(self.level, *window_px)
         self._jpeg, self.way = _verified_jpeg(slide, self.level, window_px)
@@ -109,12 +109,12 @@ class TileReader:
         self.close()
 
     def close(self) -> None:
-        """The slide stays open."""
+        """Release the raw tiles; the slide stays open."""
         if self._jpeg:
             self._jpeg.close()
 
     def batches(self, rows: NDArray[np.intp], cols: NDArray[np.intp], batch_size: int = 64) -> Iterator[TileBatch]:
-        """The tiles of the cells asked for, band by band, each batch but the last of `batch_size`."""
+        """The tiles of the given cells, band by band, each batch but the last of `batch_size`."""
         pending: list[TileBatch] = []
         for row, together in _strips(rows, cols, self.band_cells):
             strip = self._strip(row, together)
@@ -131,9 +131,9 @@ class TileReader:
             yield TileBatch.joined(pending)
 
     def _strip(self, row: int, cols: NDArray[np.intp]) -> TileBatch:
-        """Tiles of one stretch of a row; when the stretch cannot be decoded, each cell is tried by itself.
+        """Tiles of neighbouring cells of a row. If the strip cannot be decoded, each cell is read by itself.
 
-        Each is read by itself, too, where OpenSlide would shift it by what the stretch begins with.
+        So it is where OpenSlide would shift a cell by a fraction that depends on where the strip begins.
         """
         if len(cols) > 1 and self._shifts and not self._jpeg:
             return TileBatch.joined([self._strip(row, cols[i : i + 1]) for i in range(len(cols))])
@@ -153,9 +153,9 @@ class TileReader:
         return TileBatch(tiles, np.full(len(cols), row), cols, np.zeros(len(cols), bool))
 
     def _region(self, x_px: int, y_px: int, width_px: int, height_px: int, *, alone: bool = True) -> NDArray[np.uint8]:
-        """Pixels at (x_px, y_px) of the level read from; what raw tiles cannot vouch for is asked of OpenSlide.
+        """Pixels at (x_px, y_px) of the level; by OpenSlide where raw tiles may be damaged.
 
-        alone: whether it is the region of one cell. Raises UnreadableSlide.
+        alone: whether it is of one cell. Raises UnreadableSlide.
         """
         if self._jpeg:
             try:
@@ -184,7 +184,7 @@ def _strips(rows: NDArray[np.intp], cols: NDArray[np.intp], band_cells: int) -> 
 
 
 def in_bands(rows: NDArray[np.intp], cols: NDArray[np.intp], band_cells: int = BAND_CELLS) -> NDArray[np.intp]:
-    """The order in which cells are read: from top to bottom of one band of columns after the other."""
+    """The order in which cells are read: band by band of columns, each from top to bottom."""
     return np.lexsort((cols, rows, cols // band_cells))
 
 
@@ -210,26 +210,27 @@ def cut_tiles(
             rows = _averaged_rows(strip[:, first : last + width], y, side_px, tile_px)
             columns = cv2.transpose(rows).reshape(-1, tile_px * 3)
         offset = round(left - start, 6)
-        # As many columns as the tile needs: what follows from its place among others must not reach the arithmetic.
+        # Just the columns that the tile needs: its place among others must not change the arithmetic.
         source = columns[start - first :][: math.ceil(round(offset + side_px, 6))]
         across = np.empty((tile_px, tile_px * 3), np.float32)
-        for into, of, weights in _weights(tile_px, side_px, offset, len(source)):
-            np.matmul(weights, source[of], out=across[into])
+        for out, lines, weights in _weights(tile_px, side_px, offset, len(source)):
+            np.matmul(weights, source[lines], out=across[out])
         cv2.transpose(np.rint(across).astype(np.uint8).reshape(tile_px, tile_px, 3), tile)
     return tiles
 
 
 def _averaged_rows(strip: NDArray[np.uint8], y: float, side_px: float, tile_px: int) -> NDArray[np.float32]:
-    """A strip [h, w, 3] averaged to [tile_px, w, 3]: matrix products of few rows, for few matter to each mean."""
+    """A strip [h, w, 3] averaged to [tile_px, w, 3], by products of few rows, since few rows make a mean."""
     means = np.empty((tile_px, strip.shape[1], 3), np.float32)
     flat = means.reshape(tile_px, -1)
-    for into, of, weights in _weights(tile_px, side_px, y, len(strip)):
-        np.matmul(weights, strip[of].astype(np.float32).reshape(len(strip[of]), -1), out=flat[into])
+    for out, lines, weights in _weights(tile_px, side_px, y, len(strip)):
+        source = strip[lines].astype(np.float32)
+        np.matmul(weights, source.reshape(len(source), -1), out=flat[out])
     return means
 
 
 def _whole_cells(run: NDArray[np.uint8], count: int, tile_px: int) -> NDArray[np.uint8]:
-    """Cells side by side [side, count * side, 3], of a whole number of px to each of a tile's: [count, px, px, 3]."""
+    """Cells side by side [side, count * side, 3], side a multiple of tile_px: [count, tile_px, tile_px, 3]."""
     row = cv2.resize(run, (count * tile_px, tile_px), interpolation=cv2.INTER_AREA)
     return np.asarray(row.reshape(tile_px, count, tile_px, 3).transpose(1, 0, 2, 3))
 
@@ -238,15 +239,15 @@ def _whole_cells(run: NDArray[np.uint8], count: int, tile_px: int) -> NDArray[np
 def _weights(
     tile_px: int, side_px: float, start_px: float, source_px: int
 ) -> list[tuple[slice, slice, NDArray[np.float32]]]:
-    """Of TOGETHER means after another: which they are, the lines they are of, and their weights [means, lines]."""
+    """Blocks of LINES_TOGETHER output lines: (output lines, source lines, weights [output, source])."""
     dense = rounded_weights(area_weights(tile_px, side_px, start_px, source_px))
-    parts = []
-    for first in range(0, tile_px, TOGETHER):
-        weights = dense[first : first + TOGETHER]
+    blocks = []
+    for first in range(0, tile_px, LINES_TOGETHER):
+        weights = dense[first : first + LINES_TOGETHER]
         used = np.flatnonzero(weights.any(axis=0))
-        of = slice(int(used[0]), int(used[-1]) + 1)
-        parts.append((slice(first, first + len(weights)), of, weights[:, of].copy()))
-    return parts
+        lines = slice(int(used[0]), int(used[-1]) + 1)
+        blocks.append((slice(first, first + len(weights)), lines, weights[:, lines].copy()))
+    return blocks
 
 
 def area_weights(tile_px: int, side_px: float, start_px: float, source_px: int) -> NDArray[np.float64]:
@@ -268,22 +269,23 @@ def rounded_weights(weights: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def _verified_jpeg(slide: Slide, level: int, window_px: tuple[float, float]) -> tuple[JpegTiles | None, str]:
-    """The level's raw JPEG tiles, if they give the slide's own pixels where most is to be seen; and the way."""
+    """The level's raw JPEG tiles if they have the slide's own pixels where it shows most, and the way of reading."""
     if suffix(slide.path.name) not in RAW_SUFFIXES:
         return None, slide.opened_by
     try:
         jpeg = JpegTiles(slide.path, slide.level_sizes_px[level], window_px)
     except UnreadableSlide:
         return None, slide.opened_by
-    same = [_same_pixels(slide, level, jpeg, x, y) for x, y in jpeg.fullest(4)]
-    if True in same and False not in same:
+    comparisons = [_same_pixels(slide, level, jpeg, x, y) for x, y in jpeg.fullest(4)]
+    differs = False in comparisons
+    if any(comparisons) and not differs:
         return jpeg, RAW
     jpeg.close()
-    return None, DIFFERENT if False in same else slide.opened_by
+    return None, DIFFERENT if differs else slide.opened_by
 
 
 def _same_pixels(slide: Slide, level: int, jpeg: JpegTiles, x: int, y: int, side_px: int = 64) -> bool | None:
-    """Whether raw tiles and OpenSlide agree near (x, y) of a level; None where either cannot decode."""
+    """Whether raw tiles and OpenSlide agree near (x, y) of a level; None if either cannot decode it."""
     downsample = slide.level_downsamples[level]
     (x, x_off), (y, y_off) = (
         _aligned(near, size - side_px, downsample)
@@ -299,9 +301,9 @@ def _same_pixels(slide: Slide, level: int, jpeg: JpegTiles, x: int, y: int, side
 
 
 def _aligned(near_px: int, stop_px: int, downsample: float) -> tuple[int, float]:
-    """The level pixel nearest to `near_px` that level-0 pixels hit, and by how much they miss it.
+    """The level pixel nearest to `near_px` on which a whole level-0 pixel falls, and by how much it misses.
 
-    OpenSlide is asked in whole level-0 pixels and interpolates between those of a level 2.0003 times smaller.
+    OpenSlide takes whole level-0 pixels, and interpolates at a level that is, say, 2.0003 times smaller.
     """
     pixels = np.arange(max(1, stop_px))
     miss = np.abs(pixels - np.rint(pixels * downsample) / downsample)

@@ -1,30 +1,30 @@
-"""A slide's um/px: given or stated by the file, and plausible."""
+"""The um/px of a slide: given by the user or stated by its file, and checked to be plausible."""
 
 from collections.abc import Mapping
 
 from nic.errors import ImplausibleResolution, MissingResolution
 
 PLAUSIBLE_MPP = (0.08, 40.0)
-"""The finest objectives give 0.1; a 0.5 that lost a factor of ten is 0.05."""
+"""The finest objectives give 0.1; a 0.5 that is wrong by a factor of ten is 0.05."""
 UM_TIMES_MAGNIFICATION = 10.0
 """By custom 40x is 0.25 um/px, 20x is 0.5."""
 FURTHEST_FROM_CUSTOM = 10**0.5
-"""A scanner's um/px may be so many times more or less than the custom of its objective: a 20x objective with a 1.6x
-adapter gives 0.234, and a file that was made smaller keeps the 40x of its original. What is further off is nearer to
-an error of a factor of ten than to the truth."""
+"""A scanner's um/px may differ by this factor from the custom of its objective: a 20x objective with a 1.6x adapter
+gives 0.234, and a file that was made smaller keeps the 40x of its original. A larger difference is nearer to an error
+by a factor of ten."""
 UM_PER_UNIT = {"centimeter": 10_000.0, "inch": 25_400.0}
 
 
 def resolution(name: str, given_mpp: float | None, properties: Mapping[str, str]) -> float:
     """um/px at level 0.
 
-    name: of the slide, for messages. given_mpp: overrules the file. properties: OpenSlide's. Raises MissingResolution,
-    or ImplausibleResolution when pixels are not square, no microscope's, or not those of the stated objective.
+    name: of the slide, for messages. given_mpp: overrules the file. properties: OpenSlide's. Raises MissingResolution;
+    ImplausibleResolution when pixels are not square, or fit no microscope or not the stated objective.
     """
     low, high = PLAUSIBLE_MPP
     if given_mpp is not None:
         if not low <= given_mpp <= high:
-            raise ImplausibleResolution(f"{name}: mpp={given_mpp} was given, wanted {low} to {high} um/px")
+            raise ImplausibleResolution(f"{name}: mpp={given_mpp}, wanted {low} to {high} um/px")
         return given_mpp
     stated = _stated_mpp(properties)
     if stated is None:
@@ -46,7 +46,7 @@ def resolution(name: str, given_mpp: float | None, properties: Mapping[str, str]
 
 
 def _stated_mpp(properties: Mapping[str, str]) -> tuple[float, float] | None:
-    """um/px along x and y as the scanner says it, else from the TIFF tags."""
+    """um/px along x and y as the scanner states them, else from the TIFF tags."""
     mpp_x, mpp_y = (_number(properties.get(f"openslide.mpp-{axis}")) for axis in "xy")
     if mpp_x and mpp_y:
         return mpp_x, mpp_y
@@ -56,7 +56,7 @@ def _stated_mpp(properties: Mapping[str, str]) -> tuple[float, float] | None:
 
 
 def _number(text: str | None) -> float:
-    """What a property says; 0 where it says nothing, or no number."""
+    """A property as a number; 0 if it is missing or not a number."""
     try:
         return float(text or 0)
     except ValueError:

@@ -1,4 +1,4 @@
-"""A slide: what it says of itself, its resolution, its pixels."""
+"""An open slide: its properties, its resolution, its pixels."""
 
 import hashlib
 import math
@@ -12,25 +12,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import UnreadableSlide
-from nic.slides.finding import file_of
-from nic.slides.finding import find_slides as find_slides
-from nic.slides.names import SUFFIXES as SUFFIXES
-from nic.slides.names import is_address as is_address
-from nic.slides.names import printable
 from nic.slides.opening import UNDECODABLE, Handle, dicom_files, reaching
 from nic.slides.resolution import resolution
+from nic.slides.search import file_of
+from nic.slides.search import find_slides as find_slides
+from nic.slides.source import SUFFIXES as SUFFIXES
 from nic.slides.source import SlideSource as SlideSource
+from nic.slides.source import is_address as is_address
+from nic.slides.source import printable
 
 BLOCK_PX = 2048
 """Side of the pieces in which an overview is read, so that a slide without a pyramid needs no more memory."""
 
 CACHE_BYTES = 32 << 20, 128 << 20
-"""Least and most that OpenSlide keeps of decoded tiles."""
-USUAL_TILE_PX = 512
-"""Side of the tiles of a slide that does not give it."""
+"""Least and largest cache of decoded tiles in OpenSlide."""
+DEFAULT_TILE_PX = 512
+"""Side of tiles, if the slide does not state it."""
 
-OTHER_COLOUR = 30.0
-"""Of 255: two levels of one slide differ by less in the mean of some hundred pixels."""
+COLOUR_TOLERANCE = 30.0
+"""Of 255: the means of some hundred pixels differ by less between two levels of one slide."""
 
 
 @dataclass(frozen=True)
@@ -86,24 +86,24 @@ class Slide:
         self._handle.image.close()
 
     def keep_decoded(self, level: int, width_px: float, height_px: float) -> None:
-        """Have OpenSlide keep the decoded tiles of a window of a level, and of the next rows, within CACHE_BYTES."""
+        """Have OpenSlide cache the tiles of a window of a level and of the next rows, within CACHE_BYTES."""
         properties, decoded = self._handle.image.properties, 4
         for axis, side, more in (("width", width_px, 1), ("height", height_px, 2)):
-            tile = int(properties.get(f"openslide.level[{level}].tile-{axis}", USUAL_TILE_PX))
+            tile = int(properties.get(f"openslide.level[{level}].tile-{axis}", DEFAULT_TILE_PX))
             decoded *= (math.ceil(side / tile) + more) * tile
         least, most = CACHE_BYTES
         self._handle.keep_decoded(min(max(decoded, least), most))
 
     def read_region(self, x_l0px: int, y_l0px: int, level: int, width_px: int, height_px: int) -> NDArray[np.uint8]:
         """Pixels [height_px, width_px, 3] RGB; white where the slide has none. Raises UnreadableSlide; UnreachedSlide
-        when the file is no longer there."""
+        when the file is gone."""
         try:
             return self._handle.read(x_l0px, y_l0px, level, width_px, height_px)
         except UNDECODABLE as error:
             raise UnreadableSlide(f"{self.slide_id}: cannot decode at ({x_l0px}, {y_l0px}): {error}") from error
 
     def thumbnail(self, max_px: int) -> NDArray[np.uint8]:
-        """The whole slide, its longer side at most `max_px`: [h, w, 3] RGB, black where it cannot be decoded."""
+        """The whole slide, at most `max_px` wide or high: [h, w, 3] RGB, black where it cannot be decoded."""
         return self.overview(max_px)[0]
 
     def overview(self, max_px: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -121,7 +121,7 @@ class Slide:
         return rgb, unreadable
 
     def _shows_level_0(self, level: int, side_px: int = 16) -> bool:
-        """Whether a level has level 0's colours at nine places: there are files whose lower levels are spoilt."""
+        """Whether a level has level 0's colours at nine places: some files have damaged lower levels."""
         side_l0px = round(side_px * self.level_downsamples[level])
         for x in (self.size_l0px[0] * i // 4 for i in (1, 2, 3)):
             for y in (self.size_l0px[1] * i // 4 for i in (1, 2, 3)):
@@ -133,14 +133,14 @@ class Slide:
                     fine = self.read_region(x, y, 0, side_l0px, side_l0px).mean((0, 1))
                 except UnreadableSlide:
                     continue
-                if np.abs(coarse - fine).max() > OTHER_COLOUR:
+                if np.abs(coarse - fine).max() > COLOUR_TOLERANCE:
                     return False
         return True
 
     def _paint(
         self, rgb: NDArray[np.uint8], unreadable: NDArray[np.bool_], x: float, y: float, level: int, scale: float
     ) -> None:
-        """Fill views of an overview that begin at (x, y) l0px; where decoding fails, quarter by quarter."""
+        """Fill the part of an overview that begins at (x, y) l0px; if decoding fails, quarter by quarter."""
         height, width = unreadable.shape
         ratio = scale / self.level_downsamples[level]
         size_px = max(1, round(width * ratio)), max(1, round(height * ratio))
@@ -165,7 +165,7 @@ def _bounds(properties: Mapping[str, str], size: tuple[int, int]) -> tuple[int, 
 
 
 def _fingerprint(path: Path, properties: Mapping[str, str], edge_bytes: int = 1 << 20) -> str:
-    """Digest of OpenSlide's hash, and of size and both ends of each file: the same for copies, fast for gigabytes."""
+    """Digest of OpenSlide's hash and of the size and both ends of each file: equal for copies, fast for gigabytes."""
     total = hashlib.sha256(properties.get("openslide.quickhash-1", "").encode())
     for file in dicom_files(path) if path.is_dir() else [path]:
         size = file.stat().st_size

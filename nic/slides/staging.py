@@ -1,4 +1,8 @@
-"""Slides that lie elsewhere (s3://, https://, whatever fsspec reads): found there, and staged into a bounded folder."""
+"""Slides at an address (s3://, https://, whatever fsspec reads): listed there, and copied to a folder of bounded size.
+
+What fails is a NotStaged. One without a `__cause__` is in our own words and may be shown to anybody. One with a cause
+repeats the words of a library, which may hold the address or a password in it: it is for the log of whoever runs this.
+"""
 
 import hashlib
 import os
@@ -16,9 +20,9 @@ from fsspec.core import url_to_fs
 from fsspec.exceptions import FSTimeoutError
 
 from nic.errors import MissingExtra, NotStaged, UnreadableSlide
-from nic.files import locked
-from nic.slides.names import file_name, is_hidden, suffix
-from nic.slides.slide import SUFFIXES, SlideSource, find_slides, is_address
+from nic.shared_files import locked
+from nic.slides.search import find_slides
+from nic.slides.source import SUFFIXES, SlideSource, file_name, is_address, is_hidden, suffix
 
 SEVERAL_FILES = (".mrxs", ".vms", ".vmu", ".dcm")
 """Formats of which a slide is more than the file that is named."""
@@ -30,8 +34,8 @@ SILENT_S = 60.0
 WEB = ("http://", "https://")
 NEVER_S = float("inf")
 
-Opener = Callable[[str], tuple[Any, str]]
-"""An address to the file system of fsspec that it lies in, and its path there. Raises NotStaged, MissingExtra."""
+StoreOpener = Callable[[str], tuple[Any, str]]
+"""From an address to its file system of fsspec, and its path there. Raises NotStaged, MissingExtra."""
 
 
 def find_sources(where: str) -> list[SlideSource]:
@@ -42,41 +46,50 @@ def find_sources(where: str) -> list[SlideSource]:
     if not is_address(where):
         return find_slides(where)
     if suffix(file_name(where)) in SUFFIXES and "*" not in where:
-        return [SlideSource.elsewhere(where)]
-    system, path = opened(where)
-    system.invalidate_cache()  # of what this process was told before
-    names = _told(where, lambda: system.glob(path) if "*" in path else system.find(path, maxdepth=1))
+        return [SlideSource.remote(where)]
+    system, path = open_store(where)
+    system.invalidate_cache()  # fsspec keeps listings
+    with store_errors(where):
+        names = system.glob(path) if "*" in path else system.find(path, maxdepth=1)
     slides = sorted(name for name in names if suffix(name) in SUFFIXES and not is_hidden(PurePosixPath(name).name))
     if not slides:
         raise UnreadableSlide(f"{where}: no slides there; wanted the address of a slide, a folder or a glob")
-    return [SlideSource.elsewhere(system.unstrip_protocol(name)) for name in slides]
+    return [SlideSource.remote(system.unstrip_protocol(name)) for name in slides]
+
+
+def version_of(source: SlideSource) -> str:
+    """What changes when the slide at an address does: its tag or date, and its size; empty for one of this machine.
+
+    Raises NotStaged.
+    """
+    return _stat(open_store, source, NEVER_S).version if source.uri else ""
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a store tells of a slide. tag: its tag or its date, else empty. size_bytes: None where it does not say."""
+class RemoteFile:
+    """A file as its store describes it. tag: its tag or date, else empty. size_bytes: None where it is not stated."""
 
     tag: str
     size_bytes: int | None
 
     @property
     def version(self) -> str:
-        """What changes when the slide does."""
+        """What changes when the file does."""
         return f"{self.tag} {self.size_bytes}"
 
 
-def opened(uri: str) -> tuple[Any, str]:
-    """Whatever fsspec reads. Raises NotStaged, MissingExtra."""
+def open_store(uri: str) -> tuple[Any, str]:
+    """A StoreOpener of all that fsspec reads."""
     try:
-        return url_to_fs(uri, **(_patience() if uri.startswith(WEB) else {}))  # type: ignore[no-any-return]
+        return url_to_fs(uri, **(_web_timeouts() if uri.startswith(WEB) else {}))  # type: ignore[no-any-return]
     except ImportError as error:
         raise MissingExtra(f"{uri.partition('://')[0]}: {error}") from error
     except ValueError as error:
         raise NotStaged(f"{uri}: {error}") from error
 
 
-def _patience() -> dict[str, Any]:
-    """A slide may take longer than the five minutes that web servers are given else; a silent one is given up."""
+def _web_timeouts() -> dict[str, Any]:
+    """A slide may take longer than the five minutes of aiohttp; a silent server is given up sooner."""
     from aiohttp import ClientTimeout  # here: slides that lie on a disk need no web client, slow to import
 
     return {"client_kwargs": {"timeout": ClientTimeout(total=None, sock_connect=SILENT_S, sock_read=SILENT_S)}}
@@ -84,170 +97,163 @@ def _patience() -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Staging:
-    """folder: of this machine, shared by runs; holds at most most_bytes of slides. What is in use is never removed.
+    """A folder of this machine with copies of remote slides; runs share it. A slide that is in use is never removed.
 
-    opened: how addresses are opened. Deadlines are of the monotonic clock; after them NotStaged is raised. What it says
-    in words of ours has no cause; words of a library, which may repeat the address, have one.
+    most_bytes: of all copies together. open_store: opens addresses. Deadlines are of the monotonic clock, and past them
+    NotStaged is raised.
     """
 
     folder: Path
     most_bytes: int
-    opened: Opener = opened
+    open_store: StoreOpener = open_store
 
     @contextmanager
     def local(self, source: SlideSource, deadline_s: float = NEVER_S) -> Iterator[SlideSource]:
-        """The slide on this machine while the context lasts; one that is here already is given as it is.
+        """The slide on this machine while the context lasts: itself, or the copy of a remote one.
 
         Raises NotStaged: unreachable, late, larger than the folder may be, of unknown size, or of several files.
         """
         if not source.uri:
             yield source
             return
-        with self.as_told(source, self.told(source, deadline_s), deadline_s) as local:
+        with self.lease(source, self.stat(source, deadline_s), deadline_s) as local:
             yield local
 
-    def told(self, source: SlideSource, deadline_s: float = NEVER_S) -> Told:
-        """What the store of a slide elsewhere tells of it now. Raises NotStaged."""
+    def stat(self, source: SlideSource, deadline_s: float = NEVER_S) -> RemoteFile:
+        """Ask the store of a remote slide what it has there now. Raises NotStaged."""
         if source.path.suffix.lower() in SEVERAL_FILES:
-            raise NotStaged(f"{source.slide_id}: {source.path.suffix} is a slide of several files; copy them here")
-        return _asked(self.opened, source, deadline_s)
+            raise NotStaged(
+                f"{source.slide_id}: {source.path.suffix} is a slide of several files; copy them to this machine"
+            )
+        return _stat(self.open_store, source, deadline_s)
 
     @contextmanager
-    def as_told(self, source: SlideSource, told: Told, deadline_s: float = NEVER_S) -> Iterator[SlideSource]:
-        """As local, of a slide elsewhere, in the version that was told of. Raises NotStaged, also when that is gone."""
-        key = hashlib.sha256(f"{source.uri} {told.version}".encode()).hexdigest()[:16]
+    def lease(self, source: SlideSource, file: RemoteFile, deadline_s: float = NEVER_S) -> Iterator[SlideSource]:
+        """The copy of a remote slide in one version, fetched unless it is there; it stays while the context lasts.
+
+        Raises NotStaged, also when the store has another version now.
+        """
+        key = hashlib.sha256(f"{source.uri} {file.version}".encode()).hexdigest()[:16]
         (self.folder / key).mkdir(parents=True, exist_ok=True)
-        with _alone(self._lock(key), source.slide_id, deadline_s):
-            file = self.folder / key / source.path.name
-            if not file.is_file():
-                self._fetch(source, told, file, deadline_s)
-            os.utime(file)
-            yield replace(source, path=file, uri="")
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(locked(self._lock_file(key), _left_s(deadline_s)))
+            except Timeout:
+                raise NotStaged(f"{source.slide_id}: not fetched in time; another process is fetching it") from None
+            copy = self.folder / key / source.path.name
+            if not copy.is_file():
+                self._fetch(source, file, copy, deadline_s)
+            os.utime(copy)
+            yield replace(source, path=copy, uri="")
 
-    def _lock(self, key: str) -> Path:
-        return self.folder / f"{key}.lock"
-
-    def _fetch(self, source: SlideSource, told: Told, file: Path, deadline_s: float) -> None:
-        """Room is taken before, by an empty file of the slide's size, so that runs cannot take it twice."""
-        who, size = source.slide_id, told.size_bytes
+    def _fetch(self, source: SlideSource, file: RemoteFile, copy: Path, deadline_s: float) -> None:
+        """An empty file of the slide's size reserves its room before, so that no other run takes it."""
+        name, size = source.slide_id, file.size_bytes
         if size is None:
-            raise NotStaged(f"{who}: its store does not say how large it is; wanted a size, to make room for it")
+            raise NotStaged(f"{name}: its store does not state a size; wanted one, to reserve room for it")
         if size > self.most_bytes:
-            raise NotStaged(f"{who}: {size} bytes, the folder of staged slides takes {self.most_bytes}")
-        room, draft = file.with_name(".room"), file.with_name(".draft")
-        while not self._take_room(room, size):
+            raise NotStaged(f"{name}: {size} bytes; the folder of staged slides holds at most {self.most_bytes}")
+        reserved, draft = copy.with_name(".room"), copy.with_name(".draft")
+        while not self._make_room(reserved, size):
             if time.monotonic() > deadline_s:
-                raise NotStaged(f"{who}: no room in time; the slides that are staged are in use")
-            time.sleep(POLL_S)  # until a slide that is in use is let go of
+                raise NotStaged(f"{name}: no room in time; all staged slides are in use")
+            time.sleep(POLL_S)
         try:
-            system, path = self.opened(source.uri)
-            counted = _Counted(who, size)
-            _told(who, lambda: _in_time(system, "get_file", path, str(draft), callback=counted, deadline_s=deadline_s))
-            if (came := draft.stat().st_size) != size:
-                raise NotStaged(f"{who}: {came} bytes came of {size}")
-            if self.told(source, deadline_s) != told:
-                raise NotStaged(f"{who}: it changed while it was brought here; ask again")
-            draft.replace(file)
+            system, path = self.open_store(source.uri)
+            limit = _SizeLimit(name, size)
+            with store_errors(name):
+                _call(system, "get_file", path, str(draft), callback=limit, deadline_s=deadline_s)
+            if (fetched := draft.stat().st_size) != size:
+                raise NotStaged(f"{name}: {fetched} of {size} bytes came; try again")
+            if self.stat(source, deadline_s) != file:
+                raise NotStaged(f"{name}: it changed while it was fetched; try again")
+            draft.replace(copy)
         finally:
             draft.unlink(missing_ok=True)
-            room.unlink(missing_ok=True)
+            reserved.unlink(missing_ok=True)
 
-    def _take_room(self, room: Path, size: int) -> bool:
-        """Whether there is room now; the least recently used make it."""
+    def _make_room(self, reserved: Path, size: int) -> bool:
+        """Remove the least recently used copies until `size` bytes are free, and reserve them; whether that worked."""
         with locked(self.folder / "room.lock", NEVER_S):
             for draft in self.folder.glob("*/.draft"):
-                self._forget(draft)  # of a run that died; one that is being written has its room counted
-            held = {file: stat for file, stat in self._held() if file != room}
-            surplus = sum(stat.st_size for stat in held.values()) + size - self.most_bytes
-            for file in sorted(held, key=lambda file: held[file].st_mtime):
-                if surplus > 0 and self._forget(file):
-                    surplus -= held[file].st_size
+                self._remove_unused(draft)  # of a run that died; one that is being written has its room reserved
+            used = {file: stat for file, stat in self._files() if file != reserved}
+            surplus = sum(stat.st_size for stat in used.values()) + size - self.most_bytes
+            for file in sorted(used, key=lambda file: used[file].st_mtime):
+                if surplus > 0 and self._remove_unused(file):
+                    surplus -= used[file].st_size
             if surplus > 0:
                 return False
-            with room.open("wb") as content:
+            with reserved.open("wb") as content:
                 content.truncate(size)
             return True
 
-    def _held(self) -> Iterator[tuple[Path, os.stat_result]]:
-        """Slides, and room that is taken for some."""
+    def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """Copies, and files that reserve room."""
         for file in self.folder.glob("*/*"):
             try:
                 stat = file.stat()
-            except FileNotFoundError:  # let go of in this moment
+            except FileNotFoundError:  # another run has just removed it
                 continue
             if file.name != ".draft":
                 yield file, stat
 
-    def _forget(self, file: Path) -> bool:
-        """Remove a file, or what a run that died left, unless somebody uses it."""
+    def _remove_unused(self, file: Path) -> bool:
+        """Remove a file unless a run holds its lock; whether it was removed."""
         try:
-            with locked(self._lock(file.parent.name), 0):
+            with locked(self._lock_file(file.parent.name), 0):
                 file.unlink(missing_ok=True)
         except Timeout:
             return False
         return True
 
-
-def version_of(source: SlideSource) -> str:
-    """What changes when the slide at an address does: its tag or its date, and its size; empty for one of this machine.
-
-    Raises NotStaged.
-    """
-    return _asked(opened, source, NEVER_S).version if source.uri else ""
+    def _lock_file(self, key: str) -> Path:
+        return self.folder / f"{key}.lock"
 
 
-class _Counted(Callback):  # type: ignore[misc]
-    """Ends a download that brings more than was announced: room was made for that and no more."""
+class _SizeLimit(Callback):  # type: ignore[misc]
+    """Ends a download that brings more bytes than the store stated: no more room is reserved."""
 
-    def __init__(self, who: str, most_bytes: int) -> None:
+    def __init__(self, name: str, most_bytes: int) -> None:
         super().__init__()
-        self.who, self.most_bytes = who, most_bytes
+        self.name, self.most_bytes = name, most_bytes
 
     def call(self, hook_name: str | None = None, **_: Any) -> None:
         if self.value > self.most_bytes:
-            raise NotStaged(f"{self.who}: more than the {self.most_bytes} bytes came that its store told of")
+            raise NotStaged(f"{self.name}: more came than the {self.most_bytes} bytes that its store stated")
 
 
-@contextmanager
-def _alone(lock: Path, who: str, deadline_s: float) -> Iterator[None]:
-    with ExitStack() as held:
-        try:
-            held.enter_context(locked(lock, _left_s(deadline_s)))
-        except Timeout:
-            raise NotStaged(f"{who}: not here in time; others are at it") from None
-        yield
+def _stat(open_store: StoreOpener, source: SlideSource, deadline_s: float) -> RemoteFile:
+    system, path = open_store(source.uri)
+    with store_errors(source.slide_id):
+        info = _call(system, "info", path, deadline_s=deadline_s)
+    return RemoteFile(str(next((info[name] for name in TAGS if info.get(name)), "")), info["size"])
 
 
-def _asked(opened: Opener, source: SlideSource, deadline_s: float) -> Told:
-    system, path = opened(source.uri)
-    told = _told(source.slide_id, lambda: _in_time(system, "info", path, deadline_s=deadline_s))
-    tag = next((told[name] for name in TAGS if told.get(name)), "")
-    return Told(str(tag), told["size"])
-
-
-def _in_time(system: Any, what: str, *arguments: Any, deadline_s: float, **options: Any) -> Any:
-    """What a method of a file system answers; one that waits for a network is cancelled at the deadline."""
+def _call(system: Any, method: str, *arguments: Any, deadline_s: float, **options: Any) -> Any:
+    """Call a method of a file system; one that waits for a network is cancelled at the deadline."""
     left_s = _left_s(deadline_s)
     if not left_s:
         raise FSTimeoutError
     if left_s < NEVER_S and isinstance(system, AsyncFileSystem):
-        return sync(system.loop, getattr(system, f"_{what}"), *arguments, timeout=left_s, **options)
-    return getattr(system, what)(*arguments, **options)
+        return sync(system.loop, getattr(system, f"_{method}"), *arguments, timeout=left_s, **options)
+    return getattr(system, method)(*arguments, **options)
 
 
 def _left_s(deadline_s: float) -> float:
     return max(0.0, deadline_s - time.monotonic())
 
 
-def _told(what: str, ask: Callable[[], Any]) -> Any:
-    """What a remote store answers. Raises NotStaged in place of the many kinds of errors that stores have."""
+@contextmanager
+def store_errors(name: str) -> Iterator[None]:
+    """The many kinds of errors that stores raise become NotStaged; name: what messages begin with."""
     try:
-        return ask()
+        yield
     except NotStaged:
         raise
     except FSTimeoutError:
-        raise NotStaged(f"{what}: not here in time") from None
+        raise NotStaged(f"{name}: not fetched in time") from None
     except Exception as error:  # each store of fsspec brings its own, of no common root
         if isinstance(error.__cause__, NotStaged):  # ours, which a store wrapped
             raise error.__cause__ from None
-        raise NotStaged(f"{what}: {type(error).__name__}: {error}") from error
+        raise NotStaged(f"{name}: {type(error).__name__}: {error}") from error

@@ -1,4 +1,4 @@
-"""Whole TIFFs that OpenSlide refuses: the plain ones are read by tifffile, others named for what they are."""
+"""TIFFs that OpenSlide cannot read: plain ones are read by tifffile, of others it says what is wrong."""
 
 import math
 import os
@@ -16,19 +16,19 @@ FAULTS = (
     *(tifffile.TiffFileError, ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError),
     *(struct.error, ArithmeticError, AssertionError),
 )
-"""What tifffile and its codecs raise for a damaged file: a spoilt tag may be of any type and lead anywhere."""
+"""What tifffile and its codecs raise for a damaged file, whose tags may be of any type and lead anywhere."""
 SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 CODECS = {
     *(COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE, COMPRESSION.PACKBITS),
     *(COMPRESSION.ZSTD, COMPRESSION.LZMA, COMPRESSION.WEBP, COMPRESSION.JPEGXL, COMPRESSION.JPEG),
 }
-"""Of which decoded pixels are known to be the picture's RGB."""
+"""Their decoded pixels are the picture's RGB."""
 UNITS = {2: "inch", 3: "centimeter"}
 SIDE_STEP = 16
-"""The sides of tiles are multiples of it, says the TIFF standard. OpenSlide cannot read others."""
+"""The TIFF standard demands that sides of tiles are multiples of it. OpenSlide cannot read others."""
 END_OF_IMAGE = b"\xff\xd9"
 HOLE = bytes(48)
-"""What a failed disk or a broken copy leaves inside a file."""
+"""Zeros that a failed disk or a broken copy leaves inside a file."""
 
 
 class CannotDecode(Exception):
@@ -39,7 +39,7 @@ class TiffSlide:
     """A tiled TIFF of 8-bit RGB as OpenSlide would show it; threads may share it. Sizes are (width, height) in px."""
 
     def __init__(self, path: Path) -> None:
-        """Raises one of FAULTS, or CannotDecode, when it is no such TIFF."""
+        """Raises one of FAULTS, or CannotDecode, when it is not such a TIFF."""
         with tifffile.TiffFile(path) as file:
             self._pages = list(_levels(file))
             first = self._pages[0]
@@ -50,7 +50,7 @@ class TiffSlide:
             (self.dimensions[0] / width + self.dimensions[1] / height) / 2 for width, height in self.level_dimensions
         )
         self._file = path.open("rb")
-        self._decoded(first, int(np.argmax(first.databytecounts)))  # the codec may not be there
+        self._decoded(first, int(np.argmax(first.databytecounts)))  # raises if the codec is missing
 
     def close(self) -> None:
         self._file.close()
@@ -77,7 +77,7 @@ class TiffSlide:
         return region
 
     def _decoded(self, page: TiffPage, index: int) -> NDArray[np.uint8] | None:
-        """A tile [h, w, 3]; None where the file has none. Raises CannotDecode."""
+        """A tile [h, w, 3]; None if the file has none there. Raises CannotDecode."""
         count = page.databytecounts[index]
         if not count:
             return None
@@ -92,12 +92,12 @@ class TiffSlide:
 
 
 def is_damaged(encoded: bytes, compression: int) -> bool:
-    """Whether a JPEG is cut off or overwritten: its decoder fills what is missing with grey and does not say so."""
+    """Whether a JPEG is cut off or overwritten; its decoder would silently fill what is missing with grey."""
     return compression == COMPRESSION.JPEG and (END_OF_IMAGE not in encoded[-4:] or HOLE in encoded)
 
 
 def fault(path: Path) -> str:
-    """Why a TIFF is no slide of stained colour, or why OpenSlide cannot read its pixels; empty where nothing is odd.
+    """Why a TIFF is not a slide in the colours of a stain, or why OpenSlide cannot read it; empty if nothing is wrong.
 
     Raises one of FAULTS when it is damaged.
     """
@@ -118,14 +118,14 @@ def fault(path: Path) -> str:
 
 
 def has_odd_tiles(path: Path) -> bool:
-    """Whether the sides of its tiles are no multiples of 16. Raises one of FAULTS when it is damaged."""
+    """Whether the sides of its tiles are not multiples of 16. Raises one of FAULTS when it is damaged."""
     with tifffile.TiffFile(path) as file:
         first = _first(file)
         return bool(first.tilewidth % SIDE_STEP or first.tilelength % SIDE_STEP)
 
 
 def codec_name(number: int) -> str:
-    """Such as WEBP (compression 50001)."""
+    """A text such as `WEBP (compression 50001)`."""
     known = number in COMPRESSION.__members__.values()
     return f"{COMPRESSION(number).name} (compression {number})" if known else f"compression {number}"
 
@@ -135,7 +135,7 @@ def _first(file: tifffile.TiffFile) -> TiffPage:
 
 
 def _channels(file: tifffile.TiffFile) -> int:
-    """Grey pictures of level 0's size."""
+    """How many grey pictures of level 0's size it has."""
     pages = [page for page in file.pages if isinstance(page, TiffPage)] if len(file.pages) < 1000 else []
     grey = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
     first = _first(file)
@@ -144,10 +144,10 @@ def _channels(file: tifffile.TiffFile) -> int:
 
 
 def _levels(file: tifffile.TiffFile) -> Iterator[TiffPage]:
-    """Level 0, and the smaller ones that are as plain, largest first; they follow it, or are its sub-directories."""
+    """Level 0 and the smaller plain levels, largest first. They follow it, or are its sub-directories."""
     first = _first(file)
     if not _is_plain(first):
-        raise ValueError("no tiles of 8-bit RGB")
+        raise ValueError("wanted tiles of 8-bit RGB")
     below = [*(first.pages or ()), *(page for page in file.pages if page.index and page.is_reduced)]
     smaller = (page.aspage() for page in below)
     shape = first.imagewidth / first.imagelength
@@ -172,17 +172,17 @@ def _is_plain(page: TiffPage) -> bool:
 
 
 def is_complete(page: TiffPage) -> bool:
-    """Whether the page lists as many tiles as its size asks for; a damaged one may not."""
-    wanted = math.ceil(page.imagelength / page.tilelength) * math.ceil(page.imagewidth / page.tilewidth)
-    return bool(len(page.dataoffsets) == len(page.databytecounts) == wanted)
+    """Whether the page lists as many tiles as its size needs; a damaged one may not."""
+    needed = math.ceil(page.imagelength / page.tilelength) * math.ceil(page.imagewidth / page.tilewidth)
+    return bool(len(page.dataoffsets) == len(page.databytecounts) == needed)
 
 
 def _properties(page: TiffPage) -> dict[str, str]:
-    """Under OpenSlide's names: the tags of the resolution, and what Aperio writes into the description."""
+    """The resolution under OpenSlide's names: from the tags, and from Aperio's text in the description."""
     properties = {"tiff.ResolutionUnit": UNITS.get(int(page.tags.valueof(296, 2)), "none")}
     for axis, tag in (("X", 282), ("Y", 283)):
-        count, of = page.tags.valueof(tag, (0, 1))
-        properties[f"tiff.{axis}Resolution"] = str(count / of if of else 0)
+        count, per = page.tags.valueof(tag, (0, 1))
+        properties[f"tiff.{axis}Resolution"] = str(count / per if per else 0)
     if page.description.startswith("Aperio"):
         stated = dict(re.findall(r"\|\s*(\w+)\s*=\s*([^|]+?)\s*(?=\||$)", page.description))
         names = {"openslide.mpp-x": "MPP", "openslide.mpp-y": "MPP", "openslide.objective-power": "AppMag"}

@@ -1,4 +1,4 @@
-"""Where the tissue is on a thumbnail: by its saturation, against Otsu's threshold or a given one."""
+"""Where the tissue is on a thumbnail: saturation above Otsu's threshold or above a given one."""
 
 import math
 from typing import Any
@@ -7,22 +7,22 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 
 OVERVIEW_MPP = 8.0
 """um/px of the thumbnail that the mask is made of; sizes below are areas in its pixels."""
 MOST_PX = 4096
 SATURATIONS = (12.0, 30.0)
-"""Of 255: where Otsu's threshold may lie. On glass alone it would split noise, on tissue alone pink from blue."""
+"""Bounds of Otsu's threshold, of 255. On glass alone it would split noise, on tissue alone pink from blue."""
 LEAST_VALUE = 40
-"""Of 255. Darker is a scanner's border or ink, whatever its saturation."""
+"""Of 255. Darker pixels are a scanner's border or ink, whatever their saturation."""
 MOST_SPREAD, GREY_BUT_FOR = 8, 1e-3
-"""Between the brightest and the darkest channel of a grey pixel, of 255, JPEG's errors included; and the share of other
+"""Largest difference of the channels of a grey pixel, of 255, errors of JPEG included; largest share of coloured
 pixels in a grey slide."""
 SPECK_PX = 60
-"""Smaller stained spots, of about 60 um across, are dust."""
+"""Area below which a stained spot is dust; about 60 um across."""
 HOLE_PX = 160
-"""Smaller gaps, of about 100 um across, are lumina, vessels and fat, which belong to the tissue around them."""
+"""Area below which a gap belongs to the tissue around it: lumina, vessels, fat; about 100 um across."""
 
 
 def overview_px(size_l0px: tuple[int, int], slide_mpp: float) -> int:
@@ -34,30 +34,30 @@ def tissue_mask(thumbnail: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Tissue of a thumbnail [h, w, 3] RGB at about 8 um/px, dust removed and small gaps closed."""
     saturation, lit = _saturation(thumbnail)
     otsu, _ = cv2.threshold(saturation[lit], 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU) if lit.any() else (0.0, None)
-    return _whole(saturation > np.clip(otsu, *SATURATIONS), lit)
+    return _clean(saturation > np.clip(otsu, *SATURATIONS), lit)
 
 
 def stained(thumbnail: NDArray[np.uint8], saturation_above: float) -> NDArray[np.bool_]:
-    """As tissue_mask, with a threshold of one's own, of 255."""
+    """As tissue_mask, with a given threshold, of 255."""
     saturation, lit = _saturation(thumbnail)
-    return _whole(saturation > saturation_above, lit)
+    return _clean(saturation > saturation_above, lit)
 
 
 def is_grey(thumbnail: NDArray[np.uint8]) -> bool:
-    """Whether a thumbnail [h, w, 3] RGB shows hardly any colour, whatever its brightness."""
+    """Whether a thumbnail [h, w, 3] RGB has hardly any colour."""
     spread = thumbnail.max(axis=2) - thumbnail.min(axis=2)
     return bool((spread > MOST_SPREAD).mean() < GREY_BUT_FOR)
 
 
 def _saturation(thumbnail: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Saturation, and what is brighter than ink, [h, w]."""
+    """Saturation, and which pixels are brighter than ink, both [h, w]."""
     hsv = cv2.cvtColor(cv2.medianBlur(thumbnail, 3), cv2.COLOR_RGB2HSV)
     return np.asarray(hsv[..., 1], np.uint8), np.asarray(hsv[..., 2] > LEAST_VALUE)
 
 
-def _whole(coloured: NDArray[np.bool_], lit: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    whole = ~large_parts(~large_parts(coloured & lit, SPECK_PX), HOLE_PX)
-    return np.asarray(whole & lit)
+def _clean(coloured: NDArray[np.bool_], lit: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    cleaned = ~large_parts(~large_parts(coloured & lit, SPECK_PX), HOLE_PX)
+    return np.asarray(cleaned & lit)
 
 
 def large_parts(mask: NDArray[np.bool_], least_px: int) -> NDArray[np.bool_]:
@@ -69,7 +69,7 @@ def large_parts(mask: NDArray[np.bool_], least_px: int) -> NDArray[np.bool_]:
 
 
 def tissue_fraction(mask: NDArray[np.bool_], size_l0px: tuple[int, int], grid: TileGrid) -> NDArray[np.float64]:
-    """Share of each tile that is tissue, [rows, cols]; what hangs over the slide's edge is none."""
+    """Share of each tile that is tissue, [rows, cols]; beyond the slide's edge is none."""
     scale = np.array(mask.shape[::-1]) / size_l0px
     integral = np.asarray(cv2.integral(mask.astype(np.uint8)))  # of int32: a thumbnail has fewer pixels
     x0, y0 = grid.origin_l0px
@@ -81,7 +81,7 @@ def tissue_fraction(mask: NDArray[np.bool_], size_l0px: tuple[int, int], grid: T
 
 
 def _between(lines: NDArray[Any], place: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Lines [n, m] of an integral image at fractional places [k], exactly, for it is linear there: [k, m]."""
+    """Lines [n, m] of an integral image at fractional places [k]: [k, m]. Exact, because it is linear in between."""
     place = place.clip(0, len(lines) - 1)
     first = np.minimum(place.astype(int), len(lines) - 2)
     share = (place - first)[:, None]

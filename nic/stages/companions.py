@@ -17,8 +17,8 @@ from nic.patients.familiarity_fit import fit_familiarity, mean_code
 from nic.patients.predictor import PatientModel
 from nic.phantom.breast import BreastSlide
 from nic.phantom.phantom_study import draw_breast
+from nic.slides.grid import TileGrid
 from nic.slides.slide import SlideSource
-from nic.slides.tiling import TileGrid
 from nic.tracking.registry import REFERENCE
 
 SLIDE = BreastSlide("reference", "aspen", 10, 20.0, 10.0, 200.0, 0.5, 1.0)
@@ -31,8 +31,8 @@ def write_companions(patient: Path, encoder: Path | None, gathered: Gathered) ->
     means = [mean_code(slide.opened().codes.numpy() for slide in cells.slides) for cells in gathered.cells]
     familiarity = patient.with_name("familiarity.npz")
     fit_familiarity(np.stack(means)).save(familiarity)
-    drawn = encoder is None or gathered.tiling.tissue == OwnMask()
-    reference = write_reference(patient.with_name(REFERENCE), None if drawn else encoder, patient, gathered.encoder)
+    source = None if gathered.tiling.tissue == OwnMask() else encoder  # the drawn slide has no mask of its own
+    reference = write_reference(patient.with_name(REFERENCE), source, patient, gathered.encoder)
     return {"familiarity": familiarity, REFERENCE: reference}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import TaskError
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 from nic.tasks.tile_source import IGNORED
 
 UNLABELLED = "None"

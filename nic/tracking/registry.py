@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -20,6 +21,7 @@ from nic.graphs.files import copy_graph, graph_files, graph_in, graph_sha256
 from nic.tracking.digests import digest
 from nic.tracking.source_digest import PROJECT, files_digest, imported_files
 from nic.tracking.store import leaves_open
+from nic.tracking.version_loader import load_version
 
 ENCODER_NAME = "nic-encoder"
 CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
@@ -313,6 +315,5 @@ def load_served(uri: str, at_once: int = 1, device: str = "auto") -> Callable[..
     at_once: requests at the same time; their slides share the cores. device: where its networks run.
     """
     config = {"confined": False, "at_once": at_once, "device": device}
-    model = mlflow.pyfunc.load_model(find_version(uri).uri, model_config=config)
-    predict: Callable[..., pd.DataFrame] = model.predict
+    predict: Callable[..., Any] = load_version(model_folder(find_version(uri)), config).predict
     return predict

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from nic.errors import UnreachedSlide
-from nic.slides.finding import file_of
+from nic.slides.search import file_of
 from nic.slides.source import SlideSource
 from nic.slides.staging import version_of
 from nic.tracking.digests import FILES_AT_ONCE, digest, folder_digest, output_digest

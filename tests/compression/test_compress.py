@@ -17,9 +17,9 @@ from nic.compression.work import CompressionOptions
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError, NoTissue, ResolutionTooLow, TooManyFailedCells
 from nic.patients.crops import SlideCells
+from nic.slides.d4 import D4_VARIANTS, d4_variant
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.slide import SlideSource, find_slides
-from nic.slides.turns import TURNS, turned
 from nic.stages.compress import made_by_older_pixels
 
 
@@ -78,7 +78,7 @@ def test_the_field_reads_the_file(tmp_path: Path, pixel_encoder: PixelEncoder) -
         assert not any(str(tmp_path) in str(value) for value in (*file.attrs.values(), *coords.attrs.values()))
 
 
-@pytest.mark.parametrize("turn", range(TURNS))
+@pytest.mark.parametrize("turn", range(D4_VARIANTS))
 def test_a_variant_turned_is_the_slide_turned(tmp_path: Path, pixel_encoder: PixelEncoder, turn: int) -> None:
     """Through the file and the patient models' own turning, against a slide whose pixels were turned."""
     image = tissue_image(1024, 768)
@@ -87,8 +87,8 @@ def test_a_variant_turned_is_the_slide_turned(tmp_path: Path, pixel_encoder: Pix
     )
     upright.save(tmp_path / "a.h5")
     cells = SlideCells.of(CompressedSlide.load(tmp_path / "a.h5"), CompressedSlide.load_variants(tmp_path / "a.h5"))
-    other = write_slide(tmp_path / "b.tif", turned(image[None], turn)[0], compression="deflate")
-    expected, found = SlideCells.of(compress_slide(source(other), pixel_encoder)), cells.turned(turn)
+    other = write_slide(tmp_path / "b.tif", d4_variant(image[None], turn)[0], compression="deflate")
+    expected, found = SlideCells.of(compress_slide(source(other), pixel_encoder)), cells.d4_variant(turn)
     order = np.lexsort((found.col.numpy(), found.row.numpy()))
     assert np.array_equal(found.row[order], expected.row)
     assert np.array_equal(found.col[order], expected.col)

@@ -17,8 +17,8 @@ from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError
 from nic.patients.cohort import Patient, Row
 from nic.patients.crops import gather_cells
+from nic.slides.grid import TileGrid
 from nic.slides.slide import SlideSource
-from nic.slides.tiling import TileGrid
 from nic.tracking.digests import codes_digest, folder_digest
 
 CELLS, CODE_SIZE = 6, 4

@@ -21,8 +21,8 @@ from nic.compression.tissue_rule import OwnMask
 from nic.compression.work import CompressionOptions
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EncoderError
-from nic.slides.processes import Processes
 from nic.slides.slide import SlideSource
+from nic.slides.subprocess_reader import SubprocessReader
 from nic.threads import SharedThreads, cores
 
 
@@ -36,8 +36,8 @@ def spoilt_slide(path: Path, compression: str) -> SlideSource:
 
 
 @pytest.fixture(scope="module")
-def three() -> Iterator[Processes]:
-    with Processes(3, modules=["nic.compression.tile_jobs"]) as processes:
+def three() -> Iterator[SubprocessReader]:
+    with SubprocessReader(3, modules=["nic.compression.tile_jobs"]) as processes:
         yield processes
 
 
@@ -48,7 +48,7 @@ def test_codes_do_not_depend_on_processes_and_threads(
     pixel_encoder: PixelEncoder,
     compression: str,
     variants: int,
-    three: Processes,
+    three: SubprocessReader,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("nic.compression.tile_jobs.CELLS_AT_A_TIME", 20)  # of which the slide has several
@@ -128,7 +128,7 @@ class Failing(PixelEncoder):
 
 
 def test_an_encoder_that_fails_ends_the_run_and_holds_no_process(
-    tmp_path: Path, three: Processes, pixel_encoder: PixelEncoder
+    tmp_path: Path, three: SubprocessReader, pixel_encoder: PixelEncoder
 ) -> None:
     slide = SlideSource("a", write_slide(tmp_path / "a.tif", tissue_image(2400, 2000), 0.5))
     with SharedThreads(2) as threads:
@@ -152,7 +152,7 @@ def test_what_kills_or_holds_up_a_process_costs_its_own_slide(tmp_path: Path) ->
         ("hang0", "CrashingSlide"),
     ]
     assert "SIGABRT" in report.quarantined[0].evidence
-    assert "said nothing for 5 s, though its folder answers" in report.quarantined[2].evidence
+    assert "was silent for 5 s, though its folder answers" in report.quarantined[2].evidence
     [away] = report.unreached
     assert (away.slide, away.reason) == ("hang-away", "UnreachedSlide")
     assert "4 ended (the process that read it ended by SIGABRT)" in report.shared

@@ -152,7 +152,7 @@ def test_what_kills_or_holds_up_a_reader_costs_its_own_slide(tmp_path: Path, gra
         ("hang0", "CrashingSlide"),
     ]
     assert "SIGABRT" in report.quarantined[0].evidence
-    assert "said nothing for 5 s" in report.quarantined[2].evidence
+    assert "was silent for 5 s" in report.quarantined[2].evidence
 
 
 class Brittle(PixelEncoder):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from nic.compression.interchange.snapping import covering_grid, snapped
 from nic.compression.interchange.tile_codes import TileCodes, imported_encoder
 from nic.errors import InterchangeError
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 
 
 def tiles_at(corners: NDArray[np.float64] | Sequence[tuple[float, float]], side: int = 512) -> TileCodes:

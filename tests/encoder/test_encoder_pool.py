@@ -23,8 +23,8 @@ from nic.encoder.loading import LoadedEncoder, load_encoder
 from nic.encoder.network import TileEncoder
 from nic.errors import EncoderError, NoDevice, OutOfMemory
 from nic.graphs.device import CPU, cuda_devices
+from nic.slides.messages import error_of, error_values
 from nic.slides.slide import find_slides
-from nic.slides.wire import as_error, as_values
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_errors_keep_their_class_and_message_between_processes(two: EncoderPool,
         two.encode(np.zeros((2, 32, 32, 3), np.uint8))
     with pytest.raises(EncoderError, match=r"encoder.onnx: not a readable ONNX graph"):
         EncoderPool(tmp_path / "encoder.onnx", "onnx", (CPU, CPU))
-    lost = as_error(as_values(OutOfMemory("no room for 1 tile")))
+    lost = error_of(error_values(OutOfMemory("no room for 1 tile")))
     assert (type(lost), str(lost)) == (OutOfMemory, "no room for 1 tile")
     try:
         cuda_devices()

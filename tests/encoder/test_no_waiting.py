@@ -14,7 +14,7 @@ from nic.encoder.bigan import BiGan
 from nic.encoder.contrastive import Contrastive
 from nic.encoder.multitask import FixedWeights, LearnedWeights, Multitask
 from nic.encoder.objective import Objective
-from nic.encoder.tile_stream import Batch
+from nic.encoder.tile_stream import TrainingBatch
 from nic.encoder.training import Schedule, train
 from nic.encoder.vae import Vae
 from nic.tasks.augment import augment
@@ -58,7 +58,7 @@ def watched(make: Callable[[], Objective], begin: Callable[[], object], end: Cal
     objective = make()
     loss, calls, last = objective.loss, [0], STEPS * len(objective.players())
 
-    def counted(batch: Batch, player: int, random: torch.Generator) -> torch.Tensor:
+    def counted(batch: TrainingBatch, player: int, random: torch.Generator) -> torch.Tensor:
         calls[0] += 1
         if calls[0] == 1:
             begin()

@@ -21,7 +21,7 @@ from nic.encoder.multitask import (
 )
 from nic.encoder.network import TileDecoder, TileEncoder
 from nic.encoder.objective import Objective
-from nic.encoder.tile_stream import Batch, HeldOut, TileStore
+from nic.encoder.tile_stream import HeldOut, TileStore, TrainingBatch
 from nic.encoder.vae import Vae, kl_from_normal, squared_error
 from nic.tasks.tile_task import TileSet, TileTask
 
@@ -123,9 +123,9 @@ def random() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def batch(views: int, tiles: int = 8) -> Batch:
+def batch(views: int, tiles: int = 8) -> TrainingBatch:
     half = torch.arange(tiles // 2) % 2
-    return Batch(tuple(tensor(tiles, 3, 64, 64).clamp(-1, 1) for _ in range(views)), (half, half))
+    return TrainingBatch(tuple(tensor(tiles, 3, 64, 64).clamp(-1, 1) for _ in range(views)), (half, half))
 
 
 OBJECTIVES = [lambda: Multitask([2, 2], FixedWeights({"a": 1.0, "b": 1.0})), Vae, Contrastive, BiGan]

@@ -22,10 +22,10 @@ from nic.patients.crops import gather_cells
 from nic.patients.predictor import PatientModel, predict_cohort
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits
-from nic.serving.served_model import ServedModel, Wishes
+from nic.serving.served_model import RequestParams, ServedModel
+from nic.slides.d4 import D4_VARIANTS
 from nic.slides.reader import PIXEL_VERSION
 from nic.slides.slide import SlideSource
-from nic.slides.turns import TURNS
 from nic.stages.predict import differing
 from nic.tracking.registry import find_version, graph_file, register_encoder, register_patient_model
 
@@ -57,7 +57,7 @@ def moved(slide: CompressedSlide) -> CompressedSlide:
 
 
 def with_variants(slide: CompressedSlide) -> CompressedSlide:
-    return replace(slide, variants=np.stack([slide.codes] * TURNS))
+    return replace(slide, variants=np.stack([slide.codes] * D4_VARIANTS))
 
 
 CHANGES: Mapping[str, Callable[[CompressedSlide], CompressedSlide]] = {
@@ -130,7 +130,7 @@ def served(folder: Path) -> pd.DataFrame:
     )
     slides = ["usual", *ROWS.values()]
     rows = pd.DataFrame({"features": [str(folder / "codes" / f"{slide}.h5") for slide in slides], "patient": slides})
-    return model.answer(rows, Wishes()).set_index("patient")
+    return model.answer(rows, RequestParams()).set_index("patient")
 
 
 def test_each_row_of_the_document_is_tested() -> None:
@@ -146,7 +146,7 @@ def test_training_follows_its_column(folder: Path, name: str, verdict: str) -> N
             gather_cells(together, folder / "codes")
         return
     gathered = gather_cells(together, folder / "codes")
-    assert gathered.found.all()
+    assert gathered.has_codes.all()
     assert (DIFFERENCES.get(name, "nothing") in gathered.mixture) == (verdict == "counted")
     assert bool(gathered.mixture) == (verdict == "counted")
 

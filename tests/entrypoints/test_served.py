@@ -1,6 +1,7 @@
 """A registered patient model, loaded as the server loads it: one answer a patient, whatever is wrong with a slide."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,14 @@ from nic.encoder.loading import load_encoder
 from nic.errors import SettingError
 from nic.patients.predictor import PatientModel
 from nic.slides.slide import SlideSource
-from nic.tracking.registry import RegisteredVersion, load_served, register_patient_model, serving_pins
+from nic.tracking.registry import (
+    RegisteredVersion,
+    load_served,
+    model_folder,
+    register_patient_model,
+    serving_pins,
+)
+from nic.tracking.version_loader import load_version
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +74,25 @@ def test_answers_are_those_of_the_graphs(folder: Path, version: RegisteredVersio
 
 def test_parameters_are_those_of_the_signature(folder: Path, version: RegisteredVersion) -> None:
     rows = pd.DataFrame({"slide": [str(folder / "a.tif")]})
-    wishes = {"map": "geojson", "max_tiles": 1000, "batch_tiles": 7}
-    [answer] = load_served(version.uri)(rows, wishes).to_dict("records")
+    params = {"map": "geojson", "max_tiles": 1000, "batch_tiles": 7}
+    [answer] = load_served(version.uri)(rows, params).to_dict("records")
     assert answer["status"] == "ok"
     assert len(answer["map"]) == 1
     with pytest.raises(MlflowException, match="batch_tiles=1025; wanted 0 to 1024"):
         load_served(version.uri)(rows, {"batch_tiles": 1025})
+
+
+def test_a_version_whose_code_this_nic_cannot_import_answers(
+    folder: Path, version: RegisteredVersion, tmp_path: Path
+) -> None:
+    older = tmp_path / "older"
+    shutil.copytree(model_folder(version), older)
+    (older / "patient_model.py").write_text("from nic.serving.a_module_of_before import ServedModel")
+    rows = pd.DataFrame({"slide": [str(folder / "a.tif")]})
+    config = {"confined": False, "at_once": 1, "device": "cpu"}
+    [answer] = load_version(older, config).predict(rows).to_dict("records")
+    assert answer["status"] == "ok"
+    assert answer["prediction"] == load_served(version.uri)(rows)["prediction"][0]
 
 
 def test_the_mean_of_the_map_is_the_score(folder: Path) -> None:

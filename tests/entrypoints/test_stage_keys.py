@@ -28,7 +28,7 @@ from entrypoints import (
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 from nic.tracking.runs import stage_key
 
 SPEC = EncoderSpec(4, 64, 1.0, 0.5, "multitask", ("a",), "a" * 64)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 
 CODE_SIZE = 8
 ENCODER = EncoderSpec(CODE_SIZE, 64, 1.0, 0.5, "multitask", ("mitosis",), sha256="a" * 64)

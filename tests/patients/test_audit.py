@@ -13,7 +13,7 @@ from nic.errors import LeakFound
 from nic.patients import audit as audit_module
 from nic.patients.audit import EXTERNAL, AuditedSlide, check_leaks, slides_to_audit
 from nic.patients.cohort import read_cohort
-from nic.slides.turns import turned
+from nic.slides.d4 import d4_variant
 
 
 def picture(seed: int) -> np.ndarray:
@@ -69,7 +69,7 @@ def test_one_slide_file_under_two_names_is_a_leak(audit: Callable[..., None]) ->
 def test_a_slide_saved_again_turned_and_recoloured_is_a_leak(audit: Callable[..., None], turn: int) -> None:
     original = picture(0)
     square = cv2.resize(original, (100, 100))
-    again = cv2.GaussianBlur(turned(square[None], turn)[0], (3, 3), 0) * 0.8 + 30
+    again = cv2.GaussianBlur(d4_variant(square[None], turn)[0], (3, 3), 0) * 0.8 + 30
     with pytest.raises(LeakFound, match="one picture: s0 of patient A in fold 0 and s1 of patient B in external"):
         audit(("A", "fold 0", "a", jpeg(square)), ("B", EXTERNAL, "b", jpeg(again.astype(np.uint8), 40)))
 
@@ -100,12 +100,13 @@ def test_pictures_are_compared_block_by_block_as_all_at_once(monkeypatch: pytest
     """The oracle: NumPy's correlation of every pair in every turn."""
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (32, 32), np.uint8) for _ in range(12)]
-    pictures += [turned(pictures[place][None], turn)[0] for place, turn in ((1, 3), (7, 6), (11, 0))]
+    pictures += [d4_variant(pictures[place][None], turn)[0] for place, turn in ((1, 3), (7, 6), (11, 0))]
     alike = {
         (i, j)
         for i in range(15)
         for j in range(i + 1, 15)
-        if max(np.corrcoef(turned(pictures[i][None], t).ravel(), pictures[j].ravel())[0, 1] for t in range(8)) > 0.97
+        if max(np.corrcoef(d4_variant(pictures[i][None], t).ravel(), pictures[j].ravel())[0, 1] for t in range(8))
+        > 0.97
     }
     assert alike == {(1, 12), (7, 13), (11, 14)}
     for block in (1, 4, 5, 128):

@@ -17,7 +17,7 @@ from nic.errors import (
 )
 from nic.patients.cohort import Cohort, Endpoint, read_cohort
 from nic.patients.targets import Classes, Survival, Values
-from nic.slides.finding import file_of
+from nic.slides.search import file_of
 
 HEADER = "patient,slide,split,site,mpp,score,pattern,time_months,event"
 ROWS = (

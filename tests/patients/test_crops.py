@@ -12,7 +12,7 @@ from nic.encoder.spec import EncoderSpec
 from nic.errors import ForeignCodes, NoTissue
 from nic.patients.cohort import Patient, read_cohort
 from nic.patients.crops import PatientCells, SlideCells, gather_cells, make_batch
-from nic.slides.turns import TURNS
+from nic.slides.d4 import D4_VARIANTS
 
 
 @pytest.fixture
@@ -27,15 +27,15 @@ def test_a_turn_is_that_of_the_whole_grid(slide_of, kinds) -> None:
     slide = slide_of(kinds, np.random.default_rng(0))
     cells, dense = SlideCells.of(slide), slide.dense()
     seen = []
-    for turn in range(TURNS):
+    for turn in range(D4_VARIANTS):
         wanted = dense[:, ::-1] if turn & 1 else dense
         wanted = wanted[:, :, ::-1] if turn & 2 else wanted
         wanted = wanted.transpose(0, 2, 1) if turn & 4 else wanted
-        batch = make_batch([PatientCells("p", (cells.turned(turn),))])
+        batch = make_batch([PatientCells("p", (cells.d4_variant(turn),))])
         np.testing.assert_array_equal(batch.codes[0].numpy(), wanted)
         np.testing.assert_array_equal(batch.valid[0, 0].numpy() > 0, (wanted != 0).any(axis=0))
         seen.append(wanted.tobytes())
-    assert len(set(seen)) == TURNS
+    assert len(set(seen)) == D4_VARIANTS
 
 
 def test_slides_of_unequal_size_are_padded_and_know_their_patient(slide_of, kinds) -> None:
@@ -70,7 +70,7 @@ def test_a_patient_is_answered_from_the_slides_there_are(slide_of, kinds, tmp_pa
     asked = patients(tmp_path, ("1", "a"), ("1", "b"), ("2", "x"), ("3", "c"))
     gathered = gather_cells(asked, tmp_path)
     assert [p.patient_id for p in gathered.cells] == ["1", "3"]
-    assert gathered.found.tolist() == [True, False, True]
+    assert gathered.has_codes.tolist() == [True, False, True]
     assert gathered.missing == ("b", "x")
 
 

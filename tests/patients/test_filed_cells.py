@@ -13,13 +13,14 @@ import torch
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError
+from nic.patients.choices import NetworkName
 from nic.patients.cohort import Patient, Row
 from nic.patients.crops import PatientCells, SlideCells, gather_cells, make_batch
+from nic.patients.ensemble import fit_folds
 from nic.patients.networks import CROP_CELLS
 from nic.patients.targets import Classes, Survival, Targets, Values
-from nic.patients.training import NetworkName, fit_folds
+from nic.slides.d4 import D4_VARIANTS
 from nic.slides.slide import SlideSource
-from nic.slides.turns import TURNS
 
 SlideOf = Callable[..., CompressedSlide]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory and descriptors are read from /proc")
@@ -47,7 +48,7 @@ def cohort(slide_of: SlideOf, tmp_path_factory: pytest.TempPathFactory) -> tuple
             shape = (CROP_CELLS + 15, 5) if number == 6 else tuple(rng.integers(5, 13, 2))
             kinds = np.pad(rng.integers(0, 4, shape), ((2, 1), (0, 3)))
             made = slide_of(kinds, rng, f"s{number}-{slide}")
-            turned = rng.normal(size=(TURNS - 1, *made.codes.shape)).astype(np.float16)
+            turned = rng.normal(size=(D4_VARIANTS - 1, *made.codes.shape)).astype(np.float16)
             variants = np.concatenate([made.codes[None], turned])
             slides.append(replace(made, variants=variants) if number % 3 == 0 else made)
         patients.append(patient(number, folder, *slides))

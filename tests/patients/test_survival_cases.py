@@ -11,11 +11,11 @@ from sksurv.metrics import concordance_index_censored
 from nic.errors import CodesError, ConflictingLabels, NoEvents
 from nic.patients.cohort import Endpoint, Labelled, read_cohort
 from nic.patients.crops import gather_cells
+from nic.patients.ensemble import ensemble_scores, fit_folds
 from nic.patients.export import export_ensemble
 from nic.patients.plausibility import warnings_of
 from nic.patients.predictor import PatientModel, predict_cohort
 from nic.patients.targets import Survival
-from nic.patients.training import ensemble_scores, fit_folds
 
 SURVIVAL = Endpoint("survival", "survival", ("followed", "died"))
 PATIENTS = 45

@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 from starlette.types import Message, Receive, Scope, Send
 
 from nic.errors import SettingError
-from nic.serving.faults import INTERNAL
+from nic.serving.operator_log import INTERNAL
 from registry.server import Guard, admission, refuse_unguarded
 
 ROW = {"status": "ok", "reason": "", "tiles": 3, "failed_tiles": 0, "ood": False}
@@ -157,7 +157,7 @@ def test_our_own_reason_is_told_and_mlflows_words_are_not() -> None:
 def test_a_misspelt_column_is_named(body: object, names: str) -> None:
     app = mlflow_says("nic: no column slide, features or image")
     status, said = asked(Guard(app, 1000, ""), body)
-    assert (status, said["error"]) == (400, f"no column slide, features or image; there is {names}")
+    assert (status, said["error"]) == (400, f"no column slide, features or image; the columns are {names}")
 
 
 @pytest.mark.parametrize("body", [{"inputs": ["jane"]}, {"dataframe_records": ["jane"]}, ["jane"], None])

@@ -151,7 +151,10 @@ def test_a_request_that_cannot_be_read_is_told_so_and_no_more(served: Served, bo
 
 def test_a_misspelt_column_is_named_and_a_missing_mpp_asked_for_in_the_row(served: Served) -> None:
     found = served.ask([{"slid": "/x.tif"}])
-    assert (found.status_code, found.json()["error"]) == (400, "no column slide, features or image; there is slid")
+    assert (found.status_code, found.json()["error"]) == (
+        400,
+        "no column slide, features or image; the columns are slid",
+    )
     write_slide(served.folder / "slides" / "none.tif", tissue_image(300, 300), mpp=None)
     [answer] = served.ask([{"slide": str(served.folder / "slides" / "none.tif")}]).json()["predictions"]
     assert answer["reason"] == "MissingResolution: slide 1: no resolution in the file; give its um/px as mpp in the row"

@@ -26,8 +26,8 @@ SECRET = "jane"
     ],
 )
 def test_a_plain_address_is_opened_as_it_was_read(text: str, opened: str) -> None:
-    assert str(Address.read(text)) == opened
-    assert Address.read(opened) == Address.read(text)
+    assert str(Address.parse(text)) == opened
+    assert Address.parse(opened) == Address.parse(text)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_plain_address_is_opened_as_it_was_read(text: str, opened: str) -> Non
 )
 def test_whatever_has_two_meanings_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(OutsideRoots) as refused:
-        Address.read(text)
+        Address.parse(text)
     assert SECRET not in str(refused.value)
     assert "example" not in str(refused.value)
 
@@ -134,7 +134,7 @@ def test_whatever_has_two_meanings_is_refused_without_repeating_it(text: str) ->
     ],
 )
 def test_an_address_lies_under_its_folders(address: str, prefix: str) -> None:
-    assert Address.read(address).lies_under(Address.read(prefix))
+    assert Address.parse(address).lies_under(Address.parse(prefix))
 
 
 @pytest.mark.parametrize(
@@ -158,4 +158,4 @@ def test_an_address_lies_under_its_folders(address: str, prefix: str) -> None:
     ],
 )
 def test_and_under_no_others(address: str, prefix: str) -> None:
-    assert not Address.read(address).lies_under(Address.read(prefix))
+    assert not Address.parse(address).lies_under(Address.parse(prefix))

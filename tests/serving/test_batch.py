@@ -17,11 +17,11 @@ from served_files import write_graphs
 from nic.compression.compress import compress_slide
 from nic.encoder.loading import load_encoder
 from nic.patients.cohort import Patient, Row, read_cohort
-from nic.serving.batch import Batch
+from nic.serving.batch import BatchPredictor
 from nic.serving.cache import CodesCache
-from nic.serving.elsewhere import Elsewhere
 from nic.serving.limits import Limits
-from nic.serving.served_model import ServedModel, Wishes
+from nic.serving.remote_slides import RemoteSlides
+from nic.serving.served_model import RequestParams, ServedModel
 from nic.slides.slide import SlideSource
 from nic.stages.lineage import answers_in
 from nic.stages.predict import write
@@ -36,7 +36,7 @@ class Asked:
 
     def __call__(self, rows: pd.DataFrame, parameters: dict[str, Any]) -> pd.DataFrame:
         self.patients += sorted(set(rows["patient"]))
-        return self.model.answer(rows, Wishes(**parameters))
+        return self.model.answer(rows, RequestParams(**parameters))
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,8 @@ def asked(folder: Path, tmp_path: Path) -> Asked:
 
 
 @pytest.fixture
-def batch(asked: Asked) -> Batch:
-    return Batch(asked, "models:/nic-score/7", None, None, "geojson", 2)
+def batch(asked: Asked) -> BatchPredictor:
+    return BatchPredictor(asked, "models:/nic-score/7", None, None, "geojson", 2)
 
 
 def of_one_slide(name: str, slide: SlideSource) -> Patient:
@@ -78,18 +78,20 @@ def patients(folder: Path, tmp_path: Path) -> list[Patient]:
 
 
 def test_answers_are_those_of_the_served_model_in_the_order_of_the_patients(
-    asked: Asked, batch: Batch, patients: list[Patient], tmp_path: Path
+    asked: Asked, batch: BatchPredictor, patients: list[Patient], tmp_path: Path
 ) -> None:
     found = batch.answers(patients, tmp_path / "journal.jsonl")
     rows = [{"slide": str(s.path), "patient": p.patient_id} for p in patients for s in p.slides]
-    served = asked.model.answer(pd.DataFrame(rows), Wishes()).to_dict("records")
+    served = asked.model.answer(pd.DataFrame(rows), RequestParams()).to_dict("records")
     assert [answer["status"] for answer in found] == ["ok", "ok", "refused"]
     assert found[:2] == served[:2]
     # To a server slides have no names; in one's own table they have.
     assert found[2] == served[2] | {"reason": served[2]["reason"].replace("slide 1", "bad")}
 
 
-def test_a_slide_that_a_table_names_loosely_is_answered_for(batch: Batch, folder: Path, tmp_path: Path) -> None:
+def test_a_slide_that_a_table_names_loosely_is_answered_for(
+    batch: BatchPredictor, folder: Path, tmp_path: Path
+) -> None:
     shutil.copy(folder / "a.tif", tmp_path / "a.tif")
     (tmp_path / "c.csv").write_text("patient,slide,split\np1,a,external\n")
     (answer,) = batch.answers(read_cohort(tmp_path / "c.csv").patients, tmp_path / "journal.jsonl")
@@ -97,7 +99,7 @@ def test_a_slide_that_a_table_names_loosely_is_answered_for(batch: Batch, folder
 
 
 def test_what_is_answered_is_not_asked_again_unless_it_changed(
-    asked: Asked, batch: Batch, patients: list[Patient], tmp_path: Path
+    asked: Asked, batch: BatchPredictor, patients: list[Patient], tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal.jsonl"
     first = batch.answers(patients, journal)
@@ -115,7 +117,9 @@ def test_what_is_answered_is_not_asked_again_unless_it_changed(
     assert sorted(asked.patients) == ["p1", "p2", "p3"]
 
 
-def test_a_batch_that_died_goes_on(asked: Asked, batch: Batch, patients: list[Patient], tmp_path: Path) -> None:
+def test_a_batch_that_died_goes_on(
+    asked: Asked, batch: BatchPredictor, patients: list[Patient], tmp_path: Path
+) -> None:
     journal = tmp_path / "journal.jsonl"
 
     def dying(rows: pd.DataFrame, parameters: dict[str, Any]) -> pd.DataFrame:
@@ -137,7 +141,7 @@ def test_a_batch_that_died_goes_on(asked: Asked, batch: Batch, patients: list[Pa
 
 
 def test_codes_are_taken_in_place_of_slides(
-    folder: Path, asked: Asked, batch: Batch, patients: list[Patient], tmp_path: Path
+    folder: Path, asked: Asked, batch: BatchPredictor, patients: list[Patient], tmp_path: Path
 ) -> None:
     slides = batch.answers(patients[1:2], tmp_path / "slides.jsonl")
     codes = tmp_path / "codes"
@@ -148,7 +152,7 @@ def test_codes_are_taken_in_place_of_slides(
 
 
 @pytest.mark.parametrize("kind", ["geojson", "png"])
-def test_maps_lie_in_their_folder(batch: Batch, patients: list[Patient], tmp_path: Path, kind: str) -> None:
+def test_maps_lie_in_their_folder(batch: BatchPredictor, patients: list[Patient], tmp_path: Path, kind: str) -> None:
     maps = tmp_path / "maps"
     found = replace(batch, maps=maps, kind=kind).answers(patients, tmp_path / "journal.jsonl")
     names = [f"p1.a.{kind}", f"p1.b.{kind}", f"p2.c.{kind}"]
@@ -168,7 +172,7 @@ def test_maps_lie_in_their_folder(batch: Batch, patients: list[Patient], tmp_pat
 
 @pytest.mark.parametrize("kind", ["geojson", "png"])
 def test_a_map_has_its_slides_name_where_another_slide_is_refused(
-    batch: Batch, patients: list[Patient], tmp_path: Path, kind: str
+    batch: BatchPredictor, patients: list[Patient], tmp_path: Path, kind: str
 ) -> None:
     rows = [*patients[2].rows, *patients[0].rows]  # the first cannot be read
     patient, maps = Patient("p", "external", tuple(rows)), tmp_path / "maps"
@@ -178,7 +182,7 @@ def test_a_map_has_its_slides_name_where_another_slide_is_refused(
     assert sorted(file.name for file in maps.iterdir()) == [f"p.a.{kind}", f"p.b.{kind}"]
 
 
-def test_maps_that_were_removed_are_made_again(batch: Batch, patients: list[Patient], tmp_path: Path) -> None:
+def test_maps_that_were_removed_are_made_again(batch: BatchPredictor, patients: list[Patient], tmp_path: Path) -> None:
     batch = replace(batch, maps=tmp_path / "maps")
     before = batch.answers(patients[:2], tmp_path / "j.jsonl")
     (tmp_path / "maps" / "p1.b.geojson").unlink()
@@ -188,7 +192,7 @@ def test_maps_that_were_removed_are_made_again(batch: Batch, patients: list[Pati
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_tables_tell_lineage_which_model_answered(
-    batch: Batch, patients: list[Patient], tmp_path: Path, suffix: str
+    batch: BatchPredictor, patients: list[Patient], tmp_path: Path, suffix: str
 ) -> None:
     out = tmp_path / f"answers{suffix}"
     write(pd.DataFrame(batch.answers(patients, tmp_path / "journal.jsonl")), out)
@@ -204,12 +208,12 @@ def test_slides_at_addresses_are_answered_for_as_if_they_lay_here(folder: Path, 
     (tmp_path / "wsi").mkdir()
     shutil.copy(folder / "a.tif", tmp_path / "wsi" / "a.tif")
     with archive(tmp_path) as web:
-        there = Elsewhere.anywhere(tmp_path / "staged")
+        there = RemoteSlides.anywhere(tmp_path / "staged")
         cache = CodesCache(tmp_path / "cache", 1 << 30)
         asked = Asked(ServedModel.load(files, cache, Limits.none(), "nic-score", "7", there))
-        batch = Batch(asked, "models:/nic-score/7", None, None, "geojson", 2)
+        batch = BatchPredictor(asked, "models:/nic-score/7", None, None, "geojson", 2)
         here = [of_one_slide("P", SlideSource("a", folder / "a.tif"))]
-        away = [of_one_slide(name, SlideSource.elsewhere(f"{web.url}/wsi/{name}.tif")) for name in "az"]
+        away = [of_one_slide(name, SlideSource.remote(f"{web.url}/wsi/{name}.tif")) for name in "az"]
         [wanted] = batch.answers(here, tmp_path / "here.jsonl")
         found, gone = batch.answers(away, tmp_path / "away.jsonl")
         assert found["prediction"] == pytest.approx(wanted["prediction"], abs=1e-6)

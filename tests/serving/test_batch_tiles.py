@@ -17,10 +17,9 @@ from nic.encoder.loading import load_encoder
 from nic.encoder.spec import METADATA_KEY, USUAL_BATCH_TILES, EncoderSpec
 from nic.errors import RequestRefused
 from nic.serving.cache import CodesCache
-from nic.serving.effort import Effort
-from nic.serving.limits import Limits
-from nic.serving.reading import RowReading
-from nic.serving.served_model import ServedModel, Wishes
+from nic.serving.limits import Budget, Limits
+from nic.serving.row_reader import RowReader
+from nic.serving.served_model import RequestParams, ServedModel
 from nic.slides.slide import SlideSource
 
 
@@ -58,21 +57,21 @@ def write_counting_graph(path: Path) -> None:
     onnx.save(model, path)
 
 
-def here(graph: Path) -> RowReading:
-    return RowReading(load_encoder(graph))
+def here(graph: Path) -> RowReader:
+    return RowReader(load_encoder(graph))
 
 
-def apart(graph: Path) -> RowReading:
-    return RowReading.within(Limits((graph.parent,), at_once=1), load_encoder(graph), Tiling())
+def apart(graph: Path) -> RowReader:
+    return RowReader.within(Limits((graph.parent,), at_once=1), load_encoder(graph), Tiling())
 
 
 @pytest.mark.parametrize("reading", [here, apart])
 @pytest.mark.parametrize("batch_tiles", [1, 7, USUAL_BATCH_TILES])
 def test_so_many_tiles_are_encoded_at_a_time(
-    folder: Path, tmp_path: Path, reading: Callable[[Path], RowReading], batch_tiles: int
+    folder: Path, tmp_path: Path, reading: Callable[[Path], RowReader], batch_tiles: int
 ) -> None:
-    effort, source = Effort(1000, float("inf"), batch_tiles), SlideSource("a", folder / "a.tif")
-    reading(folder / "counting.onnx").compress(source, (folder,), effort, tmp_path / "a.h5")
+    budget, source = Budget(1000, float("inf"), batch_tiles), SlideSource("a", folder / "a.tif")
+    reading(folder / "counting.onnx").compress(source, (folder,), budget, tmp_path / "a.h5")
     codes = CompressedSlide.load(tmp_path / "a.h5").codes[:, 0]
     whole, rest = divmod(len(codes), batch_tiles)
     assert sorted(codes) == sorted([batch_tiles] * whole * batch_tiles + [rest] * rest)
@@ -85,7 +84,7 @@ def test_the_answer_does_not_depend_on_it_and_the_codes_are_kept_once(folder: Pa
     def asked(cache: str, batch_tiles: int) -> float:
         kept = CodesCache(tmp_path / cache, 1 << 30)
         model = ServedModel.load(files, kept, Limits((folder,), readers=0), "nic-score", "7")
-        return float(model.answer(rows, Wishes(batch_tiles=batch_tiles))["prediction"][0])
+        return float(model.answer(rows, RequestParams(batch_tiles=batch_tiles))["prediction"][0])
 
     answers = [asked(f"cache {batch_tiles}", batch_tiles) for batch_tiles in (0, 1, 7, 1024)]
     assert answers == pytest.approx([answers[0]] * 4, abs=1e-4)
@@ -96,4 +95,4 @@ def test_the_answer_does_not_depend_on_it_and_the_codes_are_kept_once(folder: Pa
 @pytest.mark.parametrize("batch_tiles", [-1, 1025, 1 << 40])
 def test_more_than_memory_may_bear_is_refused(batch_tiles: int) -> None:
     with pytest.raises(RequestRefused, match=f"batch_tiles={batch_tiles}; wanted 0 to 1024"):
-        Wishes(batch_tiles=batch_tiles)
+        RequestParams(batch_tiles=batch_tiles)

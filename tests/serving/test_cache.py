@@ -41,7 +41,7 @@ def test_sixteen_at_once_make_it_once(slide: CompressedSlide, tmp_path: Path) ->
 
     def ask(_: int) -> CompressedSlide:
         gate.wait()
-        return cache.take(KEY, make, CompressedSlide.load, patience_s=60)
+        return cache.take(KEY, make, CompressedSlide.load, wait_s=60)
 
     with ThreadPoolExecutor(16) as threads:
         answers = list(threads.map(ask, range(16)))
@@ -54,17 +54,17 @@ def test_the_least_recently_used_are_forgotten(slide: CompressedSlide, tmp_path:
     size = (tmp_path / "measure" / "one.h5").stat().st_size
     cache = CodesCache(tmp_path / "cache", int(2.5 * size))
     for key in ("aa", "bb", "aa", "cc"):
-        cache.take(key, slide.save, CompressedSlide.load, patience_s=60)
+        cache.take(key, slide.save, CompressedSlide.load, wait_s=60)
         time.sleep(0.02)
     assert {f.stem for f in cache.folder.glob("*.h5")} == {"aa", "cc"}
 
 
 def test_a_damaged_file_is_made_again(slide: CompressedSlide, tmp_path: Path) -> None:
     cache = CodesCache(tmp_path, 1 << 30)
-    cache.take(KEY, slide.save, CompressedSlide.load, patience_s=60)
+    cache.take(KEY, slide.save, CompressedSlide.load, wait_s=60)
     file = tmp_path / f"{KEY}.h5"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    assert np.array_equal(cache.take(KEY, slide.save, CompressedSlide.load, patience_s=60).codes, slide.codes)
+    assert np.array_equal(cache.take(KEY, slide.save, CompressedSlide.load, wait_s=60).codes, slide.codes)
     CompressedSlide.load(file)
 
 
@@ -79,9 +79,9 @@ def test_a_killed_process_holds_nobody_up_who_came_after(slide: CompressedSlide,
         assert process.stdout is not None
         assert process.stdout.readline() == "made\n"
         with pytest.raises(OverLimit, match="ask again"):
-            CodesCache(tmp_path, 1 << 30).take(KEY, slide.save, CompressedSlide.load, patience_s=0.1)
+            CodesCache(tmp_path, 1 << 30).take(KEY, slide.save, CompressedSlide.load, wait_s=0.1)
         process.send_signal(signal.SIGKILL)
-    kept = CodesCache(tmp_path, 1 << 30).take(KEY, slide.save, CompressedSlide.load, patience_s=5)
+    kept = CodesCache(tmp_path, 1 << 30).take(KEY, slide.save, CompressedSlide.load, wait_s=5)
     assert np.array_equal(kept.codes, slide.codes)
 
 
@@ -128,7 +128,7 @@ def test_a_full_disk_costs_the_cache_a_file_and_nobody_an_answer(
     monkeypatch.setattr(shutil, "copyfile", full)
     cache = CodesCache(tmp_path, 1 << 30)
     for _ in range(2):
-        codes = cache.take(KEY, slide.save, CompressedSlide.load, patience_s=60).codes
+        codes = cache.take(KEY, slide.save, CompressedSlide.load, wait_s=60).codes
         assert np.array_equal(codes, slide.codes)
     assert not list(tmp_path.glob("*.h5"))
     assert f"OSError {errno.ENOSPC} at" in caplog.text
@@ -150,7 +150,7 @@ def test_a_disk_without_locks_keeps_codes_all_the_same(
         slide.save(into)
 
     for _ in range(2):
-        cache.take(KEY, make, CompressedSlide.load, patience_s=5)
+        cache.take(KEY, make, CompressedSlide.load, wait_s=5)
     assert made == [1]
 
 
@@ -159,5 +159,5 @@ def test_a_draft_of_a_process_that_was_killed_is_cleared_away(slide: CompressedS
     for name, age_s in ((".aa.h5.1.2", 2 * STALE_S), (".bb.h5.1.2", 0.0)):
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (time.time() - age_s,) * 2)
-    cache.take(KEY, slide.save, CompressedSlide.load, patience_s=5)
+    cache.take(KEY, slide.save, CompressedSlide.load, wait_s=5)
     assert [file.name for file in tmp_path.glob(".*.h5.*")] == [".bb.h5.1.2"]

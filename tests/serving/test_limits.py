@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from nic.errors import SettingError
-from nic.serving.confined import opened, path_of
 from nic.serving.limits import Limits
+from nic.serving.roots import path_of, resolve
 
 
 def test_roots_come_from_the_environment_else_where_the_server_was_started(
@@ -18,7 +18,7 @@ def test_roots_come_from_the_environment_else_where_the_server_was_started(
     monkeypatch.chdir(roots)
     limits = Limits.from_environment({})
     assert limits.roots == (roots,)
-    assert opened(path_of("a.svs"), limits.roots) == roots / "a.svs"
+    assert resolve(path_of("a.svs"), limits.roots) == roots / "a.svs"
     set_up = Limits.from_environment({"NIC_SLIDE_ROOTS": f"{roots}:{roots.parent}/other", "NIC_MAX_ROWS": "7"})
     assert set_up.roots == (roots, roots.parent / "other")
     assert set_up.rows == 7

@@ -17,10 +17,10 @@ from served_files import codes_file, write_plain_graphs
 
 from nic.errors import OverLimit, RequestRefused
 from nic.serving.cache import CodesCache
-from nic.serving.faults import INTERNAL
 from nic.serving.limits import Limits
 from nic.serving.memory import Footprint, Memory
-from nic.serving.served_model import ServedModel, Wishes
+from nic.serving.operator_log import INTERNAL
+from nic.serving.served_model import RequestParams, ServedModel
 
 STRANGER = "Jane_Roe_1931"
 
@@ -44,12 +44,12 @@ def model(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> ServedModel
 
 
 def limited(model: ServedModel, **limits: float) -> ServedModel:
-    codes = type(model.codes)(model.codes.reading, model.codes.cache, replace(model.codes.limits, **limits))
+    codes = type(model.codes)(model.codes.reader, model.codes.cache, replace(model.codes.limits, **limits))
     return replace(model, codes=codes)
 
 
-def asked(model: ServedModel, rows: Sequence[Mapping[str, object]], **wishes: Any) -> list[dict[str, Any]]:
-    return model.answer(pd.DataFrame(list(rows)), Wishes(**wishes)).to_dict("records")
+def asked(model: ServedModel, rows: Sequence[Mapping[str, object]], **params: Any) -> list[dict[str, Any]]:
+    return model.answer(pd.DataFrame(list(rows)), RequestParams(**params)).to_dict("records")
 
 
 def test_slides_of_a_patient_are_added_up_one_after_another(model: ServedModel, folder: Path) -> None:
@@ -108,14 +108,14 @@ def test_an_error_that_nobody_foresaw_costs_its_row_and_tells_nothing(
     caplog: pytest.LogCaptureFixture,
     error: Exception,
 ) -> None:
-    read = model.codes.reading.features
+    read = model.codes.reader.features
 
     def failing(source: Any, *how: Any) -> Path:
         if source.path.name == "b.h5":
             raise error
         return read(source, *how)
 
-    monkeypatch.setattr(model.codes.reading, "features", failing)
+    monkeypatch.setattr(model.codes.reader, "features", failing)
     good, bad = asked(model, [{"features": str(folder / "a.h5")}, {"features": str(folder / "b.h5")}])
     assert (good["status"], bad["status"], bad["reason"]) == ("ok", "refused", INTERNAL)
     assert f"a row was refused: {type(error).__name__}" in caplog.text
@@ -130,7 +130,7 @@ def test_who_ends_the_server_is_not_held_up(
     def stopped(*_: object) -> Path:
         raise stop
 
-    monkeypatch.setattr(model.codes.reading, "features", stopped)
+    monkeypatch.setattr(model.codes.reader, "features", stopped)
     with pytest.raises(stop):
         asked(model, [{"features": str(folder / "a.h5")}])
 
@@ -150,18 +150,18 @@ def test_an_answer_that_is_no_number_is_refused(
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
-        ({"slid": ["/x.tif"]}, "no column slide, features or image; there is slid"),
-        ({"mpp": [0.5], "Slide": ["a"]}, "no column slide, features or image; there is mpp, Slide"),
+        ({"slid": ["/x.tif"]}, "no column slide, features or image; the columns are slid"),
+        ({"mpp": [0.5], "Slide": ["a"]}, "no column slide, features or image; the columns are mpp, Slide"),
         ({}, "no column slide, features or image"),
         ({"slide": []}, "no rows"),
-        ({"x" * 100: ["a"]}, "; there is " + "x" * 40),
+        ({"x" * 100: ["a"]}, "; the columns are " + "x" * 40),
     ],
 )
 def test_a_request_without_a_column_that_can_be_read_is_refused_whole(
     model: ServedModel, columns: dict[str, list[object]], reason: str
 ) -> None:
     with pytest.raises(RequestRefused) as refused:
-        model.answer(pd.DataFrame(columns), Wishes())
+        model.answer(pd.DataFrame(columns), RequestParams())
     assert reason in str(refused.value)
     assert len(str(refused.value)) < 300
 
@@ -169,33 +169,33 @@ def test_a_request_without_a_column_that_can_be_read_is_refused_whole(
 @pytest.mark.parametrize("value", [pd.NA, None, float("nan"), ""])
 def test_whatever_stands_for_nothing_is_nothing(model: ServedModel, folder: Path, value: object) -> None:
     rows = pd.DataFrame({"features": [str(folder / "a.h5")], "slide": [value], "mpp": [value]}, dtype=object)
-    assert model.answer(rows, Wishes())["status"][0] == "ok"
+    assert model.answer(rows, RequestParams())["status"][0] == "ok"
 
 
 @pytest.mark.parametrize("value", [["a"], np.array(["a", "b"]), {"a": 1}, 7, True])
 def test_what_is_no_text_costs_its_row(model: ServedModel, folder: Path, value: object) -> None:
     rows = pd.DataFrame({"slide": [value, str(folder / "a.h5")]}, dtype=object)
-    assert list(model.answer(rows, Wishes())["status"]) == ["refused", "ok"]
+    assert list(model.answer(rows, RequestParams())["status"]) == ["refused", "ok"]
 
 
 def test_an_mpp_that_is_no_number_costs_its_row(model: ServedModel, folder: Path) -> None:
     rows = pd.DataFrame({"slide": [str(folder / "a.tif"), str(folder / "a.h5")], "mpp": ["half", None]}, dtype=object)
-    answers = model.answer(rows, Wishes())
+    answers = model.answer(rows, RequestParams())
     assert list(answers["status"]) == ["refused", "ok"]
-    assert "mpp is no number" in answers["reason"][0]
+    assert "mpp is not a number" in answers["reason"][0]
 
 
 def test_memory_is_waited_for_and_given_back() -> None:
     footprint = Footprint(10, 4, (5, 6), (5, 6))
     memory = Memory(footprint.bytes * 3 // 2)
-    with memory.held(footprint, math.inf):
-        with pytest.raises(OverLimit, match="taken by other slides; ask again"), memory.held(footprint, 0.0):
+    with memory.reserve(footprint, math.inf):
+        with pytest.raises(OverLimit, match="taken by other slides; ask again"), memory.reserve(footprint, 0.0):
             pass
-        with memory.held(Footprint(1, 4, (1, 1), (1, 1)), 0.0):
+        with memory.reserve(Footprint(1, 4, (1, 1), (1, 1)), 0.0):
             pass
-    with memory.held(footprint, 0.0):
+    with memory.reserve(footprint, 0.0):
         pass
-    with pytest.raises(OverLimit, match="NIC_MEMORY_MB"), Memory(footprint.bytes - 1).held(footprint, math.inf):
+    with pytest.raises(OverLimit, match="NIC_MEMORY_MB"), Memory(footprint.bytes - 1).reserve(footprint, math.inf):
         pass
 
 

@@ -27,8 +27,7 @@ from nic.patients.familiarity import Familiarity
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits
 from nic.serving.requests import by_patient
-from nic.serving.served_model import ServedModel, Wishes
-from nic.serving.smoke import check_reference
+from nic.serving.served_model import RequestParams, ServedModel
 from nic.slides.slide import SlideSource
 from nic.stages.companions import write_reference
 
@@ -87,7 +86,7 @@ def test_a_slide_its_codes_and_its_pixels_are_answered_alike(model: ServedModel,
             "mpp": [None, None, None, 0.5],
         }
     )
-    answers = model.answer(rows, Wishes()).set_index("patient")
+    answers = model.answer(rows, RequestParams()).set_index("patient")
     assert set(answers["status"]) == {"ok"}
     assert answers.loc["slide", "prediction"] == pytest.approx(answers.loc["features", "prediction"], abs=1e-6)
     assert answers.loc["flat", "prediction"] == pytest.approx(answers.loc["image", "prediction"], abs=1e-6)
@@ -120,7 +119,7 @@ def test_a_bad_row_fails_alone_and_tells_neither_name_nor_place(model: ServedMod
         {"image": png(np.full((200, 200, 3), 255, np.uint8)), "mpp": 0.5},
     ]
     rows = [{"slide": good, "patient": "good"}, *({**row, "patient": f"p{n}"} for n, row in enumerate(bad))]
-    answers = model.answer(pd.DataFrame(rows), Wishes()).set_index("patient")
+    answers = model.answer(pd.DataFrame(rows), RequestParams()).set_index("patient")
     assert answers.loc["good", "status"] == "ok"
     refused = answers.drop("good")
     assert list(refused["status"]) == ["refused"] * len(bad)
@@ -139,13 +138,13 @@ def test_rows_without_a_patient_are_their_own(folder: Path) -> None:
 
 def test_a_million_rows_are_refused_before_any_is_read(model: ServedModel) -> None:
     with pytest.raises(RequestRefused, match="1000000 rows"):
-        model.answer(pd.DataFrame({"slide": np.repeat("x", 1_000_000)}), Wishes())
+        model.answer(pd.DataFrame({"slide": np.repeat("x", 1_000_000)}), RequestParams())
 
 
-@pytest.mark.parametrize("wishes", [{"map": "pickle"}, {"max_tiles": -1}, {"batch_tiles": -1}])
-def test_unknown_wishes_are_refused(wishes: dict[str, object]) -> None:
+@pytest.mark.parametrize("params", [{"map": "pickle"}, {"max_tiles": -1}, {"batch_tiles": -1}])
+def test_unknown_parameters_are_refused(params: dict[str, object]) -> None:
     with pytest.raises(RequestRefused):
-        Wishes(**wishes)  # type: ignore[arg-type]
+        RequestParams(**params)  # type: ignore[arg-type]
 
 
 def test_the_limits_hold(folder: Path, tmp_path: Path) -> None:
@@ -153,53 +152,53 @@ def test_the_limits_hold(folder: Path, tmp_path: Path) -> None:
     for number, limits in enumerate(
         (Limits((folder,), tiles=5), Limits((folder,), seconds=0.0), Limits((folder,), slide_px=1000))
     ):
-        answers = loaded(folder, tmp_path / str(number), limits).answer(rows, Wishes())
+        answers = loaded(folder, tmp_path / str(number), limits).answer(rows, RequestParams())
         assert answers["reason"][0].startswith("OverLimit"), limits
     model = loaded(folder, tmp_path, Limits((folder,)))
-    assert model.answer(rows, Wishes(max_tiles=5))["status"][0] == "refused"
-    assert model.answer(rows, Wishes())["status"][0] == "ok"
-    assert model.answer(rows, Wishes(max_tiles=5))["status"][0] == "refused"  # also where the codes are at hand
+    assert model.answer(rows, RequestParams(max_tiles=5))["status"][0] == "refused"
+    assert model.answer(rows, RequestParams())["status"][0] == "ok"
+    assert model.answer(rows, RequestParams(max_tiles=5))["status"][0] == "refused"  # also where the codes are at hand
 
 
 def test_a_small_file_that_declares_terabytes_is_not_read(model: ServedModel, folder: Path) -> None:
     with h5py.File(folder / "bomb.h5", "w") as file:
         file.create_dataset("features", (1000, 1 << 30), np.float16, chunks=(1, 1 << 20))
-    answers = model.answer(pd.DataFrame({"features": [str(folder / "bomb.h5")]}), Wishes())
+    answers = model.answer(pd.DataFrame({"features": [str(folder / "bomb.h5")]}), RequestParams())
     assert answers["reason"][0].startswith("OverLimit")
 
 
 def test_threads_get_the_answers_of_one(model: ServedModel, folder: Path) -> None:
     rows = pd.DataFrame({"slide": [str(folder / "a.tif")] * 2, "patient": ["a", "b"]})
     with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(lambda _: model.answer(rows, Wishes()), range(16)))
+        answers = list(threads.map(lambda _: model.answer(rows, RequestParams()), range(16)))
     assert all(answer.equals(answers[0]) for answer in answers)
 
 
 def test_the_mean_of_a_map_is_the_score(model: ServedModel, folder: Path) -> None:
     rows = pd.DataFrame({"slide": [str(folder / "a.tif")]})
-    [answer] = model.answer(rows, Wishes(map="geojson")).to_dict("records")
+    [answer] = model.answer(rows, RequestParams(map="geojson")).to_dict("records")
     [squares] = [json.loads(text)["features"] for text in answer["map"]]
     assert len(squares) == answer["tiles"]
     assert np.mean([s["properties"]["measurements"]["score"] for s in squares]) == pytest.approx(
         answer["score"], abs=1e-5
     )
     assert np.ptp(squares[0]["geometry"]["coordinates"][0], axis=0) == pytest.approx(128)  # 64 um at 0.5 um/px
-    [answer] = model.answer(rows, Wishes(map="png")).to_dict("records")
+    [answer] = model.answer(rows, RequestParams(map="png")).to_dict("records")
     with Image.open(io.BytesIO(base64.b64decode(answer["map"][0]))) as picture:
         assert picture.width / picture.height == pytest.approx(900 / 800, abs=0.01)
 
 
 def test_the_reference_guards_against_another_graph(model: ServedModel, folder: Path, tmp_path: Path) -> None:
-    check_reference(model, folder / "reference")
+    model.check_reference(folder / "reference")
     shutil.copytree(folder / "reference", tmp_path / "reference")
     (tmp_path / "reference" / "answers.json").write_text('[{"prediction": 123.0}]')
     with pytest.raises(SmokeFailed, match="123"):
-        check_reference(model, tmp_path / "reference")
+        model.check_reference(tmp_path / "reference")
 
 
 def test_a_strange_patient_is_flagged(model: ServedModel, folder: Path) -> None:
     rows = pd.DataFrame({"slide": [str(folder / "a.tif")]})
-    score = model.answer(rows, Wishes())["ood_score"][0]
+    score = model.answer(rows, RequestParams())["ood_score"][0]
     for threshold, flag in ((score * 2, False), (score / 2, True)):
         known = replace(model.familiarity, threshold=threshold)  # type: ignore[type-var]
-        assert replace(model, familiarity=known).answer(rows, Wishes())["ood"][0] is flag
+        assert replace(model, familiarity=known).answer(rows, RequestParams())["ood"][0] is flag

@@ -218,7 +218,7 @@ def test_a_slide_that_goes_away_while_it_is_read_is_unreached(tmp_path: Path) ->
 
 def test_a_pipe_is_no_slide_and_nobody_waits_for_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.svs")
-    assert "a.svs: no regular file" in refusal(tmp_path / "a.svs")
+    assert "a.svs: not a regular file" in refusal(tmp_path / "a.svs")
 
 
 def test_the_second_reader_takes_nothing_that_it_might_show_wrongly(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from nic.compression.compress import compress_slide
 from nic.errors import ResolutionTooLow, UnreadableSlide
+from nic.slides.grid import TileGrid
 from nic.slides.jpeg_tiles import JpegTiles
 from nic.slides.reader import TileReader, area_weights, cut_tiles
 from nic.slides.slide import Slide, SlideSource
-from nic.slides.tiling import TileGrid
 
 
 def read(slide: Slide, grid: TileGrid) -> dict[tuple[int, int], NDArray[np.uint8] | None]:

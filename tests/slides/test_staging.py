@@ -18,7 +18,7 @@ import pytest
 from archive import archive
 
 from nic.errors import NotStaged, UnreadableSlide
-from nic.files import locked
+from nic.shared_files import locked
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging, find_sources, version_of
 
@@ -35,7 +35,7 @@ def store() -> Iterator[fsspec.AbstractFileSystem]:
 
 
 def at(name: str) -> SlideSource:
-    return SlideSource.elsewhere(f"memory://slides/{name}.svs", 0.5)
+    return SlideSource.remote(f"memory://slides/{name}.svs", 0.5)
 
 
 def staged(folder: Path) -> list[str]:
@@ -123,8 +123,8 @@ def test_slides_that_cannot_be_brought_are_named(tmp_path: Path) -> None:
     for source, most, wrong in [
         (at("none"), 10_000, "none: "),
         (at("a"), 100, "1000 bytes"),
-        (SlideSource.elsewhere("memory://slides/many.mrxs"), 10_000, "several files"),
-        (SlideSource.elsewhere("nowhere://slides/a.svs"), 10_000, "nowhere"),
+        (SlideSource.remote("memory://slides/many.mrxs"), 10_000, "several files"),
+        (SlideSource.remote("nowhere://slides/a.svs"), 10_000, "nowhere"),
     ]:
         with pytest.raises(NotStaged, match=wrong), Staging(tmp_path, most).local(source):
             pass
@@ -142,8 +142,8 @@ def test_who_waits_waits_until_the_deadline(tmp_path: Path) -> None:
 
     with staging.local(at("a")), ThreadPoolExecutor(2) as threads:
         assert list(threads.map(late, "ab")) == [
-            "a: not here in time; others are at it",
-            "b: no room in time; the slides that are staged are in use",
+            "a: not fetched in time; another process is fetching it",
+            "b: no room in time; all staged slides are in use",
         ]
     assert staged(tmp_path) == ["a.svs"]
 
@@ -159,16 +159,16 @@ def test_what_is_let_go_of_while_room_is_counted_takes_none(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
-        ("sizeless", "does not say how large it is"),
-        ("changing", "changed while it was brought here"),
-        ("endless", "more than the 1000 bytes came"),
-        ("short", "10 bytes came of 1000"),
+        ("sizeless", "does not state a size"),
+        ("changing", "changed while it was fetched"),
+        ("endless", "more came than the 1000 bytes"),
+        ("short", "10 of 1000 bytes came"),
     ],
 )
 def test_a_web_server_that_misleads_fills_no_folder(tmp_path: Path, name: str, wrong: str) -> None:
     pytest.importorskip("aiohttp")
     with archive(tmp_path / "site") as site:
-        source = SlideSource.elsewhere(f"{site.url}/{name}.svs")
+        source = SlideSource.remote(f"{site.url}/{name}.svs")
         with pytest.raises(NotStaged, match=wrong), Staging(tmp_path / "staged", 10_000).local(source):
             pass
     assert not staged(tmp_path / "staged")
@@ -178,9 +178,9 @@ def test_a_web_server_that_keeps_us_waiting_is_given_up_at_the_deadline(tmp_path
     pytest.importorskip("aiohttp")
     with archive(tmp_path / "site") as site:
         for name in ("silent", "stalling", "dripping"):
-            source, begun = SlideSource.elsewhere(f"{site.url}/{name}.svs"), time.monotonic()
+            source, begun = SlideSource.remote(f"{site.url}/{name}.svs"), time.monotonic()
             with (
-                pytest.raises(NotStaged, match="not here in time"),
+                pytest.raises(NotStaged, match="not fetched in time"),
                 Staging(tmp_path / "staged", 10_000).local(source, begun + 0.5),
             ):
                 pass
@@ -208,7 +208,7 @@ def test_a_web_server_is_a_store(tmp_path: Path) -> None:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    source = SlideSource.elsewhere(f"http://127.0.0.1:{server.server_port}/a.svs?token=1")
+    source = SlideSource.remote(f"http://127.0.0.1:{server.server_port}/a.svs?token=1")
     try:
         before = version_of(source)
         with Staging(tmp_path / "staged", 10_000).local(source) as local:
@@ -239,8 +239,8 @@ def test_where_the_file_system_has_no_locks_one_still_waits_for_the_other(
 
     with staging.local(at("a")), ThreadPoolExecutor(2) as threads:
         assert list(threads.map(late, "ab")) == [
-            "a: not here in time; others are at it",
-            "b: no room in time; the slides that are staged are in use",
+            "a: not fetched in time; another process is fetching it",
+            "b: no room in time; all staged slides are in use",
         ]
     with staging.local(at("b")) as local:
         assert local.path.read_bytes() == b"b" * 1000
@@ -255,7 +255,7 @@ import errno, fcntl, os
 from pathlib import Path
 def no_lock(*_): raise OSError(errno.ENOLCK, "none")
 fcntl.flock = no_lock
-from nic.files import locked
+from nic.shared_files import locked
 with locked(Path({str(tmp_path / "a.lock")!r}), 5):
     os._exit(1)
 """

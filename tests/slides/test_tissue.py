@@ -5,7 +5,7 @@ import pytest
 from conftest import tissue_image
 from numpy.typing import NDArray
 
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 from nic.slides.tissue import tissue_fraction, tissue_mask
 
 

@@ -20,11 +20,11 @@ from nic.encoder.spec import EncoderSpec
 from nic.errors import EmptyCohort, EndpointError
 from nic.evaluation.figure import Estimate
 from nic.patients.cohort import Endpoint
+from nic.patients.ensemble import Ensemble
 from nic.patients.export import export_ensemble
 from nic.patients.grid_cnn import GridCNN
 from nic.patients.targets import Survival, Targets, Values
-from nic.patients.training import Ensemble
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 from nic.stages.model_evaluation import evaluate_model
 from nic.study import read_study
 from nic.tracking.registry import register_patient_model

@@ -14,10 +14,10 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError
 from nic.patients.cohort import Endpoint
 from nic.patients.crops import PatientCells, SlideCells
+from nic.patients.ensemble import fit_folds
 from nic.patients.export import export_ensemble
 from nic.patients.predictor import PatientModel
 from nic.patients.targets import Values
-from nic.patients.training import fit_folds
 from nic.slides.slide import SlideSource
 from nic.stages.draw_maps import draw, in_words
 from nic.stages.selection import selected_patients

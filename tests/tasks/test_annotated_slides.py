@@ -10,9 +10,9 @@ from conftest import tissue_image, write_slide
 from leica import OFFSET_PX, write_scn
 
 from nic.errors import MissingResolution, TaskError, UnreadableSlide
+from nic.slides.grid import TileGrid
 from nic.slides.reader import TileReader
 from nic.slides.slide import Slide, SlideSource
-from nic.slides.tiling import TileGrid
 from nic.tasks.annotated_slides import read_annotated_slides
 from nic.tasks.entries import SlidesEntry
 from nic.tasks.tile_source import TileField

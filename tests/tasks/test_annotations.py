@@ -9,7 +9,7 @@ import pytest
 from matplotlib.path import Path as Outline
 
 from nic.errors import TaskError
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 from nic.tasks.annotations import read_annotations
 from nic.tasks.areas import Area, annotated_cells
 

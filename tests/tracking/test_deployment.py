@@ -72,7 +72,7 @@ def test_what_is_served_keeps_no_list_of_who_asked_and_writes_in_one_place_alone
 def test_the_memory_of_what_is_served_adds_up() -> None:
     served = services()["served"]
     number = {name: int(value) for name, value in served["environment"].items() if str(value).isdigit()}
-    readers = number["NIC_READERS"] + number["NIC_AT_ONCE"] + 1  # as nic.serving.reading starts them
+    readers = number["NIC_READERS"] + number["NIC_AT_ONCE"] + 1  # as nic.serving.row_reader starts them
     temporary = 2048
     assert "size=2g" in served["tmpfs"][0]
     wanted = readers * number["NIC_READER_MB"] + number["NIC_MEMORY_MB"] + temporary + 1024

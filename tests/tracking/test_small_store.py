@@ -232,7 +232,7 @@ def rewritten(number: int, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"definition": Endpoint("score", "regression", ("easy",)).definition}, "endpoint: measured on another one: "),
+        ({"definition": Endpoint("score", "regression", ("easy",)).definition}, "endpoint: measured on another endpoint: "),
         ({"model": f"{NAME}/1"}, "its record holds answers of nic-score/1"),
         ({"graph": "0" * 64}, "its record holds answers of another graph than this version's"),
         ({"score": np.linspace(0, 1, 18)}, "its record of answers gives"),
@@ -277,7 +277,7 @@ def test_a_record_with_training_patients_is_refused_at_the_gate(place: Place) ->
     run = str(version(1).run_id)
     rows = mlflow.artifacts.load_text(f"runs:/{run}/split.csv")
     MlflowClient().log_text(run, f"{rows}p-020,elm,0\n", "split.csv")
-    assert "1 of 18 measured patients taught the model: P20; wanted none" in refused(1)
+    assert "training patients: 1 of 18 measured patients: P20; wanted none" in refused(1)
     MlflowClient().log_text(run, rows, "split.csv")
 
 
@@ -369,7 +369,7 @@ def test_a_champion_of_another_definition_is_no_rival(place: Place, tmp_path: Pa
     judged = verdict(2, **{**OPEN, "margin": 0})
     assert judged.promoted
     (against,) = (check for check in judged.checks if check.name.startswith("against"))
-    assert "it answers another definition of the endpoint (columns ['easy'] against ['score'])" in against.found
+    assert "it answers another definition of the endpoint (columns ['easy'] against ['score'])" in against.observed
     assert holders() == ("2", other.version, None)
     MlflowClient().delete_model_version(NAME, other.version)
 

@@ -14,7 +14,7 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
 from nic.patients.cohort import Endpoint
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 from nic.tracking.checks import lineage_check
 from nic.tracking.digests import codes_digest, digest, file_sha256
 from nic.tracking.gates import Gate

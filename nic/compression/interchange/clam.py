@@ -16,7 +16,7 @@ from nic.compression.interchange.hdf5 import by_slide, codes_in, coords_in, numb
 from nic.compression.interchange.note import Note, encoder_note, grid_note
 from nic.compression.interchange.tile_codes import Hints, TileCodes, imported_encoder
 from nic.errors import InterchangeError
-from nic.slides.names import slide_id
+from nic.slides.source import slide_id
 
 TOOL = "CLAM"
 BESIDE = ("patches", "masks", "stitches")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import InterchangeError, UnreachedCodes
-from nic.slides.names import slide_id
+from nic.slides.source import slide_id
 from nic.system_errors import cannot_be_read, reason
 
 

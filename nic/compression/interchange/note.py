@@ -16,7 +16,7 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.tile_codes import Hints, TileCodes, imported_encoder
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EncoderError, ImplausibleResolution, InterchangeError
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 
 GRID, ENCODER = "nic_grid", "nic_encoder"
 

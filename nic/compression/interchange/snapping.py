@@ -10,7 +10,7 @@ from nic.compression.interchange.tile_codes import TileCodes
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import OwnMask
 from nic.errors import InterchangeError
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 
 SAME_LATTICE_PX = 4
 

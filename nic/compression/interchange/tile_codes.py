@@ -10,8 +10,8 @@ from scipy.spatial import KDTree
 
 from nic.encoder.spec import IMPORTED, EncoderSpec
 from nic.errors import ImplausibleResolution, InterchangeError, MissingResolution, NoTissue
+from nic.slides.grid import TileGrid
 from nic.slides.resolution import PLAUSIBLE_MPP
-from nic.slides.tiling import TileGrid
 
 PLAUSIBLE_STRETCH = (0.55, 1.5)
 """Of a tile's um/px over the nominal: TRIDENT calls 0.3 to 0.6 um/px 20x, but a factor of 2 is a wrong um/px."""

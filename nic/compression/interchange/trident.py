@@ -28,8 +28,8 @@ from nic.compression.interchange.hdf5 import (
 from nic.compression.interchange.note import Note, encoder_note, grid_note
 from nic.compression.interchange.tile_codes import Hints, TileCodes, imported_encoder
 from nic.encoder.spec import IMPORTED
-from nic.slides.names import slide_id
 from nic.slides.resolution import UM_TIMES_MAGNIFICATION
+from nic.slides.source import slide_id
 
 TOOL = "TRIDENT"
 FEATURES, PATCHES = "features_", "_patches.h5"

@@ -12,11 +12,11 @@ from served_files import codes_file, write_plain_graphs
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError, NicError, OverLimit
-from nic.serving.codes_file import check_codes, check_numbers
-from nic.serving.effort import Effort
+from nic.serving.limits import Budget
+from nic.serving.untrusted_codes import check_codes, check_numbers
 
 MB = 1 << 20
-EFFORT = Effort(1000, float("inf"), features_bytes=256 * MB, memory_bytes=1024 * MB)
+BUDGET = Budget(1000, float("inf"), features_bytes=256 * MB, memory_bytes=1024 * MB)
 Spoil = Callable[[h5py.File, Path], None]
 
 
@@ -110,7 +110,7 @@ def test_what_leads_out_of_the_file_or_is_no_plain_array_is_refused(good: Path, 
     with h5py.File(copyfile(good, tmp_path / "a.h5"), "a") as file:
         spoil(file, good)
     with pytest.raises(CodesError):
-        check_codes(tmp_path / "a.h5", EFFORT)
+        check_codes(tmp_path / "a.h5", BUDGET)
 
 
 def terabytes_of_codes(file: h5py.File, elsewhere: Path) -> None:
@@ -169,19 +169,19 @@ def test_what_is_large_is_refused_before_it_is_read(good: Path, tmp_path: Path, 
         spoil(file, good)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(OverLimit):
-        check_codes(tmp_path / "a.h5", EFFORT)
+        check_codes(tmp_path / "a.h5", BUDGET)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024  # KiB
 
 
 def test_what_nic_writes_is_taken_also_compressed_or_with_more_beside(good: Path, tmp_path: Path) -> None:
-    check_codes(good, EFFORT)
+    check_codes(good, BUDGET)
     with h5py.File(copyfile(good, tmp_path / "a.h5"), "a") as file:
         codes = file["features"][:]
         del file["features"]
         file.create_dataset("features", data=codes, compression="gzip", shuffle=True, fletcher32=True)
         file.create_dataset("features_d4", (8, *codes.shape), np.float16)
         file["somebody's own"] = h5py.ExternalLink("/etc/passwd", "/")
-    check_codes(tmp_path / "a.h5", EFFORT)
+    check_codes(tmp_path / "a.h5", BUDGET)
 
 
 @pytest.mark.parametrize(

@@ -17,27 +17,26 @@ from served_files import write_plain_graphs
 from slide_jobs import Dies, Gives, Raises, SaysNonsense, Sleeps, Takes, TellsOfItself
 
 from nic.errors import CodesError, UnreachedSlide, UnreadableSlide
-from nic.slides.faults import ReaderFault
-from nic.slides.process import MOST_STUCK, Stuck
-from nic.slides.processes import Processes, ReaderDied, ReaderHung, ReaderLate, ReadersBusy
-from nic.slides.wire import SLOTS, SharedTiles
+from nic.slides.messages import SLOTS, ReaderFault, SharedTiles
+from nic.slides.reading_process import MOST_STUCK, StuckProcesses
+from nic.slides.subprocess_reader import ReaderDied, ReaderHung, ReaderLate, ReadersBusy, SubprocessReader
 
 
 @pytest.fixture(scope="module")
-def two() -> Iterator[Processes]:
-    with Processes(2, modules=["slide_jobs"], silent_s=60) as processes:
+def two() -> Iterator[SubprocessReader]:
+    with SubprocessReader(2, modules=["slide_jobs"], silent_s=60) as processes:
         processes.ask(Gives(0))
         yield processes
 
 
 @pytest.fixture
-def one() -> Iterator[Processes]:
-    with Processes(1, modules=["slide_jobs"], tries=1, silent_s=3) as processes:
+def one() -> Iterator[SubprocessReader]:
+    with SubprocessReader(1, modules=["slide_jobs"], tries=1, silent_s=3) as processes:
         processes.ask(Gives(0))
         yield processes
 
 
-def test_all_tiles_come_whole_and_answers_with_their_arrays(two: Processes) -> None:
+def test_all_tiles_come_whole_and_answers_with_their_arrays(two: SubprocessReader) -> None:
     seen = []
     for tiles in two.stream([Gives(40), Gives(30), Gives(0)]):
         assert (tiles.tiles == int(tiles.row[0]) % 256).all()
@@ -50,14 +49,14 @@ def test_all_tiles_come_whole_and_answers_with_their_arrays(two: Processes) -> N
     assert np.array_equal(answer["halves"], np.arange(5) / 2)
 
 
-def test_who_leaves_early_gives_back_what_was_lent(two: Processes) -> None:
+def test_who_leaves_early_gives_back_what_was_lent(two: SubprocessReader) -> None:
     for _ in range(2 * SLOTS):
         with closing(two.stream([Gives(50), Gives(50)])) as tiles:
             next(tiles)
     assert len(list(two.stream([Gives(20), Gives(20)]))) == 40
 
 
-def test_an_error_comes_with_its_class_words_and_the_systems_number(two: Processes) -> None:
+def test_an_error_comes_with_its_class_words_and_the_systems_number(two: SubprocessReader) -> None:
     with pytest.raises(UnreadableSlide, match="no slide"):
         two.ask(Raises(UnreadableSlide("no slide")))
     with pytest.raises(CodesError) as full:
@@ -70,29 +69,29 @@ def test_an_error_comes_with_its_class_words_and_the_systems_number(two: Process
         two.ask(Raises(MemoryError()))
 
 
-def test_an_error_that_nobody_foresaw_says_where_and_nothing_else(two: Processes) -> None:
+def test_an_error_that_nobody_foresaw_says_where_and_nothing_else(two: SubprocessReader) -> None:
     with pytest.raises(ReaderFault, match=r"^ValueError at slide_jobs\.py:\d+ < ") as fault:
         two.ask(Raises(ValueError("Jane Doe")))
     assert "Jane" not in str(fault.value)
 
 
-def test_a_job_is_tried_again_when_its_process_died_of_it(two: Processes, tmp_path: Path) -> None:
+def test_a_job_is_tried_again_when_its_process_died_of_it(two: SubprocessReader, tmp_path: Path) -> None:
     assert two.ask(Dies(signal.SIGSEGV, tmp_path / "once"))["lived"]
     with pytest.raises(ReaderDied, match="SIGABRT"):
         two.ask(Dies(signal.SIGABRT))
     with pytest.raises(ReaderDied, match="exit code 3"):
         two.ask(Dies(-3))
     assert len(list(two.stream([Gives(3)]))) == 3
-    assert sum(sum(did.ends.values()) for did in two.did) == 5
+    assert sum(sum(counts.ends.values()) for counts in two.counts) == 5
 
 
-def test_a_job_is_tried_once_where_that_is_wanted(one: Processes, tmp_path: Path) -> None:
+def test_a_job_is_tried_once_where_that_is_wanted(one: SubprocessReader, tmp_path: Path) -> None:
     with pytest.raises(ReaderDied, match="SIGKILL"):
         one.ask(Dies(signal.SIGKILL, tmp_path / "once"))
     assert one.ask(Gives(1))["given"] == 1
 
 
-def test_other_jobs_go_on_beside_one_that_kills_its_process(two: Processes) -> None:
+def test_other_jobs_go_on_beside_one_that_kills_its_process(two: SubprocessReader) -> None:
     with ThreadPoolExecutor(2) as threads:
         others = threads.submit(lambda: len(list(two.stream([Gives(100)] * 5))))
         with pytest.raises(ReaderDied):
@@ -100,11 +99,11 @@ def test_other_jobs_go_on_beside_one_that_kills_its_process(two: Processes) -> N
         assert others.result() == 500
 
 
-def test_a_process_that_says_nothing_is_replaced(one: Processes) -> None:
+def test_a_process_that_says_nothing_is_replaced(one: SubprocessReader) -> None:
     [process] = one.running
     assert process is not None
     os.kill(process.pid, signal.SIGSTOP)
-    with pytest.raises(ReaderHung, match="nothing for 3 s"):
+    with pytest.raises(ReaderHung, match="silent for 3 s"):
         one.ask(Gives(1))
     assert one.ask(Gives(2))["given"] == 2
     [next_one] = one.running
@@ -112,7 +111,7 @@ def test_a_process_that_says_nothing_is_replaced(one: Processes) -> None:
     assert next_one.pid != process.pid
 
 
-def test_who_is_slow_to_take_tiles_is_waited_for(one: Processes) -> None:
+def test_who_is_slow_to_take_tiles_is_waited_for(one: SubprocessReader) -> None:
     batches = 0
     for _ in one.stream([Gives(SLOTS + 3)]):
         if batches == 0:
@@ -122,7 +121,7 @@ def test_who_is_slow_to_take_tiles_is_waited_for(one: Processes) -> None:
 
 
 def test_a_deadline_ends_a_job_and_who_waits_for_a_process() -> None:
-    with Processes(1, modules=["slide_jobs"], tries=1) as one, ThreadPoolExecutor(1) as threads:
+    with SubprocessReader(1, modules=["slide_jobs"], tries=1) as one, ThreadPoolExecutor(1) as threads:
         one.ask(Gives(0))
         late = threads.submit(one.ask, Sleeps(60), time.monotonic() + 2)
         time.sleep(0.5)
@@ -134,7 +133,7 @@ def test_a_deadline_ends_a_job_and_who_waits_for_a_process() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    with Processes(1, most_mb=600, modules=["slide_jobs"]) as processes:
+    with SubprocessReader(1, most_mb=600, modules=["slide_jobs"]) as processes:
         assert processes.ask(Takes(100))["taken"] == 100 << 20
         with pytest.raises(MemoryError):
             processes.ask(Takes(700))
@@ -151,15 +150,15 @@ def test_memory_is_bounded() -> None:
         b'{"values": {}, "arrays": {"row": ["int32", [-1]]}}\n',
     ],
 )
-def test_what_is_no_answer_ends_the_process_that_gave_it(one: Processes, content: bytes) -> None:
-    with pytest.raises(ReaderDied, match="an answer that is none"):
+def test_what_is_no_answer_ends_the_process_that_gave_it(one: SubprocessReader, content: bytes) -> None:
+    with pytest.raises(ReaderDied, match="a malformed answer"):
         one.ask(SaysNonsense(content))
     assert one.ask(Gives(1))["given"] == 1
 
 
 def test_a_process_knows_no_secret_and_uses_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIC_API_TOKEN", "secret")
-    with Processes(1, modules=["slide_jobs"]) as processes:
+    with SubprocessReader(1, modules=["slide_jobs"]) as processes:
         environment = processes.ask(TellsOfItself())["environment"]
     assert "NIC_API_TOKEN" not in environment
     assert environment["OMP_NUM_THREADS"] == "1"
@@ -167,14 +166,14 @@ def test_a_process_knows_no_secret_and_uses_one_thread(monkeypatch: pytest.Monke
 
 def test_that_no_process_starts_is_said_to_who_asks() -> None:
     with (
-        Processes(1, modules=["no_module_of_this_name"], quiet=True) as processes,
+        SubprocessReader(1, modules=["no_module_of_this_name"], quiet=True) as processes,
         pytest.raises(ReaderFault, match=r"did not start \(exit code 1\)"),
     ):
         processes.ask(Gives(1))
 
 
 def test_processes_start_when_there_is_work_for_them() -> None:
-    with Processes(3, modules=["slide_jobs"], at_once=False) as processes:
+    with SubprocessReader(3, modules=["slide_jobs"], at_once=False) as processes:
         time.sleep(0.2)
         assert processes.running == [None] * 3
         assert processes.ask(Gives(1))["given"] == 1
@@ -185,9 +184,9 @@ def test_processes_start_when_there_is_work_for_them() -> None:
 def test_no_process_outlives_who_asks(tmp_path: Path) -> None:
     script = (
         "from slide_jobs import TellsOfItself\n"
-        "from nic.slides.processes import Processes\n"
+        "from nic.slides.subprocess_reader import SubprocessReader\n"
         "import time\n"
-        "p = Processes(2, modules=['slide_jobs'])\n"
+        "p = SubprocessReader(2, modules=['slide_jobs'])\n"
         "print(p.ask(TellsOfItself())['pid'], *(r.pid for r in p.running if r), flush=True)\n"
         "time.sleep(600)\n"
     )
@@ -238,11 +237,11 @@ def _runs(pid: int) -> bool:
 
 def test_processes_that_cannot_be_ended_are_counted_and_no_more_are_started() -> None:
     """Sleepers stand for those that the kernel cannot end: a share that hangs holds them."""
-    stuck = Stuck()
+    stuck = StuckProcesses()
     sleepers = [subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(MOST_STUCK)]
     for sleeper in sleepers:
         stuck.add(sleeper)
-    with pytest.raises(UnreachedSlide, match=f"{MOST_STUCK} processes that read wait for a share"):
+    with pytest.raises(UnreachedSlide, match=f"{MOST_STUCK} processes wait for a share"):
         stuck.check()
     for sleeper in sleepers:
         sleeper.kill()

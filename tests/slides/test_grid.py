@@ -6,7 +6,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nic.slides.tiling import TileGrid
+from nic.slides.grid import TileGrid
 
 mpps = st.sampled_from([0.2425, 0.25, 0.265, 0.499, 0.503, 0.5])
 

@@ -1,7 +1,7 @@
-"""What passes between a process of ours, one that reads slides or encodes, and the one that asks it.
+"""MessageBuffer between this process and its child processes, which read slides or encode tiles.
 
-To it, pickles: it trusts who asks. From it, JSON, plain arrays and tiles in shared memory: a decoder that a slide has
-made do something else may say what it likes, and nothing that it says is run.
+Requests to a child are pickles, because a child trusts its parent. A child answers with JSON, plain arrays and tiles in
+shared memory: a slide may take over the decoder that reads it, and nothing that such a child sends is run.
 """
 
 import builtins
@@ -11,7 +11,9 @@ import mmap
 import os
 import pickle
 import tempfile
+import traceback
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -19,21 +21,20 @@ from numpy.typing import NDArray
 
 import nic.errors
 from nic.errors import NicError
-from nic.slides.faults import ReaderFault, place_of
 
 SLOTS = 3
-"""Batches of tiles that a process may be ahead of who asks."""
+"""Batches of tiles that a child may be ahead of its parent."""
 SLOT_BYTES = 64 << 20
-"""Of memory that is reserved for each; what no tile lies in is not taken."""
+"""Address space of each slot; only what holds tiles takes memory."""
 LENGTH_BYTES = 8
 DTYPES = ("bool", "uint8", "int32", "int64", "float64")
-"""Of arrays that are sent."""
+"""Types of arrays in messages."""
 
 Message = dict[str, Any]
 
 
 class SharedTiles:
-    """Memory that two processes see, in slots. fd: its file descriptor, which a child inherits."""
+    """Memory that two processes share, in slots. fd: its file descriptor, which a child inherits."""
 
     def __init__(self, fd: int | None = None, slots: int = SLOTS) -> None:
         self.slots = slots
@@ -48,8 +49,8 @@ class SharedTiles:
         return flat.reshape(count, tile_px, tile_px, 3)
 
     def codes(self, slot: int, count: int, code_size: int) -> NDArray[np.float32]:
-        """A view of a slot's first codes, float32 [count, code_size], in the place of the tiles they are of. Raises
-        ValueError beyond its end."""
+        """A view of a slot's first codes, float32 [count, code_size], which overwrite their tiles. Raises ValueError
+        beyond its end."""
         self._check(slot, 4 * count * code_size)
         flat = np.frombuffer(self._memory, np.float32, count * code_size, slot * SLOT_BYTES)
         return flat.reshape(count, code_size)
@@ -73,14 +74,14 @@ def _nameless_file(size: int) -> int:
     return fd
 
 
-def question(value: Any) -> bytes:
-    """A value as it is written to a process."""
+def request_bytes(value: Any) -> bytes:
+    """A value as it is written to a child."""
     content = pickle.dumps(value)
     return len(content).to_bytes(LENGTH_BYTES, "little") + content
 
 
-def read_question(fd: int) -> Any:
-    """Raises EOFError when nobody asks any more."""
+def read_request(fd: int) -> Any:
+    """The next request. Raises EOFError when the parent has closed its end."""
     return pickle.loads(_exactly(fd, int.from_bytes(_exactly(fd, LENGTH_BYTES), "little")))
 
 
@@ -94,8 +95,8 @@ def _exactly(fd: int, size: int) -> bytes:
     return content
 
 
-def message(values: Mapping[str, Any]) -> bytes:
-    """Values that JSON knows, and arrays: a line of JSON, then the arrays' bytes."""
+def message_bytes(values: Mapping[str, Any]) -> bytes:
+    """Values of JSON types, and arrays: a line of JSON, then the arrays' bytes."""
     arrays = {name: np.ascontiguousarray(value) for name, value in values.items() if isinstance(value, np.ndarray)}
     head = {
         "values": {name: value for name, value in values.items() if name not in arrays},
@@ -104,8 +105,8 @@ def message(values: Mapping[str, Any]) -> bytes:
     return b"".join([json.dumps(head).encode(), b"\n", *(array.tobytes() for array in arrays.values())])
 
 
-class Messages:
-    """Messages from bytes as they come in, in pieces of any size."""
+class MessageBuffer:
+    """Assembles messages from pieces of any size."""
 
     def __init__(self) -> None:
         self._bytes = b""
@@ -114,9 +115,9 @@ class Messages:
         self._bytes += content
 
     def next(self) -> Message | None:
-        """The next one; None until all of it is there. Raises ValueError, KeyError or TypeError when it is none."""
-        line, found, rest = self._bytes.partition(b"\n")
-        if not found:
+        """The next message; None until it is complete. Raises ValueError, KeyError or TypeError if it is malformed."""
+        line, newline, rest = self._bytes.partition(b"\n")
+        if not newline:
             return None
         head = json.loads(line)
         values: Message = head["values"]
@@ -134,8 +135,8 @@ class Messages:
         return values
 
 
-def as_values(error: BaseException) -> Message:
-    """An error to send: the words of one of ours, of the system's or of memory; else the place it arose at."""
+def error_values(error: BaseException) -> Message:
+    """An error as a message: kind and words of a NicError or of the system; of any other error only its place."""
     if isinstance(error, NicError):
         cause = error.__cause__
         number = cause.errno if isinstance(cause, OSError) else None
@@ -147,17 +148,34 @@ def as_values(error: BaseException) -> Message:
     return {"error": "fault", "text": place_of(error), "errno": None}
 
 
-def as_error(values: Message) -> Exception:
-    """The error that was sent, with the system's as its cause where there was one."""
+def error_of(values: Message) -> Exception:
+    """The error of a message, caused by the system's error if it was."""
     kind, text, number = values["error"], str(values["text"]), values["errno"]
     if kind == "OSError":
         return OSError(number, text)
     if kind == "MemoryError":
         return builtins.MemoryError(text)
-    known = getattr(nic.errors, kind, None)
-    if not (isinstance(known, type) and issubclass(known, NicError)):
+    error_class = getattr(nic.errors, kind, None)
+    if not (isinstance(error_class, type) and issubclass(error_class, NicError)):
         return ReaderFault(text)
-    error = known(text)
+    error = error_class(text)
     if number is not None:
         error.__cause__ = OSError(number, os.strerror(number))
     return error
+
+
+class ReaderFault(RuntimeError):
+    """A process that reads slides met an unforeseen error. where: its kind and place in the code."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(where)
+        self.where = where
+
+
+def place_of(error: BaseException) -> str:
+    """The kind of an error and the lines of code it passed, innermost first; not its text, which may name a patient."""
+    if isinstance(error, ReaderFault):
+        return error.where
+    frames = reversed(traceback.extract_tb(error.__traceback__)[-3:])
+    number = f" {error.errno}" if isinstance(error, OSError) and error.errno else ""
+    return f"{type(error).__name__}{number} at {' < '.join(f'{PurePath(f.filename).name}:{f.lineno}' for f in frames)}"

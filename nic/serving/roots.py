@@ -1,4 +1,4 @@
-"""What a row may have opened: files and folders under the roots, and nothing that such a file names outside of them."""
+"""The roots: a row may name files and folders below them, and those may name no file outside."""
 
 import errno
 import os
@@ -13,13 +13,14 @@ Roots = tuple[Path, ...]
 ANYWHERE: Roots = (Path("/"),)
 REMOTE = "://"
 LONGEST_PLACE = 4096
-"""Characters of a path: Linux opens none that is longer."""
+"""Characters of a path; Linux opens no longer one."""
 KEY_FILE_BYTES = 64 << 10
-"""OpenSlide reads no longer one of Hamamatsu; MIRAX may take a megabyte."""
+"""OpenSlide reads no longer key file of Hamamatsu."""
 SLIDEDAT_BYTES = 1 << 20
+"""Of MIRAX."""
 JOURNALS = ("-journal", "-wal", "-shm")
 
-_OUTSIDE = "cannot be resolved or lies outside the folders that are served; the operator names them in NIC_SLIDE_ROOTS"
+_OUTSIDE = "cannot be resolved or lies outside the folders that are served, which the operator names in NIC_SLIDE_ROOTS"
 _NAMES = re.compile(
     rb"^\s*(?:INDEXFILE|FILE_\d+|ImageFile[^=\n]*|MapFile[^=\n]*|OptimisationFile[^=\n]*|MacroImage[^=\n]*)\s*="
     rb"[ \t]*(.*?)\s*$",
@@ -31,20 +32,20 @@ _NAMES = re.compile(
 def path_of(place: str) -> Path:
     """A row's text as a path; no file is touched. Raises OutsideRoots."""
     if REMOTE in place or "\0" in place or len(place) > LONGEST_PLACE:
-        raise OutsideRoots("names no file of this server; wanted a path, addresses are not opened")
+        raise OutsideRoots("is not a path of this server; wanted one, addresses are not opened")
     return Path(place)
 
 
-def opened(path: Path, roots: Roots) -> Path:
-    """The path, symlinks resolved, if it may be opened as a slide or a file of codes.
+def resolve(path: Path, roots: Roots) -> Path:
+    """The path with symlinks resolved, if a slide or a file of codes may be opened there.
 
-    Raises OutsideRoots, which does not say whether there is such a file; also when a slide of several files names one
-    that lies outside. Raises UnreadableSlide for a pipe, a socket or a device, which would hold up whoever opens it.
+    Raises OutsideRoots, without saying whether the file exists; also when a slide of several files names one that lies
+    outside. Raises UnreadableSlide for a pipe, a socket or a device, which would block its reader.
     """
     resolved = _under(path, roots)
-    _regular(resolved)
-    for other in _beside(resolved):
-        _regular(_under(other, roots))
+    _check_regular(resolved)
+    for other in _companions(resolved):
+        _check_regular(_under(other, roots))
     return resolved
 
 
@@ -58,8 +59,8 @@ def _under(path: Path, roots: Roots) -> Path:
     return resolved
 
 
-def _regular(path: Path) -> None:
-    """What is not there is for others to say."""
+def _check_regular(path: Path) -> None:
+    """A file that is missing passes; whoever opens it reports that."""
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -72,18 +73,18 @@ def _regular(path: Path) -> None:
         raise UnreadableSlide(f"{path.name}: a pipe, a socket or a device; wanted a file")
 
 
-def _beside(path: Path) -> Iterator[Path]:
-    """The other files that OpenSlide 4.0 may open for a slide. Its drivers look at contents, not at suffixes.
+def _companions(path: Path) -> Iterator[Path]:
+    """The other files that OpenSlide 4.0 may open for a slide. Its drivers go by contents, not by suffixes.
 
-    DICOM: what lies in the folder. MIRAX: Slidedat.ini in the folder of the slide's name, and what it names there.
+    DICOM: all files of the folder. MIRAX: Slidedat.ini in the folder of the slide's name, and what it names there.
     Hamamatsu VMS, VMU: what the key file names. Trestle: `.Full`. Sakura: the journals of SQLite.
     """
     if path.is_dir():
-        yield from _not_plain(path)
+        yield from _not_regular(path)
         return
     head = _head(path, KEY_FILE_BYTES + 1)
     if head[128:132] == b"DICM":
-        yield from _not_plain(path.parent)
+        yield from _not_regular(path.parent)
     if len(head) <= KEY_FILE_BYTES and b"Virtual Microscope Specimen]" in head:
         yield from _named(path.parent, head)
     if path.suffix == ".mrxs":
@@ -94,23 +95,23 @@ def _beside(path: Path) -> Iterator[Path]:
     yield from (path.with_name(path.name + journal) for journal in JOURNALS)
 
 
-def _not_plain(folder: Path) -> Iterator[Path]:
-    """Of a folder's entries those that may lead elsewhere or are no files."""
+def _not_regular(folder: Path) -> Iterator[Path]:
+    """Symlinks, pipes, sockets and devices of a folder."""
     with os.scandir(folder) as entries:
         yield from (Path(e.path) for e in entries if not (e.is_file(follow_symlinks=False) or e.is_dir()))
 
 
 def _named(folder: Path, content: bytes) -> Iterator[Path]:
-    """Files named by a key file; OpenSlide joins the names to the folder, and goes wherever they lead."""
+    """Files that a key file names. OpenSlide joins each name to the folder and follows it anywhere."""
     for name in _NAMES.findall(content):
         if b"/" in name or b"\\" in name or name in (b".", b".."):
-            raise OutsideRoots("names a file by a path; wanted the names of files in its own folder")
+            raise OutsideRoots("names another file by a path; wanted names of files in its own folder")
         if name:
             yield folder / os.fsdecode(name)
 
 
 def _head(path: Path, most_bytes: int) -> bytes:
-    """The first bytes; none of what is no file, which is never waited for."""
+    """The first bytes; none of what is not a regular file, which could block."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:

@@ -1,13 +1,15 @@
-"""Which slides a file, a folder or a glob holds, and which file a table means."""
+"""The search for slides: in a folder or by a glob, and for the file that a table means."""
 
 import os
 from pathlib import Path, PureWindowsPath
 
 from nic.errors import UnreachedSlide, UnreadableSlide
-from nic.slides.names import (
+from nic.slides.opening import dicom_files, is_dicom, knows, reaching
+from nic.slides.source import (
     FEATURES,
     FOREIGN,
     SUFFIXES,
+    SlideSource,
     is_address,
     is_hidden,
     is_slide_name,
@@ -16,8 +18,6 @@ from nic.slides.names import (
     slide_id,
     suffix,
 )
-from nic.slides.opening import dicom_files, is_dicom, knows, reaching
-from nic.slides.source import SlideSource
 
 NO_SLIDES = FEATURES | {
     *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".svg", ".pdf", ".xml", ".json", ".geojson", ".qpdata", ".qpproj"),
@@ -25,13 +25,13 @@ NO_SLIDES = FEATURES | {
     *(".opt", ".dat", ".npy", ".npz", ".pkl", ".pth", ".onnx", ".parquet", ".hdf5", ".zip", ".gz", ".tar", ".7z"),
     *(".py", ".part", ".tmp", ".lock", ".bak", ".md5", ".sha256"),
 }
-"""Suffixes of what often lies beside slides; files of other suffixes that are unknown are shown to OpenSlide."""
+"""Suffixes of files that often lie beside slides. Files of other unknown suffixes are shown to OpenSlide."""
 
 
 def find_slides(where: str | Path) -> list[SlideSource]:
-    """Slides of a file, of a folder and those below it, or of a glob, sorted by id. Hidden files are passed over.
+    """The slides of a file, of a folder and those below it, or of a glob, sorted by id. Hidden files are skipped.
 
-    A folder that holds one DICOM series is one slide. A slide is known by its suffix, or by what is in it.
+    A folder that holds one DICOM series is one slide. A slide is recognised by its suffix or by its content.
     Raises UnreadableSlide when there is none, or when two would have one id; UnreachedSlide when the place, or a folder
     below it, is missing or cannot be listed.
     """
@@ -48,62 +48,62 @@ def find_slides(where: str | Path) -> list[SlideSource]:
         if name in sources:
             raise UnreadableSlide(
                 f"{name}: two slides have this id, {_in_its_folder(sources[name].path)} and {_in_its_folder(path)}; "
-                "rename one, or name those that you want by a glob"
+                "rename one, or choose by a glob"
             )
         sources[name] = SlideSource(name, path)
     return list(sources.values())
 
 
 def in_table(cell: str, folder: Path, mpp: float | None = None) -> SlideSource:
-    """The slide that a cell of a table names: an address, or a path, relative to the table's folder.
+    """The slide that a cell of a table names: by an address, or by a path relative to the table's folder.
 
-    Its file may be called a little otherwise, see `file_of`; whether it is there is not asked here.
+    The file is not looked for here; its name may differ a little, see `file_of`.
     """
     if is_address(cell):
-        return SlideSource.elsewhere(cell, mpp)
+        return SlideSource.remote(cell, mpp)
     return SlideSource(slide_id(cell), folder / cell, mpp, as_written=True)
 
 
 def file_of(source: SlideSource) -> Path:
-    """The file of a slide of this machine: its path; of one in a table that is not there, the one that is meant.
+    """The file of a slide on this machine. If a table names a missing file, the one that it must mean.
 
-    That is the only file beside it whose name differs in the way in which Unicode is composed (a Mac writes `ü` as two
-    characters), in the case of its suffix, or in having one; or the parts of a Windows path are its folders.
-    Raises UnreachedSlide when several could be meant, or its folder cannot be read.
+    That is the only file in its folder whose name differs in its Unicode form (a Mac writes `ü` as two characters), in
+    the case of its suffix, or in having a suffix; and a Windows path is read as folders.
+    Raises UnreachedSlide when it could mean several, or its folder cannot be read.
     """
     name = printable(source.path.name)
     with reaching(name):
         if not source.as_written or source.path.exists():
             return source.path
         path = source.path.parent.joinpath(*PureWindowsPath(source.path.name).parts)
-        meant = _meant(path, source.slide_id)
-    if len(meant) > 1:
-        several = " and ".join(sorted(printable(other.name) for other in meant))
-        raise UnreachedSlide(f"{name}: no such file, but {several}; write which of them it is")
-    return meant[0] if meant else source.path
+        candidates = _candidates(path, source.slide_id)
+    if len(candidates) > 1:
+        several = " and ".join(sorted(printable(other.name) for other in candidates))
+        raise UnreachedSlide(f"{name}: no such file, but {several}; write one of them")
+    return candidates[0] if candidates else source.path
 
 
-def _meant(path: Path, wanted_id: str) -> list[Path]:
-    """Files beside a path that is not there which it may mean."""
-    folder = _as_composed(path.parent)
+def _candidates(path: Path, wanted_id: str) -> list[Path]:
+    """Files beside a missing path that it may mean."""
+    folder = _existing_folder(path.parent)
     files = [file for file in folder.iterdir() if not is_hidden(file.name)] if folder.is_dir() else []
     if same := [file for file in files if same_name(file.name, path.name)]:
         return same
-    return [file for file in files if slide_id(file) == wanted_id and _is_meant(file.name, path.name)]
+    return [file for file in files if slide_id(file) == wanted_id and _may_be(file.name, path.name)]
 
 
-def _is_meant(name: str, written: str) -> bool:
-    """Whether the file of a name may be what is written: without suffix, or with it in another case."""
+def _may_be(name: str, written: str) -> bool:
+    """Whether a file of this name may be the one written: without a suffix, or with it in another case."""
     return is_slide_name(name) and (suffix(written) not in SUFFIXES | FOREIGN or suffix(written) == suffix(name))
 
 
-def _as_composed(folder: Path) -> Path:
-    """The folder itself, or where it is not there the one that differs in the way in which Unicode is composed."""
+def _existing_folder(folder: Path) -> Path:
+    """The folder itself, or if it is missing, the one of the same name in another Unicode form."""
     if folder.exists() or folder == folder.parent:
         return folder
-    above = _as_composed(folder.parent)
-    there = above.iterdir() if above.is_dir() else iter(())
-    return next((other for other in there if same_name(other.name, folder.name)), above / folder.name)
+    above = _existing_folder(folder.parent)
+    entries = above.iterdir() if above.is_dir() else iter(())
+    return next((other for other in entries if same_name(other.name, folder.name)), above / folder.name)
 
 
 def _slides_of(place: Path) -> list[tuple[str, Path]]:
@@ -124,7 +124,7 @@ def _slides_of(place: Path) -> list[tuple[str, Path]]:
 
 
 def _literal_part(place: Path) -> tuple[Path, str]:
-    """The folder that is there as it is written, brackets and all, and the pattern below it; empty without one."""
+    """The longest part that exists as written, brackets included, and the pattern below it, empty if there is none."""
     start = Path(place.anchor or ".")
     parts = place.relative_to(place.anchor).parts
     for depth, part in enumerate(parts):
@@ -136,14 +136,14 @@ def _literal_part(place: Path) -> tuple[Path, str]:
 
 
 def _matched(path: Path) -> list[tuple[str, Path]]:
-    """The slides of a glob's match: a file, or a folder of DICOM files."""
+    """The slides of a match of a glob: a file, or a folder of DICOM files."""
     if path.is_dir():
         return _series_in(path, dicom_files(path), whole_folder=True)
     return [(slide_id(path), path)] if _is_slide(path) else []
 
 
 def _in_folder(folder: Path, above: frozenset[str]) -> list[tuple[str, Path]]:
-    """Slides of a folder and of those below it. above: real paths of the folders that hold it: a link may lead back."""
+    """Slides of a folder and of those below it. above: real paths of the folders above; a link may lead back."""
     real = os.path.realpath(folder)
     if real in above:
         return []
@@ -167,7 +167,7 @@ def _is_slide(file: Path) -> bool:
 
 
 def _series_in(folder: Path, files: list[Path], whole_folder: bool) -> list[tuple[str, Path]]:
-    """A series that has its folder to itself is named by the folder, any other by its first file."""
+    """A series alone in its folder is named by the folder, any other by its first file."""
     first_of_series: dict[bytes, Path] = {}
     for file in files:
         first_of_series.setdefault(_series(file), file)
@@ -177,11 +177,11 @@ def _series_in(folder: Path, files: list[Path], whole_folder: bool) -> list[tupl
 
 
 def _series(file: Path, header_bytes: int = 1 << 16) -> bytes:
-    """SeriesInstanceUID, (0020,000E) of a DICOM header; the file's own name where there is none, or no permission."""
+    """SeriesInstanceUID, (0020,000E), of a DICOM header; the file's name if it has none or cannot be read."""
     try:
         with file.open("rb") as content:
             _, tag, value = content.read(header_bytes).partition(b"\x20\x00\x0e\x00UI")
-    except OSError:  # it is a slide of its own then, and whoever opens it hears why
+    except OSError:  # it counts as a slide, and opening it reports why it cannot be read
         tag, value = b"", b""
     return value[2 : 2 + int.from_bytes(value[:2], "little")] if tag else os.fsencode(file.name)
 

@@ -12,9 +12,9 @@ from conftest import tissue_image, write_slide
 from served_files import write_graphs
 
 from nic.serving.cache import CodesCache
-from nic.serving.elsewhere import Elsewhere
 from nic.serving.limits import Limits
-from nic.serving.served_model import ServedModel, Wishes
+from nic.serving.remote_slides import RemoteSlides
+from nic.serving.served_model import RequestParams, ServedModel
 
 boto3, moto_server, s3fs = (
     pytest.importorskip(name, reason="wants s3fs and moto[server]") for name in ("boto3", "moto.server", "s3fs")
@@ -58,15 +58,15 @@ def bucket(store: pytest.MonkeyPatch, folder: Path) -> Iterator[Any]:
 
 def loaded(folder: Path, place: Path) -> ServedModel:
     files = {"patient": folder / "patient.onnx", "encoder": folder / "encoder.onnx"}
-    elsewhere = Elsewhere.from_environment(place / "staged", {"NIC_SLIDE_URIS": "s3://slides/tcga/"})
-    limits = Limits((folder,), seconds=SECONDS, apart=False, readers=0)
+    elsewhere = RemoteSlides.from_environment(place / "staged", {"NIC_SLIDE_URIS": "s3://slides/tcga/"})
+    limits = Limits((folder,), seconds=SECONDS, untrusted=False, readers=0)
     return ServedModel.load(files, CodesCache(place / "cache", 1 << 30), limits, "nic-score", "7", elsewhere)
 
 
 def ask(model: ServedModel, *places: str) -> list[dict[str, Any]]:
     """One answer a slide."""
     rows = pd.DataFrame({"slide": places, "patient": [str(number) for number in range(len(places))]})
-    answers: list[dict[str, Any]] = model.answer(rows, Wishes()).to_dict("records")
+    answers: list[dict[str, Any]] = model.answer(rows, RequestParams()).to_dict("records")
     return answers
 
 
@@ -99,8 +99,8 @@ def test_a_slide_of_the_bucket_is_answered_and_again_when_it_has_changed(
         ("s3://testing:testing@slides/tcga/a.tif", "OutsideRoots"),
         ("simplecache::s3://slides/tcga/a.tif", "OutsideRoots"),
         ("s3://others/tcga/a.tif", "OutsideRoots"),
-        ("s3://slides/tcga/gone.tif", "NotStaged: slide 1: cannot be had (FileNotFoundError)"),
-        ("s3://slides/tcga/folder.svs", "NotStaged: slide 1: its store tells neither tag nor date"),
+        ("s3://slides/tcga/gone.tif", "NotStaged: slide 1: cannot be fetched (FileNotFoundError)"),
+        ("s3://slides/tcga/folder.svs", "NotStaged: slide 1: its store states neither a tag nor a date"),
     ],
 )
 def test_a_bad_row_fails_alone_and_tells_no_address(folder: Path, tmp_path: Path, place: str, reason: str) -> None:
@@ -120,4 +120,4 @@ def test_a_store_that_keeps_us_waiting_is_given_up_at_the_deadline(
         [answer] = ask(loaded(folder, tmp_path), f"s3://slides/tcga/{name}")
         assert time.monotonic() - begun < SECONDS + 2
         assert {line.split()[1] for line in site.asked} == {f"/slides/tcga/{name}"}
-    assert answer["reason"].startswith("NotStaged: slide 1: not here in time")
+    assert answer["reason"].startswith("NotStaged: slide 1: not fetched in time")

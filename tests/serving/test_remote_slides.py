@@ -21,9 +21,9 @@ from served_files import write_graphs
 
 from nic.errors import MissingExtra, SettingError
 from nic.serving.cache import CodesCache
-from nic.serving.elsewhere import Elsewhere
 from nic.serving.limits import Limits
-from nic.serving.served_model import ServedModel, Wishes
+from nic.serving.remote_slides import RemoteSlides
+from nic.serving.served_model import RequestParams, ServedModel
 
 STRANGER = "Jane_Roe_1931"
 SECONDS = 4.0
@@ -54,19 +54,19 @@ def site(folder: Path, tmp_path: Path) -> Iterator[Archive]:
 
 @pytest.fixture
 def model(folder: Path, site: Archive, tmp_path: Path) -> ServedModel:
-    return loaded(folder, tmp_path, f"{site.url}/wsi/", Limits((folder,), apart=False, readers=0))
+    return loaded(folder, tmp_path, f"{site.url}/wsi/", Limits((folder,), untrusted=False, readers=0))
 
 
 def loaded(folder: Path, place: Path, prefixes: str, limits: Limits, **environ: str) -> ServedModel:
     files = {"patient": folder / "patient.onnx", "encoder": folder / "encoder.onnx"}
-    elsewhere = Elsewhere.from_environment(place / "staged", {"NIC_SLIDE_URIS": prefixes, **environ})
+    elsewhere = RemoteSlides.from_environment(place / "staged", {"NIC_SLIDE_URIS": prefixes, **environ})
     return ServedModel.load(files, CodesCache(place / "cache", 1 << 30), limits, "nic-score", "7", elsewhere)
 
 
 def ask(model: ServedModel, *rows: dict[str, object]) -> list[dict[str, Any]]:
     """One answer a row."""
     named = [{**row, "patient": str(number)} for number, row in enumerate(rows)]
-    answers: list[dict[str, Any]] = model.answer(pd.DataFrame(named), Wishes()).to_dict("records")
+    answers: list[dict[str, Any]] = model.answer(pd.DataFrame(named), RequestParams()).to_dict("records")
     json.dumps(answers, allow_nan=False)
     return answers
 
@@ -75,11 +75,11 @@ def fetched(site: Archive) -> list[str]:
     return [line for line in site.asked if line.startswith("GET")]
 
 
-@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("untrusted", [False, True])
 def test_a_slide_at_an_address_is_answered_as_on_this_machine(
-    folder: Path, site: Archive, tmp_path: Path, apart: bool
+    folder: Path, site: Archive, tmp_path: Path, untrusted: bool
 ) -> None:
-    model = loaded(folder, tmp_path, f"s3://others {site.url}/wsi", Limits((folder,), apart=apart))
+    model = loaded(folder, tmp_path, f"s3://others {site.url}/wsi", Limits((folder,), untrusted=untrusted))
     there, here = ask(model, {"slide": f"{site.url}/wsi/a.tif"}, {"slide": str(folder / "a.tif")})
     assert there["status"] == "ok"
     assert {**there, "patient": "1"} == here
@@ -118,10 +118,10 @@ def test_many_who_ask_at_once_fetch_it_once(site: Archive, model: ServedModel) -
 
 @pytest.mark.parametrize("prefixes", ["", "  "])
 def test_without_a_prefix_nobody_is_asked(folder: Path, site: Archive, tmp_path: Path, prefixes: str) -> None:
-    model = loaded(folder, tmp_path, prefixes, Limits((folder,), apart=False, readers=0))
-    assert model.codes.elsewhere is None
+    model = loaded(folder, tmp_path, prefixes, Limits((folder,), untrusted=False, readers=0))
+    assert model.codes.remote is None
     bad, good = ask(model, {"slide": f"{site.url}/wsi/a.tif"}, {"slide": str(folder / "a.tif")})
-    assert bad["reason"].startswith("OutsideRoots: slide 1: names no file of this server")
+    assert bad["reason"].startswith("OutsideRoots: slide 1: is not a path of this server")
     assert good["status"] == "ok"
     assert site.asked == []
     assert not (tmp_path / "staged").exists()
@@ -187,13 +187,13 @@ def test_codes_have_no_address(site: Archive, model: ServedModel) -> None:
     [
         ("forbidden.tif", "NotStaged: slide 1: its server answered 403"),
         (f"{STRANGER}.tif", "NotStaged: slide 1: its server answered 404"),
-        ("large.tif", "NotStaged: slide 1: 10000000000000 bytes, the folder of staged slides takes"),
-        ("endless.tif", "NotStaged: slide 1: more than the 1000 bytes came"),
-        ("short.tif", "NotStaged: slide 1: 10 bytes came of 1000"),
-        ("sizeless.tif", "NotStaged: slide 1: its store does not say how large it is"),
-        ("packed.tif", "NotStaged: slide 1: its store does not say how large it is"),
-        ("nameless.tif", "NotStaged: slide 1: its store tells neither tag nor date"),
-        ("changing.tif", "NotStaged: slide 1: it changed while it was brought here"),
+        ("large.tif", "NotStaged: slide 1: 10000000000000 bytes; the folder of staged slides holds at most"),
+        ("endless.tif", "NotStaged: slide 1: more came than the 1000 bytes"),
+        ("short.tif", "NotStaged: slide 1: 10 of 1000 bytes came"),
+        ("sizeless.tif", "NotStaged: slide 1: its store does not state a size"),
+        ("packed.tif", "NotStaged: slide 1: its store does not state a size"),
+        ("nameless.tif", "NotStaged: slide 1: its store states neither a tag nor a date"),
+        ("changing.tif", "NotStaged: slide 1: it changed while it was fetched"),
         ("text.svs", "UnreadableSlide: slide 1"),
     ],
 )
@@ -228,12 +228,12 @@ def test_a_redirect_is_not_followed(folder: Path, site: Archive, model: ServedMo
 def test_a_server_that_keeps_us_waiting_is_given_up_at_the_deadline(
     folder: Path, site: Archive, tmp_path: Path, name: str
 ) -> None:
-    model = loaded(folder, tmp_path, f"{site.url}/wsi", Limits((folder,), seconds=SECONDS, apart=False, readers=0))
+    model = loaded(folder, tmp_path, f"{site.url}/wsi", Limits((folder,), seconds=SECONDS, untrusted=False, readers=0))
     begun = time.monotonic()
     good, bad = ask(model, {"slide": f"{site.url}/wsi/a.tif"}, {"slide": f"{site.url}/wsi/{name}"})
     assert time.monotonic() - begun < SECONDS + 2
     assert good["status"] == "ok"
-    assert bad["reason"].startswith("NotStaged: slide 1: not here in time")
+    assert bad["reason"].startswith("NotStaged: slide 1: not fetched in time")
     assert [file.name for file in (tmp_path / "staged").glob("*/*")] == ["slide.tif"]
     assert ask(model, {"slide": f"{site.url}/wsi/a.tif"})[0]["status"] == "ok"
 
@@ -242,7 +242,7 @@ def test_a_server_that_keeps_us_waiting_is_given_up_at_the_deadline(
 def test_silence_costs_the_other_rows_little(
     site: Archive, model: ServedModel, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("nic.serving.elsewhere.SILENT_S", 0.5)
+    monkeypatch.setattr("nic.serving.remote_slides.SILENT_S", 0.5)
     bad, good = ask(model, {"slide": f"{site.url}/wsi/{name}"}, {"slide": f"{site.url}/wsi/a.tif"})
     assert bad["reason"].startswith("NotStaged: slide 1: ")
     assert good["status"] == "ok"
@@ -252,7 +252,7 @@ def test_a_server_that_is_not_there_is_not_named(folder: Path, site: Archive, mo
     site.shutdown()
     site.server_close()
     [answer] = ask(model, {"slide": f"{site.url}/wsi/a.tif"})
-    assert answer["reason"] == "NotStaged: slide 1: cannot be had (ConnectionRefusedError)"
+    assert answer["reason"] == "NotStaged: slide 1: cannot be fetched (ConnectionRefusedError)"
     assert tells_nothing(answer["reason"], site, folder)
 
 
@@ -261,17 +261,17 @@ def test_no_room_in_time_is_a_refusal(folder: Path, site: Archive, tmp_path: Pat
         folder,
         tmp_path,
         f"{site.url}/wsi",
-        Limits((folder,), seconds=SECONDS, apart=False, readers=0),
+        Limits((folder,), seconds=SECONDS, untrusted=False, readers=0),
         NIC_STAGED_MB="1",
     )
-    assert model.codes.elsewhere is not None
-    staging = model.codes.elsewhere.staging
+    assert model.codes.remote is not None
+    staging = model.codes.remote.staging
     size = (folder / "a.tif").stat().st_size
-    tight = replace(model.codes.elsewhere, staging=replace(staging, most_bytes=size + 1000))
-    model.codes.elsewhere = tight
+    tight = replace(model.codes.remote, staging=replace(staging, most_bytes=size + 1000))
+    model.codes.remote = tight
     shutil.copy(folder / "b.tif", tmp_path / "site" / "wsi" / "b.tif")
     other = tight.source(f"{site.url}/wsi/b.tif", "b", None)
-    with tight.local(other, tight.told(other, float("inf")), float("inf")):
+    with tight.lease(other, tight.stat(other, float("inf")), float("inf")):
         [answer] = ask(model, {"slide": f"{site.url}/wsi/a.tif"})
     assert answer["reason"].startswith("NotStaged: slide 1: no room in time")
     assert ask(model, {"slide": f"{site.url}/wsi/a.tif"})[0]["status"] == "ok"
@@ -317,27 +317,27 @@ def test_the_header_that_the_operator_set_is_sent(
 )
 def test_what_can_never_be_allowed_stops_the_server_from_starting(tmp_path: Path, prefixes: str) -> None:
     with pytest.raises(SettingError, match=r"NIC_SLIDE_URIS, prefix \d: ") as refused:
-        Elsewhere.from_environment(tmp_path, {"NIC_SLIDE_URIS": prefixes})
+        RemoteSlides.from_environment(tmp_path, {"NIC_SLIDE_URIS": prefixes})
     assert "jane" not in str(refused.value)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gcsfs") is not None, reason="gcsfs is here")
 def test_a_scheme_whose_package_is_missing_is_told_at_start(tmp_path: Path) -> None:
     with pytest.raises(MissingExtra, match="gcsfs"):
-        Elsewhere.from_environment(tmp_path, {"NIC_SLIDE_URIS": "gs://slides/tcga"})
+        RemoteSlides.from_environment(tmp_path, {"NIC_SLIDE_URIS": "gs://slides/tcga"})
 
 
 def test_the_folder_and_its_size_come_from_the_environment(tmp_path: Path) -> None:
     prefixes = {"NIC_SLIDE_URIS": "https://archive.example/wsi/\n  http://archive.example:8080"}
-    usual = Elsewhere.from_environment(tmp_path / "usual", prefixes)
+    usual = RemoteSlides.from_environment(tmp_path / "usual", prefixes)
     assert usual is not None
     assert [str(prefix) for prefix in usual.prefixes] == ["https://archive.example/wsi", "http://archive.example:8080"]
     assert (usual.staging.folder, usual.staging.most_bytes) == (tmp_path / "usual", 20_480 << 20)
-    told = Elsewhere.from_environment(
-        tmp_path, {**prefixes, "NIC_STAGED_DIR": str(tmp_path / "told"), "NIC_STAGED_MB": "7"}
+    named = RemoteSlides.from_environment(
+        tmp_path, {**prefixes, "NIC_STAGED_DIR": str(tmp_path / "named"), "NIC_STAGED_MB": "7"}
     )
-    assert told is not None
-    assert (told.staging.folder, told.staging.most_bytes) == (tmp_path / "told", 7 << 20)
+    assert named is not None
+    assert (named.staging.folder, named.staging.most_bytes) == (tmp_path / "named", 7 << 20)
 
 
 def tells_nothing(reason: str, site: Archive, folder: Path) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nic.errors import OutsideRoots, UnreadableSlide
-from nic.serving.confined import opened, path_of
+from nic.serving.roots import path_of, resolve
 
 
 @pytest.fixture
@@ -22,8 +22,8 @@ def roots(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["a.svs", "in.svs", "deep/../a.svs", "not-there.svs"])
-def test_paths_under_a_root_are_opened(roots: Path, name: str) -> None:
-    assert opened(path_of(str(roots / name)), (roots,)).parent == roots
+def test_paths_under_a_root_are_resolve(roots: Path, name: str) -> None:
+    assert resolve(path_of(str(roots / name)), (roots,)).parent == roots
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_paths_under_a_root_are_opened(roots: Path, name: str) -> None:
 )
 def test_nothing_else_is(roots: Path, place: str) -> None:
     with pytest.raises(OutsideRoots) as refused:
-        opened(path_of(place.format(roots)), (roots,))
+        resolve(path_of(place.format(roots)), (roots,))
     assert str(roots.parent) not in str(refused.value)
 
 
@@ -52,7 +52,7 @@ def test_a_circle_of_symlinks_or_too_long_a_name_is_refused(roots: Path) -> None
     (roots / "two.svs").symlink_to(roots / "one.svs")
     for name in ("one.svs", "x" * 300, "x" * 5000):
         with pytest.raises(OutsideRoots):
-            opened(path_of(str(roots / name)), (roots,))
+            resolve(path_of(str(roots / name)), (roots,))
 
 
 @pytest.mark.parametrize("name", ["pipe.svs", "pipe.h5", "device.svs"])
@@ -61,7 +61,7 @@ def test_a_pipe_or_a_device_is_refused_and_never_waited_for(roots: Path, name: s
     os.mkfifo(roots / "pipe.h5")
     (roots / "device.svs").symlink_to("/dev/zero")
     with pytest.raises(UnreadableSlide, match="wanted a file"):
-        opened(roots / name, (roots, Path("/dev")))
+        resolve(roots / name, (roots, Path("/dev")))
 
 
 def vms(image: str, group: str = "Virtual Microscope Specimen") -> str:
@@ -73,11 +73,11 @@ def vms(image: str, group: str = "Virtual Microscope Specimen") -> str:
 def test_a_hamamatsu_slide_names_files_of_its_own_folder_alone(roots: Path, name: str, image: str) -> None:
     os.mkfifo(roots / "pipe")
     (roots / name).write_text(vms("image.jpg"))
-    assert opened(roots / name, (roots,)) == roots / name
+    assert resolve(roots / name, (roots,)) == roots / name
     group = "Uncompressed Virtual Microscope Specimen" if name == "a.vmu" else "Virtual Microscope Specimen"
     (roots / name).write_text(vms(image, group))
     with pytest.raises((OutsideRoots, UnreadableSlide)) as refused:
-        opened(roots / name, (roots,))
+        resolve(roots / name, (roots,))
     assert str(roots.parent) not in str(refused.value)
 
 
@@ -86,11 +86,11 @@ def test_a_mirax_slide_names_files_of_its_own_folder_alone(roots: Path, line: st
     (roots / "a.mrxs").write_bytes(b"\xff\xd8")
     (roots / "a").mkdir()
     (roots / "a" / "Slidedat.ini").write_text("[GENERAL]\nSLIDE_ID=1\n[DATAFILE]\nFILE_0=Data0000.dat\n")
-    assert opened(roots / "a.mrxs", (roots,)) == roots / "a.mrxs"
+    assert resolve(roots / "a.mrxs", (roots,)) == roots / "a.mrxs"
     (roots / "a" / "data.dat").symlink_to(roots.parent / "secret.svs")
     (roots / "a" / "Slidedat.ini").write_text(f"[DATAFILE]\n{line}\n")
     with pytest.raises(OutsideRoots):
-        opened(roots / "a.mrxs", (roots,))
+        resolve(roots / "a.mrxs", (roots,))
 
 
 def test_a_mirax_folder_that_lies_outside_is_refused(roots: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_mirax_folder_that_lies_outside_is_refused(roots: Path) -> None:
     (roots.parent / "others").mkdir()
     (roots / "a").symlink_to(roots.parent / "others")
     with pytest.raises(OutsideRoots):
-        opened(roots / "a.mrxs", (roots,))
+        resolve(roots / "a.mrxs", (roots,))
 
 
 def test_a_dicom_series_has_no_file_outside(roots: Path) -> None:
@@ -106,15 +106,15 @@ def test_a_dicom_series_has_no_file_outside(roots: Path) -> None:
     series.mkdir()
     (series / "0.dcm").write_bytes(bytes(128) + b"DICM")
     for place in (series, series / "0.dcm"):
-        assert opened(place, (roots,)) == place
+        assert resolve(place, (roots,)) == place
     (series / "1.dcm").symlink_to(roots.parent / "secret.svs")
     for place in (series, series / "0.dcm"):
         with pytest.raises(OutsideRoots):
-            opened(place, (roots,))
+            resolve(place, (roots,))
 
 
 @pytest.mark.parametrize("beside", ["a.Full", "a.svs-journal", "a.svs-wal"])
 def test_what_lies_beside_a_slide_and_is_read_with_it_lies_inside(roots: Path, beside: str) -> None:
     (roots / beside).symlink_to(roots.parent / "secret.svs")
     with pytest.raises(OutsideRoots):
-        opened(roots / "a.svs", (roots,))
+        resolve(roots / "a.svs", (roots,))

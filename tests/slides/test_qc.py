@@ -12,7 +12,7 @@ from nic.compression.compress import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.errors import NoTissue, OutOfFocus, UnknownQCTest
-from nic.slides.quality import REASONS, blurred, dark_regions, pen_marks, reasons_named, spoilt_cells
+from nic.slides.qc import QC_TESTS, cells_failing_qc, dark_regions, out_of_focus, pen_marks, qc_tests_named
 from nic.slides.slide import Slide, SlideSource
 
 Image = NDArray[np.uint8]
@@ -54,18 +54,18 @@ def test_the_cmu_slide_is_in_focus_until_it_is_blurred(shared_data: Path) -> Non
     with Slide.open(source) as slide:
         image = slide.read_region(0, 0, 0, *slide.size_l0px)
     for sigma_um, least in ((2, 0.5), (3, 0.95)):
-        out_of_focus = cv2.resize(cv2.GaussianBlur(image, (0, 0), sigma_um * 2), None, fx=0.5, fy=0.5)
-        rows, cols = out_of_focus.shape[0] // 64, out_of_focus.shape[1] // 64
-        tiles = out_of_focus[: rows * 64, : cols * 64].reshape(rows, 64, cols, 64, 3).swapaxes(1, 2)
-        assert blurred(tiles[sharp.valid[:rows, :cols]], 1.0).mean() >= least
+        smooth = cv2.resize(cv2.GaussianBlur(image, (0, 0), sigma_um * 2), None, fx=0.5, fy=0.5)
+        rows, cols = smooth.shape[0] // 64, smooth.shape[1] // 64
+        tiles = smooth[: rows * 64, : cols * 64].reshape(rows, 64, cols, 64, 3).swapaxes(1, 2)
+        assert out_of_focus(tiles[sharp.valid[:rows, :cols]], 1.0).mean() >= least
 
 
 def test_a_cell_is_excluded_for_what_spoils_most_of_it() -> None:
     usable = np.array([[0.7, 0.5, 0.1, 0.0, 0.3]])
     pen, dark = np.array([[0.3, 0.3, 0.2, 0.9, 0.1]]), np.array([[0.0, 0.1, 0.6, 0.1, 0.1]])
-    found = spoilt_cells(usable, {"pen": pen, "dark": dark}, 0.6)
-    assert [REASONS[n] for n in found[0]] == ["", "pen", "dark", "pen", ""]
-    assert not spoilt_cells(usable, {}, 0.6).any()
+    found = cells_failing_qc(usable, {"pen": pen, "dark": dark}, 0.6)
+    assert [QC_TESTS[n] for n in found[0]] == ["", "pen", "dark", "pen", ""]
+    assert not cells_failing_qc(usable, {}, 0.6).any()
 
 
 def spoilt_slide(folder: Path) -> tuple[SlideSource, Image]:
@@ -82,9 +82,9 @@ def test_excluded_cells_have_no_code_and_keep_their_reason(tmp_path: Path) -> No
     compress_slide(source, PixelEncoder()).save(tmp_path / "s.h5")
     slide = CompressedSlide.load(tmp_path / "s.h5")
     assert slide.excluded is not None
-    assert (slide.excluded[4:6, 4:8] == REASONS.index("pen")).all()
-    assert (slide.excluded[8:10, 4:8] == REASONS.index("dark")).all()
-    assert (slide.excluded[10:14, 10:14] == REASONS.index("blurred")).all()
+    assert (slide.excluded[4:6, 4:8] == QC_TESTS.index("pen")).all()
+    assert (slide.excluded[8:10, 4:8] == QC_TESTS.index("dark")).all()
+    assert (slide.excluded[10:14, 10:14] == QC_TESTS.index("blurred")).all()
     assert (slide.excluded > 0).sum() == 8 + 8 + 16
     assert not slide.valid[slide.excluded > 0].any()
     assert (slide.valid | (slide.excluded > 0))[2:14, 2:14].all()
@@ -95,7 +95,7 @@ def test_what_is_not_asked_for_is_not_excluded(tmp_path: Path) -> None:
     source, _ = spoilt_slide(tmp_path)
     slide = compress_slide(source, PixelEncoder(), Tiling(exclude=("pen",)))
     assert slide.excluded is not None
-    assert set(np.unique(slide.excluded)) == {0, REASONS.index("pen")}
+    assert set(np.unique(slide.excluded)) == {0, QC_TESTS.index("pen")}
     assert slide.valid[10:14, 10:14].all()
 
 
@@ -110,7 +110,7 @@ def test_slides_of_ink_and_out_of_focus_are_refused_with_the_reason(tmp_path: Pa
 
 
 def test_only_tests_that_there_are_can_be_named() -> None:
-    assert reasons_named("pen, blurred") == ("pen", "blurred")
-    assert reasons_named("") == ()
-    with pytest.raises(UnknownQCTest, match="no test 'fold'; there are pen, dark, blurred"):
-        reasons_named("pen,fold")
+    assert qc_tests_named("pen, blurred") == ("pen", "blurred")
+    assert qc_tests_named("") == ()
+    with pytest.raises(UnknownQCTest, match="no QC test 'fold'; wanted some of pen, dark, blurred"):
+        qc_tests_named("pen,fold")

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from nic.errors import UnreachedSlide, UnreadableSlide
-from nic.slides.finding import file_of, find_slides, in_table
+from nic.slides.search import file_of, find_slides, in_table
 from nic.slides.slide import Slide
 from nic.slides.source import SlideSource
 

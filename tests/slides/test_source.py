@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nic.slides.names import LONGEST_ID, slide_id
+from nic.slides.source import LONGEST_ID, slide_id
 
 TCGA = "TCGA-A1-A0SB-01Z-00-DX1.B34C267B-CAAA-4AB6-AD5C-276C26F997A1"
 

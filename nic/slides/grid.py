@@ -1,4 +1,4 @@
-"""Every conversion between pixels, micrometres and (row, col): pure arithmetic."""
+"""The grid of a slide's tiles: every conversion between pixels, micrometres and (row, col), by arithmetic alone."""
 
 import math
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ class TileGrid:
     """Where the tiles of a slide lie.
 
     tile_px, tile_mpp: a tile as the encoder takes it. slide_mpp: um/px at level 0. origin_l0px: (x, y) of the
-    top-left corner. overlap_px: pixels of a tile, of its tile_px, that the next one shows again; 0 where they lie side
-    by side. A tile's side is rarely a whole number of level-0 px, so each origin is computed from the grid's and
-    rounded by itself: the error never exceeds half a pixel, however wide the slide.
+    top-left corner. overlap_px: how many of a tile's tile_px the next one shows again; 0: tiles lie side by side.
+    A tile's side is rarely a whole number of level-0 px, so each origin is computed from the grid's and rounded by
+    itself: the error never exceeds half a pixel, however wide the slide.
     """
 
     tile_px: int
@@ -31,7 +31,7 @@ class TileGrid:
         tile_mpp: float,
         overlap_px: float = 0,
     ) -> "TileGrid":
-        """The grid that covers bounds (x, y, width, height); its last row and column may hang over, onto glass."""
+        """The grid that covers bounds (x, y, width, height); its last row and column may reach beyond them."""
         x, y, width, height = bounds_l0px
         stride = (tile_px - overlap_px) * tile_mpp / slide_mpp
         overlap = overlap_px * tile_mpp / slide_mpp
@@ -61,7 +61,7 @@ class TileGrid:
     def cell_origin_l0px(self, row: int, col: int) -> tuple[int, int]:
         """Top-left (x, y) of a cell: the square of one stride about the middle of its tile; without overlap the tile.
 
-        Cells never overlap. They are what maps paint, and what areas are counted in.
+        Cells never overlap: maps paint cells, and areas are counted in cells.
         """
         (x, y), margin = self.origin_l0px, self._margin_l0px
         return x + round(col * self.stride_l0px + margin), y + round(row * self.stride_l0px + margin)
