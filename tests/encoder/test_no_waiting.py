@@ -15,7 +15,7 @@ from nic.encoder.contrastive import Contrastive
 from nic.encoder.multitask import FixedWeights, LearnedWeights, Multitask
 from nic.encoder.objective import Objective
 from nic.encoder.tile_stream import TrainingBatch
-from nic.encoder.training import Schedule, train
+from nic.encoder.train import Schedule, train
 from nic.encoder.vae import Vae
 from nic.tasks.augment import augment
 from nic.tasks.tile_task import TileSet, TileTask

@@ -20,7 +20,7 @@ import torch
 from nic.encoder.bigan import BiGan
 from nic.encoder.multitask import FixedWeights, Multitask
 from nic.encoder.objective import Objective
-from nic.encoder.training import Hooks, Schedule, TrainedEncoder, train
+from nic.encoder.train import Hooks, Schedule, TrainedEncoder, train
 from nic.tasks.entries import FolderEntry
 from nic.tasks.read_task import read_task
 from nic.tasks.tile_task import load_tiles

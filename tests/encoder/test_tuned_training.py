@@ -10,7 +10,7 @@ import torch
 
 from nic.encoder.multitask import FixedWeights, Multitask
 from nic.encoder.objective import Judgement
-from nic.encoder.training import Hooks, Schedule, TrainedEncoder
+from nic.encoder.train import Hooks, Schedule, TrainedEncoder
 from nic.encoder.tuning import Hyperparameters, Trial, Tuning, short_trial, train_tuned
 from nic.tasks.tile_auc import TileScores, mean_auc
 

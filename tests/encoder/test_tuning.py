@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nic.encoder.encoder_pictures import search_history, search_importance
-from nic.encoder.training import OnEpoch
+from nic.encoder.train import OnEpoch
 from nic.encoder.tuning import CLEARLY, Hyperparameters, SearchPlan, Trial, Tuning, tune
 from nic.errors import EncoderError
 from nic.tasks.tile_auc import Resampled

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nic.encoder.multitask import multitask
-from nic.encoder.training import VALIDATION, Hooks, OnEpoch, Schedule, TrainedEncoder, train
+from nic.encoder.train import VALIDATION, Hooks, OnEpoch, Schedule, TrainedEncoder, train
 from nic.errors import EncoderError
 from nic.tasks.tile_auc import resampled_auc
 from nic.tasks.tile_task import TileSet, TileTask, split
