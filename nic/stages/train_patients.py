@@ -15,7 +15,7 @@ from nic.patients.cohort import Cohort, Labelled
 from nic.patients.covariates import covariates_of
 from nic.patients.crops import Gathered, gather_cells
 from nic.patients.ensemble import Ensemble, fit_partitions, joined
-from nic.patients.export import export_ensemble
+from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.networks import count_weights
 from nic.patients.predictor import PatientModel
 from nic.patients.splits import Folds
