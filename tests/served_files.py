@@ -19,9 +19,9 @@ from nic.encoder.network import TileEncoder
 from nic.encoder.spec import METADATA_KEY, EncoderSpec
 from nic.patients.cohort import Endpoint
 from nic.patients.ensemble import Ensemble
-from nic.patients.export import export_ensemble
+from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.grid_cnn import GridCNN
-from nic.patients.spec import METADATA, PatientModelSpec
+from nic.patients.model_spec import METADATA, PatientModelSpec
 from nic.patients.targets import Values
 from nic.slides.grid import TileGrid
 from nic.slides.reader import PIXEL_VERSION

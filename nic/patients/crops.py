@@ -17,7 +17,7 @@ from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
 from nic.errors import NoTissue
 from nic.patients.cohort import Patient
-from nic.patients.mapped import MappedFile
+from nic.patients.mapped_file import MappedFile
 from nic.slides.d4 import D4_VARIANTS
 from nic.training_device import pinned
 

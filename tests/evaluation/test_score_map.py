@@ -22,7 +22,7 @@ from nic.evaluation.score_map import ScoreMap, geojson, write_raster
 from nic.patients.cohort import Endpoint
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.ensemble import fit_folds
-from nic.patients.export import export_ensemble
+from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.predictor import PatientModel
 from nic.patients.targets import Classes
 from nic.slides.grid import TileGrid

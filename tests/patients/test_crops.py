@@ -10,7 +10,8 @@ from scipy.ndimage import distance_transform_edt
 
 from nic.encoder.spec import EncoderSpec
 from nic.errors import ForeignCodes, NoTissue
-from nic.patients.cohort import Patient, read_cohort
+from nic.patients.cohort import Patient
+from nic.patients.cohort_table import read_cohort
 from nic.patients.crops import PatientCells, SlideCells, gather_cells, make_batch
 from nic.slides.d4 import D4_VARIANTS
 

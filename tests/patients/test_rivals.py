@@ -15,7 +15,7 @@ from nic.patients.cohort import Endpoint
 from nic.patients.crop_cnn import CropCNN, field_of, halvings_for
 from nic.patients.crops import PatientCells, SlideCells, make_batch
 from nic.patients.ensemble import Ensemble, ensemble_scores, fit_folds
-from nic.patients.export import export_ensemble
+from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.grid_cnn import GridCNN
 from nic.patients.networks import PatientNetwork, patient_scores
 from nic.patients.pooled_linear import PooledLinear, pooled_features

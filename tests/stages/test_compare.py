@@ -21,7 +21,7 @@ from nic.errors import EmptyCohort, EndpointError
 from nic.evaluation.figure import Estimate
 from nic.patients.cohort import Endpoint
 from nic.patients.ensemble import Ensemble
-from nic.patients.export import export_ensemble
+from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.grid_cnn import GridCNN
 from nic.patients.targets import Survival, Targets, Values
 from nic.slides.grid import TileGrid

@@ -15,7 +15,7 @@ from nic.errors import CodesError
 from nic.patients.cohort import Endpoint
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.ensemble import fit_folds
-from nic.patients.export import export_ensemble
+from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.predictor import PatientModel
 from nic.patients.targets import Values
 from nic.slides.slide import SlideSource

@@ -20,8 +20,9 @@ from stores import new_store
 
 from entrypoints import compare, rollback
 from nic.errors import EndpointError, LeakFound
-from nic.patients.cohort import Endpoint, read_cohort
-from nic.patients.spec import METADATA, PatientModelSpec
+from nic.patients.cohort import Endpoint
+from nic.patients.cohort_table import read_cohort
+from nic.patients.model_spec import METADATA, PatientModelSpec
 from nic.stages.splitting import UNKNOWN_TILES, audit_measured
 from nic.tracking import promotion
 from nic.tracking.evidence import graph_sha256, spec_of
@@ -229,13 +230,13 @@ def rewritten(number: int, **changes: Any) -> None:
         publish_answers(version(number), replace(answers, **changes))
 
 
-EASY = Endpoint("score", "regression", ("easy",))
-
-
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"definition": EASY.definition}, "endpoint: measured on another endpoint: "),
+        (
+            {"definition": Endpoint("score", "regression", ("easy",)).definition},
+            "endpoint: measured on another endpoint: ",
+        ),
         ({"model": f"{NAME}/1"}, "its record holds answers of nic-score/1"),
         ({"graph": "0" * 64}, "its record holds answers of another graph than this version's"),
         ({"score": np.linspace(0, 1, 18)}, "its record of answers gives"),
@@ -261,7 +262,7 @@ def moved(place: Place, folder: Path, rename: Callable[[str], str]) -> Path:
     ("rename", "why"),
     [(str.lower, "one patient name: "), (lambda name: f"Q{name}", "one slide file: ")],
 )
-def test_patients_who_taught_the_model_are_not_measured(
+def test_training_patients_are_not_measured(
     place: Place, tmp_path: Path, rename: Callable[[str], str], why: str
 ) -> None:
     """Wherever their codes lie; without codes by their names, renamed by their slides."""
@@ -284,9 +285,7 @@ def test_a_record_with_training_patients_is_refused_at_the_gate(place: Place) ->
     MlflowClient().log_text(run, rows, "split.csv")
 
 
-def test_tiles_that_taught_the_encoder_are_known_from_its_own_run(
-    place: Place, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_tiles_of_an_encoder_are_known_from_its_own_run(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever the study's tile tasks are; where nothing was kept, it is not known."""
     run = str(find_version("models:/nic-encoder/1").run_id)
     file = Path(MlflowClient().get_run(run).info.artifact_uri) / "tile_origins.json"
@@ -303,7 +302,7 @@ def test_tiles_that_taught_the_encoder_are_known_from_its_own_run(
     assert note == "No leak found between 18 patients and those of the training"
 
 
-def test_a_figure_that_is_not_defined_any_more_is_gone(place: Place) -> None:
+def test_a_figure_that_is_no_longer_defined_is_removed(place: Place) -> None:
     answers, _ = read_answers(tagged(1)["run"], "external")
     estimates = [replace(e, value=float("nan")) if e.name == "coverage" else e for e in answers.estimates]
     rewritten(1, estimates=tuple(estimates))
@@ -319,7 +318,7 @@ def test_a_figure_that_is_not_defined_any_more_is_gone(place: Place) -> None:
         ("easy", ("easy below 0.",)),
     ],
 )
-def test_every_column_of_the_table_parts_patients(place: Place, column: str, groups: tuple[str, ...]) -> None:
+def test_any_column_of_the_table_makes_subgroups(place: Place, column: str, groups: tuple[str, ...]) -> None:
     why = refused(1, subgroups={"column": column, "at_least": 1.01, "fewest": 3})
     for group in groups:
         assert f"external.spearman of {group}" in why

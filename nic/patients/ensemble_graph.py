@@ -14,8 +14,8 @@ from nic.graphs.write import export_graph
 from nic.patients.calibration_fit import fit_calibration
 from nic.patients.cohort import Endpoint
 from nic.patients.ensemble import Ensemble
+from nic.patients.model_spec import METADATA, PatientModelSpec
 from nic.patients.networks import PatientNetwork
-from nic.patients.spec import METADATA, PatientModelSpec
 from nic.patients.targets import Classes, Targets, guess_of
 
 DEFAULT_TILING = Tiling()
