@@ -165,7 +165,7 @@ def log_cross_validated(
     table = cross_validated_table(labelled, ensemble.comparable, model.spec)
     stage.log_table(table.assign(**fold_columns(folds)), "cross_validated.csv")
     title = f"{entry.name}, cross-validated"
-    stage.log_figure(result_plot(labelled.targets, ensemble.out_of_fold, measured, title), "result.png")
+    stage.log_plot(result_plot(labelled.targets, ensemble.out_of_fold, measured, title), "result.png")
     missing = len(patients.gathered.missing)
     print(f"{version.uri}: cross-validated {measured.name} {measured}; slides without codes: {missing}")
     return {"metric": measured.name, "cross_validated": str(measured)}
