@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import Everything, Saturated
@@ -40,8 +40,8 @@ from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
 from nic.encoder.spec import EncoderSpec
 from nic.patients.crops import PatientCells, SlideCells
+from nic.patients.ensemble import Ensemble, ensemble_scores, fit_folds
 from nic.patients.targets import Values
-from nic.patients.training import Ensemble, ensemble_scores, fit_folds
 from nic.phantom.phantom_study import draw_breast
 from nic.phantom.synthetic_patients import breast_patients
 from nic.slides.slide import SlideSource

@@ -19,8 +19,8 @@ import torch
 
 from nic.encoder.multitask import FixedWeights, Multitask, uniform_weights
 from nic.encoder.network import TILE_PX
-from nic.encoder.tile_stream import Batch, Epoch, TileStore, augmented
-from nic.encoder.training import Hooks, Schedule, optimizer_of, train
+from nic.encoder.tile_stream import Epoch, TileStore, TrainingBatch, augmented
+from nic.encoder.train import Hooks, Schedule, optimizer_of, train
 from nic.study import read_study
 from nic.tasks.read_task import read_task
 from nic.tasks.tile_task import TileSet, TileTask, load_tiles
@@ -58,7 +58,7 @@ class Timed(Multitask):
         self.steps, self.calls = steps, 0
         self.marks: list[np.ndarray] = []
 
-    def loss(self, batch: Batch, player: int, random: torch.Generator) -> torch.Tensor:
+    def loss(self, batch: TrainingBatch, player: int, random: torch.Generator) -> torch.Tensor:
         if self.calls % self.steps in (0, self.steps - 1):
             self.marks.append(now())
         self.calls += 1
@@ -78,7 +78,7 @@ class Bare:
         tiles, labels = next(iter(Epoch(TileStore(tile_sets, DEVICE), everything, share, 1, schedule.seed)))
         self.random = torch.Generator(DEVICE)
         views = augmented(tiles[:, 0], 1, schedule.augmentation, torch.Generator())
-        self.batch = Batch(views, tuple(of_task[:, 0] for of_task in labels))
+        self.batch = TrainingBatch(views, tuple(of_task[:, 0] for of_task in labels))
         self.objective = Timed(tile_sets, schedule.batch_size).to(DEVICE).train()
         self.optimizer = optimizer_of(self.objective, schedule.learning_rate, DEVICE)
 

@@ -30,7 +30,7 @@ import torch
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
-from nic.patients.cohort import Patient, Row
+from nic.patients.cohort import Patient, SlideRow
 from nic.patients.crops import PatientCells, gather_cells, make_batch
 from nic.patients.networks import PatientNetwork
 from nic.patients.targets import Survival, Targets, Values
@@ -71,7 +71,7 @@ def make_codes(folder: Path, patients: int, side: int, tissue: float) -> list[Pa
             )
             slide.save(folder / f"{slide_id}.h5")
         source = SlideSource(slide_id, folder / f"{slide_id}.tif", None)
-        made.append(Patient(slide_id, "train", (Row(number + 2, source, {}),)))
+        made.append(Patient(slide_id, "train", (SlideRow(number + 2, source, {}),)))
     return made
 
 

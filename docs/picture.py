@@ -11,7 +11,7 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import estimate
 from nic.evaluation.map_picture import overlay
-from nic.patients.cohort import read_cohort
+from nic.patients.cohort_table import read_cohort
 from nic.patients.predictor import PatientModel, predict_cohort
 from nic.slides.slide import Slide
 from nic.study import read_study

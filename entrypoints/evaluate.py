@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from entrypoints.cli import launch
-from nic.patients.choices import Part
+from nic.patients.choices import CohortPart
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Config:
     """Folder of compressed slides, made by the model's own encoder."""
     model: str
     """Registered model: models:/nic-<endpoint>/<version> or models:/nic-<endpoint>@champion."""
-    split: Part = "external"
+    split: CohortPart = "external"
     """Which patients of the cohort are measured. cross_validated: the training patients, each by the networks that were
     trained without that patient."""
     seed: int = 0

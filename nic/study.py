@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nic.errors import StudyError
-from nic.patients.cohort import Cohort, Columns, Endpoint, read_cohort
+from nic.patients.cohort import Cohort, Endpoint
+from nic.patients.cohort_table import Columns, read_cohort
 from nic.slides.qc import qc_tests_named
 from nic.strict_yaml import fault_sentence, read_yaml
 from nic.tasks.entries import ENTRIES, TileTaskEntry, Words

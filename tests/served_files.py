@@ -10,7 +10,7 @@ import onnx
 import torch
 from onnx import GraphProto, TensorProto, helper, numpy_helper
 
-from nic.compression.compress import DEFAULT_TILING
+from nic.compression.compress_slide import DEFAULT_TILING
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.encoder.encoder_graph import export_encoder
@@ -18,11 +18,11 @@ from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
 from nic.encoder.spec import METADATA_KEY, EncoderSpec
 from nic.patients.cohort import Endpoint
-from nic.patients.export import export_ensemble
+from nic.patients.ensemble import Ensemble
+from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.grid_cnn import GridCNN
-from nic.patients.spec import METADATA, PatientModelSpec
+from nic.patients.model_spec import METADATA, PatientModelSpec
 from nic.patients.targets import Values
-from nic.patients.training import Ensemble
 from nic.slides.grid import TileGrid
 from nic.slides.reader import PIXEL_VERSION
 

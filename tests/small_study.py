@@ -14,7 +14,7 @@ import yaml
 from conftest import tissue_image, write_slide
 
 from entrypoints import compress, evaluate, promote, train_encoder, train_patients
-from nic.patients.training import NetworkName
+from nic.patients.choices import NetworkName
 from nic.tracking import promotion
 from nic.tracking.gates import Gate
 

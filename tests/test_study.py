@@ -108,15 +108,15 @@ def test_a_cohort_says_how_its_slides_are_compressed(
         ({"stride": 32}, "stride: no such key$"),
     ],
 )
-def test_how_slides_cannot_be_compressed_is_said_at_once(tmp_path: Path, given: dict[str, object], said: str) -> None:
-    """Not after the hours that the encoder's training takes."""
+def test_wrong_parameters_of_compress_are_refused_at_once(tmp_path: Path, given: dict[str, object], said: str) -> None:
+    """Not hours later, after the training of the encoder."""
     cohorts = {"breast": {"table": "breast.csv", "compress": given}, "liver": "liver.csv"}
     with pytest.raises(StudyError, match=said):
         read_study(edited(tmp_path, cohorts=cohorts))
 
 
 @pytest.mark.parametrize("text", ["", "- a\n- b", "a: [1"])
-def test_what_is_no_study_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_no_study_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text(text)
     with pytest.raises(StudyError, match=r"broken\.yaml"):
@@ -128,7 +128,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_study(tmp_path / "nowhere.yaml")
 
 
-def test_an_unknown_endpoint_is_answered_with_those_there_are() -> None:
+def test_an_unknown_endpoint_is_refused_with_the_names_that_exist() -> None:
     with pytest.raises(StudyError, match="growth-pattern"):
         read_study(PHANTOM).endpoint("grade")
 
@@ -147,7 +147,7 @@ def test_every_path_of_a_tile_task_is_under_the_root(tmp_path: Path) -> None:
     assert points.path == root / "x.csv"
 
 
-def test_tile_tasks_alone_are_a_study_for_encoders_and_no_whole_one(tmp_path: Path) -> None:
+def test_tile_tasks_alone_are_a_study_for_encoders_only(tmp_path: Path) -> None:
     path = edited(tmp_path, cohorts={}, endpoints=[])
     assert len(read_study(path).tile_tasks) == 4
     with pytest.raises(StudyError, match=r"study\.yaml: tile tasks only.*train_encoder"):
@@ -174,7 +174,7 @@ def written(folder: Path, text: str, encoding: str = "utf-8") -> Study:
 
 
 @pytest.mark.parametrize("word", ["yes", "no", "off", "True", "1", "0", "1.0", "007", "1e3", "0x1F", "2020-01-01"])
-def test_a_word_without_quotes_is_the_name_that_is_written(tmp_path: Path, word: str) -> None:
+def test_a_word_without_quotes_is_text(tmp_path: Path, word: str) -> None:
     """YAML reads most of these as truth, numbers and days."""
     assert written(tmp_path, f"name: s\ntile_tasks:\n{TASK}{ENDPOINT % word}").endpoints[0].positive == word
     task = f"  - {{name: a, path: x, mpp: 1, ignore: {word}, classes: {{{word}: [{word}x], other: {word}}}}}\n"
@@ -183,7 +183,7 @@ def test_a_word_without_quotes_is_the_name_that_is_written(tmp_path: Path, word:
     assert entry.ignore == (word,)
 
 
-def test_numbers_and_truth_are_read_where_they_are_wanted(tmp_path: Path) -> None:
+def test_numbers_and_booleans_are_read_where_a_field_needs_them(tmp_path: Path) -> None:
     study = written(tmp_path, f"name: 7\nphantom: yes\ntile_tasks:\n{TASK.replace('mpp: 1', 'mpp: 2.5e-1')}")
     assert (study.name, study.phantom, study.tile_tasks[0].mpp) == ("7", True, 0.25)
     cohort = "cohorts: {c: {table: c.csv, split: null, compress: {variants: 8, tissue: 20, overlap_px: 16}}}\n"
@@ -219,7 +219,7 @@ def test_numbers_and_truth_are_read_where_they_are_wanted(tmp_path: Path) -> Non
         ),
     ],
 )
-def test_faults_are_said_in_words(tmp_path: Path, text: str, message: str) -> None:
+def test_faults_are_sentences(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(StudyError, match=message) as caught:
         written(tmp_path, text)
     assert "Input should" not in str(caught.value)

@@ -21,15 +21,15 @@ from nic.compression.records import Quarantined, Records, Unreached, file_name, 
 from nic.compression.tile_jobs import Identify
 from nic.compression.tiling import Encoding, Tiling
 from nic.errors import CodesError, NicError, UnreachedCodes, UnwritableFolder
-from nic.files import drafted, sweep_drafts
+from nic.shared_files import drafted, sweep_drafts
 from nic.slides.jobs import IN_PROCESS, Reader
 from nic.slides.slide import SlideSource
 from nic.system_errors import reason
 
 LEASE_S = 60.0
-"""A run on another machine that has not renewed its claim for so long is taken for dead."""
+"""A run on another machine that has not renewed its claim for so long counts as dead."""
 NAMED_S = 5.0
-"""A run writes its name into its claim at once; it died in between when the claim is still empty after so long."""
+"""A run writes its name into its claim at once. A claim that is still empty after so long is of a run that died."""
 RECENT = 50
 """Files of which the present speed is taken."""
 
@@ -69,7 +69,7 @@ class Status:
 
 @dataclass(frozen=True)
 class CodesFolder:
-    """path: receives <slide>.h5, quarantine.csv where slides were refused, unreached.csv where they could not be had.
+    """path: receives <slide>.h5, quarantine.csv of slides that were refused, unreached.csv of those out of reach.
 
     A file of codes is never removed; the finished file of the same slide takes its place.
     """

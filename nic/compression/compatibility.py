@@ -1,6 +1,6 @@
-"""Which codes may be used together, and which codes a patient model takes: one rule for every place that loads codes.
+"""Which codes may be used together, and which codes a patient model takes: one rule, wherever codes are loaded.
 
-docs/compatibility.md has the same rule as a table, with how far each difference moves codes and answers.
+docs/compatibility.md has the rule as a table, and how far each difference moves codes and answers.
 """
 
 from collections import Counter
@@ -23,14 +23,14 @@ RULE: Mapping[Fact, Verdict] = {
     "runtime": "counted",
     "pixel version": "counted",
 }
-"""What follows when codes differ from those of the training in a fact. Counted codes are used, and are reported."""
+"""What happens to codes that differ from those of the training in a fact. Counted codes are used and reported."""
 
 RUNTIMES = (*get_args(Runtime), ANOTHER_TOOL)
 
 
 @dataclass(frozen=True)
 class TrainingCodes:
-    """The codes that a model was trained on, or the first of those that it is being trained on.
+    """The codes of a training; before it, those of its first slide.
 
     owner: what has such codes, for messages. tiling: of any slide. runtimes, pixel_versions: all that there were; empty
     in models registered before they were recorded, which take any. tiling_recorded: False in models registered before

@@ -14,10 +14,10 @@ from nic.compression.hdf5_file import (
     ROWS,
     VARIANTS,
     opened,
+    parts_of_variants,
     rows_fault,
     rows_sha256,
     seal,
-    turns_of,
     variants_fault,
     variants_sha256,
     written,
@@ -191,7 +191,7 @@ class CompressedSlide:
         """Read the codes of the D4 variants, one variant at a time. Raises CodesError when they are damaged."""
         with opened(path) as file:
             if "features_d4" in file:
-                _refuse(path, variants_fault(file, turns_of(file["features_d4"])))
+                _refuse(path, variants_fault(file, parts_of_variants(file["features_d4"])))
 
     @staticmethod
     def head(path: Path) -> "FileHead":

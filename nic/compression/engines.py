@@ -1,4 +1,4 @@
-"""Compressing a cohort: on the cores of this machine. nic.compression.on_ray does it on those of a cluster."""
+"""Compressing a cohort on the cores of this machine; nic.compression.on_ray does it on those of a cluster."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -64,14 +64,13 @@ def compress_cohort(
 ) -> CompressionReport:
     """Compress every slide into out/<slide_id>.h5; a finished file is kept.
 
-    readers: processes that read tiles, as many as there are cores unless said otherwise, or those of `tile_readers`; 0:
-    this one reads, and dies of what crashes a decoder. They take slides in turn, and share the last ones. Threads of
-    this process encode, as many as gain by it.
-    A bad slide goes into quarantine, out/quarantine.csv, one that cannot be had into out/unreached.csv; both are tried
-    again by the next run, and a file that was there before stays. Another run on the same folder shares the work: what
-    it holds is waited for.
-    Raises CodesError when two slides would be written to one file, UnreachedSlides when many in a row cannot be had,
-    UnwritableFolder.
+    readers: processes that read tiles, or how many; None for as many as there are cores. 0: this process reads, and
+    dies of what crashes a decoder. Readers take one slide after the other, and share the last ones. Threads of this
+    process encode, as many as gain by it.
+    A bad slide goes into quarantine, out/quarantine.csv, one that cannot be reached into out/unreached.csv. The next
+    run tries both again; an older file stays. Another run on the same folder shares the work: its slides are waited
+    for. Raises CodesError when two slides would be written to one file, UnreachedSlides when many in a row cannot be
+    reached, UnwritableFolder.
     """
     slides, folder = one_by_id(sources), CodesFolder(out)
     folder.sweep()
@@ -125,8 +124,8 @@ def _shared(workers: Workers, encoder: Encoder) -> str:
     if not (isinstance(workers.reading, SubprocessReader) and workers.threads):
         return ""
     reading, threads = workers.reading, workers.threads
-    tiles = ", ".join(f"{done.tiles:,}" for done in reading.counts)
-    ends = sum((done.ends for done in reading.counts), Counter[str]())
+    tiles = ", ".join(f"{counts.tiles:,}" for counts in reading.counts)
+    ends = sum((counts.ends for counts in reading.counts), Counter[str]())
     devices = f" on {devices}" if (devices := devices_of(encoder)) else ""
     crashes = "".join(f"; {count} ended ({how})" for how, count in ends.items())
     return (

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import CodesError, UnreachedCodes
-from nic.files import drafted
+from nic.shared_files import drafted
 from nic.system_errors import cannot_be_read, reason
 
 ROWS, VARIANTS, CONTENT = "rows_sha256", "variants_sha256", "content_sha256"
@@ -30,9 +30,9 @@ PART_ROWS = 8192
 
 @contextmanager
 def written(path: Path) -> Iterator[h5py.File]:
-    """A file to fill, that gets its name when it is whole. Raises OSError.
+    """A file to fill; it gets its name when it is whole. Raises OSError.
 
-    It is made in memory: HDF5 that meets a full disk cannot close its file, and says so later, from anywhere.
+    It is made in memory: on a full disk HDF5 cannot close a file, and raises later, from anywhere.
     """
     content = BytesIO()
     with h5py.File(content, "w") as file:
@@ -65,35 +65,35 @@ def rows_sha256(codes: NDArray[np.float16], row: NDArray[np.int32], col: NDArray
 
 
 def variants_sha256(variants: Iterable[NDArray[np.float16]]) -> str:
-    """Digest of the codes in eight turns, [8, N, D], or of any parts of them in that order."""
-    return _sha256(turn.astype("<f2", copy=False) for turn in variants)
+    """Digest of the codes of D4 variants, [8, N, D], or of any parts of them in that order."""
+    return _sha256(part.astype("<f2", copy=False) for part in variants)
 
 
 def rows_fault(
     file: h5py.File, codes: NDArray[np.float16], row: NDArray[np.int32], col: NDArray[np.int32]
 ) -> str | None:
-    """What is wrong when the rows that were read are not those that were written. An older file has no digest."""
+    """What is wrong when the rows in the file are not those that were written. An older file has no digest."""
     if ROWS not in file.attrs or rows_sha256(codes, row, col) == file.attrs[ROWS]:
         return None
     return "damaged: rows do not have the digest they were written with"
 
 
 def variants_fault(file: h5py.File, variants: Iterable[NDArray[np.float16]]) -> str | None:
-    """As `rows_fault`, for the codes in eight turns."""
+    """As `rows_fault`, for the codes of D4 variants."""
     if VARIANTS not in file.attrs or variants_sha256(variants) == file.attrs[VARIANTS]:
         return None
     return "damaged: variants do not have the digest they were written with"
 
 
 def seal(file: h5py.File) -> None:
-    """Write the digest of all attributes that a file of codes has by now: the last thing that is written."""
+    """Write the digest of all attributes so far; the last step of writing a file of codes."""
     file.attrs[CONTENT] = _head_sha256(file)
 
 
 def content_digest(path: Path) -> str:
-    """Sixteen hex digits of what a file of codes is: encoder, slide, setting, grid, and the digests of its rows.
+    """Sixteen hex digits of what a file of codes is: encoder, slide, tiling, grid, and the digests of its rows.
 
-    One attribute is read; of an older file, which has none, all rows are, once for as long as the file stays as it is.
+    One attribute is read. An older file has none: all its rows are read, once until the file changes.
     Raises CodesError when it cannot be read as a file of codes.
     """
     try:
@@ -105,7 +105,7 @@ def content_digest(path: Path) -> str:
 
 @lru_cache(maxsize=100_000)
 def _content(path: Path, inode: int, size_bytes: int, changed_ns: int) -> str:
-    """inode, size_bytes, changed_ns: of the file, so that another one under its name is read anew."""
+    """inode, size_bytes, changed_ns: of the file, so that another file of this name is read again."""
     with h5py.File(path, locking=False) as file:
         return str(file.attrs[CONTENT] if CONTENT in file.attrs else _head_sha256(file))[:16]
 
@@ -116,15 +116,15 @@ def _head_sha256(file: h5py.File) -> str:
     if ROWS not in head:
         head[ROWS] = _sha256(chain(_parts_of(file["features"]), _ints(file["row"]), _ints(file["col"])))
     if "features_d4" in file and VARIANTS not in head:
-        head[VARIANTS] = variants_sha256(turns_of(file["features_d4"]))
+        head[VARIANTS] = variants_sha256(parts_of_variants(file["features_d4"]))
     return hashlib.sha256(json.dumps(head, sort_keys=True).encode()).hexdigest()
 
 
-def turns_of(variants: h5py.Dataset) -> Iterator[NDArray[np.float16]]:
-    """A dataset [8, N, D] turn by turn, in parts of some rows [n, D], so that memory does not grow with the slide."""
-    for turn in range(len(variants)):
+def parts_of_variants(variants: h5py.Dataset) -> Iterator[NDArray[np.float16]]:
+    """A dataset [8, N, D] in parts of some rows [n, D], variant by variant: memory does not grow with the slide."""
+    for variant in range(len(variants)):
         for start in range(0, variants.shape[1], PART_ROWS):
-            yield variants[turn, start : start + PART_ROWS]
+            yield variants[variant, start : start + PART_ROWS]
 
 
 def _parts_of(codes: h5py.Dataset) -> Iterator[NDArray[Any]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from nic.compression.codes_folder import CodesFolder
 from nic.compression.compressed_slide import CompressedSlide
-from nic.files import drafted
+from nic.shared_files import drafted
 from nic.slides.qc import QC_TESTS
 
 Image = NDArray[np.uint8]

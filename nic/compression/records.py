@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Generic, TypeVar
 
 from nic.errors import CodesError, SlideError, UnreachedCodes, UnreachedSlide, UnreachedSlides
-from nic.files import drafted
+from nic.shared_files import drafted
 from nic.system_errors import reason
 
 MANY = 10

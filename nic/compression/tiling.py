@@ -156,9 +156,9 @@ class Encoding:
     """How the tiles of a slide were encoded.
 
     runtime: what ran the encoder's graph, of nic.encoder.spec; ANOTHER_TOOL for imported codes. d4_variants: 8 where
-    each tile was encoded in its eight D4 variants, read once, else 1: an encoder knows up from down, so that the codes
-    of a turned slide are not those of the slide, turned. pixel_version: of the arithmetic that made tiles of pixels,
-    see nic.slides.reader; 0 of another tool. It is not compared: a file of an older one is reused.
+    each tile was read once and encoded in its eight D4 variants, else 1. The codes of a turned slide are not the turned
+    codes of the slide, because an encoder knows up from down. pixel_version: of the arithmetic that made tiles of
+    pixels, see nic.slides.reader; 0 of another tool. It is not compared: a file of an older version is reused.
     """
 
     encoder_sha256: str

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nic.compression.codes_folder import CodesFolder
-from nic.compression.compress import DEFAULT_TILING, MOST_FAILED, compress_slide
+from nic.compression.compress_slide import DEFAULT_TILING, MOST_FAILED, compress_slide
 from nic.compression.records import Quarantined, Unreached
 from nic.compression.tiling import Encoding, Tiling
 from nic.compression.tissue_rule import MaskFolder
@@ -83,8 +83,8 @@ def take(
 ) -> Outcome | None:
     """Claim a slide and compress it unless its file is there; None when another run holds it.
 
-    wait: until that run lets go of it. A bad slide goes into quarantine; one that cannot be had is noted as unreached.
-    Raises UnwritableFolder, and EncoderError of an encoder that cannot do it.
+    wait: until that run lets go of it. A bad slide goes into quarantine; one that cannot be reached is noted as such.
+    Raises UnwritableFolder, EncoderError.
     """
     with folder.claim(source.slide_id, wait=wait) as ours:
         return _compressed_or_left_out(folder, source, encoder, options, workers) if ours else None

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from nic.encoder.network import CODE_SIZE, TileDecoder, TileEncoder
 from nic.encoder.objective import Unsupervised
-from nic.encoder.tile_stream import Batch
+from nic.encoder.tile_stream import TrainingBatch
 
 DISCRIMINATOR = 0
 """The first of the two players; the other is the encoder with the generator."""
@@ -63,7 +63,7 @@ class BiGan(Unsupervised):
     def players(self) -> Sequence[nn.Module]:
         return [self.discriminator, nn.ModuleList([self.encoder, self.generator])]
 
-    def loss(self, batch: Batch, player: int, random: torch.Generator) -> Tensor:
+    def loss(self, batch: TrainingBatch, player: int, random: torch.Generator) -> Tensor:
         (tiles,) = batch.views
         drawn = torch.randn(len(tiles), CODE_SIZE, generator=random, device=random.device)
         with torch.set_grad_enabled(torch.is_grad_enabled() and player != DISCRIMINATOR):
@@ -71,7 +71,7 @@ class BiGan(Unsupervised):
         real, made = self.discriminator(tiles, codes), self.discriminator(painted, drawn)
         return judged_real(real, made) if player == DISCRIMINATOR else judged_real(made, real)
 
-    def held_out_loss(self, batch: Batch, random: torch.Generator) -> Tensor:
+    def held_out_loss(self, batch: TrainingBatch, random: torch.Generator) -> Tensor:
         """How often tiles painted from their codes are mistaken for others; see mistaken."""
         (tiles,) = batch.views
         return mistaken(tiles, self.generator(self.encoder(tiles)))

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from nic.encoder.network import CODE_SIZE
 from nic.encoder.objective import Unsupervised
-from nic.encoder.tile_stream import Batch
+from nic.encoder.tile_stream import TrainingBatch
 
 TEMPERATURE = 0.1
 
@@ -38,7 +38,7 @@ class Contrastive(Unsupervised):
         self.temperature = temperature
         self.projection = nn.Sequential(nn.ReLU(), nn.Linear(CODE_SIZE, CODE_SIZE), nn.ReLU(), nn.Linear(CODE_SIZE, 64))
 
-    def loss(self, batch: Batch, player: int, random: torch.Generator) -> Tensor:
+    def loss(self, batch: TrainingBatch, player: int, random: torch.Generator) -> Tensor:
         first, second = self.projection(self.encoder(torch.cat(batch.views))).chunk(2)
         return nt_xent(first, second, self.temperature)
 

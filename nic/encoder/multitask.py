@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from nic.encoder.network import task_heads
 from nic.encoder.objective import Judgement, Objective
-from nic.encoder.tile_stream import Batch, HeldOut
+from nic.encoder.tile_stream import HeldOut, TrainingBatch
 from nic.tasks.tile_auc import TileScores
 from nic.tasks.tile_task import TileSet
 
@@ -80,7 +80,7 @@ class Multitask(Objective):
         self.heads = task_heads(classes)
         self.weighting = weighting
 
-    def loss(self, batch: Batch, player: int, random: torch.Generator) -> Tensor:
+    def loss(self, batch: TrainingBatch, player: int, random: torch.Generator) -> Tensor:
         codes = self.encoder(batch.views[0]).split([len(labels) for labels in batch.labels])
         logits = [head(part) for head, part in zip(self.heads, codes, strict=True)]
         weighted: Tensor = self.weighting(task_losses(logits, batch.labels))

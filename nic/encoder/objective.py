@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nic.encoder.network import TileEncoder
-from nic.encoder.tile_stream import Batch, HeldOut
+from nic.encoder.tile_stream import HeldOut, TrainingBatch
 from nic.tasks.tile_auc import TileScores
 
 
@@ -46,7 +46,7 @@ class Objective(nn.Module, ABC):
         return [self]
 
     @abstractmethod
-    def loss(self, batch: Batch, player: int, random: torch.Generator) -> Tensor:
+    def loss(self, batch: TrainingBatch, player: int, random: torch.Generator) -> Tensor:
         """The loss that a player minimises, a scalar. random: for all that is drawn, on the batch's device."""
 
     @abstractmethod
@@ -64,6 +64,6 @@ class Unsupervised(Objective):
         loss = float(losses.mean())
         return Judgement(-loss, {"loss": loss})
 
-    def held_out_loss(self, batch: Batch, random: torch.Generator) -> Tensor:
+    def held_out_loss(self, batch: TrainingBatch, random: torch.Generator) -> Tensor:
         """Lower is better; the training loss, unless that says little about the encoder."""
         return self.loss(batch, 0, random)

@@ -27,7 +27,7 @@ RESIDENT_SHARE = 0.25
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingBatch:
     """views: augmented tiles, each float [B, 3, px, px] in [-1, 1]. labels: int64 of each task, B in all.
 
     The tiles lie one task after another, in the order of the labels.
@@ -212,7 +212,7 @@ class HeldOut:
         ):
             yield scaled(tiles).contiguous(memory_format=torch.channels_last)
 
-    def batches(self, views: int, random: torch.Generator) -> Iterator[Batch]:
+    def batches(self, views: int, random: torch.Generator) -> Iterator[TrainingBatch]:
         """Tiles of all tasks mixed and augmented, in batches that differ in size by one at most; without labels.
 
         random: on the CPU.
@@ -221,4 +221,4 @@ class HeldOut:
         order = np.random.default_rng(self.seed).permutation(len(places))
         batches = np.array_split(places[order], max(1, len(order) // self.batch_size))
         for tiles, _ in self.store.gathered(batches):
-            yield Batch(augmented(tiles, views, self.augmentation, random), ())
+            yield TrainingBatch(augmented(tiles, views, self.augmentation, random), ())

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from nic.encoder.network import CODE_SIZE, TileDecoder
 from nic.encoder.objective import Unsupervised
-from nic.encoder.tile_stream import Batch
+from nic.encoder.tile_stream import TrainingBatch
 
 
 def squared_error(tiles: Tensor, painted: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class Vae(Unsupervised):
         self.log_variance = nn.Linear(self.encoder.code.in_features, CODE_SIZE)
         self.decoder = TileDecoder()
 
-    def loss(self, batch: Batch, player: int, random: torch.Generator) -> Tensor:
+    def loss(self, batch: TrainingBatch, player: int, random: torch.Generator) -> Tensor:
         (tiles,) = batch.views
         features = self.encoder.features(tiles).flatten(1)
         mean = self.encoder.code(features).float()

@@ -1,4 +1,4 @@
-"""Score maps of slides as files that viewers open: GeoJSON for QuPath, a TIFF raster."""
+"""The score map of a slide, and its files for viewers: GeoJSON for QuPath, and a TIFF raster."""
 
 import json
 from collections.abc import Iterator
@@ -20,10 +20,10 @@ X_POSITION, Y_POSITION, RATIONAL = 286, 287, 5
 
 @dataclass(frozen=True)
 class ScoreMap:
-    """What a model scored the tiles of a slide.
+    """The scores that a model gave to the tiles of a slide.
 
-    scores: [rows, cols] of `grid`, NaN where there is no code; the mean over all tiles of a patient's slides is
-    their score. size_l0px: (width, height) of level 0. unit: of a score: log odds, log hazard, or the endpoint's own.
+    scores: [rows, cols] of `grid`, NaN where there is no code. The patient's score is their mean over all slides.
+    size_l0px: (width, height) of level 0. unit: of a score: log odds, log hazard, or the endpoint's own.
     """
 
     slide_id: str
@@ -34,15 +34,15 @@ class ScoreMap:
 
     @property
     def cell_um(self) -> float:
-        """Side of a cell, which is what a score is drawn on: a tile, less where tiles overlap."""
+        """Side of the square that shows a score: of a tile, or less where tiles overlap."""
         return self.grid.stride_um
 
 
 def geojson(score_map: ScoreMap, origin_l0px: tuple[int, int] = (0, 0)) -> str:
-    """One square a cell with its score, in level-0 px from `origin_l0px` on (x right, y down).
+    """One square a tile with its score, in level-0 px from `origin_l0px` on (x right, y down).
 
-    QuPath opens them as tiles with a measurement. It counts from the corner of a slide's bounds, where it has bounds:
-    that corner is then the origin. Scores have six digits.
+    QuPath opens them as tiles with a measurement. Where a slide has bounds, its pixels begin at their corner: pass that
+    corner as origin. Scores have six digits.
     """
     head = json.dumps({"slide": score_map.slide_id, "unit": score_map.unit, "origin_l0px": origin_l0px})
     squares = (json.dumps(square, separators=(",", ":")) for square in _squares(score_map, origin_l0px))
@@ -63,10 +63,10 @@ def _squares(score_map: ScoreMap, origin_l0px: tuple[int, int]) -> Iterator[dict
 
 
 def write_raster(score_map: ScoreMap, path: Path) -> None:
-    """A tiled TIFF, float32, one pixel a cell of the slide, NaN where there is no score.
+    """A tiled TIFF, float32, one pixel a tile, NaN where there is no score.
 
-    The resolution is that of cells, and the position of the page is the grid's place on the slide. What no tag has room
-    for (slide, unit, grid) is JSON in the description.
+    Its resolution is that of the tiles, and its position that of the grid on the slide. The description holds slide,
+    unit and grid as JSON.
     """
     grid, per_cm = score_map.grid, UM_PER_CM / score_map.cell_um
     place = [(round(at * grid.slide_mpp / UM_PER_CM * NM_PER_CM), NM_PER_CM) for at in grid.cell_origin_l0px(0, 0)]

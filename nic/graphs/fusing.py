@@ -173,8 +173,8 @@ class _Fusing:
     def _number(self, value: str) -> float | None:
         """A constant's only number."""
         tensor = self.constants.get(value)
-        found = None if tensor is None or uses_external_data(tensor) else numpy_helper.to_array(tensor)
-        return float(found.reshape(-1)[0]) if found is not None and found.size == 1 else None
+        values = None if tensor is None or uses_external_data(tensor) else numpy_helper.to_array(tensor)
+        return float(values.reshape(-1)[0]) if values is not None and values.size == 1 else None
 
     def _unscaled(self, value: str) -> tuple[str, float]:
         """What a value is a multiple of, and the factor above 0; itself and 1 where it is none."""

@@ -1,4 +1,4 @@
-"""What would make a held-out figure a lie: the same patient, slide or picture on both sides. Needs no torch."""
+"""Leaks that would make a held-out figure a lie: one patient, slide or picture in two parts. Needs no torch."""
 
 import re
 from collections import defaultdict
@@ -20,7 +20,7 @@ EXTERNAL = "external"
 TRAINING = "the model's training"
 PICTURE_PX = 32
 COMPARED_AT_ONCE = 128
-"""Pictures that are held against all others at a time: of 5,000 slides, 3 MB a turn."""
+"""Pictures that are held against all others at a time: of 5,000 slides, 3 MB a D4 variant."""
 SAME_PICTURE = 0.97
 """Correlation of two small pictures from which on they are held to show one slide; different phantom slides reach 0.82,
 one slide scanned or saved again 0.99."""
@@ -84,11 +84,13 @@ def _shared(slides: Iterable[AuditedSlide], what: str, key: Callable[[AuditedSli
     for slide in slides:
         if key(slide):
             by_key[key(slide)].setdefault(slide.part, slide)
-    return [f"one {what}: {' and '.join(map(str, found.values()))}" for found in by_key.values() if len(found) > 1]
+    return [
+        f"one {what}: {' and '.join(map(str, members.values()))}" for members in by_key.values() if len(members) > 1
+    ]
 
 
 def _pictures_in_two_parts(slides: Sequence[AuditedSlide]) -> list[str]:
-    """Slides of one picture, in whatever turn, under two fingerprints."""
+    """Slides of one picture, in any D4 variant, with two fingerprints."""
     shown = [slide for slide in slides if slide.picture is not None]
     return [
         f"one picture: {shown[i]} and {shown[j]}"
@@ -98,7 +100,7 @@ def _pictures_in_two_parts(slides: Sequence[AuditedSlide]) -> list[str]:
 
 
 def _alike(pictures: Sequence[NDArray[np.uint8]]) -> Iterator[tuple[int, int]]:
-    """Places i < j of pictures that show the same, by their correlation in the best of eight turns."""
+    """Places i < j of pictures that show the same, by their correlation in the best of eight D4 variants."""
     if len(pictures) < 2:
         return
     grey = np.stack(pictures).astype(np.float32)
@@ -108,8 +110,8 @@ def _alike(pictures: Sequence[NDArray[np.uint8]]) -> Iterator[tuple[int, int]]:
     for start in range(0, len(grey), COMPARED_AT_ONCE):
         some = grey[start : start + COMPARED_AT_ONCE]
         best = np.full((len(some), len(grey) - start), -np.inf, np.float32)
-        for turn in range(D4_VARIANTS):
-            np.maximum(best, d4_variant(some, turn).reshape(len(some), -1) @ flat[start:].T, out=best)
+        for number in range(D4_VARIANTS):
+            np.maximum(best, d4_variant(some, number).reshape(len(some), -1) @ flat[start:].T, out=best)
         for i, j in zip(*np.nonzero(np.triu(best / flat.shape[1] > SAME_PICTURE, 1)), strict=True):
             yield start + int(i), start + int(j)
 
@@ -124,7 +126,7 @@ def _seen_by_the_encoder(slides: Iterable[AuditedSlide], tile_origins: Mapping[s
 
 
 def _plain(name: str) -> str:
-    """A name without what people write now one way and now another: case, spaces, dashes, dots, leading zeros."""
+    """A name without what people spell differently: case, spaces, dashes, dots, leading zeros."""
     parts = re.findall(r"\d+|[^\W\d_]+", name.casefold())
     return "-".join(part.lstrip("0") or "0" for part in parts) or name
 

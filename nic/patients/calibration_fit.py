@@ -110,8 +110,7 @@ def prognosis(
     """Cox regression on the log hazard and Breslow's baseline.
 
     population: log hazards among which a patient has his percentile; None for the same.
-    A slope below 0 becomes 0: a score that did not order the training patients says nothing, and all are given the
-    cohort's survival.
+    A slope below 0 becomes 0: the score does not predict survival, and every patient gets the survival of the cohort.
     """
     population = log_hazard if population is None else population
     deviation = float(log_hazard.std()) or 1.0

@@ -1,12 +1,10 @@
-"""Patients, their slides and their labels, read from one table a cohort. Needs no torch."""
+"""Patients, their slides and their labels. Needs no torch."""
 
 import hashlib
 import json
-import logging
 import re
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -17,20 +15,14 @@ from nic.errors import (
     CohortError,
     ConflictingLabels,
     EmptyCohort,
-    EmptyTable,
     EndpointError,
-    NoColumn,
     OneClass,
-    PatientInTwoParts,
-    TableError,
     UnknownColumn,
 )
 from nic.patients.targets import Classes, Index, Survival, Targets, Values, check_teachable
-from nic.slides.search import in_table
 from nic.slides.slide import SlideSource
-from nic.tables.cells import MISSING as MISSING
 from nic.tables.cells import SPREADSHEET_ERROR, is_missing, number
-from nic.tables.table import Table, existing_names, read_table
+from nic.tables.table import existing_names
 
 Kind = Literal["regression", "classification", "survival"]
 Split = Literal["train", "external"]
@@ -39,14 +31,10 @@ REQUIRED = ("patient", "slide", "split")
 ALWAYS_READ = (*REQUIRED, "mpp", "site")
 """Columns that every stage reads, under our names."""
 EVENTS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
-LOST_AT_ONCE = [(zero, event) for zero in ("0", "0.0") for event, seen in EVENTS.items() if not seen]
-"""Survival labels, (time, event), that say nothing."""
+NOTHING_SEEN = [(zero, event) for zero in ("0", "0.0") for event, seen in EVENTS.items() if not seen]
+"""Survival labels, (time, event), of patients who were never followed."""
 LONGEST_MONTHS = 1320.0
-"""110 years: nobody is followed for longer, and days that are taken for months soon are."""
-ROUNDED = re.compile(r"\d(?:\.\d+)?[eE]\+\d+")
-"""What a spreadsheet makes of a long number: many patients come out as one."""
-WHOLE_NUMBER = re.compile(r"0*(\d+?)(?:\.0+)?", re.ASCII)
-LOG = logging.getLogger(__name__)
+"""110 years. A longer follow-up is in days, not months."""
 T = TypeVar("T")
 
 
@@ -70,43 +58,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Columns:
-    """What a table calls that which every cohort has. split: None where all its patients are for training."""
-
-    patient: str = "patient"
-    slide: str = "slide"
-    split: str | None = "split"
-
-    @property
-    def required(self) -> tuple[str, ...]:
-        return tuple(name for name in (self.patient, self.slide, self.split) if name is not None)
-
-    @property
-    def without_split(self) -> "Columns":
-        """For patients who are only compressed or scored: nobody asks which part they are in, and no column is read."""
-        return replace(self, split=None)
-
-    @classmethod
-    def named(cls, text: str) -> "Columns":
-        """From "patient=case_id,slide=file,split=": what is not named keeps our name, an empty split means none.
-
-        Raises UnknownColumn for a column that is none of the three.
-        """
-        given = dict(part.strip().partition("=")[::2] for part in text.split(",") if part.strip())
-        if unknown := sorted(set(given) - set(REQUIRED)):
-            raise UnknownColumn(f"columns {text!r}: {unknown[0]!r}, wanted {', '.join(REQUIRED)}, each as ours=theirs")
-        patient, slide, split = (given.get(ours, ours) for ours in REQUIRED)
-        return cls(patient, slide, split or None)
-
-    def __str__(self) -> str:
-        return ",".join(f"{ours}={theirs or ''}" for ours, theirs in vars(self).items() if theirs != ours)
-
-
-NAMES = Columns()
-
-
-@dataclass(frozen=True)
-class Row:
+class SlideRow:
     """One line of the table. number: as a spreadsheet counts, the header being row 1. cells: text by column."""
 
     number: int
@@ -120,7 +72,7 @@ class Patient:
 
     patient_id: str
     split: Split
-    rows: tuple[Row, ...]
+    rows: tuple[SlideRow, ...]
 
     @property
     def slides(self) -> tuple[SlideSource, ...]:
@@ -157,7 +109,7 @@ class Cohort:
 
     def digest_of(self, columns: Iterable[str]) -> str:
         """Digest of patients, splits, sites, slides and these columns alone, whatever else the table holds."""
-        return _digest([row for patient in self.patients for row in patient.rows], frozenset(columns))
+        return digest_of_rows([row for patient in self.patients for row in patient.rows], frozenset(columns))
 
     def labelled(self, endpoint: Endpoint, split: Split) -> Labelled:
         """The split's patients with a label for `endpoint`; an empty label excludes its patient, and is counted.
@@ -194,16 +146,16 @@ class Cohort:
         if not all(labels):
             return False
         texts = tuple(label[1].lower() for label in labels if label)
-        return endpoint.kind != "survival" or texts not in LOST_AT_ONCE
+        return endpoint.kind != "survival" or texts not in NOTHING_SEEN
 
-    def _label(self, patient: Patient, column: str) -> tuple[Row, str] | None:
+    def _label(self, patient: Patient, column: str) -> tuple[SlideRow, str] | None:
         """Where the patient's label stands and its text; None when it is empty."""
         labels = [(row, row.cells[column]) for row in patient.rows if not is_missing(row.cells[column])]
         for row, text in labels[1:]:
-            first, said = labels[0]
-            if text != said:
+            first, label = labels[0]
+            if text != label:
                 raise ConflictingLabels(
-                    f"{self.file}, column {column!r}: patient {patient.patient_id} is {said!r} in row {first.number} "
+                    f"{self.file}, column {column!r}: patient {patient.patient_id} is {label!r} in row {first.number} "
                     f"and {text!r} in row {row.number}"
                 )
         return labels[0] if labels else None
@@ -213,7 +165,7 @@ class Cohort:
             return Values(np.array(self._parsed(patients, endpoint.columns[0], number, "a number"), np.float64))
         if endpoint.kind == "survival":
             time, event = endpoint.columns
-            months = np.array(self._parsed(patients, time, _positive, "months > 0"), np.float64)
+            months = np.array(self._parsed(patients, time, positive_number, "months > 0"), np.float64)
             self._check_lifetimes(patients, time, months)
             return Survival(months, np.array(self._parsed(patients, event, _event, "0, 1, true or false"), np.bool_))
         return self._classes(endpoint, patients)
@@ -249,136 +201,17 @@ class Cohort:
         """Labels of patients that have one, parsed. Raises CohortError naming file, row and column."""
         parsed = []
         for patient in patients:
-            found = self._label(patient, column)
-            assert found is not None
-            row, text = found
+            label = self._label(patient, column)
+            assert label is not None
+            row, text = label
             try:
                 parsed.append(parse(text))
             except ValueError as error:
-                raise _bad_cell(self.file, row.number, column, text, wanted) from error
+                raise bad_cell(self.file, row.number, column, text, wanted) from error
         return parsed
 
 
-def read_cohort(path: Path, name: str | None = None, columns: Columns = NAMES) -> Cohort:
-    """Read a table of one row a slide: `patient, slide, split` and any of `mpp`, `site`, labels, covariates.
-
-    columns: what the table calls the first three. Slide paths are relative to the table; whether the files exist is
-    found out where they are opened. Identifiers are text: "007" stays. Raises EmptyCohort, UnknownColumn,
-    PatientInTwoParts, CohortError, naming file, row and column.
-    """
-    path = Path(path)
-    rows = [_row(path, number, cells) for number, cells in _read_rows(path, columns)]
-    _check_slides(path.name, rows)
-    patients: dict[str, list[Row]] = {}
-    for row in rows:
-        patients.setdefault(row.cells["patient"], []).append(row)
-    _check_patients(path.name, {patient_id: of_patient[0].number for patient_id, of_patient in patients.items()})
-    return Cohort(
-        name=name or path.stem,
-        file=path.name,
-        patients=tuple(_patient(path.name, patient_id, of_patient) for patient_id, of_patient in patients.items()),
-        columns=tuple(rows[0].cells),
-        digest=_digest(rows),
-    )
-
-
-def _read_rows(path: Path, columns: Columns) -> Iterator[tuple[int, dict[str, str]]]:
-    """Row number and cells by column, under our names."""
-    table = _table(path, columns)
-    ours = dict(zip(columns.required, REQUIRED, strict=False))  # without a split there are but two
-    header = [ours.get(column, column) for column in table.columns]
-    if twice := sorted({column for column in header if header.count(column) > 1}):
-        raise CohortError(f"{path.name}: column {twice[0]!r} stands twice in the header")
-    _check_own_names(path.name, header)
-    everybody = {} if columns.split else {"split": "train"}
-    for row, cells in zip(table.numbers, zip(*table.cells.values(), strict=True), strict=True):
-        yield row, dict(zip(header, cells, strict=True)) | everybody
-
-
-def _table(path: Path, columns: Columns) -> Table:
-    try:
-        table = read_table(path, columns.required)
-    except EmptyTable as error:
-        raise EmptyCohort(str(error)) from error
-    except NoColumn as error:
-        raise UnknownColumn(str(error)) from error
-    except TableError as error:
-        raise CohortError(str(error)) from error
-    identifiers = table.cells[columns.patient]
-    if all(text.endswith(".0") and text[:-2].isdecimal() for text in identifiers):
-        # Numbers that passed through a column with gaps; where one has no ".0" it is no spreadsheet's doing.
-        return replace(table, cells={**table.cells, columns.patient: [text[:-2] for text in identifiers]})
-    return table
-
-
-def _check_own_names(file: str, header: list[str]) -> None:
-    """`mpp` and `site` are read where they are there, so that a name that is but alike must not pass in silence."""
-    for column in header:
-        if column.lower() == "mpp" and "mpp" not in header:
-            raise CohortError(f"{file}: column {column!r} is read as um/px under the name 'mpp' alone; rename it")
-        if column.lower() == "site" and "site" not in header:
-            LOG.warning("%s: column %r is not read as the site; rename it to 'site' if it is", file, column)
-
-
-def _row(path: Path, number: int, cells: dict[str, str]) -> Row:
-    for column in REQUIRED:
-        if is_missing(text := cells[column]):
-            raise CohortError(f"{path.name}, row {number}, column {column!r}: {repr(text) if text else 'empty'}")
-    if cells["split"] not in SPLITS:
-        raise _bad_cell(path.name, number, "split", cells["split"], " or ".join(SPLITS))
-    if ROUNDED.fullmatch(cells["patient"]):
-        wanted = "an identifier that no spreadsheet has rounded; format its column as text"
-        raise _bad_cell(path.name, number, "patient", cells["patient"], wanted)
-    text = cells.get("mpp", "")
-    try:
-        mpp = None if is_missing(text) else _positive(text)
-    except ValueError as error:
-        raise _bad_cell(path.name, number, "mpp", text, "um/px > 0, or nothing") from error
-    return Row(number, in_table(cells["slide"], path.parent, mpp), cells)
-
-
-def _check_patients(file: str, first_rows: Mapping[str, int]) -> None:
-    """Two spellings of one identifier would be two patients, perhaps on both sides of a split."""
-    spelled: dict[str, str] = {}
-    for patient_id, row in first_rows.items():
-        other = spelled.setdefault(_spelling(patient_id), patient_id)
-        if other != patient_id:
-            raise CohortError(
-                f"{file}, column 'patient': {other!r} (row {first_rows[other]}) and {patient_id!r} (row {row}) look "
-                "like one patient; spell one patient one way, and give two patients names that differ by more"
-            )
-
-
-def _spelling(patient_id: str) -> str:
-    """What is left of an identifier without what a spreadsheet or a keyboard changes: case, blanks, zeros, accents'
-    encoding."""
-    text = " ".join(unicodedata.normalize("NFKC", patient_id).casefold().split())
-    whole = WHOLE_NUMBER.fullmatch(text)
-    return whole[1] if whole else text
-
-
-def _patient(file: str, patient_id: str, rows: list[Row]) -> Patient:
-    for row in rows[1:]:
-        if row.cells["split"] != rows[0].cells["split"]:
-            raise PatientInTwoParts(
-                f"{file}: patient {patient_id} is in {rows[0].cells['split']!r} (row {rows[0].number}) "
-                f"and in {row.cells['split']!r} (row {row.number})"
-            )
-    split: Split = "train" if rows[0].cells["split"] == "train" else "external"
-    return Patient(patient_id, split, tuple(rows))
-
-
-def _check_slides(file: str, rows: list[Row]) -> None:
-    seen: dict[str, int] = {}
-    for row in rows:
-        if (first := seen.setdefault(row.slide.slide_id, row.number)) != row.number:
-            raise CohortError(
-                f"{file}, column 'slide': rows {first} and {row.number} both name slide {row.slide.slide_id}; "
-                "wanted each slide once, under a name of its own"
-            )
-
-
-def _digest(rows: list[Row], columns: frozenset[str] | None = None) -> str:
+def digest_of_rows(rows: list[SlideRow], columns: frozenset[str] | None = None) -> str:
     """Sixteen hex digits of all cells; of a slide's path only what the table says, without folders above it.
 
     columns: those that count beside ALWAYS_READ; None for all.
@@ -395,12 +228,12 @@ def _relative(slide: str) -> str:
     return path.name if path.is_absolute() else path.as_posix()
 
 
-def _bad_cell(file: str, row: int, column: str, text: str, wanted: str) -> CohortError:
+def bad_cell(file: str, row: int, column: str, text: str, wanted: str) -> CohortError:
     hint = "; write decimals with a point, thousands without a comma" if re.fullmatch(r"[\d.]+,\d+", text) else ""
     return CohortError(f"{file}, row {row}, column {column!r}: found {text!r}, wanted {wanted}{hint}")
 
 
-def _positive(text: str) -> float:
+def positive_number(text: str) -> float:
     value = number(text)
     if value <= 0:
         raise ValueError(text)

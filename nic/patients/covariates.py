@@ -1,4 +1,4 @@
-"""What is known of patients beside their slides, as numbers for a regression. Needs numpy alone."""
+"""Covariates of patients from the cohort's table, as numbers for a regression. Needs numpy alone."""
 
 import logging
 import re
@@ -42,8 +42,8 @@ class _Cell:
 def covariates_of(patients: Sequence[Patient], columns: Sequence[str]) -> Covariates:
     """The columns of the cohort's table, for patients with at least one row each.
 
-    A column of numbers is taken as it is; a bound in it (>89) is no number, counts as unknown, and is said. Of a column
-    of words each level but the first in alphabetical order is a column.
+    A column of numbers is taken as it is; a bound in it (>89) counts as unknown, with a warning. A column of
+    words becomes a column for each level but the first in alphabetical order.
     Raises UnknownColumn, ConflictingLabels when a patient's rows differ, CohortError for words in a column of numbers
     and for a category of too many levels, naming rows.
     """
@@ -75,7 +75,7 @@ def _numbers(column: str, cells: Sequence[_Cell | None]) -> list[tuple[str, NDAr
     bounds = [cell for cell in odd if BOUND.fullmatch(cell.text)]
     if values and len(odd) == len(bounds) <= MOST_BOUNDS * len(known):
         if bounds:
-            LOG.warning("covariate %r: %s: bounds, no numbers; taken as unknown", column, _named(bounds))
+            LOG.warning("covariate %r: %s: bounds, not numbers; counted as unknown", column, _named(bounds))
         return [(column, np.array([np.nan if cell is None else values.get(cell.text, np.nan) for cell in cells]))]
     if 2 * len(odd) <= len(known) and known:
         raise CohortError(

@@ -1,4 +1,4 @@
-"""Compressed slides of patients as dense, padded, turned batches for a grid network."""
+"""The codes of patients on their grids: read from files, cropped and turned, and padded to batches for a network."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,14 +17,14 @@ from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
 from nic.errors import NoTissue
 from nic.patients.cohort import Patient
-from nic.patients.mapped import MappedFile
+from nic.patients.mapped_file import MappedFile
 from nic.slides.d4 import D4_VARIANTS
 from nic.training_device import pinned
 
 SAMPLED_CELLS = 1 << 17
-"""Codes that stand for all where a distribution is wanted."""
+"""Size of a sample of codes, where a distribution is estimated."""
 RUN_CELLS = 1 << 17
-"""Cells in one forward and backward pass: it bounds the memory, whatever the batch."""
+"""Most cells in one forward and backward pass. It bounds the memory of a step."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class PatientCells:
 
     @property
     def code_bytes(self) -> int:
-        """Size of all codes, float16."""
+        """Bytes of all codes, which are float16."""
         return sum(2 * cells * code_size for cells, code_size in (slide.codes_shape for slide in self.slides))
 
     def cells_within(self, side: int) -> int:
@@ -166,11 +166,11 @@ class Batch:
         return flat.view(slides, height, width, -1).permute(0, 3, 1, 2)
 
     def pinned(self, device: torch.device) -> "Batch":
-        """In memory that the device copies from by itself, if it is a GPU."""
+        """In pinned memory, from which a GPU copies while the CPU goes on."""
         return self._each(lambda tensor: pinned(tensor, device))
 
     def to(self, device: torch.device) -> "Batch":
-        """On the device; of what is pinned the copy is queued there, and nobody waits for it."""
+        """On the device. A copy from pinned memory is queued, and the call does not wait for it."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
@@ -180,13 +180,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Gathered:
-    """Patients whose codes were found. found: [N] bool among those asked for. missing: slides without a file.
+    """The codes of a list of patients, as `gather_cells` finds them in a folder.
 
-    runtimes, pixel_versions: by which the codes were made, each with its number of slides.
+    cells: of the patients that have codes. has_codes: [N] bool, which of the listed patients these are. missing: slides
+    without a file. runtimes, pixel_versions: how the codes were made, with the number of slides of each.
     """
 
     cells: tuple[PatientCells, ...]
-    found: NDArray[np.bool_]
+    has_codes: NDArray[np.bool_]
     missing: tuple[str, ...]
     encoder: EncoderSpec
     tiling: Tiling
@@ -195,14 +196,14 @@ class Gathered:
 
     @property
     def training_codes(self) -> TrainingCodes:
-        """By which nic.compression.compatibility says what other codes may be used beside these."""
+        """What nic.compression.compatibility compares other codes with."""
         owner = "the training slides"
         runtimes, versions = tuple(self.runtimes), tuple(self.pixel_versions)
         return TrainingCodes(owner, self.encoder.sha256, self.tiling, runtimes, versions)
 
     @property
     def mixture(self) -> str:
-        """In words how the codes were made, where not all were made alike; else empty."""
+        """How the codes were made, as a sentence, where runtimes or pixel versions differ; else empty."""
         counts = (("runtime", self.runtimes), ("pixel_version", self.pixel_versions))
         parts = [
             ", ".join(f"{name}={value} ({slides} slides)" for value, slides in sorted(counter.items()))
@@ -213,15 +214,15 @@ class Gathered:
 
 
 def gather_cells(patients: Sequence[Patient], codes: Path, training: TrainingCodes | None = None) -> Gathered:
-    """Check `codes`/<slide_id>.h5 of all patients; a patient is answered from those of his slides that are there.
+    """Check the files `codes`/<slide_id>.h5 of all patients. A slide without a file is left out, and is listed.
 
-    training: what they are to be used with; None for one another. All arrays stay in the files, so that memory does not
-    grow with the cohort. Raises NoTissue when nobody has a slide there, CodesError when one is damaged, ForeignCodes by
-    the rule of nic.compression.compatibility.
+    training: the codes that these are used with; None compares them with one another. The arrays stay in the files, so
+    that memory does not grow with the cohort. Raises NoTissue when no slide has a file, CodesError when a file is
+    damaged, ForeignCodes by the rule of nic.compression.compatibility.
     """
     first: CompressedSlide | None = None
     gathered: list[PatientCells] = []
-    found, missing = np.zeros(len(patients), np.bool_), []
+    has_codes, missing = np.zeros(len(patients), np.bool_), []
     runtimes: Counter[str] = Counter()
     pixel_versions: Counter[int] = Counter()
     for place, patient in enumerate(patients):
@@ -240,20 +241,20 @@ def gather_cells(patients: Sequence[Patient], codes: Path, training: TrainingCod
             pixel_versions[slide.encoding.pixel_version] += 1
             slides.append(FiledCells.of(slide, path))
         if slides:
-            found[place] = True
+            has_codes[place] = True
             gathered.append(PatientCells(patient.patient_id, tuple(slides)))
     if first is None:
         raise NoTissue(
             f"{codes.name}: no compressed slide of {len(patients)} patients; run `compress` on the cohort first"
         )
     tiling = first.tiling.of_any_slide
-    return Gathered(tuple(gathered), found, tuple(missing), first.encoder, tiling, runtimes, pixel_versions)
+    return Gathered(tuple(gathered), has_codes, tuple(missing), first.encoder, tiling, runtimes, pixel_versions)
 
 
 def draw_crops(patient: PatientCells, side: int, rng: np.random.Generator, whole: int) -> PatientCells:
-    """The patient in one of eight turns, and of each slide more than `whole` cells across one crop.
+    """The patient in one of the eight D4 variants. A slide of more than `whole` cells across gives one crop.
 
-    The square of its distance from the edge makes a cell likely to be the centre, as in the published compression.
+    The chance of a cell to be the centre of a crop grows with the square of its distance from the edge, as published.
     """
     turn = int(rng.integers(D4_VARIANTS))
     slides = []
@@ -265,7 +266,7 @@ def draw_crops(patient: PatientCells, side: int, rng: np.random.Generator, whole
 
 
 def make_batch(patients: Sequence[PatientCells]) -> Batch:
-    """All slides of the patients, padded to the largest."""
+    """All slides of the patients, padded to the largest grid."""
     slides = [(which, slide.opened()) for which, patient in enumerate(patients) for slide in patient.slides]
     shapes = [slide.shape for _, slide in slides]
     height, width = max(rows for rows, _ in shapes), max(cols for _, cols in shapes)
@@ -278,7 +279,7 @@ def make_batch(patients: Sequence[PatientCells]) -> Batch:
 
 
 def runs_of(sizes: Sequence[int]) -> list[slice]:
-    """Runs of neighbours of at most RUN_CELLS together; what is larger is alone."""
+    """Slices of consecutive items with at most RUN_CELLS cells together. A larger item has a slice of its own."""
     runs, start, total = [], 0, 0
     for place, size in enumerate(sizes):
         if place > start and total + size > RUN_CELLS:
@@ -289,11 +290,11 @@ def runs_of(sizes: Sequence[int]) -> list[slice]:
 
 
 def some_codes(patients: Sequence[PatientCells]) -> torch.Tensor:
-    """Codes spaced over all slides, [N, D] float16, at most about SAMPLED_CELLS; all of them where there are fewer."""
+    """A sample of codes spaced evenly over all slides, [N, D] float16: SAMPLED_CELLS, or all if they are fewer."""
     slides = [slide for patient in patients for slide in patient.slides]
     step = -(-sum(slide.codes_shape[0] for slide in slides) // SAMPLED_CELLS)
     counts = [-(-slide.codes_shape[0] // step) for slide in slides]
-    # Made at once: pieces that are kept while files are opened and closed would leave the heap full of holes.
+    # One array from the start: many small ones, kept while files are mapped and unmapped, fragment the heap.
     codes = torch.empty(sum(counts), slides[0].codes_shape[1], dtype=torch.float16)
     for part, slide in zip(torch.split(codes, counts), slides, strict=True):
         part.copy_(slide.opened().codes[::step])

@@ -49,7 +49,7 @@ class PatientNetwork(nn.Module, ABC):
             self.head.bias.mul_(factor).add_(offset)
 
     def drawn(self, patient: PatientCells, rng: np.random.Generator) -> PatientCells:
-        """The patient as training shows him once: large slides as crops, each patient in one of the eight turns."""
+        """The patient as one training step sees him: one D4 variant of the slides, large slides as crops."""
         return draw_crops(patient, CROP_CELLS, rng, whole=CROP_CELLS)
 
     def chunks(self, patients: Sequence[PatientCells]) -> list[slice]:

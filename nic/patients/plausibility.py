@@ -1,5 +1,5 @@
-"""What a statistician would ask before any training: enough patients, sites that do not give the label away, events
-that look like events. Warnings in words; needs no torch.
+"""Warnings before a training, as a statistician would give them: few patients, few events, a site that predicts the
+label, events or months that look wrong. Needs no torch.
 """
 
 from collections.abc import Sequence
@@ -14,25 +14,25 @@ from sksurv.util import Surv
 from nic.patients.targets import Classes, Survival, Targets, Values
 
 FEW_PATIENTS = 100
-"""Below it a 95% interval of AUC or Spearman is wider than about 0.2, whatever the model."""
+"""With fewer, a 95% interval of AUC or Spearman is wider than about 0.2, whatever the model."""
 EVENTS_A_PARAMETER = 10
-"""The rule of thumb for models without penalty."""
+"""A rule of thumb for models without a penalty."""
 LONG_MONTHS = 480
-"""40 years, longer than cohorts of slides are followed. Days that stand as months pass it after 16 true months."""
+"""40 years: no cohort of slides is followed for longer. Days written as months exceed it after 16 true months."""
 SIGNIFICANT = 0.01
 Names = NDArray[np.str_]
 
 
 def warnings_of(targets: Targets, sites: Sequence[str], parameters: int) -> list[str]:
-    """targets, sites: of the training patients, "" where a site is not known. parameters: that one network trains."""
-    found = [
+    """Sentences. targets, sites: of the training patients, "" where a site is not known. parameters: of one network."""
+    warnings = [
         _few_patients(targets),
         _few_events(targets, parameters),
-        _site_tells_label(targets, np.array(sites, np.str_)),
-        _events_turned_round(targets),
+        _site_predicts_label(targets, np.array(sites, np.str_)),
+        _events_inverted(targets),
         _followed_too_long(targets),
     ]
-    return [warning for warning in found if warning]
+    return [warning for warning in warnings if warning]
 
 
 def _few_patients(targets: Targets) -> str:
@@ -53,11 +53,11 @@ def _few_events(targets: Targets, parameters: int) -> str:
         return ""
     return (
         f"{count} {what} for {parameters} trained weights, {count / parameters:.2g} each where {EVENTS_A_PARAMETER} "
-        "are a rule of thumb: believe held-out figures alone"
+        "are a rule of thumb: trust only figures of held-out patients"
     )
 
 
-def _site_tells_label(targets: Targets, sites: Names) -> str:
+def _site_predicts_label(targets: Targets, sites: Names) -> str:
     known = sites != ""
     targets, sites = targets.take(known), sites[known]
     if len(np.unique(sites)) < 2:
@@ -65,11 +65,11 @@ def _site_tells_label(targets: Targets, sites: Names) -> str:
     strength, p = _association(targets, sites)
     if not p < SIGNIFICANT:
         return ""
-    return f"the site tells the label: {strength}, p = {p:.1g}; a model may learn the site: split by it, report by it"
+    return f"the site predicts the label: {strength}, p = {p:.1g}; a model may learn the site: split and report by site"
 
 
 def _association(targets: Targets, sites: Names) -> tuple[str, float]:
-    """Its strength in words, and the p-value of there being none."""
+    """How strong it is, in words, and its p-value."""
     match targets:
         case Values(value):
             groups = [value[sites == site] for site in np.unique(sites)]
@@ -93,8 +93,8 @@ def _p_of_kruskal(groups: Sequence[NDArray[np.float64]]) -> float:
     return 1.0 if constant else float(kruskal(*groups).pvalue)
 
 
-def _events_turned_round(targets: Targets) -> str:
-    """The living are followed to the study's end, and deaths come before it; turned round, they come after."""
+def _events_inverted(targets: Targets) -> str:
+    """Deaths come before the end of the study, to which the living are followed; in an inverted column, after it."""
     if not isinstance(targets, Survival) or targets.event.all() or not targets.event.any():
         return ""
     dead, alive = targets.time_months[targets.event], targets.time_months[~targets.event]
@@ -102,7 +102,7 @@ def _events_turned_round(targets: Targets) -> str:
         return ""
     return (
         f"patients with an event were followed longer (median {np.median(dead):.3g} months) than those without "
-        f"({np.median(alive):.3g}): is the event column turned round? 1 means that the event was seen"
+        f"({np.median(alive):.3g}): is the event column inverted? 1 means that the event was observed"
     )
 
 

@@ -1,4 +1,4 @@
-"""The plain rival: mean and quantiles of a slide's codes into a penalised linear model of scikit-learn."""
+"""The baseline: mean and quantiles of a slide's codes into a penalised linear model of scikit-learn."""
 
 import warnings
 from collections.abc import Sequence
@@ -113,10 +113,10 @@ def _quantiles(codes: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
     """QUANTILES of the valid codes, as numpy takes them. [S, D, N], [S, 1, N] -> [S, 3 * D]."""
     ordered = torch.where(valid > 0, codes, LARGEST).sort(dim=2).values
     last = valid.sum(dim=2, keepdim=True) - 1  # [S, 1, 1]
-    found = []
+    quantiles = []
     for quantile in QUANTILES:
         place = (quantile * last).clamp(min=0).expand(-1, codes.shape[1], -1)  # [S, D, 1]
         below = ordered.gather(2, place.floor().long())
         above = ordered.gather(2, place.ceil().long())
-        found.append((below + (above - below) * (place - place.floor()))[:, :, 0])
-    return torch.cat(found, dim=1)
+        quantiles.append((below + (above - below) * (place - place.floor()))[:, :, 0])
+    return torch.cat(quantiles, dim=1)

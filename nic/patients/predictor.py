@@ -14,7 +14,7 @@ from nic.errors import CodesError, NoTissue
 from nic.graphs.device import AUTO, Device
 from nic.graphs.run import OnnxGraph
 from nic.patients.cohort import Patient
-from nic.patients.spec import METADATA, PatientModelSpec
+from nic.patients.model_spec import METADATA, PatientModelSpec
 
 
 @dataclass(frozen=True)

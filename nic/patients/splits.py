@@ -1,4 +1,4 @@
-"""Folds that never part a patient, balanced by label, by site where asked for, repeated, or read from the table."""
+"""Folds of whole patients: balanced by label, by site, or read from the table."""
 
 from collections.abc import Sequence
 
@@ -47,18 +47,18 @@ def site_folds(targets: Targets, sites: Sequence[str], folds: int, seed: int) ->
 def fixed_folds(labelled: Labelled, column: str) -> Folds:
     """Folds as a column of the cohort's table names them, numbered in the order of their names.
 
-    Raises UnknownColumn, or EndpointError when a patient's slides say two folds or none, or there is one fold alone.
+    Raises UnknownColumn, or EndpointError when a patient has two folds or none, or all have one.
     """
     names = []
     for patient in labelled.patients:
-        said = {row.cells.get(column) for row in patient.rows}
-        if None in said:
+        values = {row.cells.get(column) for row in patient.rows}
+        if None in values:
             raise UnknownColumn(f"no column {column!r} for the folds; it has {', '.join(patient.rows[0].cells)}")
-        if len(said) != 1 or "" in said:
+        if len(values) != 1 or "" in values:
             raise EndpointError(
-                f"patient {patient.patient_id}, column {column!r}: found {sorted(map(str, said))}; wanted one fold"
+                f"patient {patient.patient_id}, column {column!r}: found {sorted(map(str, values))}; wanted one fold"
             )
-        names.append(said.pop())
+        names.append(values.pop())
     known, fold = np.unique(np.array(names, np.str_), return_inverse=True)
     if len(known) < 2:
         raise EndpointError(f"column {column!r}: all training patients are in fold {names[0]!r}; wanted two or more")

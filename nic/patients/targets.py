@@ -70,7 +70,7 @@ Targets = Values | Classes | Survival
 
 
 def guess_of(targets: Targets) -> float | None:
-    """What is said of everybody without a model: the median value, the share of positives; None of survival."""
+    """The answer for everybody without a model: the median value, the share of positives; None for survival."""
     match targets:
         case Values(value):
             return float(np.median(value))
@@ -80,9 +80,9 @@ def guess_of(targets: Targets) -> float | None:
 
 
 def check_teachable(targets: Targets, where: str) -> None:
-    """Raise OneClass or NoEvents, beginning with `where`, when nothing can be learned from the labels."""
+    """Raises OneClass or NoEvents when nothing can be learned from the labels. where: begins the message."""
     match targets:
         case Classes(positive, names) if positive.all() or not positive.any():
             raise OneClass(f"{where}: all {len(targets)} patients are {names[int(positive[0])]!r}; wanted both classes")
         case Survival(_, event) if not event.any():
-            raise NoEvents(f"{where}: none of {len(targets)} patients has an event; is the event column turned round?")
+            raise NoEvents(f"{where}: none of {len(targets)} patients has an event; is the event column inverted?")

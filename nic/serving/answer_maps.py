@@ -11,8 +11,8 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import OverLimit
 from nic.evaluation.map_picture import overlay, overview
 from nic.evaluation.score_map import ScoreMap, geojson
+from nic.patients.model_spec import PatientModelSpec
 from nic.patients.predictor import PatientPrediction
-from nic.patients.spec import PatientModelSpec
 from nic.serving.map_files import png_of
 
 

@@ -14,8 +14,8 @@ from typing import TypeVar
 from filelock import Timeout
 
 from nic.errors import CodesError, OverLimit
-from nic.files import locked_by_system
 from nic.serving.operator_log import log_fault
+from nic.shared_files import locked_by_system
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -20,7 +20,7 @@ from fsspec.core import url_to_fs
 from fsspec.exceptions import FSTimeoutError
 
 from nic.errors import MissingExtra, NotStaged, UnreadableSlide
-from nic.files import locked
+from nic.shared_files import locked
 from nic.slides.search import find_slides
 from nic.slides.source import SUFFIXES, SlideSource, file_name, is_address, is_hidden, suffix
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import OwnMask
@@ -31,8 +31,8 @@ def write_companions(patient: Path, encoder: Path | None, gathered: Gathered) ->
     means = [mean_code(slide.opened().codes.numpy() for slide in cells.slides) for cells in gathered.cells]
     familiarity = patient.with_name("familiarity.npz")
     fit_familiarity(np.stack(means)).save(familiarity)
-    drawn = encoder is None or gathered.tiling.tissue == OwnMask()
-    reference = write_reference(patient.with_name(REFERENCE), None if drawn else encoder, patient, gathered.encoder)
+    source = None if gathered.tiling.tissue == OwnMask() else encoder  # the drawn slide has no mask of its own
+    reference = write_reference(patient.with_name(REFERENCE), source, patient, gathered.encoder)
     return {"familiarity": familiarity, REFERENCE: reference}
 
 

@@ -83,7 +83,7 @@ def compare_on(
     entry: EndpointEntry, cohort: Cohort, codes: Path, networks: Sequence[NetworkName], training: FoldTraining
 ) -> Iterator[NetworkResult]:
     """Train every network on the same folds of the same patients, and yield each result as soon as it is known."""
-    from nic.patients.training import ensemble_scores, fit_folds  # here: torch is slow to import, and comes last
+    from nic.patients.ensemble import ensemble_scores, fit_folds  # here: torch is slow to import, and comes last
 
     train, gathered = _gathered(entry, cohort, codes, "train")
     external, gathered_external = _gathered(entry, cohort, codes, "external", gathered.training_codes)
@@ -164,4 +164,4 @@ def _gathered(
 
     labelled = cohort.labelled(entry.endpoint, split)
     gathered = gather_cells(labelled.patients, codes, training_codes)
-    return labelled.take(gathered.found), gathered
+    return labelled.take(gathered.has_codes), gathered

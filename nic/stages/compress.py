@@ -27,7 +27,7 @@ from nic.tracking.slide_digests import slides_digest
 
 
 def inputs(slides: str, columns: str, encoder: str, tissue: str) -> dict[str, str]:
-    """tissue: digested where it is a folder of masks."""
+    """tissue: a rule, or a folder of masks, which are then an input too."""
     digest = slides_digest(selected_slides(slides, columns))
     masks = bytes_digest(Path(tissue)) if Path(tissue).is_dir() else ""
     return {"slides": digest, "encoder": graph_sha256(encoder_file(encoder)), "masks": masks}
@@ -43,7 +43,7 @@ def compress_locally(
     readers: int,
     stage: StageRun,
 ) -> CompressionReport:
-    """On this machine. device: what the encoder runs on, also several. readers: processes, 0 for one a core."""
+    """Compress on this machine. device: of the encoder, one or several. readers: processes; 0: one for each core."""
     with (
         tile_readers(options, readers or None) as reading,
         encoder_on(encoder_file(encoder), runtime, device) as session,
@@ -68,31 +68,31 @@ def compress_on_cluster(
     cpus: float,
     gpus: float,
 ) -> CompressionReport:
-    """On the nodes of a Ray cluster. Raises NoDevice where a GPU is asked for and no share of one is given."""
+    """Compress on a Ray cluster. Raises NoDevice for a GPU as `device` without a share of GPUs for each process."""
     named = Device.named(device)
     if named.kind == "cuda" and not gpus:
-        raise NoDevice(f"device={named}: on a cluster wanted gpus= too, a process's share of a GPU")
+        raise NoDevice(f"device={named}: a cluster needs gpus= as well, the share of a GPU for each process")
     load = EncoderLoader(runtime, str(named))
     return compress_on_ray(slides, encoder_file(encoder), load, out, options, Cluster(address, cpus, gpus))
 
 
 def made_by_older_pixels(codes: Path, slides: Sequence[str]) -> int:
-    """How many slides' files were made by an earlier PIXEL_VERSION than this one."""
+    """Number of slides whose files were made by an earlier PIXEL_VERSION."""
     versions = [CompressedSlide.head(codes / f"{slide}.h5").encoding.pixel_version for slide in slides]
     return sum(version < PIXEL_VERSION for version in versions)
 
 
 def report_compression(report: CompressionReport, out: Path, strict: bool, stage: StageRun) -> dict[str, Any]:
-    """Show and log what became of the slides; the stage's result.
+    """Print and log what became of the slides; the stage's result.
 
-    Raises UnreachedSlides where a slide could not be reached. strict: exit where one is in quarantine.
+    Raises UnreachedSlides when a slide could not be read. strict: exit when one is in quarantine.
     """
     finished = [*report.compressed, *report.reused]
     show_outcome(out, f"{len(report.compressed)} compressed, {len(report.reused)} reused", report)
     if older := made_by_older_pixels(out, report.reused):
         print(
-            f"  {older} of the reused were made by an older arithmetic of pixels, which differs by rounding; "
-            "to have all alike, compress into another folder"
+            f"  {older} of the reused files come from an older version of the pixel arithmetic and differ by rounding; "
+            "compress into another folder to have all alike"
         )
     if report.readers:
         print(f"  read by {', '.join(f'{way} ({count})' for way, count in report.readers.most_common())}")

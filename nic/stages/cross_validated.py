@@ -31,9 +31,9 @@ from nic.patients.calibration import Calibration, IsotonicProbability, PlattProb
 from nic.patients.calibration_fit import fit_by_fold
 from nic.patients.cohort import Labelled, Patient
 from nic.patients.covariates import covariates_of
+from nic.patients.model_spec import PatientModelSpec
 from nic.patients.out_of_fold import OutOfFold
 from nic.patients.predictor import PatientModel, PatientPrediction, score_map
-from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values
 from nic.stages.model_figures import calibrated_columns, estimates_of
 from nic.tracking.recorded_estimates import artifact_text

@@ -14,8 +14,8 @@ from nic.errors import CodesError, NicError, RequestRefused, UnreachedSlide
 from nic.evaluation.map_picture import Thumbnail, overview, picture, png
 from nic.evaluation.score_map import geojson, write_raster
 from nic.patients.cohort import Patient
+from nic.patients.model_spec import PatientModelSpec
 from nic.patients.predictor import PatientModel, PatientPrediction
-from nic.patients.spec import PatientModelSpec
 from nic.serving.answer_maps import score_maps, size_l0px
 from nic.serving.map_files import file_names
 from nic.slides.slide import Slide, SlideSource

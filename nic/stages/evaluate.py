@@ -7,7 +7,7 @@ import pandas as pd
 
 from nic.compression.compatibility import counted
 from nic.evaluation.report_page import render
-from nic.patients.choices import Part
+from nic.patients.choices import CohortPart
 from nic.stages.endpoint_inputs import columns_in
 from nic.stages.evaluation_report import report_of
 from nic.stages.model_evaluation import answers_record, evaluate_model, oracle_of
@@ -18,7 +18,14 @@ from nic.tracking.runs import StageRun
 
 
 def evaluate(
-    study_file: Path, endpoint: str, codes: Path, model: str, part: Part, subgroups: str, seed: int, stage: StageRun
+    study_file: Path,
+    endpoint: str,
+    codes: Path,
+    model: str,
+    part: CohortPart,
+    subgroups: str,
+    seed: int,
+    stage: StageRun,
 ) -> dict[str, Any]:
     """Measure, log, report and publish; the stage's result. subgroups: columns of the table, with commas between."""
     study = read_study(study_file)

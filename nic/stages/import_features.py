@@ -15,7 +15,7 @@ from nic.tracking.slide_digests import slides_digest
 
 
 def inputs(features: Path, patches: str, slides: str, columns: str) -> dict[str, str]:
-    """The folder's name is among them: it may be the only one to name the encoder."""
+    """The folder's name is an input: it may be the only place that names the encoder."""
     return {
         "features": digest({features.name: bytes_digest(features)}),
         "patches": bytes_digest(Path(patches)) if patches else "",
@@ -24,9 +24,9 @@ def inputs(features: Path, patches: str, slides: str, columns: str) -> dict[str,
 
 
 def report_import(report: ImportReport, out: Path, strict: bool, stage: StageRun) -> dict[str, Any]:
-    """Show and log what was imported and how far tiles were moved; the stage's result.
+    """Print and log what was imported and how far tiles were moved; the stage's result.
 
-    Raises UnreachedSlides where a slide could not be reached. strict: exit where one is in quarantine.
+    Raises UnreachedSlides when a slide could not be read. strict: exit when one is in quarantine.
     """
     show_outcome(out, f"{len(report.imported)} imported", report)
     for snapping in report.imported:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import Estimate, Figure, estimate
-from nic.patients.choices import Part
+from nic.patients.choices import CohortPart
 from nic.patients.cohort import Cohort, Endpoint, Labelled, Patient, Split
+from nic.patients.model_spec import PatientModelSpec
 from nic.patients.predictor import PatientModel, PatientPrediction, predict_cohort
-from nic.patients.spec import PatientModelSpec
 from nic.stages.cross_validated import PART, cross_validated, cross_validated_estimates
 from nic.stages.model_figures import calibrated_columns, model_estimates
 from nic.stages.splitting import audit_measured
@@ -34,7 +34,7 @@ class Evaluation:
     """
 
     name: str
-    part: Part
+    part: CohortPart
     cohort: Cohort
     version: RegisteredVersion
     spec: PatientModelSpec
@@ -74,7 +74,7 @@ class Evaluation:
         return deciding_figure(self.spec.kind, labels, self.scores[members], fold)
 
 
-def evaluate_model(study: Study, endpoint: str, codes: Path, model: str, part: Part, seed: int) -> Evaluation:
+def evaluate_model(study: Study, endpoint: str, codes: Path, model: str, part: CohortPart, seed: int) -> Evaluation:
     """Let the model answer for the labelled patients of a part that have codes, and measure the answers.
 
     Raises EndpointError when the model answers another endpoint than the study's, LeakFound when it was trained on one

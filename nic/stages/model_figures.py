@@ -20,8 +20,8 @@ from nic.evaluation.figure import Estimate, Figure, differences, estimate
 from nic.patients.calibration import IsotonicProbability, PlattProbability, Prognosis, ResidualInterval
 from nic.patients.cohort import Labelled
 from nic.patients.covariates import covariates_of
+from nic.patients.model_spec import PatientModelSpec
 from nic.patients.predictor import PatientPrediction
-from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values
 
 Floats = NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""Whether the patients a model is asked for are like those it learned from; no labels are needed."""
+"""Whether the patients of a served model are like those of its training; needs no labels."""
 
 import json
 from datetime import UTC, datetime

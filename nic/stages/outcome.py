@@ -1,4 +1,4 @@
-"""What became of the slides of a compression or an import: shown on the console, and judged."""
+"""What became of the slides of a compression or an import: it is printed, and decides whether the stage fails."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ class Unfinished(Protocol):
 
 
 def show_outcome(out: Path, finished: str, outcome: Unfinished) -> None:
-    """How many slides are finished, in words, and why the others are not."""
+    """Print how many slides are finished, and why the others are not. finished: in words."""
     print(f"{out}: {finished}, {len(outcome.quarantined)} in quarantine, {len(outcome.unreached)} unreached")
     for record in (*outcome.quarantined, *outcome.unreached):
         kept = "; its older codes stay" if CodesFolder(out).file(record.slide).is_file() else ""
@@ -25,7 +25,7 @@ def show_outcome(out: Path, finished: str, outcome: Unfinished) -> None:
 
 
 def end_stage(out: Path, outcome: Unfinished, finished: int, strict: bool) -> None:
-    """Fail the stage where slides could not be reached, or, if strict, where some are in quarantine."""
+    """Fail the stage when a slide could not be read, or, if strict, when one is in quarantine."""
     slides = finished + len(outcome.quarantined) + len(outcome.unreached)
     check_all_reached(outcome.unreached, slides, out / "unreached.csv")
     if strict and outcome.quarantined:

@@ -30,14 +30,14 @@ def inputs(model: str, codes: Path | None, slides: str) -> dict[str, str]:
 
 
 def check(out: Path, codes: Path | None, device: str, engine: Literal["local", "ray"]) -> None:
-    """Raises RequestRefused for what cannot be done, NoDevice where `device` is not there."""
+    """Raises RequestRefused for parameters that do not go together, NoDevice when the device is not there."""
     if out.suffix not in (".csv", ".parquet"):
-        raise RequestRefused(f"out={out}: wanted a .csv or a .parquet")
+        raise RequestRefused(f"out={out}: neither .csv nor .parquet")
     if codes and engine == "local" and not codes.is_dir():
         raise RequestRefused(f"codes={codes}: no such folder")
-    Device.named(device)  # of which it takes one
+    Device.named(device)  # raises
     if engine == "ray" and not codes:
-        raise RequestRefused("engine=ray wants codes=, a folder that all nodes share")
+        raise RequestRefused("engine=ray without codes=; give a folder that all nodes share")
 
 
 def batch(
@@ -49,9 +49,9 @@ def batch(
     workers: int,
     device: str,
 ) -> BatchPredictor:
-    """The model, loaded as it is served. workers: patients at a time; 0 for the number of cores."""
+    """The model as it is served. workers: patients that are answered at a time; 0: as many as there are cores."""
     if not patients:
-        raise RequestRefused("nothing to answer for: wanted slides=, or codes= with compressed slides in it")
+        raise RequestRefused("no patients; give slides=, or codes= with compressed slides")
     at_once = min(workers or cores(), len(patients))
     return BatchPredictor(
         load_served(model, at_once, device), find_version(model).uri, codes, maps, map_format, at_once
@@ -59,7 +59,7 @@ def batch(
 
 
 def answer(batch: BatchPredictor, patients: Sequence[Patient], out: Path, stage: StageRun) -> dict[str, int]:
-    """Write the table of answers; how many have which status, by status."""
+    """Write the table of answers; the number of answers by status."""
     answers = pd.DataFrame(batch.answers(patients, out.with_suffix(".answers.jsonl")))
     write(answers, out)
     counts = {str(status): int(count) for status, count in answers["status"].value_counts().items()}
@@ -72,7 +72,7 @@ def answer(batch: BatchPredictor, patients: Sequence[Patient], out: Path, stage:
 
 
 def compress_first(model: str, patients: Sequence[Patient], codes: Path, address: str) -> None:
-    """On the cluster, tiled as the slides of the training. A slide that cannot be compressed is refused later."""
+    """Compress on a Ray cluster, with the tiling of the training. A slide that fails here is refused by the answer."""
     slides = [slide for patient in patients for slide in patient.slides]
     options = CompressionOptions(PatientModel(graph_file(model, "patient")).spec.tiling)
     graph, cluster = graph_file(model, "encoder"), Cluster(address)
@@ -80,13 +80,13 @@ def compress_first(model: str, patients: Sequence[Patient], codes: Path, address
 
 
 def differing(answers: pd.DataFrame) -> str:
-    """How many patients' codes differ from the training's; models registered before that was answered do not say."""
+    """How many patients have codes that differ from those of the training, in words. Older models do not say so."""
     texts: Iterable[object] = answers.get("codes_differ", [])
     return counted(text.split(", ") for text in texts if isinstance(text, str) and text)
 
 
 def write(answers: pd.DataFrame, out: Path) -> None:
-    """Under another name and renamed: whoever reads the table finds a whole one."""
+    """Write under another name, then rename: nobody reads half a table."""
     draft = out.with_name(f".{out.name}.{os.getpid()}")
     if out.suffix == ".csv":
         answers.to_csv(draft, index=False)

@@ -1,6 +1,6 @@
 """The sentences of a report: what a model predicts, what its pictures show, what it may be used for, and what not."""
 
-from nic.patients.spec import PatientModelSpec
+from nic.patients.model_spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values
 from nic.stages.model_evaluation import Evaluation
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from nic.patients.cohort import Columns, Patient, Row, read_cohort
+from nic.patients.cohort import Patient, SlideRow
+from nic.patients.cohort_table import Columns, read_cohort
 from nic.slides.source import SlideSource
 from nic.slides.staging import find_sources
 from nic.tables.table import is_table
@@ -23,7 +24,7 @@ def selected_patients(where: str, codes: Path, columns: str = "") -> tuple[Patie
         return _patients_of(Path(where), columns)
     compressed = (SlideSource(file.stem, Path(file.stem)) for file in sorted(codes.glob("*.h5")))
     slides = find_sources(where) if where else compressed
-    return tuple(Patient(slide.slide_id, "external", (Row(0, slide, {}),)) for slide in slides)
+    return tuple(Patient(slide.slide_id, "external", (SlideRow(0, slide, {}),)) for slide in slides)
 
 
 def selection_digest(where: str) -> str:

@@ -10,8 +10,8 @@ import pandas as pd
 from nic.errors import EndpointError
 from nic.patients.audit import EXTERNAL, TRAINING, AuditedSlide, check_leaks, slides_to_audit
 from nic.patients.cohort import Cohort, Labelled, Patient
+from nic.patients.model_spec import PatientModelSpec
 from nic.patients.plausibility import warnings_of
-from nic.patients.spec import PatientModelSpec
 from nic.patients.splits import Folds, fixed_folds, site_folds, stratified_folds
 from nic.tracking.registry import RegisteredVersion
 from nic.tracking.runs import StageRun

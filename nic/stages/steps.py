@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from nic.patients.choices import Part
+from nic.patients.choices import CohortPart
 from nic.patients.cohort import Cohort
 from nic.tracking.aliases import rollback_reason
 from nic.tracking.registry import CHAMPION, ENCODER_NAME, RegisteredVersion, alias_version, find_version
@@ -121,6 +121,6 @@ def _standing(verdict: Mapping[str, Any], champion: RegisteredVersion | None) ->
     return f"no more: {since}", now
 
 
-def part_to_measure(cohort: Cohort) -> Part:
+def part_to_measure(cohort: Cohort) -> CohortPart:
     """The external patients; in a cohort without any, the training patients, cross-validated."""
     return "external" if any(patient.split == "external" for patient in cohort.patients) else "cross_validated"

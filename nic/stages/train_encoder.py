@@ -9,7 +9,7 @@ from typing import Any
 
 from filelock import Timeout
 
-from nic.files import locked
+from nic.shared_files import locked
 from nic.stages.objectives import TrainingPlan, train_objective
 from nic.stages.registration import log_augmentation, register_trained
 from nic.stages.tile_inputs import selected_tasks, tasks_digest

@@ -14,12 +14,12 @@ from nic.patients.choices import NetworkName, Ties
 from nic.patients.cohort import Cohort, Labelled
 from nic.patients.covariates import covariates_of
 from nic.patients.crops import Gathered, gather_cells
-from nic.patients.export import export_ensemble
+from nic.patients.ensemble import Ensemble, fit_partitions, joined
+from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.networks import count_weights
 from nic.patients.predictor import PatientModel
-from nic.patients.repeats import fit_repeats, together
 from nic.patients.splits import Folds
-from nic.patients.training import Ensemble, untrained
+from nic.patients.training import untrained
 from nic.stages.companions import write_companions
 from nic.stages.cross_validated import cross_validated_table
 from nic.stages.report_pictures import result_plot
@@ -81,7 +81,7 @@ def train(
     tiles = origins_behind_encoder(patients.encoder, patients.gathered.encoder.sha256)
     weights = count_weights(untrained(plan.network, cells))
     log_split(labelled, folds, audit(patients.cohort, labelled, folds, codes, tiles, weights), stage)
-    ensembles = fit_repeats(
+    ensembles = fit_partitions(
         cells,
         labelled.targets,
         folds,
@@ -94,7 +94,7 @@ def train(
     )
     with TemporaryDirectory(prefix="nic-") as folder:
         graph, name = Path(folder) / "patient.onnx", register_as or patients.entry.model_name
-        version = register(patients, together(ensembles), graph, name, stage)
+        version = register(patients, joined(ensembles), graph, name, stage)
         result = log_cross_validated(patients, ensembles, folds, version, PatientModel(graph), plan.seed, stage)
     return {"version": version.uri, **result}
 
@@ -110,7 +110,7 @@ def read_patients(study_file: Path, endpoint: str, codes: Path, encoder: str) ->
     version, graph = encoder_of_codes(encoder, gathered.encoder)
     if gathered.mixture:
         print(f"the codes were not all made alike, which is accepted (docs/compatibility.md): {gathered.mixture}")
-    return TrainingCohort(entry, cohort, labelled.take(gathered.found), gathered, codes, version, graph)
+    return TrainingCohort(entry, cohort, labelled.take(gathered.has_codes), gathered, codes, version, graph)
 
 
 def register(
@@ -153,7 +153,7 @@ def log_cross_validated(
     stage: StageRun,
 ) -> dict[str, Any]:
     """Estimate, plot and table of the answers by networks that never saw the patient; entries of the stage's result."""
-    entry, labelled, ensemble = patients.entry, patients.labelled, together(ensembles)
+    entry, labelled, ensemble = patients.entry, patients.labelled, joined(ensembles)
     labels = labelled.targets.arrays
     figures = [deciding_figure(entry.kind, labels, fitted.out_of_fold, fitted.fold) for fitted in ensembles]
     measured = estimate(mean_of(figures), seed=seed).required()
@@ -165,7 +165,7 @@ def log_cross_validated(
     table = cross_validated_table(labelled, ensemble.comparable, model.spec)
     stage.log_table(table.assign(**fold_columns(folds)), "cross_validated.csv")
     title = f"{entry.name}, cross-validated"
-    stage.log_figure(result_plot(labelled.targets, ensemble.out_of_fold, measured, title), "result.png")
+    stage.log_plot(result_plot(labelled.targets, ensemble.out_of_fold, measured, title), "result.png")
     missing = len(patients.gathered.missing)
     print(f"{version.uri}: cross-validated {measured.name} {measured}; slides without codes: {missing}")
     return {"metric": measured.name, "cross_validated": str(measured)}

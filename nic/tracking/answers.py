@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from nic.errors import EndpointError, RegistryError
 from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import Estimate, Figure, estimate
-from nic.patients.cohort import MISSING, Endpoint, Patient
-from nic.patients.spec import PatientModelSpec
+from nic.patients.cohort import Endpoint, Patient
+from nic.patients.model_spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.tables.cells import MISSING
 from nic.tracking.digests import digest
 
 Floats = NDArray[np.float64]

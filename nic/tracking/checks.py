@@ -72,9 +72,9 @@ def tags_check(version: RegisteredVersion) -> Check:
 
 def endpoint_check(version: RegisteredVersion, answers: Answers) -> Check:
     """Whether the labels are of the endpoint that the version answers."""
-    difference = unlike(spec_of(version), answers.definition, classes_of(answers.labels))
-    shown = f"measured on another endpoint: {difference} (the model's first)" if difference else "the model's own"
-    return Check("endpoint", not difference, shown, "labels of the endpoint that the model was trained for")
+    differs = unlike(spec_of(version), answers.definition, classes_of(answers.labels))
+    shown = f"measured on another endpoint: {differs} (the model's first)" if differs else "the model's own"
+    return Check("endpoint", not differs, shown, "labels of the endpoint that the model was trained for")
 
 
 def training_check(version: RegisteredVersion, answers: Answers) -> Check:
@@ -87,7 +87,7 @@ def training_check(version: RegisteredVersion, answers: Answers) -> Check:
         return Check(name, False, "not known, the run that trained it or its split.csv is gone", required)
     both = same_patients(answers.patients, training.patients)
     named = ", ".join(both[:NAMED]) + (" ..." if len(both) > NAMED else "")
-    shown = f"{len(both)} of {len(answers.patients)} measured patients taught the model: {named}" if both else "none"
+    shown = f"{len(both)} of {len(answers.patients)} measured patients: {named}" if both else "none"
     return Check(name, not both, shown, required)
 
 

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass, replace
 
 from nic.errors import RegistryError, UnknownModel
 from nic.graphs import files
+from nic.patients.model_spec import PatientModelSpec
 from nic.patients.predictor import PatientModel
-from nic.patients.spec import PatientModelSpec
 from nic.tracking.answers import Answers, FigureName
 from nic.tracking.recorded_estimates import RecordedEstimate, read_answers, tagged_estimate, verified_estimate
 from nic.tracking.registry import ENCODER_NAME, RegisteredVersion, find_version, graph_file

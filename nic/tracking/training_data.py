@@ -15,7 +15,7 @@ import pandas as pd
 from nic.errors import RegistryError, UnknownModel
 from nic.graphs.files import graph_sha256
 from nic.patients.audit import PICTURE_PX, TRAINING, AuditedSlide
-from nic.patients.spec import PatientModelSpec
+from nic.patients.model_spec import PatientModelSpec
 from nic.tasks.tile_task import TileTask
 from nic.tracking.recorded_estimates import artifact_text
 from nic.tracking.registry import RegisteredVersion, encoder_file, find_version

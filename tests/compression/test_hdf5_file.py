@@ -15,7 +15,7 @@ from nic.compression.hdf5_file import content_digest
 from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError
-from nic.patients.cohort import Patient, Row
+from nic.patients.cohort import Patient, SlideRow
 from nic.patients.crops import gather_cells
 from nic.slides.grid import TileGrid
 from nic.slides.slide import SlideSource
@@ -111,7 +111,7 @@ def test_rows_that_changed_on_the_disk_are_refused(
 def test_variants_that_changed_on_the_disk_are_refused_before_they_teach(tmp_path: Path) -> None:
     drawn(variants=True).save(tmp_path / "s.h5")
     overwrite(tmp_path / "s.h5", "features_d4", (5, 2, 1), 7.0)
-    patient = Patient("P", "train", (Row(2, SlideSource("s", tmp_path / "s.svs"), {}),))
+    patient = Patient("P", "train", (SlideRow(2, SlideSource("s", tmp_path / "s.svs"), {}),))
     with pytest.raises(CodesError, match=r"s\.h5: damaged: variants"):
         gather_cells([patient], tmp_path)
     with pytest.raises(CodesError, match="damaged: variants"):

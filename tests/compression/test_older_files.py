@@ -13,8 +13,8 @@ from nic.compression.tiling import Encoding, Tiling
 from nic.compression.tissue_rule import Mask, MaskFolder, OwnMask, Saturated
 from nic.compression.work import CompressionOptions
 from nic.errors import ForeignCodes
+from nic.patients.model_spec import PatientModelSpec
 from nic.patients.predictor import PatientModel
-from nic.patients.spec import PatientModelSpec
 from nic.slides.slide import SlideSource
 
 KEPT = Path(__file__).parents[1] / "kept"

@@ -11,7 +11,7 @@ from conftest import PixelEncoder, compress_here, tissue_image, write_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.compression.work import CompressionOptions
-from nic.patients.cohort import read_cohort
+from nic.patients.cohort_table import read_cohort
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging, find_sources
 from nic.tracking.slide_digests import slide_content

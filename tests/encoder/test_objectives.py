@@ -21,7 +21,7 @@ from nic.encoder.multitask import (
 )
 from nic.encoder.network import TileDecoder, TileEncoder
 from nic.encoder.objective import Objective
-from nic.encoder.tile_stream import Batch, HeldOut, TileStore
+from nic.encoder.tile_stream import HeldOut, TileStore, TrainingBatch
 from nic.encoder.vae import Vae, kl_from_normal, squared_error
 from nic.tasks.tile_task import TileSet, TileTask
 
@@ -97,7 +97,7 @@ def test_nt_xent_pair_by_pair(temperature: float) -> None:
     assert float(nt_xent(first, second, temperature)) == pytest.approx(np.mean(losses), rel=1e-5)
 
 
-def test_nt_xent_is_of_full_precision_under_autocast() -> None:
+def test_nt_xent_has_full_precision_under_autocast() -> None:
     first, second = tensor(8, 16), tensor(8, 16)
     with torch.autocast("cpu", torch.bfloat16):
         under = float(nt_xent(first, second, 0.1))
@@ -123,16 +123,16 @@ def random() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def batch(views: int, tiles: int = 8) -> Batch:
+def batch(views: int, tiles: int = 8) -> TrainingBatch:
     half = torch.arange(tiles // 2) % 2
-    return Batch(tuple(tensor(tiles, 3, 64, 64).clamp(-1, 1) for _ in range(views)), (half, half))
+    return TrainingBatch(tuple(tensor(tiles, 3, 64, 64).clamp(-1, 1) for _ in range(views)), (half, half))
 
 
 OBJECTIVES = [lambda: Multitask([2, 2], FixedWeights({"a": 1.0, "b": 1.0})), Vae, Contrastive, BiGan]
 
 
 @pytest.mark.parametrize("make", OBJECTIVES, ids=["multitask", "vae", "contrastive", "bigan"])
-def test_some_player_trains_every_parameter_once_and_the_encoder_learns(make: type[Objective]) -> None:
+def test_each_parameter_belongs_to_one_player_and_the_encoder_learns(make: type[Objective]) -> None:
     objective = make()
     trained = [p for player in objective.players() for p in player.parameters()]
     assert len({id(p) for p in trained}) == len(trained) == len(list(objective.parameters()))
@@ -152,7 +152,7 @@ def test_the_same_draws_give_the_same_loss(make: type[Objective]) -> None:
     assert math.isfinite(first)
 
 
-def test_the_discriminator_does_not_teach_the_encoder_and_each_wants_the_opposite() -> None:
+def test_the_discriminator_does_not_train_the_encoder_and_the_players_oppose_each_other() -> None:
     objective, given = BiGan().eval(), batch(1)
     objective.loss(given, DISCRIMINATOR, random()).backward()
     assert all(p.grad is None for p in [*objective.encoder.parameters(), *objective.generator.parameters()])

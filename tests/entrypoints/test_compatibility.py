@@ -17,7 +17,7 @@ from entrypoints import evaluate, predict, train_patients
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tissue_rule import Saturated
 from nic.errors import CodesError
-from nic.patients.cohort import Patient, Row
+from nic.patients.cohort import Patient, SlideRow
 from nic.patients.crops import gather_cells
 from nic.patients.predictor import PatientModel, predict_cohort
 from nic.serving.cache import CodesCache
@@ -104,7 +104,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def patient(slide_id: str) -> Patient:
-    return Patient(slide_id, "train", (Row(0, SlideSource(slide_id, Path(slide_id)), {}),))
+    return Patient(slide_id, "train", (SlideRow(0, SlideSource(slide_id, Path(slide_id)), {}),))
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_training_follows_its_column(folder: Path, name: str, verdict: str) -> N
             gather_cells(together, folder / "codes")
         return
     gathered = gather_cells(together, folder / "codes")
-    assert gathered.found.all()
+    assert gathered.has_codes.all()
     assert (DIFFERENCES.get(name, "nothing") in gathered.mixture) == (verdict == "counted")
     assert bool(gathered.mixture) == (verdict == "counted")
 

@@ -80,5 +80,5 @@ def test_a_device_that_is_not_there_ends_in_a_sentence(config: dict[str, object]
 def test_a_cluster_wants_one_device_and_its_share(config: dict[str, object]) -> None:
     with pytest.raises(EncoderError, match="several are for compress with engine=local"):
         run(Config(**config, engine="ray", device="cpu,cpu"))  # type: ignore[arg-type]
-    with pytest.raises(NoDevice, match="wanted gpus= too"):
+    with pytest.raises(NoDevice, match="a cluster needs gpus= as well"):
         run(Config(**config, engine="ray", device="cuda"))  # type: ignore[arg-type]

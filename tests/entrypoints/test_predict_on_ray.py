@@ -52,5 +52,5 @@ def test_the_answers_are_those_of_one_machine(folder: Path) -> None:
 
 
 def test_a_cluster_wants_a_folder_that_it_shares(folder: Path) -> None:
-    with pytest.raises(RequestRefused, match="engine=ray wants codes=, a folder that all nodes share"):
+    with pytest.raises(RequestRefused, match="engine=ray without codes=; give a folder that all nodes share"):
         answered(folder, "there", engine="ray")

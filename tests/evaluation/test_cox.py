@@ -61,8 +61,8 @@ def test_information_is_minus_the_second_derivative(seed: int) -> None:
     def slope(beta: np.ndarray) -> np.ndarray:
         return approx_fprime(beta, efron_log_likelihood, 1e-5, time, event, covariates)
 
-    wanted = -np.stack([(slope(at + step) - slope(at - step)) / 2e-3 for step in 1e-3 * np.eye(2)])
-    np.testing.assert_allclose(observed_information(time, event, covariates, at), wanted, rtol=1e-2, atol=1e-2)
+    expected = -np.stack([(slope(at + step) - slope(at - step)) / 2e-3 for step in 1e-3 * np.eye(2)])
+    np.testing.assert_allclose(observed_information(time, event, covariates, at), expected, rtol=1e-2, atol=1e-2)
 
 
 def test_errors_are_those_of_lifelines() -> None:
@@ -79,11 +79,11 @@ def test_errors_are_those_of_lifelines() -> None:
 def test_log_rank_is_scikit_survivals_with_the_sign_of_who_dies(seed: int) -> None:
     time, event, covariates = followed(seed)
     high = covariates[:, 0] > 0
-    found = log_rank(time, event, high)
+    z = log_rank(time, event, high)
     chi_square, p = compare_survival(Surv.from_arrays(event, time), high)
-    assert found.value**2 == pytest.approx(chi_square)
-    assert (found.low > 0 or found.high < 0) == (p < 0.05)
-    assert log_rank(time, event, ~high).value == pytest.approx(-found.value)
+    assert z.value**2 == pytest.approx(chi_square)
+    assert (z.low > 0 or z.high < 0) == (p < 0.05)
+    assert log_rank(time, event, ~high).value == pytest.approx(-z.value)
 
 
 def planted(seed: int = 0, n: int = 300) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray, np.ndarray]:
@@ -96,11 +96,11 @@ def planted(seed: int = 0, n: int = 300) -> tuple[tuple[np.ndarray, np.ndarray],
 
 def test_a_hazard_ratio_is_what_was_planted() -> None:
     labels, age, own = planted()
-    found = hazard_ratio("own", *labels, np.column_stack([own, age]))
-    assert found.low < np.exp(0.5) < found.high
+    ratio = hazard_ratio("own", *labels, np.column_stack([own, age]))
+    assert ratio.low < np.exp(0.5) < ratio.high
 
 
-def test_adjusting_takes_away_what_age_says_and_leaves_the_rest() -> None:
+def test_adjusting_removes_the_effect_of_age_and_leaves_the_rest() -> None:
     labels, age, own = planted()
     table = np.column_stack([age, np.random.default_rng(1).normal(size=len(age))])
     table[:30, 0] = np.nan  # of whom the age is not known
@@ -113,10 +113,10 @@ def test_adjusting_takes_away_what_age_says_and_leaves_the_rest() -> None:
     assert of_own["hazard_ratio_high_risk"].low > 1
 
 
-def test_an_empty_group_is_said_and_no_crash() -> None:
+def test_an_empty_risk_group_has_no_hazard_ratio() -> None:
     labels, _, own = planted()
-    found = hazard_estimates(labels, own, median=99.0, deviation=1.0)
-    assert [e.name for e in found if np.isnan(e.value)] == ["log_rank_z", "hazard_ratio_high_risk"]
+    estimates = hazard_estimates(labels, own, median=99.0, deviation=1.0)
+    assert [e.name for e in estimates if np.isnan(e.value)] == ["log_rank_z", "hazard_ratio_high_risk"]
 
 
 def test_no_optimum_is_refused_by_name() -> None:

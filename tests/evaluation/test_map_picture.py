@@ -29,8 +29,8 @@ def test_every_pixel_shows_the_tile_that_holds_its_centre(mpp: float, x: int, y:
             if grid.cell_origin_l0px(r, 0)[1] <= y_l0px < grid.cell_origin_l0px(r + 1, 0)[1]
             and grid.cell_origin_l0px(0, c)[0] <= x_l0px < grid.cell_origin_l0px(0, c + 1)[0]
         ]
-        wanted = numbers[inside[0]] if inside else np.nan
-        np.testing.assert_equal(shown[row, col], wanted)
+        expected = numbers[inside[0]] if inside else np.nan
+        np.testing.assert_equal(shown[row, col], expected)
 
 
 def test_a_planted_mark_stands_where_it_was_planted() -> None:
@@ -47,12 +47,12 @@ def test_a_planted_mark_stands_where_it_was_planted() -> None:
     assert cols.max() + 1 == pytest.approx((x + grid.side_l0px) / scale, abs=1)
 
 
-def test_glass_is_left_as_it_is_and_high_scores_are_red() -> None:
+def test_glass_is_not_tinted_and_high_scores_are_red() -> None:
     grid = TileGrid(64, 1.0, 1.0, (0, 0), 2, 2)
     thumbnail = np.full((2, 2, 3), 200, np.uint8)
-    found = overlay(np.array([[np.nan, 1.0], [-1.0, 0.0]]), grid, thumbnail, (128, 128))
-    assert found.dtype == np.uint8
-    assert found[0, 0].tolist() == [200, 200, 200]
-    red, blue = found[0, 1].astype(int), found[1, 0].astype(int)
+    tinted = overlay(np.array([[np.nan, 1.0], [-1.0, 0.0]]), grid, thumbnail, (128, 128))
+    assert tinted.dtype == np.uint8
+    assert tinted[0, 0].tolist() == [200, 200, 200]
+    red, blue = tinted[0, 1].astype(int), tinted[1, 0].astype(int)
     assert red[0] > red[2] + 30
     assert blue[2] > blue[0] + 30

@@ -56,14 +56,14 @@ def test_groups_without_events_are_drawn() -> None:
 
 
 def test_every_patient_is_a_point() -> None:
-    found = estimate(deciding_figure("regression", (HAZARD,), MONTHS), seed=0, resamples=20)
-    plot = plots.scatter(HAZARD, MONTHS, found, "score")
+    estimated = estimate(deciding_figure("regression", (HAZARD,), MONTHS), seed=0, resamples=20)
+    plot = plots.scatter(HAZARD, MONTHS, estimated, "score")
     assert len(plot.axes[0].collections[0].get_offsets()) == 30
 
 
 def test_the_curve_goes_from_corner_to_corner() -> None:
-    found = estimate(deciding_figure("classification", (EVENT,), HAZARD), seed=0, resamples=20)
-    line = plots.roc(EVENT, HAZARD, found, "class").axes[0].lines[1]
+    estimated = estimate(deciding_figure("classification", (EVENT,), HAZARD), seed=0, resamples=20)
+    line = plots.roc(EVENT, HAZARD, estimated, "class").axes[0].lines[1]
     assert (line.get_xdata()[0], line.get_ydata()[0]) == (0, 0)
     assert (line.get_xdata()[-1], line.get_ydata()[-1]) == (1, 1)
 
@@ -94,12 +94,12 @@ def test_calibration_of_values_counts_those_outside_their_interval() -> None:
 
 def test_calibration_of_survival_is_kaplan_meiers_of_each_group() -> None:
     """Without censoring, the share alive."""
-    months, promised = RNG.uniform(1, 40, 36), RNG.permutation(np.linspace(0.1, 0.9, 36))
-    plot = plots.calibration_of_survival(months, np.ones(36, bool), {12.0: promised, 24.0: promised})
-    order = promised.argsort().reshape(3, 12)
+    months, predicted = RNG.uniform(1, 40, 36), RNG.permutation(np.linspace(0.1, 0.9, 36))
+    plot = plots.calibration_of_survival(months, np.ones(36, bool), {12.0: predicted, 24.0: predicted})
+    order = predicted.argsort().reshape(3, 12)
     for panel, month in enumerate((12, 24)):
         np.testing.assert_allclose(
-            drawn_groups(plot, panel), [promised[order].mean(1), (months[order] > month).mean(1)]
+            drawn_groups(plot, panel), [predicted[order].mean(1), (months[order] > month).mean(1)]
         )
 
 
@@ -116,8 +116,8 @@ def test_every_subgroup_is_a_line_with_its_patients() -> None:
 
 
 def test_a_group_without_deaths_is_not_sure_to_live() -> None:
-    promised = np.linspace(0.8, 0.9, 12)
-    plot = plots.calibration_of_survival(np.full(12, 30.0), np.zeros(12, bool), {12.0: promised})
+    predicted = np.linspace(0.8, 0.9, 12)
+    plot = plots.calibration_of_survival(np.full(12, 30.0), np.zeros(12, bool), {12.0: predicted})
     [bars] = plot.axes[0].containers
     [[low, high]] = [segment[:, 1] for segment in bars.lines[2][0].get_segments()]
     assert low == pytest.approx(1 / (1 + 1.959964**2 / 12))  # Wilson's, of 12 of 12

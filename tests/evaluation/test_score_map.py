@@ -13,7 +13,7 @@ from conftest import PixelEncoder, tissue_image
 from leica import ODD_MPP, OFFSET_PX, write_scn
 from PIL import Image
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
@@ -21,10 +21,10 @@ from nic.evaluation.map_picture import overview, picture, png
 from nic.evaluation.score_map import ScoreMap, geojson, write_raster
 from nic.patients.cohort import Endpoint
 from nic.patients.crops import PatientCells, SlideCells
-from nic.patients.export import export_ensemble
+from nic.patients.ensemble import fit_folds
+from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.predictor import PatientModel
 from nic.patients.targets import Classes
-from nic.patients.training import fit_folds
 from nic.slides.grid import TileGrid
 from nic.slides.slide import Slide, SlideSource
 from nic.tasks.annotations import read_annotations
@@ -56,8 +56,8 @@ def marked(tmp_path_factory: pytest.TempPathFactory) -> Marked:
     return Marked(slide, score_map, (x + OFFSET_PX[0], y + OFFSET_PX[1]), bounds)
 
 
-def is_within_a_tile(found: Any, marked: Marked) -> bool:
-    return bool(np.abs(np.subtract(found, marked.mark_l0px)).max() <= marked.score_map.grid.side_l0px)
+def is_within_a_tile(place: Any, marked: Marked) -> bool:
+    return bool(np.abs(np.subtract(place, marked.mark_l0px)).max() <= marked.score_map.grid.side_l0px)
 
 
 def test_the_mark_stands_in_its_square(marked: Marked) -> None:
@@ -78,11 +78,11 @@ def test_qupath_counts_from_the_bounds(marked: Marked) -> None:
     assert inside["nic"]["origin_l0px"] == list(OFFSET_PX)
 
 
-def test_what_reads_qupaths_files_finds_the_squares_again(marked: Marked, tmp_path: Path) -> None:
+def test_the_reader_of_qupaths_files_finds_the_squares_again(marked: Marked, tmp_path: Path) -> None:
     (tmp_path / "far.geojson").write_text(geojson(marked.score_map, marked.bounds_l0px))
     areas = read_annotations(tmp_path / "far.geojson", (*marked.bounds_l0px, 4200, 3400))
-    found = np.array([area.rings[0][0] for area in areas])
-    np.testing.assert_array_equal(found, marked.slide.corners_l0px())
+    corners = np.array([area.rings[0][0] for area in areas])
+    np.testing.assert_array_equal(corners, marked.slide.corners_l0px())
 
 
 def test_squares_share_their_edges(marked: Marked) -> None:
@@ -123,26 +123,26 @@ def test_the_mark_stands_in_the_picture(marked: Marked) -> None:
     """The red pixels of the right-hand panel, as they are drawn."""
     darkest = np.where(marked.slide.valid, marked.score_map.scores == np.nanmax(marked.score_map.scores), np.nan)
     thumbnail = overview(marked.slide.overview, marked.score_map.size_l0px)
-    figure = picture([replace(marked.score_map, scores=darkest)], [thumbnail], "darkness")
-    with Image.open(io.BytesIO(png(figure, dpi=100))) as image:  # of a figure's own pixels
+    plot = picture([replace(marked.score_map, scores=darkest)], [thumbnail], "darkness")
+    with Image.open(io.BytesIO(png(plot, dpi=100))) as image:  # of a plot's own pixels
         drawn = np.asarray(image.convert("RGB"), float)
-    panel = figure.axes[1]
+    panel = plot.axes[1]
     red = np.argwhere(drawn[..., 0] - drawn[..., 1:].mean(-1) > 60)[:, ::-1] + 0.5
     x, y = panel.transData.inverted().transform(red * (1, -1) + (0, drawn.shape[0])).T
     left, right = panel.get_xlim()
     inside = (left < x) & (x < right)
-    found = np.array([np.median(x[inside]), np.median(y[inside])]) * marked.score_map.size_l0px[0] / thumbnail.shape[1]
-    assert is_within_a_tile(found, marked)
+    place = np.array([np.median(x[inside]), np.median(y[inside])]) * marked.score_map.size_l0px[0] / thumbnail.shape[1]
+    assert is_within_a_tile(place, marked)
 
 
-def test_the_picture_says_lengths_and_units(marked: Marked) -> None:
+def test_the_picture_shows_lengths_and_units(marked: Marked) -> None:
     thumbnail = overview(None, marked.score_map.size_l0px)
     assert (thumbnail == 255).all()
-    figure = picture([marked.score_map, marked.score_map], [thumbnail, thumbnail], "patient 7")
-    figure.canvas.draw()
-    said = {text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text"))}
-    assert {"patient 7", "200 µm"} <= said  # about a sixth of a millimetre and more
-    assert any("darkness of a tile" in text for text in said)
+    plot = picture([marked.score_map, marked.score_map], [thumbnail, thumbnail], "patient 7")
+    plot.canvas.draw()
+    texts = {text.get_text() for text in plot.findobj(lambda a: hasattr(a, "get_text"))}
+    assert {"patient 7", "200 µm"} <= texts  # about a sixth of a millimetre and more
+    assert any("darkness of a tile" in text for text in texts)
 
 
 def test_the_mean_of_every_file_is_the_score(tmp_path: Path) -> None:
@@ -158,14 +158,14 @@ def test_the_mean_of_every_file_is_the_score(tmp_path: Path) -> None:
         ensemble, endpoint, targets, cohort_digest="c", encoder=encoder, encoder_version="nic-encoder/1", path=graph
     )
     answer = PatientModel(graph).predict(slides[:2])
-    wanted = answer.score
+    score = answer.score
     maps = [ScoreMap(s.slide_id, m, s.grid, (999, 999)) for s, m in zip(slides, answer.score_maps, strict=False)]
     squares = [square for m in maps for square in json.loads(geojson(m))["features"]]
-    assert np.mean([s["properties"]["measurements"]["score"] for s in squares]) == pytest.approx(wanted, abs=1e-5)
+    assert np.mean([s["properties"]["measurements"]["score"] for s in squares]) == pytest.approx(score, abs=1e-5)
     for number, score_map in enumerate(maps):
         write_raster(score_map, tmp_path / f"{number}.tif")
     cells = np.concatenate([tifffile.imread(tmp_path / f"{number}.tif").ravel() for number in range(2)])
-    assert np.nanmean(cells, dtype=float) == pytest.approx(wanted, abs=1e-5)
+    assert np.nanmean(cells, dtype=float) == pytest.approx(score, abs=1e-5)
 
 
 def small_slide(slide_id: str, encoder: EncoderSpec, rng: np.random.Generator) -> CompressedSlide:

@@ -60,8 +60,8 @@ def tied(rng: np.random.Generator) -> np.ndarray:
 def test_regression(ours, oracle, seed: int) -> None:
     rng = np.random.default_rng(seed)
     value, score, counts = tied(rng), tied(rng), drawn(rng)
-    wanted = [oracle(v, s) for v, s in zip(written_out(value, counts), written_out(score, counts), strict=True)]
-    np.testing.assert_allclose(ours(value, score, counts), wanted, atol=1e-10)
+    expected = [oracle(v, s) for v, s in zip(written_out(value, counts), written_out(score, counts), strict=True)]
+    np.testing.assert_allclose(ours(value, score, counts), expected, atol=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -81,8 +81,8 @@ def test_classification(ours, oracle, seed: int) -> None:
     positive, probability, counts = rng.permutation(np.arange(N) < 11), tied(rng) / 9, drawn(rng)
     classes, probabilities = written_out(positive, counts), written_out(probability, counts)
     assume(all(0 < c.sum() < len(c) for c in classes))
-    wanted = [oracle(y, p) for y, p in zip(classes, probabilities, strict=True)]
-    np.testing.assert_allclose(ours(positive, probability, counts), wanted, atol=1e-10)
+    expected = [oracle(y, p) for y, p in zip(classes, probabilities, strict=True)]
+    np.testing.assert_allclose(ours(positive, probability, counts), expected, atol=1e-10)
 
 
 @few
@@ -91,14 +91,14 @@ def test_the_calibration_slope_is_that_of_a_logistic_regression(seed: int) -> No
     rng = np.random.default_rng(seed)
     logit = rng.normal(0, 1.5, N)
     positive, counts = rng.random(N) < 1 / (1 + np.exp(-0.7 * logit)), drawn(rng)
-    found = classification.calibration_slope(positive, 1 / (1 + np.exp(-logit)), counts)
-    for slope, y, x in zip(found, written_out(positive, counts), written_out(logit, counts), strict=True):
+    slopes = classification.calibration_slope(positive, 1 / (1 + np.exp(-logit)), counts)
+    for slope, y, x in zip(slopes, written_out(positive, counts), written_out(logit, counts), strict=True):
         if np.isfinite(slope) and abs(slope) < 10:
-            wanted = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(x[:, None], y).coef_[0, 0]
-            assert slope == pytest.approx(wanted, abs=2e-3)
+            expected = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(x[:, None], y).coef_[0, 0]
+            assert slope == pytest.approx(expected, abs=2e-3)
 
 
-def test_probabilities_that_part_the_classes_or_are_all_alike_have_no_slope() -> None:
+def test_probabilities_that_separate_the_classes_or_are_equal_have_no_slope() -> None:
     positive = np.arange(N) < 11
     for probability in (np.where(positive, 0.9, 0.1), np.full(N, 0.4)):
         assert np.isnan(classification.calibration_slope(positive, probability, np.ones((1, N)))).all()
@@ -128,18 +128,18 @@ class Followed:
 @given(seed=seeds)
 def test_harrell(seed: int) -> None:
     of = Followed(seed)
-    wanted = [
+    expected = [
         concordance_index_censored(o["event"], o["time"], s)[0] for o, s in zip(of.outcomes, of.scores, strict=True)
     ]
-    np.testing.assert_allclose(survival.harrell(*of.labels, of.score, of.counts), wanted, atol=1e-10)
+    np.testing.assert_allclose(survival.harrell(*of.labels, of.score, of.counts), expected, atol=1e-10)
 
 
 @few
 @given(seed=seeds)
 def test_uno(seed: int) -> None:
     of = Followed(seed)
-    wanted = [concordance_index_ipcw(o, o, s)[0] for o, s in zip(of.outcomes, of.scores, strict=True)]
-    np.testing.assert_allclose(survival.uno(*of.labels, of.score, of.counts), wanted, atol=1e-10)
+    expected = [concordance_index_ipcw(o, o, s)[0] for o, s in zip(of.outcomes, of.scores, strict=True)]
+    np.testing.assert_allclose(survival.uno(*of.labels, of.score, of.counts), expected, atol=1e-10)
 
 
 @few
@@ -147,9 +147,9 @@ def test_uno(seed: int) -> None:
 def test_auc_at_a_month(seed: int, month: int) -> None:
     of = Followed(seed)
     assume(all((o["event"] & (o["time"] <= month)).any() for o in of.outcomes))
-    wanted = [cumulative_dynamic_auc(o, o, s, [month])[0][0] for o, s in zip(of.outcomes, of.scores, strict=True)]
-    found = survival.auc_at(*of.labels, of.score, of.counts, month=month)
-    np.testing.assert_allclose(found, wanted, atol=1e-10)
+    expected = [cumulative_dynamic_auc(o, o, s, [month])[0][0] for o, s in zip(of.outcomes, of.scores, strict=True)]
+    values = survival.auc_at(*of.labels, of.score, of.counts, month=month)
+    np.testing.assert_allclose(values, expected, atol=1e-10)
 
 
 @few
@@ -158,47 +158,47 @@ def test_integrated_brier(seed: int) -> None:
     of = Followed(seed)
     months = np.linspace(8, 19, 7)
     alive = np.exp(-0.03 * np.exp(of.score)[:, None] * months)
-    wanted = [
+    expected = [
         integrated_brier_score(o, o, a, months) for o, a in zip(of.outcomes, written_out(alive, of.counts), strict=True)
     ]
-    found = survival.integrated_brier(*of.labels, alive, of.counts, months=months)
-    np.testing.assert_allclose(found, wanted, atol=1e-10)
+    values = survival.integrated_brier(*of.labels, alive, of.counts, months=months)
+    np.testing.assert_allclose(values, expected, atol=1e-10)
 
 
 @few
 @given(seed=seeds, month=st.integers(1, 39))
-def test_calibration_is_the_promise_less_kaplan_meiers_share(seed: int, month: int) -> None:
+def test_calibration_is_the_prediction_minus_kaplan_meiers_share(seed: int, month: int) -> None:
     of = Followed(seed)
-    promised = np.linspace(0.2, 0.9, N)
+    predicted = np.linspace(0.2, 0.9, N)
     seen = [kaplan_meier_estimator(o["event"], o["time"]) for o in of.outcomes]
     shares = [np.r_[1.0, alive][np.searchsorted(months, month, "right")] for months, alive in seen]
-    wanted = [p.mean() - share for p, share in zip(written_out(promised, of.counts), shares, strict=True)]
-    found = survival.calibration_at(*of.labels, promised, of.counts, month=month)
-    np.testing.assert_allclose(found, wanted, atol=1e-10)
+    expected = [p.mean() - share for p, share in zip(written_out(predicted, of.counts), shares, strict=True)]
+    values = survival.calibration_at(*of.labels, predicted, of.counts, month=month)
+    np.testing.assert_allclose(values, expected, atol=1e-10)
 
 
-def test_without_censoring_calibration_is_the_promise_less_the_share_alive() -> None:
+def test_without_censoring_calibration_is_the_prediction_minus_the_share_alive() -> None:
     time, event = np.random.default_rng(0).uniform(1, 40, N), np.ones(N, bool)
     for month in (20, 60):  # all are known to have died by month 60
-        found = survival.calibration_at(time, event, np.full(N, 0.7), np.ones((1, N)), month=month)
-        assert found[0] == pytest.approx(0.7 - (time > month).mean())
+        values = survival.calibration_at(time, event, np.full(N, 0.7), np.ones((1, N)), month=month)
+        assert values[0] == pytest.approx(0.7 - (time > month).mean())
 
 
 def test_true_probabilities_are_calibrated_however_long_patients_are_followed() -> None:
-    """Exponential survival, followed for 90, 30 and 15 months: of the last no promise at month 24 is judged."""
+    """Exponential survival, followed for 90, 30 and 15 months; month 24 is not defined for the last."""
     rng, everybody = np.random.default_rng(1), np.ones((1, 40_000))
     death = rng.exponential(30, 40_000)
-    promised = np.full(len(death), np.exp(-24 / 30))
+    predicted = np.full(len(death), np.exp(-24 / 30))
     for followed in (90, 30, 15):
         censored = rng.uniform(0, followed, len(death))
         time, event = np.minimum(death, censored), death <= censored
-        found = survival.calibration_at(time, event, promised, everybody, month=24)[0]
-        assert np.isnan(found) if followed < 24 else abs(found) < 0.02
+        bias = survival.calibration_at(time, event, predicted, everybody, month=24)[0]
+        assert np.isnan(bias) if followed < 24 else abs(bias) < 0.02
         months = np.linspace(1, 24, 12)
         alive = np.tile(np.exp(-months / 30), (len(death), 1))
         brier = survival.integrated_brier(time, event, alive, everybody, months=months)[0]
-        wanted = np.trapezoid(np.exp(-months / 30) * (1 - np.exp(-months / 30)), months) / 23
-        assert np.isnan(brier) if followed < 24 else brier == pytest.approx(wanted, abs=0.01)
+        expected = np.trapezoid(np.exp(-months / 30) * (1 - np.exp(-months / 30)), months) / 23
+        assert np.isnan(brier) if followed < 24 else brier == pytest.approx(expected, abs=0.01)
         at = survival.auc_at(time, event, -death, everybody, month=24)[0]
         assert np.isnan(at) if followed < 24 else at == pytest.approx(1)
 
@@ -214,15 +214,15 @@ def test_a_draw_of_one_class_does_not_define_the_statistic(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_turned_event_column_takes_the_signal_away(seed: int) -> None:
-    """Who is censored next says nothing of who dies next: C of the turned column holds chance."""
+def test_an_inverted_event_column_takes_the_signal_away(seed: int) -> None:
+    """Censoring is independent of the hazard: the interval of C for the inverted column includes chance."""
     rng = np.random.default_rng(seed)
     log_hazard = rng.normal(size=600)
     death, censored = rng.exponential(30 * np.exp(-log_hazard)), rng.uniform(5, 60, 600)
     time, event = np.minimum(death, censored), death <= censored
-    right, turned = (estimate(deciding_figure("survival", (time, e), log_hazard), seed=0) for e in (event, ~event))
+    right, inverted = (estimate(deciding_figure("survival", (time, e), log_hazard), seed=0) for e in (event, ~event))
     assert right.low > 0.65
-    assert turned.low < 0.5 < turned.high
+    assert inverted.low < 0.5 < inverted.high
 
 
 @few

@@ -22,8 +22,8 @@ cells = st.lists(st.sampled_from(["", "aspen", "birch", "3", "41.5", "7", "8", "
 
 
 @given(cells)
-def test_every_patient_is_in_one_group(found: list[str]) -> None:
-    groups = groups_of(found)
+def test_every_patient_is_in_one_group(column: list[str]) -> None:
+    groups = groups_of(column)
     np.testing.assert_array_equal(sum(group.astype(int) for group in groups.values()), 1)
     assert all(group.any() for group in groups.values())
 

@@ -9,8 +9,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nic.patients.crops import PatientCells, SlideCells
+from nic.patients.ensemble import fit_folds
 from nic.patients.targets import Classes
-from nic.patients.training import fit_folds
 from nic.phantom.liver import liver_layout, truth_map
 from nic.phantom.synthetic_patients import liver_patients
 

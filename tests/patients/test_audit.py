@@ -12,7 +12,7 @@ import pytest
 from nic.errors import LeakFound
 from nic.patients import audit as audit_module
 from nic.patients.audit import EXTERNAL, AuditedSlide, check_leaks, slides_to_audit
-from nic.patients.cohort import read_cohort
+from nic.patients.cohort_table import read_cohort
 from nic.slides.d4 import d4_variant
 
 

@@ -15,7 +15,8 @@ from nic.errors import (
     PatientInTwoParts,
     UnknownColumn,
 )
-from nic.patients.cohort import Cohort, Endpoint, read_cohort
+from nic.patients.cohort import Cohort, Endpoint
+from nic.patients.cohort_table import read_cohort
 from nic.patients.targets import Classes, Survival, Values
 from nic.slides.search import file_of
 

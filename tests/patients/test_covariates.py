@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from nic.errors import CohortError, ConflictingLabels, UnknownColumn
-from nic.patients.cohort import Patient, read_cohort
+from nic.patients.cohort import Patient
+from nic.patients.cohort_table import read_cohort
 from nic.patients.covariates import covariates_of
 
 
@@ -60,7 +61,7 @@ def test_a_bound_is_no_number_and_is_said(tmp_path: Path, bound: str, caplog: py
     found = covariates_of(aged(tmp_path, bound, *NUMBERS), ["age"])
     assert found.names == ("age",)
     assert np.isnan(found.values[0, 0])
-    assert f"covariate 'age': row 2 {bound!r}: bounds, no numbers; taken as unknown" in caplog.text
+    assert f"covariate 'age': row 2 {bound!r}: bounds, not numbers; counted as unknown" in caplog.text
     with pytest.raises(CohortError, match=r"row 2 .*, row 3 .* among numbers"):
         covariates_of(aged(tmp_path, bound, bound, *NUMBERS[:3]), ["age"])
 

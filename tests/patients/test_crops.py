@@ -10,7 +10,8 @@ from scipy.ndimage import distance_transform_edt
 
 from nic.encoder.spec import EncoderSpec
 from nic.errors import ForeignCodes, NoTissue
-from nic.patients.cohort import Patient, read_cohort
+from nic.patients.cohort import Patient
+from nic.patients.cohort_table import read_cohort
 from nic.patients.crops import PatientCells, SlideCells, gather_cells, make_batch
 from nic.slides.d4 import D4_VARIANTS
 
@@ -70,7 +71,7 @@ def test_a_patient_is_answered_from_the_slides_there_are(slide_of, kinds, tmp_pa
     asked = patients(tmp_path, ("1", "a"), ("1", "b"), ("2", "x"), ("3", "c"))
     gathered = gather_cells(asked, tmp_path)
     assert [p.patient_id for p in gathered.cells] == ["1", "3"]
-    assert gathered.found.tolist() == [True, False, True]
+    assert gathered.has_codes.tolist() == [True, False, True]
     assert gathered.missing == ("b", "x")
 
 

@@ -13,11 +13,12 @@ import torch
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError
-from nic.patients.cohort import Patient, Row
+from nic.patients.choices import NetworkName
+from nic.patients.cohort import Patient, SlideRow
 from nic.patients.crops import PatientCells, SlideCells, gather_cells, make_batch
+from nic.patients.ensemble import fit_folds
 from nic.patients.networks import CROP_CELLS
 from nic.patients.targets import Classes, Survival, Targets, Values
-from nic.patients.training import NetworkName, fit_folds
 from nic.slides.d4 import D4_VARIANTS
 from nic.slides.slide import SlideSource
 
@@ -30,7 +31,7 @@ def patient(number: int, folder: Path, *slides: CompressedSlide) -> Patient:
     for slide in slides:
         slide.save(folder / f"{slide.slide_id}.h5")
     sources = [SlideSource(slide.slide_id, folder / f"{slide.slide_id}.svs", None) for slide in slides]
-    return Patient(str(number), "train", tuple(Row(number + 2, source, {}) for source in sources))
+    return Patient(str(number), "train", tuple(SlideRow(number + 2, source, {}) for source in sources))
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,11 @@ from nic.evaluation.classification import balanced_accuracy, brier
 from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import estimate
 from nic.patients.calibration_fit import platt
+from nic.patients.choices import NetworkName
 from nic.patients.cohort import Kind
 from nic.patients.crops import PatientCells, SlideCells
+from nic.patients.ensemble import ensemble_scores, fit_folds
 from nic.patients.targets import Classes, Survival, Targets, Values
-from nic.patients.training import NetworkName, ensemble_scores, fit_folds
 
 PATIENTS = 60
 STUDIES: dict[NetworkName, int] = {"grid-cnn": 8, "pooled-linear": 40}

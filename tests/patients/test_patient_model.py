@@ -16,13 +16,15 @@ from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError, EncoderError, ForeignCodes, NoTissue
 from nic.patients.calibration import PlattProbability
 from nic.patients.calibration_fit import fit_calibration, platt
-from nic.patients.cohort import Endpoint, Kind, read_cohort
+from nic.patients.cohort import Endpoint, Kind
+from nic.patients.cohort_table import read_cohort
 from nic.patients.crops import PatientCells, SlideCells
-from nic.patients.export import export_ensemble
+from nic.patients.ensemble import Ensemble, fit_folds
+from nic.patients.ensemble_graph import export_ensemble
+from nic.patients.model_spec import PatientModelSpec
 from nic.patients.predictor import PatientModel, predict_cohort
-from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values
-from nic.patients.training import Ensemble, fit_folds, scores_of
+from nic.patients.training import scores_of
 
 KINDS: tuple[Kind, ...] = ("regression", "classification", "survival")
 ENDPOINTS = {

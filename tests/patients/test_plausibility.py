@@ -45,7 +45,7 @@ def test_an_event_column_turned_round_is_caught_and_a_right_one_is_not() -> None
         right = trial(seed)
         assert warnings_of(right, [""] * 300, 1) == []
         (told,) = warnings_of(Survival(right.time_months, ~right.event), [""] * 300, 1)
-        assert "is the event column turned round?" in told
+        assert "is the event column inverted?" in told
 
 
 def test_few_patients_and_few_events_are_said_in_numbers() -> None:

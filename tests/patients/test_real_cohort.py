@@ -13,7 +13,8 @@ from nic.errors import CohortError, UnknownColumn
 from nic.evaluation.cox import fit_cox
 from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import estimate
-from nic.patients.cohort import Cohort, Columns, Endpoint, read_cohort
+from nic.patients.cohort import Cohort, Endpoint
+from nic.patients.cohort_table import Columns, read_cohort
 from nic.patients.covariates import covariates_of
 from nic.study import read_study
 

@@ -10,16 +10,17 @@ from scipy.stats import spearmanr
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.patients.attention_mil import AttentionMIL
+from nic.patients.choices import NetworkName
 from nic.patients.cohort import Endpoint
 from nic.patients.crop_cnn import CropCNN, field_of, halvings_for
 from nic.patients.crops import PatientCells, SlideCells, make_batch
-from nic.patients.export import export_ensemble
+from nic.patients.ensemble import Ensemble, ensemble_scores, fit_folds
+from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.grid_cnn import GridCNN
 from nic.patients.networks import PatientNetwork, patient_scores
 from nic.patients.pooled_linear import PooledLinear, pooled_features
 from nic.patients.predictor import PatientModel
 from nic.patients.targets import Classes, Survival, Targets, Values
-from nic.patients.training import Ensemble, NetworkName, ensemble_scores, fit_folds
 
 RIVALS: tuple[NetworkName, ...] = ("crop-cnn", "attention-mil", "pooled-linear")
 ENDPOINTS = {

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from nic.errors import EndpointError, UnknownColumn
-from nic.patients.cohort import Endpoint, Labelled, read_cohort
+from nic.patients.cohort import Endpoint, Labelled
+from nic.patients.cohort_table import read_cohort
 from nic.patients.splits import fixed_folds, inner_folds, site_folds, stratified_folds
 from nic.patients.targets import Classes, Survival, Targets, Values
 

@@ -9,13 +9,14 @@ import pytest
 from sksurv.metrics import concordance_index_censored
 
 from nic.errors import CodesError, ConflictingLabels, NoEvents
-from nic.patients.cohort import Endpoint, Labelled, read_cohort
+from nic.patients.cohort import Endpoint, Labelled
+from nic.patients.cohort_table import read_cohort
 from nic.patients.crops import gather_cells
-from nic.patients.export import export_ensemble
+from nic.patients.ensemble import ensemble_scores, fit_folds
+from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.plausibility import warnings_of
 from nic.patients.predictor import PatientModel, predict_cohort
 from nic.patients.targets import Survival
-from nic.patients.training import ensemble_scores, fit_folds
 
 SURVIVAL = Endpoint("survival", "survival", ("followed", "died"))
 PATIENTS = 45
@@ -81,8 +82,8 @@ def test_a_cohort_turned_round_is_said_before_training(study: Path) -> None:
     targets = train(study).targets
     assert isinstance(targets, Survival)
     sites = [""] * len(targets)
-    assert not any("turned round" in w for w in warnings_of(targets, sites, 1))
-    assert any("turned round" in w for w in warnings_of(replace(targets, event=~targets.event), sites, 1))
+    assert not any("inverted" in w for w in warnings_of(targets, sites, 1))
+    assert any("inverted" in w for w in warnings_of(replace(targets, event=~targets.event), sites, 1))
 
 
 def test_slides_of_one_patient_that_disagree_are_refused_with_their_rows(tmp_path: Path) -> None:

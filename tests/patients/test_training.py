@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 from nic.errors import EndpointError, NoEvents, OneClass
 from nic.patients import crops, training
 from nic.patients.crops import PatientCells, SlideCells, runs_of
+from nic.patients.ensemble import fit_folds
 from nic.patients.grid_cnn import GridCNN
 from nic.patients.losses import cox_loss
 from nic.patients.splits import stratified_folds
@@ -18,7 +19,9 @@ from nic.patients.training import (
     Scored,
     backward_of_all,
     backward_of_mean,
-    fit_folds,
+    chunks_of,
+    drawn_again,
+    fit_network,
     loss_of,
     score_patients,
     scores_of,
@@ -137,6 +140,20 @@ def test_the_gradient_by_chunks_is_that_of_the_whole_cohort(burden) -> None:
     once = gradients(lambda: backward_of_mean(mean, scored(single), len(cells)))
     assert once[0] == pytest.approx(whole[0], abs=1e-9)
     torch.testing.assert_close(once[1], whole[1], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 4000])
+def test_a_second_pass_takes_the_same_codes_kept_or_drawn_again(burden, monkeypatch, kept_bytes: int) -> None:
+    cells, share = burden
+    monkeypatch.setattr(crops, "RUN_CELLS", 150)
+    targets = targets_of("survival", share)
+    all_kept = fit_network(cells, targets, "grid-cnn", epochs=2, learning_rate=1e-2, seed=0)
+    chunks = chunks_of(all_kept, cells, np.arange(len(cells)), np.random.default_rng(0))
+    monkeypatch.setattr(training, "KEPT_BYTES", kept_bytes)
+    assert 0 < len(drawn_again(chunks, cells)) < len(chunks) + (kept_bytes == 0)
+    again = fit_network(cells, targets, "grid-cnn", epochs=2, learning_rate=1e-2, seed=0)
+    for kept, drawn in zip(all_kept.parameters(), again.parameters(), strict=True):
+        assert torch.equal(kept, drawn)
 
 
 def test_runs_hold_every_patient_once_within_the_limit(burden, monkeypatch) -> None:

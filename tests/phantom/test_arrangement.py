@@ -1,4 +1,4 @@
-"""The yardstick's own check: on true tissue maps the growth pattern is told by arrangement, and by nothing less.
+"""The yardstick's own check: on true tissue maps only the arrangement shows the growth pattern.
 
 A small CNN with an additive head must find it; gated attention MIL and a linear model of pooled cells, which see every
 cell but not where it lies, must stay at chance. If they did not, a tile or an average would leak the label.

@@ -1,4 +1,4 @@
-"""A small phantom from end to end: what lies on the disc, and that it comes out the same again."""
+"""A small phantom from end to end: its files, and that a second one is the same."""
 
 import json
 from dataclasses import replace
@@ -103,7 +103,7 @@ def test_the_same_seed_gives_the_same_pixels(tmp_path: Path) -> None:
     assert hashes[0][1] != hashes[2][1]
 
 
-def test_more_mitoses_are_drawn_where_there_are_more(tmp_path: Path) -> None:
+def test_slides_with_more_mitoses_show_more(tmp_path: Path) -> None:
     dark = []
     for rate in (0.0, 400.0):
         draw_breast(replace(BREAST, mitoses_per_mm2=rate, pyknoses_per_mm2=0.0), tmp_path / "a.tif", 0)

@@ -48,7 +48,7 @@ def test_each_latent_of_survival_pulls_the_way_it_should(liver: pd.DataFrame) ->
     assert spearmanr(dead.radius_um, dead.time_months).statistic < -0.1
 
 
-def test_nuisances_do_not_tell_the_label(breast: pd.DataFrame, liver: pd.DataFrame) -> None:
+def test_nuisances_do_not_predict_the_label(breast: pd.DataFrame, liver: pd.DataFrame) -> None:
     for nuisance in ("pyknoses_per_mm2", "lymphocytes_per_mm2", "tumour_share", "nucleus_size"):
         assert spearmanr(breast[nuisance], breast.proliferation).statistic == pytest.approx(0, abs=0.1)
     for nuisance in ("nests", "radius_um", "lymphocytes_per_mm2", "nucleus_size"):

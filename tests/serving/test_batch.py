@@ -14,9 +14,10 @@ from conftest import tissue_image, write_slide
 from PIL import Image
 from served_files import write_graphs
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.encoder.loading import load_encoder
-from nic.patients.cohort import Patient, Row, read_cohort
+from nic.patients.cohort import Patient, SlideRow
+from nic.patients.cohort_table import read_cohort
 from nic.serving.batch import BatchPredictor
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits
@@ -61,7 +62,7 @@ def batch(asked: Asked) -> BatchPredictor:
 
 
 def of_one_slide(name: str, slide: SlideSource) -> Patient:
-    return Patient(name, "external", (Row(0, slide, {}),))
+    return Patient(name, "external", (SlideRow(0, slide, {}),))
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def patients(folder: Path, tmp_path: Path) -> list[Patient]:
         shutil.copy(folder / name, tmp_path / name)
 
     def patient(name: str, *slides: str) -> Patient:
-        rows = [Row(n, SlideSource(Path(s).stem, tmp_path / s), {}) for n, s in enumerate(slides)]
+        rows = [SlideRow(n, SlideSource(Path(s).stem, tmp_path / s), {}) for n, s in enumerate(slides)]
         return Patient(name, "external", tuple(rows))
 
     return [patient("p1", "a.tif", "b.tif"), patient("p2", "c.tif"), patient("p3", "bad.svs")]

@@ -18,7 +18,7 @@ import pytest
 from archive import archive
 
 from nic.errors import NotStaged, UnreadableSlide
-from nic.files import locked
+from nic.shared_files import locked
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging, find_sources, version_of
 
@@ -255,7 +255,7 @@ import errno, fcntl, os
 from pathlib import Path
 def no_lock(*_): raise OSError(errno.ENOLCK, "none")
 fcntl.flock = no_lock
-from nic.files import locked
+from nic.shared_files import locked
 with locked(Path({str(tmp_path / "a.lock")!r}), 5):
     os._exit(1)
 """

@@ -20,10 +20,10 @@ from nic.encoder.spec import EncoderSpec
 from nic.errors import EmptyCohort, EndpointError
 from nic.evaluation.figure import Estimate
 from nic.patients.cohort import Endpoint
-from nic.patients.export import export_ensemble
+from nic.patients.ensemble import Ensemble
+from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.grid_cnn import GridCNN
 from nic.patients.targets import Survival, Targets, Values
-from nic.patients.training import Ensemble
 from nic.slides.grid import TileGrid
 from nic.stages.model_evaluation import evaluate_model
 from nic.study import read_study

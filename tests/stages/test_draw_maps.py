@@ -9,15 +9,15 @@ import pytest
 from conftest import PixelEncoder, tissue_image
 from leica import OFFSET_PX, write_scn
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError
 from nic.patients.cohort import Endpoint
 from nic.patients.crops import PatientCells, SlideCells
-from nic.patients.export import export_ensemble
+from nic.patients.ensemble import fit_folds
+from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.predictor import PatientModel
 from nic.patients.targets import Values
-from nic.patients.training import fit_folds
 from nic.slides.slide import SlideSource
 from nic.stages.draw_maps import draw, in_words
 from nic.stages.selection import selected_patients

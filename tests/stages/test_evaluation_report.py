@@ -10,9 +10,10 @@ import pytest
 from nic.compression.codes_folder import CodesFolder, Quarantined
 from nic.errors import UnknownColumn
 from nic.patients.calibration import ResidualInterval
-from nic.patients.cohort import Endpoint, read_cohort
+from nic.patients.cohort import Endpoint
+from nic.patients.cohort_table import read_cohort
+from nic.patients.model_spec import PatientModelSpec
 from nic.patients.predictor import PatientPrediction
-from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes
 from nic.stages.cohort_flow import cohort_flow
 from nic.stages.evaluation_report import best_and_worst, goodness, lineage, subgroups

@@ -9,10 +9,10 @@ from sklearn.metrics import balanced_accuracy_score
 from nic.errors import EndpointError, UnknownColumn
 from nic.patients.calibration import PlattProbability, Prognosis
 from nic.patients.calibration_fit import fit_calibration
-from nic.patients.cohort import Labelled, Patient, Row
+from nic.patients.cohort import Labelled, Patient, SlideRow
+from nic.patients.model_spec import PatientModelSpec
 from nic.patients.out_of_fold import OutOfFold
 from nic.patients.predictor import PatientPrediction
-from nic.patients.spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values, guess_of
 from nic.slides.slide import SlideSource
 from nic.stages.model_figures import comparison_table, model_estimates, model_figures
@@ -55,7 +55,7 @@ def answers(spec: PatientModelSpec, scores: np.ndarray) -> list[PatientPredictio
 def labelled(targets: Targets) -> Labelled:
     rng = np.random.default_rng(5)
     ages = [f"{age:.0f}" for age in rng.uniform(40, 80, N)]
-    rows = [Row(n, SlideSource(f"s{n}", None), {"age": age}) for n, age in enumerate(ages)]
+    rows = [SlideRow(n, SlideSource(f"s{n}", None), {"age": age}) for n, age in enumerate(ages)]
     return Labelled(tuple(Patient(f"p{r.number}", "external", (r,)) for r in rows), targets, ())
 
 

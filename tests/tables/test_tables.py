@@ -49,7 +49,7 @@ def test_all_that_spreadsheets_write_gives_the_same_cells(tmp_path: Path, encode
     assert table.numbers == (2, 3)
 
 
-def test_what_is_guessed_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_guessed_encoding_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         read(tmp_path, TEXT.encode())
         assert not caplog.text
@@ -64,7 +64,7 @@ def test_rows_are_counted_as_a_spreadsheet_does(tmp_path: Path) -> None:
     assert table.cells == {"a": ["two\nlines", 'with "quotes", and comma'], "b": ["1", "2"]}
 
 
-def test_the_separator_is_that_which_gives_the_columns_that_are_wanted(tmp_path: Path) -> None:
+def test_the_separator_is_the_one_that_gives_the_required_columns(tmp_path: Path) -> None:
     assert read(tmp_path, "patient,slide,a;b;c;d\n1,a.svs,x\n", ("patient", "slide")).columns[2] == "a;b;c;d"
     assert read(tmp_path, "patient;slide;a,b,c,d\n1;a.svs;x\n", ("patient", "slide")).columns[2] == "a,b,c,d"
     assert read(tmp_path, "patient\n1\n", ("patient",)).cells == {"patient": ["1"]}
@@ -81,7 +81,7 @@ def test_the_separator_is_that_which_gives_the_columns_that_are_wanted(tmp_path:
         (["1.234,5", "0,5"], ["1.234,5", "0,5"]),
     ],
 )
-def test_decimal_commas_are_read_where_they_can_be_nothing_else(
+def test_decimal_commas_are_read_where_they_are_unambiguous(
     tmp_path: Path, cells: list[str], expected: list[str]
 ) -> None:
     rows = "".join(f"{cell};{cell}\n" for cell in cells)
@@ -112,7 +112,7 @@ def test_decimal_commas_are_read_where_they_can_be_nothing_else(
         (b"\xff\xfea\x00,", TableError, "neither UTF-8 nor utf-16-le"),
     ],
 )
-def test_what_is_no_table_is_refused_by_name(
+def test_files_that_are_no_table_are_refused_by_name(
     tmp_path: Path, content: bytes | str, error: type[TableError], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -134,7 +134,7 @@ def test_a_table_is_known_by_its_suffix_in_any_case() -> None:
 
 
 @pytest.mark.parametrize("text", ["1_2", "inf", "nan", "0x10", "1,5", "١٢", "1e999", "", " 1", "1 2", "½", "²", "--1"])
-def test_what_python_takes_for_a_number_and_a_table_does_not_mean(text: str) -> None:
+def test_texts_that_only_python_reads_as_numbers_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="not a number"):
         number(text)
 
@@ -144,7 +144,7 @@ def test_decimal_numbers_are_read(text: str, value: float) -> None:
     assert number(text) == value
 
 
-def test_words_for_nothing_known() -> None:
+def test_words_for_missing_values() -> None:
     assert all(map(is_missing, ("", "NA", "n/a", "NaN", "NULL", "#N/A", "[Not Available]", "?", "'--", "Unknown")))
     assert not any(map(is_missing, ("-", "none", "0", "no", "negative")))
     assert stripped("\u200b \xa0a b\ufeff\t") == "a b"

@@ -1,4 +1,4 @@
-"""Workbooks are read as the CSV that a spreadsheet would save of them."""
+"""Workbooks are read like the CSV that a spreadsheet would save."""
 
 import datetime
 import zipfile
@@ -24,7 +24,7 @@ def book(path: Path, *sheets: list[list[object]]) -> Path:
     return path
 
 
-def test_cells_are_the_text_that_is_shown(tmp_path: Path) -> None:
+def test_cells_are_the_text_that_the_workbook_shows(tmp_path: Path) -> None:
     moment = datetime.datetime(2026, 1, 31)
     rows = [["patient", "slide", "score", "day", "seen"], ["007", " a.svs ", 0.1 + 0.2, moment, True], [123.0, 5, None]]
     table = read_table(book(tmp_path / "t.xlsx", rows), COLUMNS)
@@ -60,7 +60,7 @@ def test_of_several_sheets_the_one_with_the_columns_is_read(tmp_path: Path, capl
         read_table(book(tmp_path / "t.xlsx", cohort, cohort), COLUMNS)
 
 
-def test_a_formula_without_its_value_is_no_empty_cell(tmp_path: Path) -> None:
+def test_a_formula_without_its_value_is_refused(tmp_path: Path) -> None:
     path = book(tmp_path / "t.xlsx", [["patient", "slide", "score"], ["1", "a.svs", "=1+1"]])
     with pytest.raises(TableError, match=r"t\.xlsx, row 2: cell C2 is a formula without its value"):
         read_table(path, COLUMNS)

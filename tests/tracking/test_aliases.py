@@ -1,4 +1,4 @@
-"""Aliases: who is served, in which order they move, and that of two at once one is refused."""
+"""Aliases: which version is served, in which order they move, and that of two promotions at once one is refused."""
 
 import os
 import subprocess
@@ -31,7 +31,7 @@ def holders(name: str = NAME) -> tuple[str | None, ...]:
     return tuple(version.version if version else None for version in found)
 
 
-def test_a_champion_makes_room_for_the_next_and_comes_back(client: MlflowClient) -> None:
+def test_a_champion_is_replaced_and_a_rollback_returns_it(client: MlflowClient) -> None:
     first, second = made(client), made(client)
     mark_challenger(first)
     assert holders() == (None, None, "1")
@@ -46,7 +46,7 @@ def test_a_champion_makes_room_for_the_next_and_comes_back(client: MlflowClient)
     assert (tags["promotion.verdict"], tags["promotion.reasons"]) == ("rolled back", "wrong stain")
 
 
-def test_who_was_not_compared_with_the_champion_does_not_take_over(client: MlflowClient) -> None:
+def test_a_candidate_that_was_not_compared_with_the_champion_is_refused(client: MlflowClient) -> None:
     first, second, third = (made(client) for _ in range(3))
     make_champion(first, None)
     make_champion(second, instead_of=first)
@@ -56,7 +56,7 @@ def test_who_was_not_compared_with_the_champion_does_not_take_over(client: Mlflo
     assert holders() == ("2", "1", None)
 
 
-def test_nobody_to_go_back_to_is_said(client: MlflowClient) -> None:
+def test_a_rollback_without_a_predecessor_is_refused(client: MlflowClient) -> None:
     with pytest.raises(UnknownModel):
         roll_back(NAME, "")
     make_champion(made(client), None)
@@ -75,7 +75,7 @@ def test_a_version_of_the_development_name_is_copied_with_its_tags(client: Mlflo
     assert holders(f"{NAME}.dev") == (None, None, None)
 
 
-def test_only_one_holds_the_aliases(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_at_a_time_moves_the_aliases(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aliases, "LONGEST_WAIT_S", 0.3)
     inside, leave = Event(), Event()
 
@@ -98,7 +98,7 @@ def test_only_one_holds_the_aliases(client: MlflowClient, monkeypatch: pytest.Mo
         pass
 
 
-def test_a_process_that_died_holding_them_is_named_and_nobody_is_without_a_champion(
+def test_a_process_that_died_with_the_lock_is_named_and_the_champion_stays(
     store: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = made(client), made(client)
@@ -118,7 +118,7 @@ def test_a_process_that_died_holding_them_is_named_and_nobody_is_without_a_champ
     assert holders() == ("2", "1", None)
 
 
-def test_whoever_was_taken_for_dead_leaves_the_lock_of_another_alone(client: MlflowClient) -> None:
+def test_a_process_that_was_taken_for_dead_keeps_off_the_lock_of_another(client: MlflowClient) -> None:
     lock = f"{NAME}.lock"
     with locked_aliases(NAME):
         client.delete_registered_model(lock)
@@ -126,13 +126,13 @@ def test_whoever_was_taken_for_dead_leaves_the_lock_of_another_alone(client: Mlf
     assert client.get_registered_model(lock).tags["token"] == "another"
 
 
-def test_a_failure_inside_sets_the_aliases_free(client: MlflowClient) -> None:
+def test_a_failure_releases_the_lock(client: MlflowClient) -> None:
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), locked_aliases(NAME):
             _ = 1 / 0
 
 
-def test_of_two_at_once_one_wins(client: MlflowClient) -> None:
+def test_of_two_promotions_at_once_one_succeeds(client: MlflowClient) -> None:
     """Ten races of threads here; test_registry_story.py runs fifty of processes on each kind of store."""
     champion: RegisteredVersion | None = None
     won = []

@@ -1,4 +1,4 @@
-"""Each question of a promotion, on figures and records of answers whose truth is known."""
+"""Each check of a promotion, on figures and records of answers whose truth is known."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from nic.errors import EndpointError, RegistryError
 from nic.patients.cohort import Endpoint
-from nic.patients.spec import PatientModelSpec
+from nic.patients.model_spec import PatientModelSpec
 from nic.patients.targets import Classes, Survival, Targets, Values
 from nic.tracking.answers import Answers, check_endpoint, digest_of, unlike_models
 from nic.tracking.checks import Check, bound_checks, subgroup_checks
@@ -121,7 +121,7 @@ def test_a_record_is_read_as_it_was_written(labels: Targets) -> None:
 
 
 @pytest.mark.parametrize(("head", "rows"), [("no JSON", ""), ("{}", ""), (json.dumps({"format": 99}), "patient\n")])
-def test_what_is_no_record_is_refused(head: str, rows: str) -> None:
+def test_files_that_are_no_record_are_refused(head: str, rows: str) -> None:
     with pytest.raises(RegistryError, match="not a record of answers: "):
         Answers.from_texts(head, rows)
 

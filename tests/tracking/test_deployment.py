@@ -1,4 +1,4 @@
-"""deploy/: compose asks for every secret, pins agree, and its very commands run here, without a container."""
+"""deploy/: compose requires every secret, pins agree, and its commands run here without a container."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def entrypoint(dockerfile: Path) -> list[str]:
     return found
 
 
-def test_every_secret_is_asked_for_and_none_is_given() -> None:
+def test_compose_requires_every_secret_and_contains_none() -> None:
     asked = set(ASKED.findall((DEPLOY / "compose.yaml").read_text()))
     offered = dict(re.findall(r"^(\w+)=(.*)$", (DEPLOY / "env.example").read_text(), re.MULTILINE))
     assert asked == set(offered)
@@ -61,7 +61,7 @@ def test_the_tracking_server_is_the_mlflow_of_the_project() -> None:
     assert [line for line in server if line.startswith("mlflow==")] == [p for p in pins if p.startswith("mlflow==")]
 
 
-def test_what_is_served_keeps_no_list_of_who_asked_and_writes_in_one_place_alone() -> None:
+def test_the_served_container_has_no_access_log_and_writes_to_one_folder_only() -> None:
     served = services()["served"]
     assert "--no-access-log" in served["entrypoint"]
     assert served["read_only"]
@@ -69,7 +69,7 @@ def test_what_is_served_keeps_no_list_of_who_asked_and_writes_in_one_place_alone
     assert {str(Path(served["environment"]["NIC_ANSWERS_LOG"]).parent)} == writable
 
 
-def test_the_memory_of_what_is_served_adds_up() -> None:
+def test_the_memory_of_the_served_container_adds_up() -> None:
     served = services()["served"]
     number = {name: int(value) for name, value in served["environment"].items() if str(value).isdigit()}
     readers = number["NIC_READERS"] + number["NIC_AT_ONCE"] + 1  # as nic.serving.row_reader starts them

@@ -1,4 +1,4 @@
-"""Codes are taken for those of the encoder that is named, or of another tool, and never the one for the other."""
+"""Codes belong to the named encoder or to another tool; the two are never confused."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def test_imported_codes_have_a_name_and_no_graph() -> None:
     assert encoder_of_codes(IMPORTED, THEIRS) == ("uni_v1/TRIDENT", None)
 
 
-def test_neither_is_taken_for_the_other() -> None:
+def test_imported_codes_and_own_codes_are_not_confused() -> None:
     with pytest.raises(ForeignCodes, match="codes of an encoder of nic, aaaaaaaaaaaa, not of imported"):
         encoder_of_codes(IMPORTED, OURS)
     with pytest.raises(ForeignCodes, match="codes of uni_v1/TRIDENT, not of models:/nic-encoder@champion"):

@@ -1,4 +1,4 @@
-"""The file of gates: what it may say, and what of a misspelt one is told."""
+"""The file of gates: what it may contain, and the errors of a misspelt one."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from nic.tracking.gates import Bound, gate_of, read_gates
 SHIPPED = Path(__file__).resolve().parents[2] / "registry" / "promotion.yaml"
 
 
-def test_the_shipped_gates_are_readable_and_ask_the_patients_models_for_all() -> None:
+def test_the_shipped_gates_are_read_and_those_of_patient_models_use_every_check() -> None:
     gates = read_gates(SHIPPED)
     assert set(gates) == {"nic-encoder", "nic-proliferation", "nic-growth-pattern", "nic-survival"}
     for name, gate in gates.items():
@@ -50,6 +50,6 @@ def test_a_file_or_a_name_without_a_gate_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "holds"), [(0.5, True), (0.7, True), (0.49, False), (0.71, False), (float("nan"), False)]
 )
-def test_a_bound_holds_its_ends_and_never_a_nan(value: float, holds: bool) -> None:
+def test_a_bound_includes_its_ends_and_never_nan(value: float, holds: bool) -> None:
     assert Bound(at_least=0.5, at_most=0.7).holds(value) == holds
     assert not Bound(at_most=0.5).holds(float("nan"))

@@ -1,4 +1,4 @@
-"""The graphs of registered versions are found, and one that is not there is named."""
+"""The graphs of registered versions: where they are, and the error for a missing one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +29,6 @@ def test_a_graph_is_found_by_its_name(uri: str) -> None:
     assert graph_file(uri, "patient").read_bytes() == b"graph"
 
 
-def test_a_graph_that_a_version_has_not_is_named(uri: str) -> None:
+def test_a_missing_graph_is_named(uri: str) -> None:
     with pytest.raises(UnknownModel, match=r"nic-score/1: no encoder graph among its files patient\.onnx"):
         graph_file(uri, "encoder")

@@ -1,4 +1,4 @@
-"""A model card shows on the page of its version, and what the registry's column cannot hold is cut at a line."""
+"""A model card is shown on the page of its version, cut at a line where the registry's column is full."""
 
 from collections.abc import Iterator
 from pathlib import Path

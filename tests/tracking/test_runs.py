@@ -141,7 +141,7 @@ OF_PATIENTS_AND_ENCODERS = {
 """Of each file whether it serves patients' models, and encoders."""
 
 
-def test_the_digest_of_serving_is_of_what_is_served(tmp_path: Path) -> None:
+def test_the_serving_digest_covers_the_served_source(tmp_path: Path) -> None:
     for folder in ("nic", "registry", "entrypoints"):
         shutil.copytree(PROJECT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     before = [serving_digest(model, tmp_path) for model in (PATIENT_MODEL, ENCODER_MODEL)]
@@ -160,7 +160,7 @@ def test_the_pins_of_a_served_model_are_in_its_digest() -> None:
     assert serving_digest(PATIENT_MODEL, pins=["numpy==1"]) != serving_digest(PATIENT_MODEL, pins=["numpy==2"])
 
 
-def test_code_of_serving_changes_the_key_and_not_that_of_the_training() -> None:
+def test_serving_code_changes_the_key_and_not_the_training_key() -> None:
     runs = []
     for serving in ("then", "now"):
         with stage_run(STAGE, Config(), {"cohort": "6", SERVING: serving}) as stage:
@@ -176,13 +176,13 @@ def test_the_source_of_a_stage_is_kept_with_its_run() -> None:
     assert kept_source_digest(stage.run_id) == source_digest(STAGE)
 
 
-def test_a_report_is_written_anew_when_its_template_changes() -> None:
+def test_the_template_of_a_report_is_part_of_its_source() -> None:
     assert "report.html" in [file.name for file in source_files("evaluate")]
     assert "report.html" not in [file.name for file in source_files("compress")]
 
 
 @pytest.mark.parametrize("changes", [{"b": b""}, {"a": b"12"}, {"folder/a": b"1"}])
-def test_an_output_that_gained_or_lost_something_does_not_stand(changes: dict[str, bytes], tmp_path: Path) -> None:
+def test_an_output_that_gained_or_lost_a_file_is_changed(changes: dict[str, bytes], tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"1")
     before = folder_digest(tmp_path)
     for name, content in changes.items():

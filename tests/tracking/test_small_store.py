@@ -20,8 +20,9 @@ from stores import new_store
 
 from entrypoints import compare, rollback
 from nic.errors import EndpointError, LeakFound
-from nic.patients.cohort import Endpoint, read_cohort
-from nic.patients.spec import METADATA, PatientModelSpec
+from nic.patients.cohort import Endpoint
+from nic.patients.cohort_table import read_cohort
+from nic.patients.model_spec import METADATA, PatientModelSpec
 from nic.stages.splitting import UNKNOWN_TILES, audit_measured
 from nic.tracking import promotion
 from nic.tracking.evidence import graph_sha256, spec_of
@@ -232,7 +233,10 @@ def rewritten(number: int, **changes: Any) -> None:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"definition": Endpoint("score", "regression", ("easy",)).definition}, "endpoint: measured on another one: "),
+        (
+            {"definition": Endpoint("score", "regression", ("easy",)).definition},
+            "endpoint: measured on another endpoint: ",
+        ),
         ({"model": f"{NAME}/1"}, "its record holds answers of nic-score/1"),
         ({"graph": "0" * 64}, "its record holds answers of another graph than this version's"),
         ({"score": np.linspace(0, 1, 18)}, "its record of answers gives"),
@@ -258,7 +262,7 @@ def moved(place: Place, folder: Path, rename: Callable[[str], str]) -> Path:
     ("rename", "why"),
     [(str.lower, "one patient name: "), (lambda name: f"Q{name}", "one slide file: ")],
 )
-def test_patients_who_taught_the_model_are_not_measured(
+def test_training_patients_are_not_measured(
     place: Place, tmp_path: Path, rename: Callable[[str], str], why: str
 ) -> None:
     """Wherever their codes lie; without codes by their names, renamed by their slides."""
@@ -277,13 +281,11 @@ def test_a_record_with_training_patients_is_refused_at_the_gate(place: Place) ->
     run = str(version(1).run_id)
     rows = mlflow.artifacts.load_text(f"runs:/{run}/split.csv")
     MlflowClient().log_text(run, f"{rows}p-020,elm,0\n", "split.csv")
-    assert "1 of 18 measured patients taught the model: P20; wanted none" in refused(1)
+    assert "training patients: 1 of 18 measured patients: P20; wanted none" in refused(1)
     MlflowClient().log_text(run, rows, "split.csv")
 
 
-def test_tiles_that_taught_the_encoder_are_known_from_its_own_run(
-    place: Place, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_tiles_of_an_encoder_are_known_from_its_own_run(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever the study's tile tasks are; where nothing was kept, it is not known."""
     run = str(find_version("models:/nic-encoder/1").run_id)
     file = Path(MlflowClient().get_run(run).info.artifact_uri) / "tile_origins.json"
@@ -300,7 +302,7 @@ def test_tiles_that_taught_the_encoder_are_known_from_its_own_run(
     assert note == "No leak found between 18 patients and those of the training"
 
 
-def test_a_figure_that_is_not_defined_any_more_is_gone(place: Place) -> None:
+def test_a_figure_that_is_no_longer_defined_is_removed(place: Place) -> None:
     answers, _ = read_answers(tagged(1)["run"], "external")
     estimates = [replace(e, value=float("nan")) if e.name == "coverage" else e for e in answers.estimates]
     rewritten(1, estimates=tuple(estimates))
@@ -316,7 +318,7 @@ def test_a_figure_that_is_not_defined_any_more_is_gone(place: Place) -> None:
         ("easy", ("easy below 0.",)),
     ],
 )
-def test_every_column_of_the_table_parts_patients(place: Place, column: str, groups: tuple[str, ...]) -> None:
+def test_any_column_of_the_table_makes_subgroups(place: Place, column: str, groups: tuple[str, ...]) -> None:
     why = refused(1, subgroups={"column": column, "at_least": 1.01, "fewest": 3})
     for group in groups:
         assert f"external.spearman of {group}" in why
@@ -369,7 +371,7 @@ def test_a_champion_of_another_definition_is_no_rival(place: Place, tmp_path: Pa
     judged = verdict(2, **{**OPEN, "margin": 0})
     assert judged.promoted
     (against,) = (check for check in judged.checks if check.name.startswith("against"))
-    assert "it answers another definition of the endpoint (columns ['easy'] against ['score'])" in against.found
+    assert "it answers another definition of the endpoint (columns ['easy'] against ['score'])" in against.observed
     assert holders() == ("2", other.version, None)
     MlflowClient().delete_model_version(NAME, other.version)
 

@@ -1,4 +1,4 @@
-"""A store that cannot be had is said in one sentence: where it is, what is wrong, what to do; never with a password."""
+"""A store that fails gives one sentence: where it is, what is wrong, what to do; never a password."""
 
 import errno
 import re
@@ -115,7 +115,7 @@ def test_a_folder_of_files_is_no_store(scheme: str, tmp_path: Path) -> None:
     assert "in a database, not in a folder of files" in refusal(f"{scheme}{tmp_path}/mlruns")
 
 
-def test_a_database_that_is_none_or_damaged(tmp_path: Path) -> None:
+def test_a_damaged_database_or_another_file(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("patient,slide\n" * 100)
     text = refusal(f"sqlite:///{tmp_path}/text.db")
     assert re.search("file is not a database; set MLFLOW_TRACKING_URI to the right file", text)
@@ -137,13 +137,13 @@ def test_a_database_that_another_program_holds(tmp_path: Path, monkeypatch: pyte
         assert "database is locked; end the process that writes to it" in refusal(f"sqlite:///{tmp_path}/mlflow.db")
 
 
-def test_a_folder_without_a_right_to_write(tmp_path: Path) -> None:
+def test_a_folder_without_permission_to_write(tmp_path: Path) -> None:
     (tmp_path / "closed").touch()  # a file where a folder would be: refused to root too
     text = refusal(f"sqlite:///{tmp_path}/closed/mlflow.db")
     assert f"cannot be made in {tmp_path}/closed; see that its folder is there" in text
 
 
-def test_a_store_that_is_not_there_yet_is_left_to_the_first_run(tmp_path: Path) -> None:
+def test_a_store_that_does_not_exist_yet_is_accepted(tmp_path: Path) -> None:
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/new/mlflow.db")
     ask_store()
     assert not list(tmp_path.iterdir())
@@ -193,7 +193,7 @@ def test_a_store_that_dies_after_the_work_says_what_is_kept(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("status", [401, 403, 500, 503])
-def test_what_a_failing_server_was_asked_for_is_not_called_gone(status: int) -> None:
+def test_a_failing_server_does_not_make_its_models_gone(status: int) -> None:
     with answering(status, "busy") as uri:
         mlflow.set_tracking_uri(uri)
         for look in (lambda: find_run("abc"), lambda: find_version("models:/nic-score/1")):
@@ -202,7 +202,7 @@ def test_what_a_failing_server_was_asked_for_is_not_called_gone(status: int) -> 
             assert unreached(failed.value) is not None
 
 
-def test_what_is_not_there_is_gone() -> None:
+def test_an_object_that_does_not_exist_is_gone() -> None:
     with answering(404, '{"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no run"}') as uri:
         mlflow.set_tracking_uri(uri)
         assert find_run("abc") is None

@@ -1,4 +1,4 @@
-"""What a version was made of is found again, the right one of two alike, and what was not recorded is said."""
+"""Lineage finds what a version was made of, the right one of two similar things, and names what was not recorded."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -155,7 +155,7 @@ def test_codes_that_were_digested_by_names_and_sizes_are_those_of_their_encoder(
         assert node(tree, "compress, run").what.endswith(each.compressed[:12])
 
 
-def test_codes_that_nobody_made_with_this_encoder_are_not_those_of_another(two: tuple[Made, Made], edit: Edit) -> None:
+def test_codes_that_no_run_made_with_this_encoder_are_unrecorded(two: tuple[Made, Made], edit: Edit) -> None:
     first, other = two
     edit.run(first.trained, "nic.input.codes", tags_of(other.trained)["nic.input.codes"])
     assert unaccounted(trace(first.model)) == [
@@ -183,7 +183,7 @@ def test_data_are_here_when_their_bytes_are_and_changed_when_not(two: tuple[Made
         ("compressed", "nic.input.slides", "slides is unrecorded"),
     ],
 )
-def test_what_a_run_does_not_say_is_unrecorded(
+def test_an_input_that_a_run_does_not_record_is_unrecorded(
     of: str, tag: str, missing: str, two: tuple[Made, Made], edit: Edit
 ) -> None:
     runs = {"trained": two[0].trained, "compressed": two[0].compressed, "encoder": two[0].encoder.tags["nic.run"]}
@@ -230,7 +230,7 @@ def test_code_of_another_checkout_is_recorded_by_its_source_or_its_commit(
     assert node(found, f"code {older}").state == state
 
 
-def test_the_code_that_a_version_is_served_with_is_looked_at(two: tuple[Made, Made]) -> None:
+def test_changed_serving_code_of_a_version_shows(two: tuple[Made, Made]) -> None:
     version = two[1].model
     assert node(trace(version), "code of serving").state == "here"
     served = model_folder(version) / "code" / "nic" / "serving" / "limits.py"

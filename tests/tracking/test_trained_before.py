@@ -1,4 +1,4 @@
-"""Where only the code of serving has changed, the same networks become a new version, and nothing is trained."""
+"""When only the serving code has changed, the same networks become a new version, and nothing is trained."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +105,7 @@ def test_an_encoder_is_registered_again_with_its_card_and_figures(client: Mlflow
     ("config", "inputs"),
     [(Config(seed=1), {"tasks": "t1", SERVING: "now"}), (Config(), {"tasks": "t2", SERVING: "now"})],
 )
-def test_what_was_trained_otherwise_is_trained(
+def test_a_training_that_differs_runs_again(
     config: Config, inputs: dict[str, str], client: MlflowClient, tmp_path: Path
 ) -> None:
     trained_encoder(tmp_path, "t1")
@@ -113,7 +113,7 @@ def test_what_was_trained_otherwise_is_trained(
         assert trained_before(stage) is None
 
 
-def test_who_asks_for_a_finished_training_again_wants_it_trained(client: MlflowClient, tmp_path: Path) -> None:
+def test_the_same_stage_again_trains_again(client: MlflowClient, tmp_path: Path) -> None:
     trained_encoder(tmp_path, "t3")
     with stage_run("train_encoder", Config(), {"tasks": "t3", SERVING: "then"}) as stage:
         assert trained_before(stage) is None

@@ -1,4 +1,4 @@
-"""A verdict is read where the version is looked at: in the run that made it, and in the run that judged it."""
+"""The page of a verdict is in the run that made the version and in the run that checked it."""
 
 import mlflow
 import pytest
@@ -29,7 +29,7 @@ def page_of(run_id: str) -> str:
     return str(mlflow.artifacts.load_text(f"runs:/{run_id}/{FILE}"))
 
 
-def test_the_page_stands_in_both_runs_and_the_tag_says_where(client: MlflowClient) -> None:
+def test_the_page_is_in_both_runs_and_the_tag_has_its_place(client: MlflowClient) -> None:
     verdict, made_by = judged(client)
     with mlflow.start_run() as run:
         publish(verdict, run.info.run_id)
@@ -39,7 +39,7 @@ def test_the_page_stands_in_both_runs_and_the_tag_says_where(client: MlflowClien
     assert "codes of &lt;b&gt;nobody&lt;/b&gt;" in page
 
 
-def test_a_run_that_is_gone_gets_no_page(client: MlflowClient) -> None:
+def test_a_deleted_run_gets_no_page(client: MlflowClient) -> None:
     verdict, made_by = judged(client)
     client.delete_run(made_by)
     with mlflow.start_run() as run:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nic.compression.interchange.hdf5 import as_bag, unusable
 from nic.errors import InterchangeError
-from nic.files import drafted
+from nic.shared_files import drafted
 
 
 def read_bag(path: Path) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""What nic writes into the files it hands over, so that they come back as they were; other tools pass it over.
+"""The note of nic in the files it exports, so that they come back as they were; other tools ignore it.
 
 The grid stands with the coordinates, the encoder with the codes: a tool that encodes our coordinates anew leaves the
 grid in the file, and not our encoder.
@@ -38,7 +38,7 @@ class Note:
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any], file: str) -> "Note | None":
-        """None in a file whose tiles another tool cut. Raises InterchangeError when the note is damaged."""
+        """None where another tool tiled the slide. Raises InterchangeError when the note is damaged."""
         if GRID not in fields:
             return None
         try:

@@ -17,7 +17,7 @@ from nic.compression.interchange.hdf5 import by_slide, unusable, whole_pixels
 from nic.compression.interchange.note import Note, encoder_note, grid_note
 from nic.compression.interchange.tile_codes import Hints, TileCodes, imported_encoder
 from nic.errors import InterchangeError
-from nic.files import drafted
+from nic.shared_files import drafted
 from nic.slides.source import slide_id
 
 TOOL = "slideflow"

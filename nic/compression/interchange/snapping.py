@@ -1,4 +1,4 @@
-"""From tiles that lie where another tool put them to the cells of one grid, and how far they were moved."""
+"""Puts the tiles of another tool on one grid, and says how far they were moved."""
 
 from dataclasses import dataclass
 
@@ -119,7 +119,7 @@ def _nearest_of_each_cell(cell: NDArray[np.intp], moves: NDArray[np.float64]) ->
 def _slide(
     tiles: TileCodes, grid: TileGrid, kept: NDArray[np.intp], row: NDArray[np.intp], col: NDArray[np.intp]
 ) -> CompressedSlide:
-    """Cells without a tile are taken for glass: other tools do not say what they left out, and why."""
+    """Cells without a tile count as glass: other tools do not say which tiles they left out, and why."""
     tissue = np.zeros((grid.rows, grid.cols), bool)
     tissue[row[kept], col[kept]] = True
     return CompressedSlide(

@@ -1,4 +1,4 @@
-"""Codes of tiles as another tool left them, before they lie on a grid; and what can be wrong with them."""
+"""Codes of tiles as another tool wrote them, before they are put on a grid, and the checks of them."""
 
 import hashlib
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ ENOUGH_TILES = 10
 
 @dataclass(frozen=True)
 class Hints:
-    """What is known of features beside their file.
+    """What a user says of features, because their file does not.
 
-    mpp, size_l0px, fingerprint: of the slide. encoder: its name, where neither file nor folder tells. patches: CLAM's
-    folder of patch coordinates. tile_um: side of a tile, for files that do not say it.
+    mpp, size_l0px, fingerprint: of the slide. encoder: its name, where neither file nor folder states it. patches: the
+    folder of CLAM's coordinates. tile_um: side of a tile, for files that do not state it.
     """
 
     mpp: float | None = None
@@ -37,7 +37,7 @@ class Hints:
     def slide_mpp(self, file: str) -> float:
         """um/px at level 0. Raises MissingResolution, ImplausibleResolution."""
         if self.mpp is None:
-            raise MissingResolution(f"{file}: does not state the slide's um/px; give the slides, or mpp")
+            raise MissingResolution(f"{file}: does not state the slide's um/px; give slides= or mpp=")
         low, high = PLAUSIBLE_MPP
         if not low <= self.mpp <= high:
             raise ImplausibleResolution(f"{file}: mpp={self.mpp} was given, wanted {low} to {high} um/px at level 0")

@@ -20,7 +20,16 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from nic.encoder.network import TileEncoder
 from nic.encoder.objective import Judgement, Objective
-from nic.encoder.tile_stream import Batch, Epoch, Gathered, Generators, HeldOut, TileStore, augmented, epoch_seed
+from nic.encoder.tile_stream import (
+    Epoch,
+    Gathered,
+    Generators,
+    HeldOut,
+    TileStore,
+    TrainingBatch,
+    augmented,
+    epoch_seed,
+)
 from nic.errors import EncoderError
 from nic.tasks.tile_auc import TileScores
 from nic.tasks.tile_task import TileSet, split
@@ -178,9 +187,11 @@ class _Fitting(lightning.LightningModule):
         views = augmented(tiles.flatten(0, 1), self.objective.views, self.schedule.augmentation, self.random.host)
         by_step = [view.view(batch, steps, *view.shape[1:]) for view in views]
         for step in range(steps):
-            self._step(Batch(tuple(view[:, step] for view in by_step), tuple(of_task[:, step] for of_task in labels)))
+            self._step(
+                TrainingBatch(tuple(view[:, step] for view in by_step), tuple(of_task[:, step] for of_task in labels))
+            )
 
-    def _step(self, batch: Batch) -> None:
+    def _step(self, batch: TrainingBatch) -> None:
         losses, optimizers = [], self._optimizers()
         for player, (optimizer, rate) in enumerate(zip(optimizers, self._rates(), strict=True)):
             with self.toggled_optimizer(optimizer) if len(optimizers) > 1 else nullcontext():

@@ -13,10 +13,10 @@ from nic.encoder.spec import EncoderSpec
 from nic.graphs.write import export_graph
 from nic.patients.calibration_fit import fit_calibration
 from nic.patients.cohort import Endpoint
+from nic.patients.ensemble import Ensemble
+from nic.patients.model_spec import METADATA, PatientModelSpec
 from nic.patients.networks import PatientNetwork
-from nic.patients.spec import METADATA, PatientModelSpec
 from nic.patients.targets import Classes, Targets, guess_of
-from nic.patients.training import Ensemble
 
 DEFAULT_TILING = Tiling()
 SAMPLE_CELLS = 23, 19

@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from served_files import write_graphs
 from stores import new_store
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.encoder.loading import load_encoder
 from nic.errors import SettingError
 from nic.patients.predictor import PatientModel

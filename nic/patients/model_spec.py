@@ -30,7 +30,7 @@ class PatientModelSpec:
     training cohort. patients: how many it was trained on. median: of their scores out of fold, where risk groups are
     split. calibration: what a score means; None in models that were registered before there was one. definition: of
     the endpoint, see Endpoint.definition; empty in models that were registered before it was kept.
-    guess: what is said of everybody without a model: the median of the training patients' values, or the share of
+    guess: the answer for everybody without a model: the median of the training patients' values, or the share of
     positives among them; None of survival, and in models from before it was kept. tiling_recorded: False in models
     from before it was; theirs is the usual one, as far as is known. runtimes, pixel_versions: of the training codes;
     empty in models from before they were kept.
@@ -57,7 +57,7 @@ class PatientModelSpec:
 
     @property
     def training_codes(self) -> TrainingCodes:
-        """By which nic.compression.compatibility says what codes the model takes."""
+        """For nic.compression.compatibility, which decides what codes the model takes."""
         return TrainingCodes(
             f"the training slides of the model ({self.encoder_version})",
             self.encoder_sha256,
@@ -73,10 +73,9 @@ class PatientModelSpec:
         return self.calibration.names if self.calibration else ()
 
     def predictions(self, score: Floats) -> Floats:
-        """What a ward reads, of scores: of a class its calibrated probability, else the score itself.
+        """What a ward reads: the calibrated probability of a class, else the score itself.
 
-        A model from before there was a calibration gives the probability of its log odds, which is of a cohort with as
-        many positives as negatives.
+        A model from before calibration gives the probability of its log odds, as if half of the cohort were positive.
         """
         if self.kind != "classification":
             return score

@@ -8,10 +8,10 @@ from scipy.stats import spearmanr
 from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import estimate, mean_of
 from nic.patients.crops import PatientCells, SlideCells
-from nic.patients.repeats import fit_repeats, together
+from nic.patients.ensemble import fit_folds, fit_partitions, joined
 from nic.patients.splits import stratified_folds
 from nic.patients.targets import Survival, Values
-from nic.patients.training import fit_folds, loss_of
+from nic.patients.training import loss_of
 
 RNG = np.random.default_rng(0)
 
@@ -21,14 +21,14 @@ def test_networks_answer_together_and_each_partition_keeps_its_own_answers(slide
     targets = Values(RNG.normal(size=12))
     folds = [stratified_folds(targets, 2, seed) for seed in (0, 1)]
     logged: list[str] = []
-    first, second = fit_repeats(
+    first, second = fit_partitions(
         cells, targets, folds, seed=3, epochs=2, log=lambda name, value, step: logged.append(name)
     )
     alone = fit_folds(cells, targets, fold=folds[0], seed=3, epochs=2)
     np.testing.assert_array_equal(first.out_of_fold, alone.out_of_fold)  # one partition is the same with others beside
     assert not np.array_equal(first.fold, second.fold)
     assert {name.partition(".")[0] for name in logged} == {"fold0", "fold1", "repeat1"}
-    both = together((first, second))
+    both = joined((first, second))
     assert both.networks == first.networks + second.networks
     np.testing.assert_allclose(both.out_of_fold, (first.out_of_fold + second.out_of_fold) / 2)
     assert both.partitions == (first, second)
