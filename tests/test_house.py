@@ -73,3 +73,9 @@ def test_the_picture_of_the_architecture_is_that_of_the_contracts() -> None:
     drawn = runpy.run_path(str(ROOT / "docs" / "architecture.py"))
     assert (ROOT / "docs" / "architecture.svg").read_text() == drawn["picture"]()
     assert set(drawn["layers"]()) == set(drawn["PURPOSE"])
+
+
+def test_contributing_lists_the_slow_tests() -> None:
+    listed = set(re.findall(r"test_\w+\.py", (ROOT / "CONTRIBUTING.md").read_text()))
+    tests = [file for file in (ROOT / "tests").rglob("test_*.py") if file != Path(__file__)]
+    assert {file.name for file in tests if "mark.slow" in file.read_text()} == listed
