@@ -14,7 +14,7 @@ from conftest import tissue_image, write_slide
 from PIL import Image
 from served_files import write_graphs
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.encoder.loading import load_encoder
 from nic.patients.cohort import Patient, SlideRow
 from nic.patients.cohort_table import read_cohort

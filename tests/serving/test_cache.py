@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from conftest import PixelEncoder, tissue_image, write_slide
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import OverLimit
 from nic.serving.cache import STALE_S, CodesCache

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from served_files import write_graphs
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.encoder.loading import load_encoder
 from nic.errors import RequestRefused, SmokeFailed
 from nic.patients.familiarity import Familiarity

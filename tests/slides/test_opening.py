@@ -12,7 +12,7 @@ import tifffile
 from conftest import PixelEncoder, tissue_image
 from numpy.typing import NDArray
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.compression.tissue_rule import Otsu, Saturated
 from nic.errors import NoTissue, SlideError, UnreachedSlide, UnreadableSlide, UnsupportedSlide
 from nic.slides.slide import Slide, SlideSource, find_slides

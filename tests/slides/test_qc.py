@@ -8,7 +8,7 @@ import pytest
 from conftest import PixelEncoder, tissue_image, write_slide
 from numpy.typing import NDArray
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.errors import NoTissue, OutOfFocus, UnknownQCTest

@@ -9,7 +9,7 @@ import tifffile
 from conftest import PixelEncoder, spoil_tile, tissue_image, write_slide
 from numpy.typing import NDArray
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.errors import ResolutionTooLow, UnreadableSlide
 from nic.slides.grid import TileGrid
 from nic.slides.jpeg_tiles import JpegTiles
