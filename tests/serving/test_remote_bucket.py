@@ -117,5 +117,5 @@ def test_a_slow_store_is_given_up_at_the_deadline(
         begun = time.monotonic()
         [answer] = ask(loaded(folder, tmp_path), f"s3://slides/tcga/{name}")
         assert time.monotonic() - begun < SECONDS + 2
-        assert {line.split()[1] for line in site.asked} == {f"/slides/tcga/{name}"}
+        assert {line.split()[1] for line in site.requests} == {f"/slides/tcga/{name}"}
     assert answer["reason"].startswith("NotStaged: slide 1: not fetched in time")

@@ -72,7 +72,7 @@ def ask(model: ServedModel, *rows: dict[str, object]) -> list[dict[str, Any]]:
 
 
 def fetched(site: Archive) -> list[str]:
-    return [line for line in site.asked if line.startswith("GET")]
+    return [line for line in site.requests if line.startswith("GET")]
 
 
 @pytest.mark.parametrize("untrusted", [False, True])
@@ -106,7 +106,7 @@ def test_a_path_is_requested_as_it_was_parsed(site: Archive, model: ServedModel,
     assert {answer["status"] for answer in ask(model, *({"slide": f"{site.url}/wsi/{n}"} for n in names))} == {"ok"}
     assert fetched(site) == ["GET /wsi/Wei%C3%9F,%20b+c;d%20100%25.tif"]
     ask(model, {"slide": f"{site.url}/wsi/%62.tif"})  # no letter of it is decoded on the way
-    assert {line.split()[1] for line in site.asked[-2:]} == {"/wsi/%62.tif"}
+    assert {line.split()[1] for line in site.requests[-2:]} == {"/wsi/%62.tif"}
 
 
 def test_many_requests_at_once_fetch_a_slide_once(site: Archive, model: ServedModel) -> None:
@@ -123,7 +123,7 @@ def test_without_a_prefix_no_server_is_asked(folder: Path, site: Archive, tmp_pa
     bad, good = ask(model, {"slide": f"{site.url}/wsi/a.tif"}, {"slide": str(folder / "a.tif")})
     assert bad["reason"].startswith("OutsideRoots: slide 1: is not a path of this server")
     assert good["status"] == "ok"
-    assert site.asked == []
+    assert site.requests == []
     assert not (tmp_path / "staged").exists()
 
 
@@ -170,7 +170,7 @@ def test_other_addresses_are_refused_before_a_server_is_asked(
 ) -> None:
     filled = place.format(url=site.url, host=site.url[7:], port=site.server_port, folder=folder)
     bad, good = ask(model, {"slide": filled}, {"slide": str(folder / "a.tif")})
-    assert site.asked == []
+    assert site.requests == []
     assert good["status"] == "ok"
     assert bad["status"] == "refused"
     assert tells_nothing(bad["reason"], site, folder)
@@ -179,7 +179,7 @@ def test_other_addresses_are_refused_before_a_server_is_asked(
 def test_files_of_codes_may_not_have_an_address(site: Archive, model: ServedModel) -> None:
     [answer] = ask(model, {"features": f"{site.url}/wsi/a.h5"})
     assert answer["reason"].startswith("OutsideRoots")
-    assert site.asked == []
+    assert site.requests == []
 
 
 @pytest.mark.parametrize(
@@ -216,11 +216,11 @@ def test_a_slide_that_is_too_large_is_not_fetched(site: Archive, model: ServedMo
 def test_a_redirect_is_not_followed(folder: Path, site: Archive, model: ServedModel, tmp_path: Path, to: str) -> None:
     (tmp_path / "other").mkdir()
     with archive(tmp_path / "other") as other:
-        site.elsewhere = to.format(url=site.url, other=other.url)
+        site.redirect_to = to.format(url=site.url, other=other.url)
         [answer] = ask(model, {"slide": f"{site.url}/wsi/redirect.tif"})
         assert answer["reason"].startswith("NotStaged: slide 1: its server answered 302")
-        assert other.asked == []
-    assert {line.split()[1] for line in site.asked} == {"/wsi/redirect.tif"}
+        assert other.requests == []
+    assert {line.split()[1] for line in site.requests} == {"/wsi/redirect.tif"}
     assert tells_nothing(answer["reason"], site, folder)
 
 
