@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from served_files import write_plain_graphs
-from slide_jobs import Dies, YieldsBatches, Raises, SendsNonsense, Sleeps, AllocatesMemory, DescribesItself
+from slide_jobs import AllocatesMemory, DescribesItself, Dies, Raises, SendsNonsense, Sleeps, YieldsBatches
 
 from nic.errors import CodesError, UnreachedSlide, UnreadableSlide
 from nic.slides.messages import SLOTS, ReaderFault, SharedTiles
@@ -134,7 +134,7 @@ def test_a_deadline_ends_running_and_waiting_jobs() -> None:
 
 def test_memory_is_bounded() -> None:
     with SubprocessReader(1, most_mb=600, modules=["slide_jobs"]) as processes:
-        assert processes.ask(AllocatesMemory(100))["taken"] == 100 << 20
+        assert processes.ask(AllocatesMemory(100))["bytes"] == 100 << 20
         with pytest.raises(MemoryError):
             processes.ask(AllocatesMemory(700))
         assert processes.ask(YieldsBatches(1))["batches"] == 1
