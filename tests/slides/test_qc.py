@@ -88,7 +88,7 @@ def test_excluded_cells_have_no_code_and_keep_their_reason(tmp_path: Path) -> No
     assert (slide.excluded > 0).sum() == 8 + 8 + 16
     assert not slide.valid[slide.excluded > 0].any()
     assert (slide.valid | (slide.excluded > 0))[2:14, 2:14].all()
-    assert slide.exclude == ("blurred", "dark", "pen")
+    assert slide.tiling.exclude == ("blurred", "dark", "pen")
 
 
 def test_what_is_not_asked_for_is_not_excluded(tmp_path: Path) -> None:
