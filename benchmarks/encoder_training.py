@@ -20,7 +20,7 @@ import torch
 from nic.encoder.multitask import FixedWeights, Multitask, uniform_weights
 from nic.encoder.network import TILE_PX
 from nic.encoder.tile_stream import Epoch, TileStore, TrainingBatch, augmented
-from nic.encoder.training import Hooks, Schedule, optimizer_of, train
+from nic.encoder.train import Hooks, Schedule, optimizer_of, train
 from nic.study import read_study
 from nic.tasks.read_task import read_task
 from nic.tasks.tile_task import TileSet, TileTask, load_tiles

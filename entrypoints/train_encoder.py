@@ -71,7 +71,7 @@ def run(config: Config) -> dict[str, Any]:
             stage.result.update(result_again(trained, register_again(trained, stage)))
             return stage.result
 
-        from nic.encoder.training import Schedule
+        from nic.encoder.train import Schedule
         from nic.encoder.tuning import SearchPlan
         from nic.stages.objectives import TrainingPlan
         from nic.stages.train_encoder import train

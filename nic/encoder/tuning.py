@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 
 from nic.encoder.certificate import Comparison
 from nic.encoder.multitask import normalised
-from nic.encoder.training import Hooks, OnEpoch, Schedule, TrainedEncoder
+from nic.encoder.train import Hooks, OnEpoch, Schedule, TrainedEncoder
 from nic.errors import EncoderError
 from nic.tasks.augment import STRENGTHS
 from nic.tasks.tile_auc import Resampled, mean_auc

@@ -12,7 +12,7 @@ from nic.encoder.model_card import comparison_text
 from nic.encoder.multitask import Multitask, multitask, uniform_weights
 from nic.encoder.network import MeanRgb, random_encoder
 from nic.encoder.objective import Objective
-from nic.encoder.training import Hooks, Schedule, TrainedEncoder, train
+from nic.encoder.train import Hooks, Schedule, TrainedEncoder, train
 from nic.encoder.tuning import Hyperparameters, SearchPlan, Trial, short_trial, train_tuned, tune
 from nic.encoder.vae import Vae
 from nic.stages.registration import EncoderCandidate, log_tuning

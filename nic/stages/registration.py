@@ -21,7 +21,7 @@ from nic.encoder.encoder_pictures import NamedTiles, neighbour_sheet, search_his
 from nic.encoder.loading import LoadedEncoder, load_encoder
 from nic.encoder.model_card import model_card
 from nic.encoder.network import MeanRgb, TileEncoder
-from nic.encoder.training import VALIDATION, TrainedEncoder
+from nic.encoder.train import VALIDATION, TrainedEncoder
 from nic.encoder.tuning import Tuning
 from nic.tasks.augment import examples
 from nic.tasks.contact_sheet import augmentation_sheet

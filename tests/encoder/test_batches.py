@@ -70,7 +70,7 @@ def in_little_memory(graph: Path, tiles: int, mb: int, start: str) -> list[str]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="bounds memory as Linux does")
-def test_a_batch_that_does_not_fit_is_halved_and_said_once(tmp_path: Path) -> None:
+def test_a_batch_that_does_not_fit_is_halved_with_one_warning(tmp_path: Path) -> None:
     """ONNX Runtime itself runs out of memory: 64 tiles take 256 MB of the 150 MB that the process may have."""
     write_hungry(tmp_path / "hungry.onnx")
     before, *halved, after = in_little_memory(tmp_path / "hungry.onnx", 256, 150, "warm")
@@ -85,8 +85,8 @@ def test_a_batch_that_does_not_fit_is_halved_and_said_once(tmp_path: Path) -> No
 @pytest.mark.skipif(sys.platform != "linux", reason="bounds memory as Linux does")
 def test_a_tile_that_does_not_fit_alone_is_an_error(tmp_path: Path) -> None:
     write_hungry(tmp_path / "hungry.onnx")
-    said = in_little_memory(tmp_path / "hungry.onnx", 64, 3, "cold")
-    assert said[-1].startswith("OutOfMemory hungry.onnx: cannot run on tiles [1, 16, 16, 3]: ")
+    lines = in_little_memory(tmp_path / "hungry.onnx", 64, 3, "cold")
+    assert lines[-1].startswith("OutOfMemory hungry.onnx: cannot run on tiles [1, 16, 16, 3]: ")
 
 
 def test_codes_are_the_same_in_parts(tmp_path: Path) -> None:

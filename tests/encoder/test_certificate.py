@@ -50,7 +50,7 @@ def tiles(count: int = 20) -> NDArray[np.uint8]:
     return (colour + rng.integers(-40, 40, (count, 64, 64, 1))).clip(0, 255).astype(np.uint8)
 
 
-def test_an_encoder_blind_to_place_is_told_from_one_that_is_not() -> None:
+def test_robustness_distinguishes_an_encoder_that_ignores_place_from_one_that_does_not() -> None:
     mean, edge = robustness(MeanEncoder(), tiles(), 0), robustness(EdgeEncoder(), tiles(), 0)
     assert mean.dihedral == pytest.approx(1, abs=1e-5)
     assert abs(edge.dihedral) < 0.1
@@ -58,7 +58,7 @@ def test_an_encoder_blind_to_place_is_told_from_one_that_is_not() -> None:
     assert abs(edge.strangers) < 0.1
 
 
-def test_the_cosines_are_those_of_pairs_worked_out_one_by_one() -> None:
+def test_the_cosines_equal_those_of_each_pair() -> None:
     some = tiles(3)
     encoder = EdgeEncoder()
     expected = []
@@ -82,7 +82,7 @@ def test_dead_dimensions_are_counted_and_the_rank_is_that_of_the_spread() -> Non
     assert code_statistics(one_direction).effective_rank == pytest.approx(1, abs=0.05)
 
 
-def test_codes_that_are_no_numbers_are_refused() -> None:
+def test_codes_that_are_not_finite_are_refused() -> None:
     codes = np.ones((5, 4), np.float32)
     codes[2, 1] = np.nan
     with pytest.raises(EncoderError, match="1 of 5 codes are not finite"):
@@ -99,7 +99,7 @@ def test_neighbours_are_the_nearest_of_other_slides() -> None:
         assert list(found) == others[:4]
 
 
-def test_where_there_are_few_other_slides_there_are_few_neighbours() -> None:
+def test_few_other_slides_give_few_neighbours() -> None:
     groups = np.array(["a", "a", "a", "b"])
     assert neighbours(np.eye(4, dtype=np.float32), groups, np.array([0]), 5).tolist() == [[3]]
 
@@ -126,13 +126,13 @@ def test_the_certificate_is_json_with_the_spec_in_it() -> None:
     assert found["comparison"] is None
 
 
-def test_the_card_says_what_was_measured_and_what_it_must_not_be_used_for() -> None:
+def test_the_card_states_the_measurements_and_the_limits_of_use() -> None:
     card = model_card(certificate(), TEMPLATE)
     assert "$" not in card
     assert "| mitosis | other, mitosis | 0.970 [0.950, 0.990] | 400 | 12 |" in card
     assert "Do not use it" in card
-    for said in ("2.0e-06 on 128 tiles", "2 of 48", "20.5 of 48", "| 0.900 |", "| 0.700 |", SPEC.sha256, "64 px at 1"):
-        assert said in card
+    for words in ("2.0e-06 on 128 tiles", "2 of 48", "20.5 of 48", "| 0.900 |", "| 0.700 |", SPEC.sha256, "64 px at 1"):
+        assert words in card
 
 
 def test_the_card_says_plainly_when_tuning_did_not_help() -> None:
@@ -152,7 +152,7 @@ def test_the_card_warns_of_intervals_from_few_slides() -> None:
     assert "too narrow" not in model_card(certificate(), TEMPLATE)
 
 
-def test_what_was_not_measured_is_said() -> None:
+def test_the_card_states_what_was_not_measured() -> None:
     card = model_card(certificate(tasks=(), codes=None, robustness=None), TEMPLATE)
     for words in ("probe_encoder", "not measured: the study has no tile tasks"):
         assert words in card

@@ -43,13 +43,13 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("cuda:1, cpu", [Device("cuda", 1), CPU]),
     ],
 )
-def test_devices_are_read_as_they_are_written(text: str, devices: list[Device]) -> None:
+def test_device_names_are_parsed(text: str, devices: list[Device]) -> None:
     assert list(devices_named(text)) == devices
     assert [Device.named(str(device)) for device in devices] == devices
 
 
 @pytest.mark.parametrize("text", ["", "gpu", "cuda:", "cuda:x", "cuda:-1", "cpu,", "CPU", "cpu cuda"])
-def test_other_words_are_refused_and_what_may_be_written_is_listed(text: str) -> None:
+def test_unknown_device_names_are_refused_with_the_known_ones(text: str) -> None:
     with pytest.raises(EncoderError, match=r"is no device; wanted auto, cpu, cuda, cuda:N or cuda:all"):
         devices_named(text)
 
@@ -63,13 +63,13 @@ def test_one_encoder_is_on_one_device(graph: Path) -> None:
 @without_gpu
 @pytest.mark.parametrize("runtime", ["onnx", "onnx-f16"])
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "cuda:all"])
-def test_a_gpu_that_is_not_there_is_refused_with_the_reason(graph: Path, runtime: str, device: str) -> None:
+def test_a_missing_gpu_is_refused_with_the_reason(graph: Path, runtime: str, device: str) -> None:
     with pytest.raises(NoDevice, match=r"no CUDA device: (there is no NVIDIA driver here|the NVIDIA driver sees none)"):
         [load_encoder(graph, runtime, each) for each in devices_named(device)]  # type: ignore[arg-type]
 
 
 @without_gpu
-def test_auto_says_that_it_is_the_cpu_and_why(graph: Path) -> None:
+def test_auto_states_that_it_uses_the_cpu_and_why(graph: Path) -> None:
     encoder = load_encoder(graph)
     assert encoder.device == CPU
     assert encoder.device_note.startswith("cpu (no CUDA device: ")
@@ -82,7 +82,7 @@ def test_openvino_has_no_gpu(graph: Path) -> None:
         load_encoder(graph, "openvino", "cuda:0")
 
 
-def test_loaders_that_do_the_same_are_equal(graph: Path) -> None:
+def test_loaders_with_the_same_options_are_equal(graph: Path) -> None:
     """A worker process keeps the encoder of a loader, and asks by it."""
     assert EncoderLoader("onnx", "cpu") == EncoderLoader("onnx", "cpu")
     assert hash(EncoderLoader("onnx", "cpu")) == hash(EncoderLoader("onnx", "cpu"))
@@ -114,7 +114,7 @@ except Exception as error:
 @without_gpu
 @pytest.mark.skipif(not shutil.which("gcc"), reason="wants gcc, to build a driver that sees devices")
 @pytest.mark.parametrize(
-    ("code", "count", "device", "said"),
+    ("code", "count", "device", "note"),
     [
         (100, 0, "cuda", "NoDevice no CUDA device: the NVIDIA driver sees none (error 100 of the driver)"),
         (0, 1, "cuda:1", "NoDevice no cuda:1: the NVIDIA driver sees 1, cuda:0 to cuda:0"),
@@ -123,7 +123,7 @@ except Exception as error:
     ],
 )
 def test_each_step_on_the_way_to_a_gpu_has_its_reason(
-    graph: Path, tmp_path: Path, code: int, count: int, device: str, said: str
+    graph: Path, tmp_path: Path, code: int, count: int, device: str, note: str
 ) -> None:
     """A driver that sees a device, on a machine without CUDA's libraries: ONNX Runtime itself fails to load them."""
     (tmp_path / "driver.c").write_text(DRIVER % (code, count))
@@ -132,7 +132,7 @@ def test_each_step_on_the_way_to_a_gpu_has_its_reason(
     environment = os.environ | {"LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
     words = [sys.executable, "-c", LOAD, str(graph), device]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
-    assert done.stdout.startswith(said)
+    assert done.stdout.startswith(note)
     assert len(done.stdout.splitlines()) == 1
     if count > device.count("1"):
         assert ".so" in done.stdout  # the library that is missing

@@ -80,7 +80,7 @@ def test_more_tiles_than_fit_into_the_shared_memory(
     assert np.array_equal(two.encode(tiles(64, 1)), load_encoder(graph).encode(tiles(64, 1)))
 
 
-def test_errors_travel_by_class_and_words(two: EncoderPool, graph: Path, tmp_path: Path) -> None:
+def test_errors_keep_their_class_and_message_between_processes(two: EncoderPool, graph: Path, tmp_path: Path) -> None:
     with pytest.raises(EncoderError, match=r"the encoder takes uint8 \(64, 64, 3\)"):
         two.encode(np.zeros((2, 32, 32, 3), np.uint8))
     with pytest.raises(EncoderError, match=r"encoder.onnx: not a readable ONNX graph"):
@@ -110,7 +110,7 @@ def test_a_process_that_dies_ends_the_run_with_how_it_ended(graph: Path) -> None
     assert all_end(pids)
 
 
-def test_processes_end_with_the_one_that_asks(graph: Path) -> None:
+def test_processes_end_with_the_one_that_started_them(graph: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path; from nic.encoder.encoder_pool import encoder_on\n"
         "with encoder_on(Path(sys.argv[1]), 'onnx', 'cpu,cpu') as encoder:\n"
@@ -131,7 +131,7 @@ def test_one_device_needs_no_process(graph: Path) -> None:
         assert isinstance(encoder, LoadedEncoder)
 
 
-def test_a_faster_runtime_is_held_against_f32_in_each_process(graph: Path) -> None:
+def test_a_faster_runtime_is_compared_with_f32_in_each_process(graph: Path) -> None:
     with encoder_on(graph, "onnx-f16", "cpu,cpu") as encoder:
         assert encoder.agreement is None
         encoder.encode(tiles(8, 0))
@@ -140,7 +140,7 @@ def test_a_faster_runtime_is_held_against_f32_in_each_process(graph: Path) -> No
         assert encoder.runtime == "onnx-f16"
 
 
-def test_a_cohort_has_the_files_of_one_device_and_its_shares_are_said(
+def test_several_devices_write_the_files_of_one_and_report_their_shares(
     tmp_path: Path, graph: Path, two: EncoderPool
 ) -> None:
     (tmp_path / "slides").mkdir()

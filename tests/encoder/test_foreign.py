@@ -55,7 +55,7 @@ def read_at(read_mpp: float) -> OnnxInput:
 
 
 @pytest.mark.parametrize(("read_mpp", "expected"), [(0, 0.25), (0.125, 0.125)])
-def test_slides_are_read_at_the_resolution_of_tiles_unless_it_is_said_otherwise(
+def test_slides_are_read_at_the_resolution_of_tiles_by_default(
     source: Path, tmp_path: Path, read_mpp: float, expected: float
 ) -> None:
     spec, _ = import_as(source, "small", read_at(read_mpp), tmp_path / "e.onnx")
@@ -104,7 +104,7 @@ def test_graphs_that_do_not_take_such_tiles_are_refused(network: Small, source: 
         imported(source, tmp_path / "e.onnx", scaling=Scaling((0.5,), (0.5,), "rgb"))
 
 
-def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_graph_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("no graph at all")
     (tmp_path / "empty.onnx").write_bytes(b"")
     for name in ("text", "empty", "gone"):
@@ -148,7 +148,7 @@ def written(network: nn.Module, path: Path, example: torch.Tensor, outputs: list
     return path
 
 
-def test_the_ways_networks_are_exported(network: Small, source: Path, tmp_path: Path) -> None:
+def test_graphs_of_several_exporters_are_imported(network: Small, source: Path, tmp_path: Path) -> None:
     tiles = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), np.uint8)
     wanted = imported(source, tmp_path / "e.onnx").encode(tiles)
     last = written(ChannelsLast(network), tmp_path / "last.onnx", torch.rand(2, 32, 32, 3), ["codes"])
@@ -161,7 +161,7 @@ def test_the_ways_networks_are_exported(network: Small, source: Path, tmp_path: 
     assert np.array_equal(imported(beside, tmp_path / "e.onnx").encode(tiles), wanted)
 
 
-def test_among_several_outputs_the_code_is_named(network: Small, source: Path, tmp_path: Path) -> None:
+def test_the_code_is_chosen_by_name_among_several_outputs(network: Small, source: Path, tmp_path: Path) -> None:
     several = written(WithMap(network), tmp_path / "several.onnx", torch.rand(2, 3, 32, 32), ["map", "vector"])
     with pytest.raises(EncoderError, match=r"several\.onnx: .*map .*vector"):
         imported(several, tmp_path / "e.onnx")

@@ -87,7 +87,7 @@ def test_two_processes_on_a_gpu_and_one_on_the_cpu_give_its_codes(graphs: dict[s
         assert encoder.device_note == "cuda:0, cuda:0, cpu"
 
 
-def test_a_gpu_that_is_not_there_is_refused(graphs: dict[str, Path]) -> None:
+def test_a_missing_gpu_is_refused(graphs: dict[str, Path]) -> None:
     with pytest.raises(NoDevice, match=rf"no cuda:{devices()}: the NVIDIA driver sees {devices()}"):
         load_encoder(graphs["published"], device=f"cuda:{devices()}")
 

@@ -110,7 +110,7 @@ def layer(config: dict[str, Any], index: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("edit", "message"),
     [
         (lambda c: layer(c, 2).update(class_name="PReLU"), "leaky_re_lu_1 is a PReLU"),
         (lambda c: layer(c, 1)["config"].update(padding="same"), "conv2d_1 has padding 'same', wanted 'valid'"),
@@ -121,15 +121,15 @@ def layer(config: dict[str, Any], index: int) -> dict[str, Any]:
         (lambda c: layer(c, 5).update(inbound_nodes=[[["conv2d_1", 0, 0, {}]]]), "wanted a chain"),
     ],
 )
-def test_what_is_not_understood_is_refused_by_name(
-    published: Path, tmp_path: Path, edit: Callable[[dict[str, Any]], None], said: str
+def test_unsupported_layers_are_refused_by_name(
+    published: Path, tmp_path: Path, edit: Callable[[dict[str, Any]], None], message: str
 ) -> None:
     path = edited(published / "multitask-4.h5", tmp_path / "edited.h5", edit)
-    with pytest.raises(EncoderError, match=rf"edited\.h5: .*{said}"):
+    with pytest.raises(EncoderError, match=rf"edited\.h5: .*{message}"):
         read_keras(path)
 
 
-def test_files_that_are_no_keras_2_model_are_refused(published: Path, tmp_path: Path) -> None:
+def test_files_that_are_not_keras_2_models_are_refused(published: Path, tmp_path: Path) -> None:
     whole = (published / "multitask-4.h5").read_bytes()
     (tmp_path / "cut.h5").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "empty.h5").write_bytes(b"")

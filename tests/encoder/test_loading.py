@@ -71,7 +71,7 @@ def test_codes_of_another_direction_or_another_length_are_refused(graph: Path) -
 
 
 @every_runtime
-def test_the_exact_graph_is_let_go_of_once_it_was_compared(graph: Path, runtime: Runtime) -> None:
+def test_the_f32_graph_is_dropped_after_the_comparison(graph: Path, runtime: Runtime) -> None:
     encoder = load_encoder(graph, runtime)
     exact = weakref.ref(encoder._reference)
     assert encoder.encode(tiles(0, 0)).shape == (0, encoder.spec.code_size)
@@ -81,20 +81,20 @@ def test_the_exact_graph_is_let_go_of_once_it_was_compared(graph: Path, runtime:
     assert exact() is None
 
 
-def test_what_the_converter_cannot_do_is_an_error_of_the_encoder(tmp_path: Path) -> None:
+def test_a_graph_that_cannot_be_converted_raises_an_encoder_error(tmp_path: Path) -> None:
     (tmp_path / "encoder.onnx").write_bytes(b"no graph")
     with pytest.raises(EncoderError, match=r"encoder\.onnx: cannot be converted to half precision .* use runtime=onnx"):
         write_half(tmp_path / "encoder.onnx", tmp_path / "half.onnx")
 
 
 @every_runtime
-def test_a_file_that_is_no_graph_is_refused(tmp_path: Path, runtime: Runtime) -> None:
+def test_a_file_that_is_not_a_graph_is_refused_by_each_runtime(tmp_path: Path, runtime: Runtime) -> None:
     (tmp_path / "encoder.onnx").write_bytes(b"no graph")
     with pytest.raises(EncoderError, match=r"encoder\.onnx"):
         load_encoder(tmp_path / "encoder.onnx", runtime)
 
 
-def test_a_half_computes_in_half(graph: Path, tmp_path: Path) -> None:
+def test_a_graph_in_half_precision_computes_in_float16(graph: Path, tmp_path: Path) -> None:
     write_half(graph, tmp_path / "half.onnx")
     whole, half = onnx.load(graph), onnx.load(tmp_path / "half.onnx")
     floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
@@ -105,7 +105,7 @@ def test_a_half_computes_in_half(graph: Path, tmp_path: Path) -> None:
     assert half.metadata_props == whole.metadata_props
 
 
-def test_numbers_too_large_for_a_half_are_refused(graph: Path, tmp_path: Path) -> None:
+def test_numbers_too_large_for_float16_are_refused(graph: Path, tmp_path: Path) -> None:
     """What is beyond the range of float16 is cut off there, and the codes are others."""
     model = onnx.load(graph)
     for tensor in model.graph.initializer:

@@ -58,7 +58,7 @@ def test_the_graph_computes_what_torch_does_at_any_batch(trained: TileEncoder, e
     assert np.abs(load_encoder(exported).encode(tiles) - expected).max() <= 1e-4
 
 
-def test_the_graph_says_how_tiles_are_cut(exported: Path) -> None:
+def test_the_graph_has_the_spec_of_its_tiles(exported: Path) -> None:
     spec = load_encoder(exported).spec
     assert (spec.tile_px, spec.tile_mpp, spec.read_mpp, spec.code_size) == (64, 1.0, 0.5, 128)
     assert (spec.objective, spec.tasks) == ("multitask", ("a", "b"))
@@ -78,7 +78,7 @@ def test_tiles_of_another_size_are_refused(exported: Path) -> None:
         load_encoder(exported).encode(np.zeros((1, 128, 128, 3), np.uint8))
 
 
-def test_a_graph_that_is_no_encoder_is_refused(exported: Path, tmp_path: Path) -> None:
+def test_a_graph_that_is_not_an_encoder_is_refused(exported: Path, tmp_path: Path) -> None:
     model = onnx.load(exported)
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "mute.onnx")
@@ -92,7 +92,7 @@ def test_a_graph_that_is_no_encoder_is_refused(exported: Path, tmp_path: Path) -
         load_encoder(tmp_path / "gone.onnx")
 
 
-def test_a_graph_that_differs_is_not_kept(trained: TileEncoder, tmp_path: Path) -> None:
+def test_a_graph_that_differs_from_torch_is_not_kept(trained: TileEncoder, tmp_path: Path) -> None:
     class Wrong(TileEncoder):
         """Trains with other pixels than it will be served."""
 

@@ -15,7 +15,7 @@ from nic.encoder.contrastive import Contrastive
 from nic.encoder.multitask import FixedWeights, LearnedWeights, Multitask
 from nic.encoder.objective import Objective
 from nic.encoder.tile_stream import TrainingBatch
-from nic.encoder.training import Schedule, train
+from nic.encoder.train import Schedule, train
 from nic.encoder.vae import Vae
 from nic.tasks.augment import augment
 from nic.tasks.tile_task import TileSet, TileTask
@@ -91,7 +91,7 @@ def test_no_step_asks_for_a_number(name: str) -> None:
     assert asked.asked == []
 
 
-def test_what_is_asked_is_noted() -> None:
+def test_the_watcher_notices_each_wait() -> None:
     with Asked() as asked:
         values = torch.rand(4)
         assert float(values.sum()) > 0
@@ -101,7 +101,7 @@ def test_what_is_asked_is_noted() -> None:
     assert asked.asked == ["_local_scalar_dense", "nonzero", "index"]
 
 
-def test_augmentation_looks_at_no_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_augmentation_does_not_depend_on_pixel_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes through with tiles that have a shape and no content, of which no number can be had."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: torch.no_grad())  # it knows no tiles without content
     tiles = augment(torch.empty(32, 3, 64, 64, device="meta"), "heavy", torch.Generator().manual_seed(0))

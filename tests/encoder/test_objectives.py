@@ -97,7 +97,7 @@ def test_nt_xent_pair_by_pair(temperature: float) -> None:
     assert float(nt_xent(first, second, temperature)) == pytest.approx(np.mean(losses), rel=1e-5)
 
 
-def test_nt_xent_is_of_full_precision_under_autocast() -> None:
+def test_nt_xent_has_full_precision_under_autocast() -> None:
     first, second = tensor(8, 16), tensor(8, 16)
     with torch.autocast("cpu", torch.bfloat16):
         under = float(nt_xent(first, second, 0.1))
@@ -132,7 +132,7 @@ OBJECTIVES = [lambda: Multitask([2, 2], FixedWeights({"a": 1.0, "b": 1.0})), Vae
 
 
 @pytest.mark.parametrize("make", OBJECTIVES, ids=["multitask", "vae", "contrastive", "bigan"])
-def test_some_player_trains_every_parameter_once_and_the_encoder_learns(make: type[Objective]) -> None:
+def test_each_parameter_belongs_to_one_player_and_the_encoder_learns(make: type[Objective]) -> None:
     objective = make()
     trained = [p for player in objective.players() for p in player.parameters()]
     assert len({id(p) for p in trained}) == len(trained) == len(list(objective.parameters()))
@@ -152,7 +152,7 @@ def test_the_same_draws_give_the_same_loss(make: type[Objective]) -> None:
     assert math.isfinite(first)
 
 
-def test_the_discriminator_does_not_teach_the_encoder_and_each_wants_the_opposite() -> None:
+def test_the_discriminator_does_not_train_the_encoder_and_the_players_oppose_each_other() -> None:
     objective, given = BiGan().eval(), batch(1)
     objective.loss(given, DISCRIMINATOR, random()).backward()
     assert all(p.grad is None for p in [*objective.encoder.parameters(), *objective.generator.parameters()])

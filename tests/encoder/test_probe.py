@@ -50,7 +50,7 @@ def tile_set_of(labels: NDArray[np.int64], task: TileTask) -> TileSet:
     return TileSet(task, np.zeros((len(labels), 1, 1, 3), np.uint8), labels, groups)
 
 
-def test_what_is_linear_in_the_codes_is_found(task: TileTask) -> None:
+def test_a_linear_difference_of_codes_is_found(task: TileTask) -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(2, size=PER_GROUP * GROUPS)
     codes = rng.normal(size=(len(labels), 8)).astype(np.float32)
@@ -66,7 +66,7 @@ def test_what_is_linear_in_the_codes_is_found(task: TileTask) -> None:
 
 
 @pytest.mark.parametrize("classes", [2, 3])
-def test_a_tile_far_out_is_measured(task: TileTask, classes: int) -> None:
+def test_an_outlying_tile_does_not_break_the_probe(task: TileTask, classes: int) -> None:
     """A probability of 0 to the last bit has a logarithm, too."""
     rng = np.random.default_rng(0)
     labels = rng.integers(classes, size=PER_GROUP * GROUPS)
@@ -77,7 +77,7 @@ def test_a_tile_far_out_is_measured(task: TileTask, classes: int) -> None:
     assert found.auc.value > 0.9
 
 
-def test_the_figure_is_of_tiles_that_training_holds_out(task: TileTask) -> None:
+def test_the_probe_is_scored_on_the_tiles_that_training_holds_out(task: TileTask) -> None:
     """Codes that tell the class of the training tiles and nothing of the others are worth nothing."""
     rng = np.random.default_rng(1)
     labels = rng.integers(2, size=PER_GROUP * GROUPS)
@@ -90,7 +90,7 @@ def test_the_figure_is_of_tiles_that_training_holds_out(task: TileTask) -> None:
     assert found.auc.low < 0.5 < found.auc.high
 
 
-def test_codes_that_tell_only_the_slide_are_not_taken_for_knowledge(task: TileTask) -> None:
+def test_codes_that_only_identify_the_slide_do_not_score(task: TileTask) -> None:
     """A class a slide, and codes that name the slide: what is learned of some slides is of no use on others."""
     rng = np.random.default_rng(2)
     labels = np.repeat(np.arange(40) % 2, PER_GROUP)
@@ -139,7 +139,7 @@ def test_enlargement_is_the_least_whole_number_that_fits(task: TileTask) -> None
         enlargement(task, spec(7, 0.1))
 
 
-def test_repeated_pixels_are_what_an_averaging_encoder_would_see(task: TileTask, tmp_path: Path) -> None:
+def test_an_averaging_encoder_sees_the_original_of_repeated_pixels(task: TileTask, tmp_path: Path) -> None:
     encoder = Quadrants()
     tile_set = enlarged_tiles(task, encoder.spec, 2, tmp_path / "tiles")
     assert tile_set.tiles.shape[1:] == (16, 16, 3)
@@ -149,7 +149,7 @@ def test_repeated_pixels_are_what_an_averaging_encoder_would_see(task: TileTask,
     assert probe("e", tile_set, codes, 2, 0).auc.value > 0.95
 
 
-def test_codes_are_kept_for_the_same_encoder_alone(task: TileTask, tmp_path: Path) -> None:
+def test_stored_codes_are_reused_only_for_the_same_encoder(task: TileTask, tmp_path: Path) -> None:
     first, again, other = Quadrants(), Quadrants(), Quadrants("2" * 64)
     tile_set = enlarged_tiles(task, first.spec, 2, tmp_path / "tiles")
     codes = codes_of(first, tile_set, tmp_path / "codes")
@@ -159,7 +159,7 @@ def test_codes_are_kept_for_the_same_encoder_alone(task: TileTask, tmp_path: Pat
     assert len(list((tmp_path / "codes").iterdir())) == 2  # nothing half-written is left
 
 
-def test_the_picture_has_a_panel_a_task(task: TileTask) -> None:
+def test_the_picture_has_one_panel_for_each_task(task: TileTask) -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(2, size=200)
     codes = rng.normal(size=(200, 3)).astype(np.float32)

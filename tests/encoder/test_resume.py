@@ -20,7 +20,7 @@ import torch
 from nic.encoder.bigan import BiGan
 from nic.encoder.multitask import FixedWeights, Multitask
 from nic.encoder.objective import Objective
-from nic.encoder.training import Hooks, Schedule, TrainedEncoder, train
+from nic.encoder.train import Hooks, Schedule, TrainedEncoder, train
 from nic.tasks.entries import FolderEntry
 from nic.tasks.read_task import read_task
 from nic.tasks.tile_task import load_tiles
@@ -74,7 +74,7 @@ def assert_equal(ours: TrainedEncoder, theirs: TrainedEncoder) -> None:
         assert torch.equal(a, b)
 
 
-def test_killed_in_the_middle_it_comes_to_the_same_end(folder: Path, tmp_path: Path) -> None:
+def test_a_killed_training_resumes_to_the_same_network(folder: Path, tmp_path: Path) -> None:
     undisturbed, all_epochs = trained(folder, tmp_path / "a", supervised, SCHEDULE)
     # Sums depend on the number of threads that add them.
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(torch.get_num_threads())}
@@ -90,7 +90,7 @@ def test_killed_in_the_middle_it_comes_to_the_same_end(folder: Path, tmp_path: P
     assert_equal(resumed, undisturbed)
 
 
-def test_both_players_go_on_and_a_finished_training_is_not_repeated(folder: Path, tmp_path: Path) -> None:
+def test_both_players_resume_and_a_finished_training_is_not_repeated(folder: Path, tmp_path: Path) -> None:
     undisturbed, _ = trained(folder, tmp_path / "a", BiGan, SHORT)
     with pytest.raises(Killed):
         trained(folder, tmp_path / "b", BiGan, SHORT, kill_in=1)

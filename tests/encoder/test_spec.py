@@ -15,13 +15,13 @@ def test_a_spec_survives_its_json() -> None:
 
 
 @pytest.mark.parametrize(("tile_mpp", "read_mpp"), [(0.25, 0.5), (0.5, 0.0), (0.5, float("nan")), (float("inf"), 1.0)])
-def test_tiles_are_never_read_coarser_than_they_are(tile_mpp: float, read_mpp: float) -> None:
+def test_a_spec_that_reads_coarser_than_its_tiles_is_refused(tile_mpp: float, read_mpp: float) -> None:
     with pytest.raises(EncoderError, match=r"x: slides are read at read_mpp=.* no coarser than tile_mpp"):
         EncoderSpec(8, 224, tile_mpp, read_mpp, "x", ())
 
 
 @pytest.mark.parametrize(("code_size", "tile_px"), [(0, 224), (8, 0)])
-def test_a_code_has_numbers_and_a_tile_pixels(code_size: int, tile_px: int) -> None:
+def test_a_spec_without_code_or_tile_size_is_refused(code_size: int, tile_px: int) -> None:
     with pytest.raises(EncoderError, match="wanted more than 0"):
         EncoderSpec(code_size, tile_px, 0.5, 0.5, "x", ())
 

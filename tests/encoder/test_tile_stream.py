@@ -49,7 +49,7 @@ class InSteps(Epoch):
     steps_at_once = 3
 
 
-def test_steps_that_are_gathered_together_hold_what_they_hold_one_by_one() -> None:
+def test_steps_gathered_together_equal_steps_gathered_one_by_one() -> None:
     given = TileStore([RARE, OTHER], CPU), [np.arange(200), np.arange(60)], 5, 7, 0
     one_by_one, together = list(Epoch(*given)), list(InSteps(*given))
     assert len(together) == len(InSteps(*given)) == 3
@@ -96,7 +96,7 @@ def test_views_of_a_batch_differ_and_are_scaled() -> None:
     assert torch.allclose(plain, tiles.permute(0, 3, 1, 2) / 127.5 - 1, atol=1e-6)
 
 
-def test_every_tile_that_is_held_out_is_judged_once_in_equal_batches() -> None:
+def test_each_held_out_tile_is_judged_once_in_equal_batches() -> None:
     held_out = HeldOut(TileStore([RARE, OTHER], CPU), [np.arange(0, 200, 3), np.arange(10)], "none", 16, 0)
     batches = list(held_out.batches(1, held_out.generators().host))
     sizes = [len(batch.views[0]) for batch in batches]

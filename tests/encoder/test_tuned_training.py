@@ -10,7 +10,7 @@ import torch
 
 from nic.encoder.multitask import FixedWeights, Multitask
 from nic.encoder.objective import Judgement
-from nic.encoder.training import Hooks, Schedule, TrainedEncoder
+from nic.encoder.train import Hooks, Schedule, TrainedEncoder
 from nic.encoder.tuning import Hyperparameters, Trial, Tuning, short_trial, train_tuned
 from nic.tasks.tile_auc import TileScores, mean_auc
 
@@ -77,7 +77,7 @@ def test_trials_decide_which_hyperparameters_are_trained_in_full() -> None:
 
 @pytest.mark.parametrize(("tuned", "taken"), [(2.0, True), (0.9, False), (0.5, False)])
 def test_full_trainings_decide_where_asked(tuned: float, taken: bool) -> None:
-    """Whatever the trials said."""
+    """Independent of the trials."""
     chosen, comparison, train, logged = kept({3e-3: tuned, 1e-3: 0.9}, searched(tuned=2, start=0.5), in_full=True)
     assert train.rates == [3e-3, 1e-3]
     assert logged == ["validation.auc", "start.validation.auc"]
@@ -86,7 +86,7 @@ def test_full_trainings_decide_where_asked(tuned: float, taken: bool) -> None:
     assert comparison.gain == pytest.approx(expected)
 
 
-def test_a_rival_that_is_below_the_first_is_not_trained_in_full() -> None:
+def test_a_best_trial_below_the_start_is_not_trained_in_full() -> None:
     chosen, comparison, train, _ = kept({1e-3: 1}, searched(tuned=0.5, start=0.9), in_full=True)
     assert (chosen, train.rates) == (START, [1e-3])
     assert (comparison.scale, comparison.taken) == ("trial", False)

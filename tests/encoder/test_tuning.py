@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nic.encoder.encoder_pictures import search_history, search_importance
-from nic.encoder.training import OnEpoch
+from nic.encoder.train import OnEpoch
 from nic.encoder.tuning import CLEARLY, Hyperparameters, SearchPlan, Trial, Tuning, tune
 from nic.errors import EncoderError
 from nic.tasks.tile_auc import Resampled
@@ -58,7 +58,7 @@ def test_rate_and_augmentation_are_tuned_when_asked() -> None:
     assert set(tuning.importance) == {"learning_rate", "augmentation"}
 
 
-def test_importance_tells_what_mattered() -> None:
+def test_importance_shows_which_hyperparameter_mattered() -> None:
     tuning = search(lambda s, report: resampled(np.log(s.learning_rate)), ("weights", "learning_rate"), trials=20)
     assert max(tuning.importance, key=tuning.importance.__getitem__) == "learning_rate"
     assert sum(tuning.importance.values()) == pytest.approx(1)
@@ -110,7 +110,7 @@ def test_one_seed_gives_one_search() -> None:
     assert first.trials[1].hyperparameters != other.trials[1].hyperparameters
 
 
-def test_a_killed_search_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
+def test_a_killed_search_resumes_to_the_same_outcome(tmp_path: Path) -> None:
     calls: list[Hyperparameters] = []
 
     def dies(hyperparameters: Hyperparameters, report: OnEpoch) -> Resampled:
@@ -193,7 +193,7 @@ def test_workers_share_one_search_each_in_a_process_of_its_own(tmp_path: Path) -
     assert os.getpid() not in {trial.score.n for trial in tuning.trials if trial.score}
 
 
-def test_what_cannot_be_tuned_is_refused() -> None:
+def test_unknown_hyperparameters_are_refused() -> None:
     with pytest.raises(EncoderError, match="tune depth: wanted some of weights, learning_rate, augmentation"):
         search(tuned=("weights", "depth"))
     with pytest.raises(EncoderError, match="2 workers need a storage"):

@@ -106,7 +106,7 @@ def test_weights_elsewhere_are_refused(source: Path, tmp_path: Path, name: str) 
         import_as(moved, "moved", takes, tmp_path / "e.onnx")
 
 
-def test_weights_that_are_gone_or_cut_short_are_refused(source: Path, imported: Path, tmp_path: Path) -> None:
+def test_missing_or_truncated_weights_are_refused(source: Path, imported: Path, tmp_path: Path) -> None:
     data = imported.parent / "layers.data"
     os.truncate(data, data.stat().st_size // 2)
     with pytest.raises(EncoderError, match=r"encoder\.onnx: not a readable ONNX graph"):
@@ -128,7 +128,7 @@ def test_weights_that_are_links_are_imported_as_files(source: Path, tmp_path: Pa
     assert load_encoder(path).encode(tiles(2)).shape == (2, WIDTH)
 
 
-def test_in_half_the_weights_lie_beside_too(imported: Path) -> None:
+def test_a_graph_in_half_precision_also_has_its_weights_beside_it(imported: Path) -> None:
     exact, half = load_encoder(imported), load_encoder(imported, "onnx-f16")
     wanted = exact.encode(tiles(3))
     assert np.abs(half.encode(tiles(3)) - wanted).max() <= 2e-3

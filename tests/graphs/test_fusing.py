@@ -97,9 +97,7 @@ def attention(query: list[str], softmax_axis: int, mask: bool) -> onnx.ModelProt
 @pytest.mark.parametrize(
     ("softmax_axis", "mask", "attentions"), [(-1, False, 1), (3, False, 1), (2, False, 0), (-1, True, 0)]
 )
-def test_what_is_another_computation_stays_as_it_is(
-    tmp_path: Path, softmax_axis: int, mask: bool, attentions: int
-) -> None:
+def test_other_computations_are_not_fused(tmp_path: Path, softmax_axis: int, mask: bool, attentions: int) -> None:
     path = tmp_path / "attention.onnx"
     onnx.save(attention(["q"], softmax_axis, mask), path)
     (tmp_path / "fused").mkdir()

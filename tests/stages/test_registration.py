@@ -14,7 +14,7 @@ from stores import new_store
 
 from nic.encoder.certificate import Comparison
 from nic.encoder.network import TileEncoder
-from nic.encoder.training import VALIDATION
+from nic.encoder.train import VALIDATION
 from nic.stages.registration import EncoderCandidate, held_out_tiles, log_augmentation, register_trained
 from nic.tasks.tile_auc import TileScores
 from nic.tasks.tile_task import TileSet, TileTask, split

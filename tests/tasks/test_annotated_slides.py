@@ -56,7 +56,7 @@ def slides(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read(folder: Path, **said: object) -> TileTask:
+def read(folder: Path, **changes: object) -> TileTask:
     fields = {
         "name": "m",
         "layout": "slides",
@@ -65,7 +65,7 @@ def read(folder: Path, **said: object) -> TileTask:
         "classes": {"tumour": ["_0", "Tumor"]},
         "background": "normal",
     }
-    return read_annotated_slides(SlidesEntry.model_validate(fields | said))
+    return read_annotated_slides(SlidesEntry.model_validate(fields | changes))
 
 
 def cells(task: TileTask) -> dict[str, dict[tuple[int, int], int]]:
@@ -78,7 +78,7 @@ def cells(task: TileTask) -> dict[str, dict[tuple[int, int], int]]:
     return found
 
 
-def test_tiles_lie_where_they_were_outlined(slides: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_tiles_lie_inside_their_outlines(slides: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_asap(slides / "outlines" / "patient_7.xml")
     task = read(slides)
     assert (task.classes, task.mpp) == (("tumour", "normal"), pytest.approx(0.5))
@@ -115,7 +115,7 @@ def test_an_odd_resolution_is_cut_at_exact_um(slides: Path) -> None:
     assert {place for place, label in found.items() if label == 0} == {(2, 2), (2, 3), (3, 2), (3, 3)}
 
 
-def test_only_annotated_tissue_without_a_background(slides: Path) -> None:
+def test_without_a_background_only_annotated_tissue_has_tiles(slides: Path) -> None:
     classes = {"tumour": ["_0"], "other": ["Tumor"]}
     found = cells(read(slides, background=None, classes=classes))
     assert set(found["patient_0_node_0"].values()) == {0}
@@ -178,7 +178,7 @@ def test_tiles_of_a_slide_wider_than_a_band_keep_their_labels(tmp_path: Path) ->
         assert np.abs(window.reshape(64, 2, 64, 2, 3).mean((1, 3)) - tile).max() <= 0.5
 
 
-def test_tiles_are_read_as_the_encoder_has_slides_compressed(slides: Path) -> None:
+def test_tiles_are_read_at_the_same_resolution_as_in_compression(slides: Path) -> None:
     """At 1.0 um/px from the slide's own second level, whose JPEG is not the first one's averaged."""
     for number, path in enumerate(sorted((slides / "slides").glob("*.tif"))):
         write_slide(path, tissue_image(SIZE, SIZE, number))
@@ -213,7 +213,7 @@ def test_outlines_are_named_as_their_slide_with_or_without_its_suffix(slides: Pa
     assert cells(read(slides)) == expected
 
 
-def test_a_study_says_whether_geojson_counts_from_the_bounds(slides: Path) -> None:
+def test_bounds_decides_where_geojson_counts_from(slides: Path) -> None:
     (slides / "scanned").mkdir()
     write_scn(slides / "scanned" / "patient_0_node_1.scn", tissue_image(SIZE, SIZE))
     tasks = {bounds: read(slides, path=slides / "scanned", bounds=bounds) for bounds in (True, False)}

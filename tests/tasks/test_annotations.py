@@ -131,13 +131,11 @@ def labels_of(folder: Path, content: object) -> list[str]:
         ([feature(kind, [[1, 2], [3, 4]]) for kind in ("MultiPoint", "LineString")], []),
     ],
 )
-def test_areas_come_out_of_whatever_they_are_wrapped_in(tmp_path: Path, content: object, labels: list[str]) -> None:
+def test_areas_are_found_in_each_kind_of_geometry(tmp_path: Path, content: object, labels: list[str]) -> None:
     assert labels_of(tmp_path, content) == labels
 
 
-def test_a_name_stands_for_the_class_that_is_lacking_and_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_name_replaces_a_missing_class_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     named, classed, bare = (feature("Polygon", [SQUARE]) for _ in range(3))
     named["properties"] = {"name": "Stroma"}
     classed["properties"] = {"name": "Region 1", "classification": {"name": "Tumor"}}
@@ -255,7 +253,7 @@ def one_asap(annotation: str) -> str:
         ),
     ],
 )
-def test_what_is_not_read_is_refused_by_name(tmp_path: Path, name: str, text: str, message: str) -> None:
+def test_unsupported_formats_are_refused_by_name(tmp_path: Path, name: str, text: str, message: str) -> None:
     (tmp_path / name).write_text(text)
     with pytest.raises(TaskError, match=message):
         read_annotations(tmp_path / name, BOUNDS)
@@ -309,7 +307,7 @@ def test_cells_agree_with_outlines_sampled_point_by_point() -> None:
     assert not free[(cells != -1).mean((2, 3)) > 0.1].any()
 
 
-def test_what_is_ignored_is_of_no_class_but_hides_nothing_smaller() -> None:
+def test_excluded_areas_have_no_class_but_do_not_hide_smaller_ones() -> None:
     grid = TileGrid(64, 1.0, 1.0, (0, 0), 10, 10)
     region = area("Region*", [(0, 0), (640, 0), (640, 640), (0, 640)])
     tumour = area("tumour", [(128, 128), (256, 128), (256, 256), (128, 256)])

@@ -59,7 +59,7 @@ def test_the_tiles_that_came_in_stay_as_they_were(strength: str) -> None:
     assert torch.equal(before, tiles())
 
 
-def test_an_unknown_strength_is_refused_with_those_there_are() -> None:
+def test_an_unknown_strength_is_refused_with_the_known_ones() -> None:
     with pytest.raises(TaskError, match="none, light, heavy"):
         augment(tiles(), "extreme", random())
 
@@ -90,7 +90,7 @@ def test_the_eight_symmetries_are_exact_and_all_different() -> None:
         assert matches[-first % SYMMETRIES] == [0]
 
 
-def test_few_tiles_are_turned_too() -> None:
+def test_few_tiles_become_d4_variants_too() -> None:
     few = tiles(3)
     assert d4_mixed(few, 0).shape == few.shape
     assert len({tuple(d4_mixed(few, first)[0].flatten().tolist()) for first in range(SYMMETRIES)}) == SYMMETRIES

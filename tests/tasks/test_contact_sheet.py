@@ -9,7 +9,7 @@ from nic.tasks.contact_sheet import GAP_PX, GOOD, Caption, TileRow, augmentation
 TILES = np.random.default_rng(0).integers(40, 220, (3, 16, 16, 3)).astype(np.uint8)
 
 
-def test_every_tile_stands_in_its_row_and_column() -> None:
+def test_each_tile_is_in_its_row_and_column() -> None:
     rows = [TileRow("first", TILES), TileRow("second", TILES[::-1], tuple(Caption(name, GOOD) for name in "abc"))]
     figure = contact_sheet(rows, "sheet")
     figure.canvas.draw()

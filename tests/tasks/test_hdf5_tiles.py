@@ -32,9 +32,9 @@ def pcam(tmp_path: Path, images: NDArray[np.uint8]) -> Path:
     return tmp_path / "train_x.h5"
 
 
-def read(path: Path, **said: object) -> TileTask:
+def read(path: Path, **changes: object) -> TileTask:
     fields = {"name": "m", "layout": "hdf5", "path": path, "labels": path.with_name("train_y.h5"), "mpp": 1.0}
-    return read_hdf5_tiles(Hdf5Entry.model_validate(fields | said))
+    return read_hdf5_tiles(Hdf5Entry.model_validate(fields | changes))
 
 
 def test_the_released_files_are_read(pcam: Path, images: NDArray[np.uint8]) -> None:
@@ -72,7 +72,7 @@ def test_the_digest_follows_pixels_and_labels(pcam: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("changes", "message"),
     [
         ({"x": "z"}, r"train_x\.h5: no data set 'z'; it has x"),
         ({"labels": None}, r"train_x\.h5: no data set 'y'; it has x"),
@@ -85,11 +85,11 @@ def test_the_digest_follows_pixels_and_labels(pcam: Path) -> None:
         ({"meta": "short.csv", "group_column": "wsi"}, r"short\.csv: 1 rows for 600 tiles of train_x\.h5"),
     ],
 )
-def test_faults_are_named(pcam: Path, said: dict[str, object], message: str) -> None:
+def test_faults_are_named(pcam: Path, changes: dict[str, object], message: str) -> None:
     pcam.with_name("short.csv").write_text("wsi\n1")
-    places = {key: pcam.with_name(str(said[key])) for key in ("path", "labels", "meta") if said.get(key)}
+    places = {key: pcam.with_name(str(changes[key])) for key in ("path", "labels", "meta") if changes.get(key)}
     with pytest.raises(TaskError, match=message):
-        read(**({"path": pcam} | said | places))
+        read(**({"path": pcam} | changes | places))
 
 
 def test_a_file_cut_short_is_refused(pcam: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_file_cut_short_is_refused(pcam: Path) -> None:
         read(pcam)
 
 
-def test_spoilt_rows_are_counted(pcam: Path) -> None:
+def test_broken_rows_are_counted(pcam: Path) -> None:
     with h5py.File(pcam) as file:
         stored = file["x"].id.get_chunk_info(3)
     content = bytearray(pcam.read_bytes())

@@ -17,8 +17,8 @@ from nic.tasks.tile_task import TileTask
 from .conftest import MakeFolder
 
 
-def read(path: Path, **said: object) -> TileTask:
-    return read_image_folder(FolderEntry.model_validate({"name": "m", "path": path, "mpp": 0.5} | said))
+def read(path: Path, **changes: object) -> TileTask:
+    return read_image_folder(FolderEntry.model_validate({"name": "m", "path": path, "mpp": 0.5} | changes))
 
 
 def known(task: TileTask) -> tuple[list[str], list[int], list[str]]:
@@ -42,7 +42,7 @@ def test_classes_and_resolution_come_from_the_manifest(image_folder: MakeFolder)
     assert read(path).mpp == 0.5  # what the study file says goes before
 
 
-def test_folders_are_classes_where_nothing_is_said(image_folder: MakeFolder) -> None:
+def test_folders_are_classes_by_default(image_folder: MakeFolder) -> None:
     """As NCT-CRC-HE-100K is unpacked: NORM/NORM-AAAA.tif, each tile a group of its own."""
     path = image_folder(classes=("TUM", "NORM"))
     for image in path.glob("*/*.png"):
@@ -67,7 +67,7 @@ def test_folders_are_gathered_and_left_out(image_folder: MakeFolder) -> None:
     assert read(path, ignore=["BACK"]).classes == ("NORM", "STR", "TUM")
 
 
-def test_groups_stand_before_the_double_underscore_or_where_the_pattern_says(image_folder: MakeFolder) -> None:
+def test_groups_come_from_the_name_before_the_double_underscore_or_from_the_pattern(image_folder: MakeFolder) -> None:
     path = image_folder()
     assert set(known(read(path))[2]) == {"slide0", "slide1", "slide2", "slide3"}
     assert set(known(read(path, group_pattern=r"slide[01]|slide"))[2]) == {"slide0", "slide1", "slide"}
@@ -79,7 +79,7 @@ def test_groups_stand_before_the_double_underscore_or_where_the_pattern_says(ima
 
 
 @pytest.mark.parametrize(
-    ("said", "message"),
+    ("changes", "message"),
     [
         ({"mpp": None}, r"m: no um/px in task"),
         ({"classes": {"x": ["a"]}}, r"m: label 'b' belongs to no class, wanted 'a'"),
@@ -90,9 +90,9 @@ def test_groups_stand_before_the_double_underscore_or_where_the_pattern_says(ima
         ({"classes": {"x": ["a", "b"]}}, r"m: 1 class \(x\), wanted at least two"),
     ],
 )
-def test_faults_are_named(image_folder: MakeFolder, said: dict[str, object], message: str) -> None:
+def test_faults_are_named(image_folder: MakeFolder, changes: dict[str, object], message: str) -> None:
     with pytest.raises(TaskError, match=message):
-        read(image_folder(), **said)
+        read(image_folder(), **changes)
 
 
 def test_faults_of_the_folder_are_named(tmp_path: Path) -> None:
@@ -112,9 +112,9 @@ def test_faults_of_the_manifest_are_named(image_folder: MakeFolder) -> None:
     (path / "manifest.json").write_text(json.dumps({"classes": ["a", "b", "stroma"], "mpp": 0.5}))
     with pytest.raises(TaskError, match="'stroma' has no tile"):
         read(path)
-    for text, said in (("{", "Invalid JSON"), ("[]", "Input should be an object"), ('{"mpp": 0}', "mpp: .*than 0")):
+    for text, message in (("{", "Invalid JSON"), ("[]", "Input should be an object"), ('{"mpp": 0}', "mpp: .*than 0")):
         (path / "manifest.json").write_text(text)
-        with pytest.raises(TaskError, match=rf"task/manifest\.json: {said}"):
+        with pytest.raises(TaskError, match=rf"task/manifest\.json: {message}"):
             read(path)
 
 

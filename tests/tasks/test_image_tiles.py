@@ -48,7 +48,7 @@ def test_a_point_gives_the_tile_around_it() -> None:
 
 
 @pytest.mark.parametrize("side_px", [127, 100, 20, 1])
-def test_what_is_smaller_than_the_field_is_refused_dropped_or_mirrored(side_px: int) -> None:
+def test_an_image_smaller_than_the_field_is_refused_dropped_or_mirrored(side_px: int) -> None:
     image = noise(side_px, side_px)
     arguments = (image, (side_px / 2, side_px / 2), 0.5, FIELD)
     with pytest.raises(
@@ -89,7 +89,7 @@ def test_a_file_cut_short_is_unreadable_not_half_grey(tmp_path: Path, suffix: st
 
 
 @pytest.mark.parametrize("content", [b"", b"no image"])
-def test_what_is_no_image_is_unreadable(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_an_image_is_unreadable(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "tile.png").write_bytes(content)
     with pytest.raises(UnreadableTile, match=r"/tile\.png: cannot be read as an image"):
         read_image(tmp_path / "tile.png")

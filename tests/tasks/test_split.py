@@ -17,7 +17,7 @@ def tile_set(labels: list[int], groups: list[str]) -> TileSet:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_group_stands_on_both_sides(seed: int) -> None:
+def test_no_group_is_on_both_sides_of_a_split(seed: int) -> None:
     tiles = tile_set([0, 1] * 12, [f"slide{i // 2 % 4}" for i in range(24)])
     train, validation = split(tiles, 0.25, seed)
     assert not set(tiles.groups[train]) & set(tiles.groups[validation])
@@ -31,7 +31,7 @@ def test_a_class_of_a_single_slide_cannot_be_split() -> None:
         split(tiles, 0.25, 0)
 
 
-def test_few_slides_are_split_all_the_same() -> None:
+def test_few_slides_can_be_split_too() -> None:
     train, validation = split(tile_set([0, 1] * 6, [f"slide{i // 2 % 2}" for i in range(12)]), 0.2, 0)
     assert len(train) == len(validation) == 6
 

@@ -33,7 +33,7 @@ def test_weights_count_a_tile_as_often_as_it_is_drawn(seed: int, tiles: int) -> 
 
 
 @pytest.mark.parametrize("classes", [2, 5])
-def test_the_value_is_scikit_learns(classes: int) -> None:
+def test_the_auc_equals_that_of_scikit_learn(classes: int) -> None:
     found = scored(300, classes, 0)
     scores = found.scores[:, 1] if classes == 2 else found.scores
     assert resampled_auc(found, 0).value == pytest.approx(roc_auc_score(found.labels, scores, multi_class="ovr"))
@@ -55,7 +55,7 @@ def test_many_tiles_are_drawn_part_by_part_with_the_same_result(monkeypatch: pyt
     assert np.array_equal(resampled_auc(found, 0).draws, whole.draws)
 
 
-def test_copies_of_tiles_within_their_slide_add_no_certainty() -> None:
+def test_copies_of_tiles_within_a_slide_do_not_narrow_the_interval() -> None:
     few = scored(120, 2, 3, groups=120)
     many = TileScores("t", *(np.repeat(a, 10, axis=0) for a in (few.labels, few.scores, few.groups)))
     narrow, wide = resampled_auc(many, 0), resampled_auc(few, 0)
@@ -80,7 +80,7 @@ def test_the_mean_over_tasks_is_taken_draw_by_draw() -> None:
     assert mean.n == 300
 
 
-def test_a_class_without_tiles_and_scores_that_are_no_numbers_are_refused() -> None:
+def test_a_class_without_tiles_and_scores_that_are_not_finite_are_refused() -> None:
     found = scored(30, 3, 0)
     two = found.labels < 2
     with pytest.raises(TaskError, match="t: no tile of class number 2 among the 20"):

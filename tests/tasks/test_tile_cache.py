@@ -1,4 +1,4 @@
-"""Decoded tiles on disk: whole or not there, what is broken said, copies kept on one side of a split."""
+"""Decoded tiles on disk: whole or not there, broken ones are warned of, copies stay on one side of a split."""
 
 import csv
 import logging
@@ -50,7 +50,7 @@ def test_tiles_are_mapped_and_decoded_once(image_folder: MakeFolder, tmp_path: P
     assert (load(task, tmp_path).tiles == tile_set.tiles).all()
 
 
-def test_the_file_is_numpys_whatever_was_left_out(tmp_path: Path) -> None:
+def test_the_file_is_a_valid_numpy_file_also_when_tiles_are_left_out(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
         (tmp_path / "t" / name).mkdir(parents=True)
@@ -91,7 +91,7 @@ def test_two_runs_may_decode_one_task_at_once(image_folder: MakeFolder, tmp_path
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
-def test_broken_images_are_recorded_counted_and_said(
+def test_broken_images_are_recorded_counted_and_warned_of(
     image_folder: MakeFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = image_folder(per_class=60, side_px=64)
@@ -128,7 +128,7 @@ def test_images_coarser_than_the_tile_are_refused(image_folder: MakeFolder, tmp_
         load(read(image_folder(), mpp=2.0), tmp_path)
 
 
-def test_copies_are_said_and_stand_on_one_side(
+def test_copies_cause_a_warning_and_share_a_side_of_the_split(
     image_folder: MakeFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A tile of slide 0 stands again under slide 3, and one of another label under slide 2."""
@@ -160,7 +160,7 @@ def test_tiles_of_one_colour_are_no_copies(
     assert set(tile_set.groups) == {"slide0", "slide1", "slide2", "slide3"}
 
 
-def test_a_class_that_is_broken_wholly_is_named(tmp_path: Path) -> None:
+def test_a_class_without_a_readable_tile_is_named(tmp_path: Path) -> None:
     for name, count in (("many", 200), ("rare", 1)):
         (tmp_path / "t" / name).mkdir(parents=True)
         for i in range(count):

@@ -37,9 +37,9 @@ def table(tmp_path: Path) -> Path:
     return tmp_path / "labels.csv"
 
 
-def read(path: Path, **said: object) -> TileTask:
-    fields = {"name": "m", "path": path, "layout": "points"} | ({} if "mpp_column" in said else {"mpp": 0.5})
-    return read_task(TypeAdapter(TileTaskEntry).validate_python(fields | said))
+def read(path: Path, **changes: object) -> TileTask:
+    fields = {"name": "m", "path": path, "layout": "points"} | ({} if "mpp_column" in changes else {"mpp": 0.5})
+    return read_task(TypeAdapter(TileTaskEntry).validate_python(fields | changes))
 
 
 def load(task: TileTask, path: Path, tile_px: int = 32) -> TileSet:
@@ -58,7 +58,7 @@ def test_points_are_the_centres_of_tiles(table: Path) -> None:
     tile_set = load(read(table), table)
     assert tile_set.task.classes == ("cell", "glass")
     assert tile_set.labels.tolist() == [0, 1] * 4
-    assert tile_set.groups[:2].tolist() == ["images/TCGA-00_0.png"] * 2  # an image, where nothing is said
+    assert tile_set.groups[:2].tolist() == ["images/TCGA-00_0.png"] * 2  # an image, by default
     for i, (x, y) in enumerate([(80, 90), (100, 110)] * 4):
         expected = image(200, i // 2)[y - 32 : y + 32, x - 32 : x + 32].reshape(32, 2, 32, 2, 3).mean((1, 3))
         assert np.abs(tile_set.tiles[i] - expected).max() <= 0.5
@@ -108,7 +108,9 @@ def test_labels_are_gathered_into_classes_and_left_out(table: Path) -> None:
     assert load(task, table).labels.tolist() == [1, 0, 1, 0, 1, 0, 0]
 
 
-def test_what_leaves_the_image_is_refused_padded_or_dropped(table: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_field_that_leaves_the_image_is_refused_padded_or_dropped(
+    table: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     change(table, 5, x=10)
     with pytest.raises(TaskError, match=r"labels\.csv row 5 .*around \(10, 110\); a tile is never stretched"):
         load(read(table), table)
@@ -119,7 +121,7 @@ def test_what_leaves_the_image_is_refused_padded_or_dropped(table: Path, caplog:
 
 
 @pytest.mark.parametrize(
-    ("change_to", "said", "message"),
+    ("change_to", "changes", "message"),
     [
         ({"file": "images/gone.png"}, {}, r"labels\.csv row 6: no such file images/gone\.png; 1 of 5"),
         ({"x": ""}, {}, r"row 6: x is '', wanted a finite number"),
@@ -137,10 +139,10 @@ def test_what_leaves_the_image_is_refused_padded_or_dropped(table: Path, caplog:
         ({}, {"group_pattern": r"(\d{7})"}, r"group_pattern .* does not match"),
     ],
 )
-def test_faults_are_named(table: Path, change_to: dict[str, object], said: dict[str, object], message: str) -> None:
+def test_faults_are_named(table: Path, change_to: dict[str, object], changes: dict[str, object], message: str) -> None:
     change(table, 6, **change_to)
     with pytest.raises(TaskError, match=message):
-        read(table, **said)
+        read(table, **changes)
 
 
 @pytest.mark.parametrize("place", [{"x": 200}, {"x": -3}, {"y": 1000}])
@@ -158,7 +160,7 @@ def test_a_box_may_hang_over_the_border_where_it_is_padded(table: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "message"), [("", "no rows"), ("file,label\n", "no rows"), ('a"b\n"', "labels.csv")])
-def test_what_is_no_table_is_refused(table: Path, text: str, message: str) -> None:
+def test_a_file_that_is_not_a_table_is_refused(table: Path, text: str, message: str) -> None:
     table.write_text(text)
     with pytest.raises(TaskError, match=message):
         read(table, layout="table")
@@ -201,7 +203,7 @@ def test_a_table_as_a_spreadsheet_saves_it_gives_the_same_tiles(
 
 
 @pytest.mark.parametrize("word", ["", "NA", "?", "#N/A", "[Not Available]"])
-def test_a_row_that_says_nothing_is_no_class_and_no_group(table: Path, word: str) -> None:
+def test_a_missing_value_is_neither_class_nor_group(table: Path, word: str) -> None:
     change(table, 6, label=word, patient=word)
     with pytest.raises(
         TaskError, match=r"labels\.csv row 6: label is .*, no label; label the tile, or put .* under ignore"
@@ -212,7 +214,7 @@ def test_a_row_that_says_nothing_is_no_class_and_no_group(table: Path, word: str
         read(table, ignore=[word], group_column="patient")
 
 
-def test_a_label_that_reads_as_nothing_may_be_named_as_a_class(table: Path) -> None:
+def test_a_label_that_reads_as_missing_may_be_named_in_a_class(table: Path) -> None:
     change(table, 6, label="unknown")
     task = read(table, classes={"cell": ["cell"], "other": ["glass", "unknown"]})
     assert load(task, table).labels.tolist().count(1) == 5

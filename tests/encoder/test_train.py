@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nic.encoder.multitask import multitask
-from nic.encoder.training import VALIDATION, Hooks, OnEpoch, Schedule, TrainedEncoder, train
+from nic.encoder.train import VALIDATION, Hooks, OnEpoch, Schedule, TrainedEncoder, train
 from nic.errors import EncoderError
 from nic.tasks.tile_auc import resampled_auc
 from nic.tasks.tile_task import TileSet, TileTask, split
@@ -90,7 +90,7 @@ def test_training_ends_when_patience_does_and_the_best_epoch_is_kept() -> None:
     assert resampled_auc(held_out, 0).value == pytest.approx(seen[best])
 
 
-def test_learned_weights_are_there_to_be_read() -> None:
+def test_learned_weights_can_be_read() -> None:
     sets = [tile_set("two", 2, 0), replace(tile_set("three", 3, 1), labels=np.arange(180) % 3)]
     schedule = replace(SCHEDULE, epochs=2, learning_rate=1e-2, augmentation="none")
     weights = train(sets, multitask(sets, None), schedule).objective.weighting.weights
@@ -98,6 +98,6 @@ def test_learned_weights_are_there_to_be_read() -> None:
     assert weights["two"] > weights["three"]  # whose labels are by chance
 
 
-def test_a_training_that_diverges_says_so() -> None:
+def test_a_training_that_diverges_is_an_error() -> None:
     with pytest.raises(EncoderError, match="multitask: training diverged in epoch 0; lower learning_rate, now 1e"):
         trained(replace(SCHEDULE, learning_rate=1e30))
