@@ -40,7 +40,7 @@ from benchmarks.encoding import DEVICE, FLOP_A_TILE, SIDE, exported, faster
 from benchmarks.made_slide import made_slide
 from benchmarks.pool import Pool
 from benchmarks.timing import seconds
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.compression.engines import compress_cohort
 from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder

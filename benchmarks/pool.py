@@ -14,7 +14,7 @@ import psutil
 from numpy.typing import NDArray
 
 from nic.compression.codes_folder import CodesFolder
-from nic.compression.compress import DEFAULT_TILING
+from nic.compression.compress_slide import DEFAULT_TILING
 from nic.compression.tile_jobs import PlanTiles, ReadTiles, SlidePlan
 from nic.compression.work import CompressionOptions, Workers, take
 from nic.encoder.spec import Encoder, EncoderSpec, at_once_of, batch_tiles_of

@@ -124,8 +124,8 @@ def _shared(workers: Workers, encoder: Encoder) -> str:
     if not (isinstance(workers.reading, SubprocessReader) and workers.threads):
         return ""
     reading, threads = workers.reading, workers.threads
-    tiles = ", ".join(f"{done.tiles:,}" for done in reading.counts)
-    ends = sum((done.ends for done in reading.counts), Counter[str]())
+    tiles = ", ".join(f"{counts.tiles:,}" for counts in reading.counts)
+    ends = sum((counts.ends for counts in reading.counts), Counter[str]())
     devices = f" on {devices}" if (devices := devices_of(encoder)) else ""
     crashes = "".join(f"; {count} ended ({how})" for how, count in ends.items())
     return (

@@ -14,8 +14,8 @@ from nic.encoder.probe import (
     enlarged_tiles,
     enlargement,
     probe,
-    probe_figure,
     probe_frame,
+    probe_plot,
     probe_table,
 )
 from nic.encoder.spec import EncoderSpec
@@ -39,7 +39,7 @@ def probe_encoders(
         probe for uri in names_in(encoders) for probe in probed(uri, chosen, upsample, work, Device.named(device), seed)
     ]
     stage.log_table(probe_frame(probes), "probes.csv")
-    stage.log_figure(probe_figure(probes), "probes.png")
+    stage.log_plot(probe_plot(probes), "probes.png")
     Console(width=max(100, 40 + 24 * len(chosen))).print(probe_table(probes))
     return {"probes": [asdict(p) | {"auc": str(p.auc)} for p in probes]}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import PixelEncoder, compress_here, tissue_image, write_slide
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.compression.work import CompressionOptions

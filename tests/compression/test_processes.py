@@ -13,7 +13,7 @@ from conftest import PixelEncoder, spoil_tile, tissue_image, write_slide
 from numpy.typing import NDArray
 from slide_jobs import Deadly
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.engines import compress_cohort
 from nic.compression.tiling import Tiling

@@ -9,7 +9,7 @@ import pytest
 from conftest import PixelEncoder, compress_here, tissue_image, write_slide
 from leica import write_scn
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import Everything, MaskFolder, Otsu, OwnMask, Saturated, tissue_named
