@@ -6,9 +6,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, get_args
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from nic.compression.compatibility import TrainingCodes
 from nic.errors import StudyError
@@ -36,7 +34,7 @@ class FoldTraining:
 
 @dataclass(frozen=True)
 class NetworkResult:
-    """One network on one endpoint. external_answers: [N], of the external patients in their order.
+    """One network on one endpoint.
 
     difference: of the external figure, this network minus the first, on the same draws; None for the first.
     """
@@ -47,7 +45,6 @@ class NetworkResult:
     external: Estimate
     difference: Estimate | None
     seconds: float
-    external_answers: NDArray[np.float64]
 
 
 def inputs(study_file: Path, endpoints: Sequence[str], codes: Path, encoder: str) -> dict[str, str]:
@@ -107,9 +104,8 @@ def compare_on(
             seed=seed,
         )
         seconds = perf_counter() - start
-        answers = ensemble_scores(ensemble, unseen)
         out_of_fold = deciding_figure(entry.kind, train.targets.arrays, ensemble.out_of_fold, ensemble.fold)
-        figure = deciding_figure(entry.kind, external.targets.arrays, answers)
+        figure = deciding_figure(entry.kind, external.targets.arrays, ensemble_scores(ensemble, unseen))
         first = figure if first is None else first
         yield NetworkResult(
             entry.name,
@@ -118,7 +114,6 @@ def compare_on(
             estimate(figure, seed=seed).required(),
             None if network == networks[0] else difference(figure, first, seed=seed),
             seconds,
-            answers,
         )
 
 

@@ -151,9 +151,9 @@ def test_addresses_are_opened_where_the_operator_names_them(
         here, there = answers(site.url)
         assert there == here
         assert [path.name for path in (tmp_path / "staged").glob("*/*")] == ["slide.tif"]
-        site.asked.clear()
+        site.requests.clear()
         assert [answer["status"] for answer in answers("")] == ["ok", "refused"]
-        assert site.asked == []
+        assert site.requests == []
         with pytest.raises(SettingError, match="NIC_SLIDE_URIS, prefix 2"):
             answers(f"{site.url} file:///")
 

@@ -36,7 +36,7 @@ def one() -> Iterator[SubprocessReader]:
         yield processes
 
 
-def test_all_tiles_come_whole_and_answers_with_their_arrays(two: SubprocessReader) -> None:
+def test_tiles_and_answers_arrive_complete(two: SubprocessReader) -> None:
     seen = []
     for tiles in two.stream([Gives(40), Gives(30), Gives(0)]):
         assert (tiles.tiles == int(tiles.row[0]) % 256).all()
@@ -49,14 +49,14 @@ def test_all_tiles_come_whole_and_answers_with_their_arrays(two: SubprocessReade
     assert np.array_equal(answer["halves"], np.arange(5) / 2)
 
 
-def test_who_leaves_early_gives_back_what_was_lent(two: SubprocessReader) -> None:
+def test_a_caller_that_stops_early_gives_tiles_back(two: SubprocessReader) -> None:
     for _ in range(2 * SLOTS):
         with closing(two.stream([Gives(50), Gives(50)])) as tiles:
             next(tiles)
     assert len(list(two.stream([Gives(20), Gives(20)]))) == 40
 
 
-def test_an_error_comes_with_its_class_words_and_the_systems_number(two: SubprocessReader) -> None:
+def test_an_error_keeps_its_class_words_and_errno(two: SubprocessReader) -> None:
     with pytest.raises(UnreadableSlide, match="no slide"):
         two.ask(Raises(UnreadableSlide("no slide")))
     with pytest.raises(CodesError) as full:
@@ -69,13 +69,13 @@ def test_an_error_comes_with_its_class_words_and_the_systems_number(two: Subproc
         two.ask(Raises(MemoryError()))
 
 
-def test_an_error_that_nobody_foresaw_says_where_and_nothing_else(two: SubprocessReader) -> None:
+def test_an_unforeseen_error_says_only_where_it_arose(two: SubprocessReader) -> None:
     with pytest.raises(ReaderFault, match=r"^ValueError at slide_jobs\.py:\d+ < ") as fault:
         two.ask(Raises(ValueError("Jane Doe")))
     assert "Jane" not in str(fault.value)
 
 
-def test_a_job_is_tried_again_when_its_process_died_of_it(two: SubprocessReader, tmp_path: Path) -> None:
+def test_a_job_is_tried_again_when_its_process_died(two: SubprocessReader, tmp_path: Path) -> None:
     assert two.ask(Dies(signal.SIGSEGV, tmp_path / "once"))["lived"]
     with pytest.raises(ReaderDied, match="SIGABRT"):
         two.ask(Dies(signal.SIGABRT))
@@ -85,7 +85,7 @@ def test_a_job_is_tried_again_when_its_process_died_of_it(two: SubprocessReader,
     assert sum(sum(counts.ends.values()) for counts in two.counts) == 5
 
 
-def test_a_job_is_tried_once_where_that_is_wanted(one: SubprocessReader, tmp_path: Path) -> None:
+def test_a_job_is_tried_once_with_tries_1(one: SubprocessReader, tmp_path: Path) -> None:
     with pytest.raises(ReaderDied, match="SIGKILL"):
         one.ask(Dies(signal.SIGKILL, tmp_path / "once"))
     assert one.ask(Gives(1))["given"] == 1
@@ -99,7 +99,7 @@ def test_other_jobs_go_on_beside_one_that_kills_its_process(two: SubprocessReade
         assert others.result() == 500
 
 
-def test_a_process_that_says_nothing_is_replaced(one: SubprocessReader) -> None:
+def test_a_silent_process_is_replaced(one: SubprocessReader) -> None:
     [process] = one.running
     assert process is not None
     os.kill(process.pid, signal.SIGSTOP)
@@ -111,7 +111,7 @@ def test_a_process_that_says_nothing_is_replaced(one: SubprocessReader) -> None:
     assert next_one.pid != process.pid
 
 
-def test_who_is_slow_to_take_tiles_is_waited_for(one: SubprocessReader) -> None:
+def test_a_slow_caller_is_waited_for(one: SubprocessReader) -> None:
     batches = 0
     for _ in one.stream([Gives(SLOTS + 3)]):
         if batches == 0:
@@ -120,7 +120,7 @@ def test_who_is_slow_to_take_tiles_is_waited_for(one: SubprocessReader) -> None:
     assert batches == SLOTS + 3
 
 
-def test_a_deadline_ends_a_job_and_who_waits_for_a_process() -> None:
+def test_a_deadline_ends_running_and_waiting_jobs() -> None:
     with SubprocessReader(1, modules=["slide_jobs"], tries=1) as one, ThreadPoolExecutor(1) as threads:
         one.ask(Gives(0))
         late = threads.submit(one.ask, Sleeps(60), time.monotonic() + 2)
@@ -150,13 +150,13 @@ def test_memory_is_bounded() -> None:
         b'{"values": {}, "arrays": {"row": ["int32", [-1]]}}\n',
     ],
 )
-def test_what_is_no_answer_ends_the_process_that_gave_it(one: SubprocessReader, content: bytes) -> None:
+def test_a_malformed_answer_ends_its_process(one: SubprocessReader, content: bytes) -> None:
     with pytest.raises(ReaderDied, match="a malformed answer"):
         one.ask(SaysNonsense(content))
     assert one.ask(Gives(1))["given"] == 1
 
 
-def test_a_process_knows_no_secret_and_uses_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_has_no_secret_and_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIC_API_TOKEN", "secret")
     with SubprocessReader(1, modules=["slide_jobs"]) as processes:
         environment = processes.ask(TellsOfItself())["environment"]
@@ -164,7 +164,7 @@ def test_a_process_knows_no_secret_and_uses_one_thread(monkeypatch: pytest.Monke
     assert environment["OMP_NUM_THREADS"] == "1"
 
 
-def test_that_no_process_starts_is_said_to_who_asks() -> None:
+def test_a_caller_gets_the_reason_why_no_process_starts() -> None:
     with (
         SubprocessReader(1, modules=["no_module_of_this_name"], quiet=True) as processes,
         pytest.raises(ReaderFault, match=r"did not start \(exit code 1\)"),
@@ -181,7 +181,7 @@ def test_processes_start_when_there_is_work_for_them() -> None:
         assert sum(process is not None for process in processes.running) == 1
 
 
-def test_no_process_outlives_who_asks(tmp_path: Path) -> None:
+def test_no_process_outlives_its_parent(tmp_path: Path) -> None:
     script = (
         "from slide_jobs import TellsOfItself\n"
         "from nic.slides.subprocess_reader import SubprocessReader\n"
@@ -205,7 +205,7 @@ def test_no_process_outlives_who_asks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("module", ["nic.slides.reading_process", "nic.encoder.encoding_process"])
-def test_a_process_whose_asker_is_gone_before_it_was_ready_ends_without_a_word(tmp_path: Path, module: str) -> None:
+def test_a_process_whose_parent_died_before_it_was_ready_ends_silently(tmp_path: Path, module: str) -> None:
     """Else its traceback stands below the one sentence that says why a run ended."""
     memory, graphs = SharedTiles(), tmp_path / "graphs"
     graphs.mkdir()
@@ -235,7 +235,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def test_processes_that_cannot_be_ended_are_counted_and_no_more_are_started() -> None:
+def test_no_process_is_started_beside_too_many_stuck_ones() -> None:
     """Sleepers stand for those that the kernel cannot end: a share that hangs holds them."""
     stuck = StuckProcesses()
     sleepers = [subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(MOST_STUCK)]
