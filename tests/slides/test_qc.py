@@ -88,7 +88,7 @@ def test_excluded_cells_have_no_code_and_keep_the_test_they_failed(tmp_path: Pat
     assert (slide.excluded > 0).sum() == 8 + 8 + 16
     assert not slide.valid[slide.excluded > 0].any()
     assert (slide.valid | (slide.excluded > 0))[2:14, 2:14].all()
-    assert slide.exclude == ("blurred", "dark", "pen")
+    assert slide.tiling.exclude == ("blurred", "dark", "pen")
 
 
 def test_unnamed_qc_tests_are_not_applied(tmp_path: Path) -> None:
