@@ -47,7 +47,7 @@ class NetworkResult:
     seconds: float
 
 
-def inputs(study_file: Path, endpoints: str, codes: Path, encoder: str) -> dict[str, str]:
+def inputs(study_file: Path, endpoints: Sequence[str], codes: Path, encoder: str) -> dict[str, str]:
     study = read_whole_study(study_file)
     entries = endpoints_named(study, endpoints)
     names = sorted({entry.cohort for entry in entries})
@@ -58,7 +58,13 @@ def inputs(study_file: Path, endpoints: str, codes: Path, encoder: str) -> dict[
 
 
 def compare(
-    study_file: Path, endpoints: str, codes: Path, encoder: str, networks: str, training: FoldTraining, stage: StageRun
+    study_file: Path,
+    endpoints: Sequence[str],
+    codes: Path,
+    encoder: str,
+    networks: Sequence[str],
+    training: FoldTraining,
+    stage: StageRun,
 ) -> dict[str, Any]:
     """Train, measure, log and print every network on every endpoint; the stage's result."""
     study = read_whole_study(study_file)
@@ -138,18 +144,17 @@ def codes_of(codes: Path, cohort: str, encoder: str) -> Path:
     return folders[0]
 
 
-def networks_named(names: str) -> tuple[NetworkName, ...]:
-    """The networks of a list with commas. Raises StudyError for an unknown one."""
+def networks_named(names: Sequence[str]) -> tuple[NetworkName, ...]:
+    """The networks of these names. Raises StudyError for an unknown one, and where there is none."""
     known: tuple[NetworkName, ...] = get_args(NetworkName)
-    chosen = [name.strip() for name in names.split(",")]
-    if unknown := [name for name in chosen if name not in known]:
+    if unknown := [name for name in names or [""] if name not in known]:
         raise StudyError(f"no network {unknown[0]!r}; there are {', '.join(known)}")
-    return tuple(network for name in chosen for network in known if network == name)
+    return tuple(network for name in names for network in known if network == name)
 
 
-def endpoints_named(study: Study, names: str) -> list[EndpointEntry]:
-    """The endpoints of a list with commas; all of the study where none is named. Raises StudyError."""
-    return [study.endpoint(name.strip()) for name in names.split(",")] if names else list(study.endpoints)
+def endpoints_named(study: Study, names: Sequence[str]) -> list[EndpointEntry]:
+    """The endpoints of these names; all of the study where there are none. Raises StudyError."""
+    return [study.endpoint(name) for name in names] or list(study.endpoints)
 
 
 def _gathered(

@@ -133,8 +133,8 @@ def test_an_encoder_that_fails_ends_the_run_and_holds_no_process(
     slide = SlideSource("a", write_slide(tmp_path / "a.tif", tissue_image(2400, 2000), 0.5))
     with SharedThreads(2) as threads:
         with pytest.raises(EncoderError):
-            compress_slide(slide, Failing(), batch_tiles=8, reading=three, encoding=threads)
-        assert len(compress_slide(slide, pixel_encoder, reading=three, encoding=threads).codes)
+            compress_slide(slide, Failing(), batch_tiles=8, reading=three, threads=threads)
+        assert len(compress_slide(slide, pixel_encoder, reading=three, threads=threads).codes)
 
 
 def test_what_kills_or_holds_up_a_process_costs_its_own_slide(tmp_path: Path) -> None:
