@@ -31,7 +31,7 @@ import requests
 from PIL import Image
 from tqdm import tqdm
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.encoder.loading import load_encoder
 from nic.patients.predictor import PatientModel

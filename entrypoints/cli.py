@@ -64,6 +64,11 @@ def parsed(config_type: type[C], words: Sequence[str] | None = None, **options: 
     return config
 
 
+def names_in(text: str) -> list[str]:
+    """The names of a parameter, with commas between."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def inputs_today(stage: str, parameters: Mapping[str, str]) -> Mapping[str, str] | str:
     """The inputs of a run's stage as they are now, by the run's parameters; or the reason, where they cannot be read.
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from entrypoints.cli import launch
+from entrypoints.cli import launch, names_in
 from nic.encoder.spec import Runtime
 
 
@@ -79,9 +79,9 @@ def run(config: Config) -> dict[str, Any]:
 
     Raises UnreachedSlides in the end when a slide could not be read; the next run then keeps the finished files.
     """
+    from nic.compression.slide_of_cohort import CompressionOptions
     from nic.compression.tiling import Tiling
     from nic.compression.tissue_rule import tissue_named
-    from nic.compression.work import CompressionOptions
     from nic.slides.qc import qc_tests_named
     from nic.slides.staging import Staging
     from nic.stages import compress
@@ -95,7 +95,7 @@ def run(config: Config) -> dict[str, Any]:
             tiling,
             masks=masks,
             d4_variants=config.variants,
-            accept=[slide.strip() for slide in config.accept.split(",")],
+            accept=names_in(config.accept),
             staging=Staging(config.staged.absolute(), int(config.staged_gb * 1e9)),
             batch_tiles=config.batch_tiles,
             silent_s=config.patience_s,

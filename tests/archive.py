@@ -1,4 +1,4 @@
-"""A web server of slides on this machine, of which some files behave badly."""
+"""A web server of slides on this machine; some of its files behave badly."""
 
 import threading
 from collections.abc import Iterator
@@ -9,25 +9,25 @@ from typing import Any
 
 
 class Archive(ThreadingHTTPServer):
-    """Serves a folder; what is named after a way of misbehaving misbehaves so, wherever it lies.
+    """Serves a folder. A file whose name is a way of misbehaving misbehaves like that, in any folder.
 
-    asked: "GET /wsi/a.tif" and so on; headers: what came with each. elsewhere: where `redirect` sends to. ended: set
-    when those that keep a client waiting should stop.
+    requests: "GET /wsi/a.tif" and so on; headers: of each request. redirect_to: the target of `redirect`. ended: set
+    when answers that keep a client waiting should stop.
     """
 
     daemon_threads = True
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.folder, self.asked, self.headers = folder, list[str](), list[dict[str, str]]()
-        self.elsewhere, self.ended = "", threading.Event()
+        self.folder, self.requests, self.headers = folder, list[str](), list[dict[str, str]]()
+        self.redirect_to, self.ended = "", threading.Event()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that leaves is what these tests are about."""
+        """Silent: clients that leave are part of these tests."""
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -45,7 +45,7 @@ class Handler(SimpleHTTPRequestHandler):
         self._answer(super().do_GET)
 
     def _answer(self, well: Any) -> None:
-        self.server.asked.append(f"{self.command} {self.path}")
+        self.server.requests.append(f"{self.command} {self.path}")
         self.server.headers.append(dict(self.headers))
         getattr(self, f"_{Path(self.path).stem}", well)()
 
@@ -58,7 +58,7 @@ class Handler(SimpleHTTPRequestHandler):
         return self.command == "GET"
 
     def _redirect(self) -> None:
-        self._head(302, Location=self.server.elsewhere, ETag="r", Content_Length=0)
+        self._head(302, Location=self.server.redirect_to, ETag="r", Content_Length=0)
 
     def _forbidden(self) -> None:
         self._head(403, Content_Length=0)
@@ -82,7 +82,7 @@ class Handler(SimpleHTTPRequestHandler):
         self._head(ETag="l", Content_Length=10**13)
 
     def _endless(self) -> None:
-        """Says that it is small, and is not."""
+        """States a small size, and never ends."""
         if self.command == "HEAD":
             self._head(ETag="e", Content_Length=1000)
             return
@@ -99,12 +99,12 @@ class Handler(SimpleHTTPRequestHandler):
             self.wfile.write(b"z" * 1000)
 
     def _nameless(self) -> None:
-        """Neither a tag nor a date."""
+        """States neither a tag nor a date."""
         if self._head(Content_Length=1000):
             self.wfile.write(b"n" * 1000)
 
     def _changing(self) -> None:
-        if self._head(ETag=len(self.server.asked), Content_Length=1000):
+        if self._head(ETag=len(self.server.requests), Content_Length=1000):
             self.wfile.write(b"c" * 1000)
 
     def _packed(self) -> None:

@@ -1,4 +1,4 @@
-"""Fixtures that every room uses: real slides where they are at hand, and small slides of known pixels."""
+"""Fixtures for every room: real slides where they are available, and small slides of known pixels."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from nic.compression.engines import compress_cohort
+from nic.compression.compress_cohort import compress_cohort
 from nic.encoder.spec import EncoderSpec
 from nic.threads import cores
 
@@ -23,35 +23,35 @@ LONGEST = (
     "phantom/test_phantom_study.py",
     "evaluation/test_score_map.py",
 )
-"""Files that take most of a minute each, as `pytest --durations` shows."""
+"""Files of tests that take the longest, most of a minute each."""
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """As many as this process may use: xdist counts those of the machine, or half of them."""
+    """The cores that this process may use; xdist would count those of the machine, or half of them."""
     return cores()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files come first: on several cores none is left to one worker while the others have ended."""
+    """The longest files come first, so that no worker runs one alone after the others have ended."""
     tests = Path(__file__).parent
     ranks = {tests / file: rank for rank, file in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path, len(LONGEST)))
 
 
 compress_here = partial(compress_cohort, readers=0)
-"""In this process, which starts sooner; what other processes do is for tests/compression/test_processes.py."""
+"""Compresses in this process, which starts sooner; tests/compression/test_processes.py tests other processes."""
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real slides, tiles and weights that are not part of the project."""
+    """A folder of real slides, tiles and weights that are not part of the project."""
     if not SHARED.is_dir():
         pytest.skip("no ../shared/data beside the checkout")
     return SHARED
 
 
 class PixelEncoder:
-    """A second real encoder: the tile averaged to 4 x 4 px is its code, [48], so that codes can be checked by hand."""
+    """A second real encoder, whose codes can be checked by hand: [48], the tile averaged to 4 x 4 px."""
 
     spec = EncoderSpec(48, 64, 1.0, 0.5, "pixels", (), "0" * 64)
 
@@ -66,13 +66,13 @@ def pixel_encoder() -> PixelEncoder:
 
 
 def tissue_image(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
-    """Grainy pink and purple on glass, with a margin of glass all round: [height, width, 3] RGB."""
+    """Grainy pink and purple tissue with a margin of glass: [height, width, 3] RGB."""
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(size=(max(2, height // 60), max(2, width // 60), 1)).astype(np.float32)
     field = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)[..., None].clip(0, 1)
     image = (1 - field) * np.array([225, 150, 190]) + field * np.array([120, 60, 150])
     grain = cv2.GaussianBlur(rng.normal(0, 30, (height, width, 1)).astype(np.float32), (0, 0), 1.0)
-    image += grain[..., None]  # without it, all would be out of focus
+    image += grain[..., None]  # without grain all tissue is out of focus
     margin = min(width, height) // 8
     framed = np.full((height, width, 3), 242.0)
     framed[margin:-margin, margin:-margin] = image[margin:-margin, margin:-margin]
@@ -86,7 +86,7 @@ def write_slide(
     downsamples: Sequence[int] = (1, 2, 4),
     compression: str = "jpeg",
 ) -> Path:
-    """A tiled pyramid of an image, its um/px in the TIFF tags; without tags where mpp is None."""
+    """Write an image as a tiled pyramid, with its um/px in the TIFF tags; without tags where mpp is None."""
     tags = {} if mpp is None else {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
     with tifffile.TiffWriter(path) as file:
         for downsample in downsamples:
@@ -106,7 +106,7 @@ def write_slide(
 
 
 def spoil_tile(path: Path, index: int, kept: float = 0.5) -> None:
-    """Keep the first part of a TIFF tile of level 0 and overwrite the rest with nothing, as a failed disk does."""
+    """Keep the first part of a TIFF tile of level 0 and overwrite the rest with zeros, as a failed disk does."""
     with tifffile.TiffFile(path) as file:
         page = file.pages[0].aspage()
         offset, count = page.dataoffsets[index], page.databytecounts[index]

@@ -10,7 +10,7 @@ import onnx
 import torch
 from onnx import GraphProto, TensorProto, helper, numpy_helper
 
-from nic.compression.compress import DEFAULT_TILING
+from nic.compression.compress_slide import DEFAULT_TILING
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.encoder.encoder_graph import export_encoder

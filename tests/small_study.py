@@ -1,4 +1,4 @@
-"""A study of real small slides whose colour is the label, and what is done with it beside the entry points."""
+"""A study of small real slides whose colour is the label, and the steps that tests run on it."""
 
 import time
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ PATIENTS, SIDE_PX = 36, 1000
 
 
 def write_study(folder: Path) -> None:
-    """study.yaml; wrong.yaml, in which the labels are turned round; another.yaml, whose endpoint has another column."""
+    """Write study.yaml; wrong.yaml, with reversed labels; another.yaml, whose endpoint has another column."""
     rng = np.random.default_rng(0)
     scores = rng.uniform(0, 1, PATIENTS)
     (folder / "slides").mkdir(parents=True)
@@ -63,7 +63,7 @@ def write_study(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Place:
-    """A study, and the store that is active."""
+    """A study, and its active store."""
 
     folder: Path
     gates: Path
@@ -74,7 +74,7 @@ class Place:
         return self.folder / "codes"
 
     def train(self, study: str, epochs: int, register_as: str = "", network: NetworkName = "grid-cnn") -> str:
-        """A version of the endpoint's model, evaluated on the true labels."""
+        """Train a version of the endpoint's model and evaluate it on the true labels."""
         config = train_patients.Config(
             self.folder / study,
             "score",
@@ -98,7 +98,7 @@ class Place:
 
 
 def place_in(folder: Path, uri: str, location: str | None, gates: Mapping[str, Any]) -> Place:
-    """A store with the small study in it, compressed by an encoder that is registered there."""
+    """Make a store with the small study, compressed by an encoder that is registered there."""
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("story", artifact_location=location))
     write_study(folder)
@@ -109,7 +109,7 @@ def place_in(folder: Path, uri: str, location: str | None, gates: Mapping[str, A
 
 
 def promoted_at(moment: float, tracking_uri: str, model: str, gates: Mapping[str, Gate]) -> bool:
-    """Promote at a moment, for a race of processes."""
+    """Promote at a certain time, for a race of processes."""
     mlflow.set_tracking_uri(tracking_uri)
     time.sleep(max(0.0, moment - time.time()))
     return promotion.promote(model, gates).promoted

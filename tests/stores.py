@@ -1,4 +1,4 @@
-"""Stores as a group of people has them: a file, MLflow's server, PostgreSQL behind it; and any process on a port."""
+"""Tracking stores for tests: a file, MLflow's server, PostgreSQL behind it; and any other process on a port."""
 
 import atexit
 import os
@@ -22,13 +22,13 @@ POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 
 def new_store(folder: Path) -> str:
-    """URI of a fresh SQLite store in a folder: a copy of an empty one, whose tables take seconds to make."""
+    """URI of a new SQLite store in a folder: a copy of an empty one, since making its tables takes seconds."""
     return f"sqlite:///{shutil.copyfile(_empty_store(), folder / 'mlflow.db')}"
 
 
 @cache
 def _empty_store() -> Path:
-    """Made once a process."""
+    """It is made once in each process."""
     folder = Path(mkdtemp(prefix="nic-store-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
@@ -45,7 +45,7 @@ def free_port() -> int:
 def listening(
     command: Sequence[str], url: str, log: Path, environment: Mapping[str, str], cwd: Path | None = None
 ) -> Iterator[None]:
-    """A process from the moment that its URL answers, 200 or not, to the end of the block."""
+    """A process that runs during the block, which begins when its URL answers, with any status."""
     with log.open("w") as file:
         process = subprocess.Popen(
             command, stdout=file, stderr=file, start_new_session=True, env={**os.environ, **environment}, cwd=cwd
@@ -79,19 +79,19 @@ def mlflow_server(folder: Path, backend: str) -> Iterator[str]:
     uri = f"http://127.0.0.1:{free_port()}"
     options = ["--backend-store-uri", backend, "--artifacts-destination", str(folder / "artifacts"), "--workers", "1"]
     command = [sys.executable, "-m", "mlflow", "server", *options, "--port", uri.rpartition(":")[2]]
-    idle = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # processes of its own that nobody here asks for
+    idle = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # no processes for jobs, which tests do not use
     with listening(command, f"{uri}/health", folder / "server.log", idle):
         yield uri
 
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """A database of our own, by the user postgres where we are root: PostgreSQL does not run as root; its URI."""
+    """URI of a new database. Root starts it as the user postgres, since PostgreSQL does not run as root."""
     if not POSTGRES:
         pytest.skip("no PostgreSQL here; apt-get install postgresql")
     pytest.importorskip("psycopg2")
     as_user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    # Not below pytest's folder, which is closed to all users but one.
+    # Not below pytest's folder, which other users cannot read.
     with TemporaryDirectory(prefix="nic-postgres-") as folder:
         data, port = Path(folder) / "data", free_port()
         if as_user:

@@ -1,10 +1,10 @@
-"""Pictures of encoders as matplotlib figures: nearest neighbours of tiles, and a search."""
+"""Pictures of encoders as matplotlib plots: nearest neighbours of tiles, and a search."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Plot
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -26,7 +26,7 @@ class NamedTiles:
     groups: NDArray[np.str_]
 
 
-def neighbour_sheet(named: NamedTiles, codes: Codes, seed: int) -> Figure:
+def neighbour_sheet(named: NamedTiles, codes: Codes, seed: int) -> Plot:
     """One tile of each class of each task, and the tiles of all tasks whose codes [N, D] are nearest.
 
     Captions are green where the neighbour is of the same class, red where it is of another class of the task, and grey
@@ -48,13 +48,13 @@ def _caption(named: NamedTiles, query: int, near: int) -> Caption:
     return Caption(named.name[near], GOOD if named.name[near] == named.name[query] else BAD)
 
 
-def search_history(tuning: Tuning) -> Figure:
+def search_history(tuning: Tuning) -> Plot:
     """Score of each completed trial with its interval, the best so far, and pruned trials as ticks below."""
-    figure, axes = _canvas((6.4, 4))
+    plot, axes = _canvas((6.4, 4))
     scored = [(trial.number, trial.score) for trial in tuning.trials if trial.score]
     if not scored:
         axes.set_title("no trial was completed", color=INK, fontsize=10)
-        return figure
+        return plot
     numbers, values = np.array([n for n, _ in scored]), np.array([s.value for _, s in scored])
     ends = np.array([[s.value - s.low, s.high - s.value] for _, s in scored]).T.clip(0)
     axes.scatter(numbers, values, color=SCORE, s=30, zorder=3, label="trial, 95% interval")
@@ -67,24 +67,24 @@ def search_history(tuning: Tuning) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title(str(tuning).replace("; ", "\n"), color=INK, fontsize=9)
     axes.legend(frameon=False, fontsize=8)
-    return figure
+    return plot
 
 
-def search_importance(tuning: Tuning) -> Figure:
+def search_importance(tuning: Tuning) -> Plot:
     """Share of the score's variance that each tuned value explains (functional ANOVA)."""
-    figure, axes = _canvas((6.4, 0.9 + 0.35 * max(3, len(tuning.importance))))
+    plot, axes = _canvas((6.4, 0.9 + 0.35 * max(3, len(tuning.importance))))
     if not tuning.importance:
         axes.set_title("too few completed trials to estimate importance", color=INK, fontsize=10)
-        return figure
+        return plot
     axes.barh(list(tuning.importance), list(tuning.importance.values()), color=SCORE)
     axes.invert_yaxis()
     axes.set(xlabel="share of the variance of the score", xlim=(0, 1))
     axes.set_title(f"importance in {len(tuning.trials)} trials", color=INK, fontsize=10)
-    return figure
+    return plot
 
 
-def _canvas(inches: tuple[float, float]) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=inches, layout="constrained")
-    axes = figure.subplots()
+def _canvas(inches: tuple[float, float]) -> tuple[Plot, Axes]:
+    plot = Plot(figsize=inches, layout="constrained")
+    axes = plot.subplots()
     axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    return plot, axes

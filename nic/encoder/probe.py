@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Plot
 from numpy.typing import NDArray
 from rich.table import Table
 from scipy.special import log_softmax
@@ -143,12 +143,12 @@ def probe_table(probes: Sequence[Probe]) -> Table:
     return table
 
 
-def probe_figure(probes: Sequence[Probe]) -> Figure:
+def probe_plot(probes: Sequence[Probe]) -> Plot:
     """AUC with its interval: a panel for each task, a line for each encoder; the dotted line is guessing."""
     tasks = list(dict.fromkeys(p.task for p in probes))
     encoders = list(dict.fromkeys(p.encoder for p in probes))
-    figure = Figure(figsize=(8, 1 + MARK_HEIGHT * len(tasks) * (len(encoders) + 1)), layout="constrained")
-    panels = figure.subplots(len(tasks), 1, sharex=True, squeeze=False)[:, 0]
+    plot = Plot(figsize=(8, 1 + MARK_HEIGHT * len(tasks) * (len(encoders) + 1)), layout="constrained")
+    panels = plot.subplots(len(tasks), 1, sharex=True, squeeze=False)[:, 0]
     for axes, task in zip(panels, tasks, strict=True):
         shown = [p for p in probes if p.task == task]
         places = [encoders.index(p.encoder) for p in shown]
@@ -158,4 +158,4 @@ def probe_figure(probes: Sequence[Probe]) -> Figure:
         axes.axvline(0.5, color="0.7", linestyle=":")
         axes.set(title=task, yticks=range(len(encoders)), yticklabels=encoders, ylim=(len(encoders) - 0.5, -0.5))
     panels[-1].set_xlabel("AUC of a linear probe on held-out tiles, 95% interval over slides or patients")
-    return figure
+    return plot

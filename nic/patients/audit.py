@@ -84,7 +84,9 @@ def _shared(slides: Iterable[AuditedSlide], what: str, key: Callable[[AuditedSli
     for slide in slides:
         if key(slide):
             by_key[key(slide)].setdefault(slide.part, slide)
-    return [f"one {what}: {' and '.join(map(str, found.values()))}" for found in by_key.values() if len(found) > 1]
+    return [
+        f"one {what}: {' and '.join(map(str, members.values()))}" for members in by_key.values() if len(members) > 1
+    ]
 
 
 def _pictures_in_two_parts(slides: Sequence[AuditedSlide]) -> list[str]:

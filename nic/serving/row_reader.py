@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from nic.compression.compress import DEFAULT_TILING, compress_slide
+from nic.compression.compress_slide import DEFAULT_TILING, compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.encoder.spec import Encoder, EncoderSpec, at_once_of, batch_tiles_of

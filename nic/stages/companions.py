@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import OwnMask

@@ -131,7 +131,7 @@ def measured(
     held_out = held_out_tiles(tile_sets, TILES_A_TASK, seed)
     codes = encoded(encoder, held_out.tiles)
     statistics = code_statistics(codes)
-    stage.log_figure(neighbour_sheet(held_out, codes, seed), "neighbours.png")
+    stage.log_plot(neighbour_sheet(held_out, codes, seed), "neighbours.png")
     return statistics, robustness(encoder, held_out_tiles(tile_sets, CHANGED_A_TASK, seed).tiles, seed)
 
 
@@ -174,10 +174,10 @@ def log_augmentation(tile_sets: Sequence[TileSet], strength: str, stage: StageRu
     rng = np.random.default_rng(seed)
     originals = {t.task.name: t.tiles[rng.permutation(len(t.tiles))[:COLUMNS]] for t in tile_sets}
     augmented = {name: examples(tiles, strength, COPIES, seed) for name, tiles in originals.items()}
-    stage.log_figure(augmentation_sheet(originals, augmented, strength), "augmentation.png")
+    stage.log_plot(augmentation_sheet(originals, augmented, strength), "augmentation.png")
 
 
 def log_tuning(tuning: Tuning, stage: StageRun) -> None:
     """Log the history of the search, and the importance of each hyperparameter."""
-    stage.log_figure(search_history(tuning), "tuning/history.png")
-    stage.log_figure(search_importance(tuning), "tuning/importance.png")
+    stage.log_plot(search_history(tuning), "tuning/history.png")
+    stage.log_plot(search_importance(tuning), "tuning/importance.png")

@@ -21,7 +21,7 @@ from nic.patients.predictor import PatientModel
 from nic.patients.splits import Folds
 from nic.patients.training import untrained
 from nic.stages.companions import write_companions
-from nic.stages.cross_validated import cross_validated_table
+from nic.stages.cross_validated import CROSS_VALIDATED, cross_validated_table
 from nic.stages.report_pictures import result_plot
 from nic.stages.splitting import audit, fold_columns, folds_of, log_split
 from nic.study import EndpointEntry, read_study
@@ -157,7 +157,7 @@ def log_cross_validated(
     labels = labelled.targets.arrays
     figures = [deciding_figure(entry.kind, labels, fitted.out_of_fold, fitted.fold) for fitted in ensembles]
     measured = estimate(mean_of(figures), seed=seed).required()
-    name = FigureName("cross_validated", measured.name)
+    name = FigureName(CROSS_VALIDATED, measured.name)
     record_estimates(version, {name: measured}, data=patients.digest)
     stage.log(str(name), measured.value)
     files = [patients.codes / f"{slide.slide_id}.h5" for patient in labelled.patients for slide in patient.slides]
@@ -165,7 +165,7 @@ def log_cross_validated(
     table = cross_validated_table(labelled, ensemble.comparable, model.spec)
     stage.log_table(table.assign(**fold_columns(folds)), "cross_validated.csv")
     title = f"{entry.name}, cross-validated"
-    stage.log_figure(result_plot(labelled.targets, ensemble.out_of_fold, measured, title), "result.png")
+    stage.log_plot(result_plot(labelled.targets, ensemble.out_of_fold, measured, title), "result.png")
     missing = len(patients.gathered.missing)
     print(f"{version.uri}: cross-validated {measured.name} {measured}; slides without codes: {missing}")
     return {"metric": measured.name, "cross_validated": str(measured)}

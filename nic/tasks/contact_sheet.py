@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Plot
 from numpy.typing import NDArray
 
 Tiles = NDArray[np.uint8]
@@ -34,21 +34,21 @@ class TileRow:
     above: bool = False
 
 
-def contact_sheet(rows: Sequence[TileRow], title: str) -> Figure:
+def contact_sheet(rows: Sequence[TileRow], title: str) -> Plot:
     """Tiles in rows, all of one size."""
     columns = max(len(row.tiles) for row in rows)
     heights = [TILE_INCH + CAPTION_INCH * bool(row.captions) + 0.14 * row.above for row in rows]
     width, height, head = LABEL_INCH + columns * TILE_INCH + 0.1, sum(heights) + 0.55, 0.45
-    figure = Figure(figsize=(width, height), dpi=120)
-    figure.suptitle(title, x=0.1 / width, y=1 - 0.12 / height, ha="left", va="top", color=INK, fontsize=10)
+    plot = Plot(figsize=(width, height), dpi=120)
+    plot.suptitle(title, x=0.1 / width, y=1 - 0.12 / height, ha="left", va="top", color=INK, fontsize=10)
     top = height - head
     for row, tall in zip(rows, heights, strict=True):
         top -= 0.14 * row.above
         wide = len(row.tiles) * TILE_INCH
-        axes = figure.add_axes((LABEL_INCH / width, (top - TILE_INCH) / height, wide / width, TILE_INCH / height))
+        axes = plot.add_axes((LABEL_INCH / width, (top - TILE_INCH) / height, wide / width, TILE_INCH / height))
         _draw(axes, row)
         top -= tall - 0.14 * row.above
-    return figure
+    return plot
 
 
 def _draw(axes: Axes, row: TileRow) -> None:
@@ -67,7 +67,7 @@ def _strip(tiles: Tiles) -> Tiles:
     return np.concatenate(list(framed), axis=1)
 
 
-def augmentation_sheet(originals: Mapping[str, Tiles], augmented: Mapping[str, Tiles], strength: str) -> Figure:
+def augmentation_sheet(originals: Mapping[str, Tiles], augmented: Mapping[str, Tiles], strength: str) -> Plot:
     """For each task the original tiles [N, ...], and below them their augmented copies [copies, N, ...]."""
     rows: list[TileRow] = []
     for task, tiles in originals.items():

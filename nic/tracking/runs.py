@@ -26,7 +26,7 @@ from nic.tracking.store import kept_on_disk, leaves_open
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure as Plot
 
 RESULT_FILE, CONFIG_FILE = "result.json", "config.json"
 DATA = ("tasks", "cohort", "codes", "other_codes", "slides", "features", "patches", "source")
@@ -59,9 +59,9 @@ class StageRun:
         """Record the digest of what the stage left, under the name that it has as the input of a later stage."""
         mlflow.set_tag(f"{OUTPUT}{name}", digest)
 
-    def log_figure(self, figure: "Figure", file: str) -> None:
-        """Log a figure among the run's artifacts."""
-        mlflow.log_figure(figure, file)
+    def log_plot(self, plot: "Plot", file: str) -> None:
+        """Log a plot among the run's artifacts."""
+        mlflow.log_figure(plot, file)
 
     def log_text(self, text: str, file: str) -> None:
         """Log a text file among the run's artifacts."""

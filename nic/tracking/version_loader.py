@@ -1,5 +1,6 @@
 """Loads a registered patient model in a process that has imported nic."""
 
+import shutil
 import weakref
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,9 @@ from mlflow.pyfunc import PyFuncModel
 
 from nic.tracking.source_digest import PROJECT
 
+ARTIFACTS = "artifacts"
+"""Folder of a version's graphs and other files, which may be large."""
+
 
 def load_version(folder: Path, config: Mapping[str, Any] | None = None) -> PyFuncModel:
     """The model in a folder that MLflow wrote, served by the code that is running.
@@ -18,11 +22,11 @@ def load_version(folder: Path, config: Mapping[str, Any] | None = None) -> PyFun
     A version brings along the code that it was registered with, which serves it in an image. A process that has
     imported a newer nic cannot import that code as well: modules have other names in it.
     """
-    linked = TemporaryDirectory(prefix="nic-version-")
-    for entry in folder.resolve().iterdir():
-        if entry.name != "code":
-            ours = PROJECT / "registry" / entry.name
-            (Path(linked.name) / entry.name).symlink_to(ours if ours.suffix == ".py" and ours.is_file() else entry)
-    model: PyFuncModel = mlflow.pyfunc.load_model(linked.name, model_config=dict(config) if config else None)
-    weakref.finalize(model, linked.cleanup)
+    copy = TemporaryDirectory(prefix="nic-version-")
+    (Path(copy.name) / ARTIFACTS).symlink_to(folder.resolve() / ARTIFACTS)
+    for file in filter(Path.is_file, folder.iterdir()):
+        ours = PROJECT / "registry" / file.name
+        shutil.copy(ours if ours.suffix == ".py" and ours.is_file() else file, copy.name)
+    model: PyFuncModel = mlflow.pyfunc.load_model(copy.name, model_config=dict(config) if config else None)
+    weakref.finalize(model, copy.cleanup)
     return model

@@ -10,7 +10,7 @@ import pytest
 import torch
 from conftest import PixelEncoder, tissue_image, write_slide
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange.layouts import LAYOUTS, export_folder, import_folder
 from nic.compression.interchange.tile_codes import Hints

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from conftest import PixelEncoder, tissue_image, write_slide
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.pictures import COLOURS, ENCODED, Counts, contact_picture, contact_sheet, contact_sheets
 from nic.slides.slide import SlideSource

@@ -107,7 +107,7 @@ def test_a_graph_that_differs_from_torch_is_not_kept(trained: TileEncoder, tmp_p
 
 
 def test_running_an_encoder_needs_no_torch() -> None:
-    modules = "nic.encoder.loading, nic.compression.compress, nic.patients.predictor"
+    modules = "nic.encoder.loading, nic.compression.compress_slide, nic.patients.predictor"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

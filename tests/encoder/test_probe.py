@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from nic.encoder.probe import Probe, codes_of, enlarged_tiles, enlargement, probe, probe_figure
+from nic.encoder.probe import Probe, codes_of, enlarged_tiles, enlargement, probe, probe_plot
 from nic.encoder.spec import EncoderSpec
 from nic.errors import TaskError
 from nic.tasks.entries import FolderEntry
@@ -165,6 +165,6 @@ def test_the_picture_has_one_panel_for_each_task(task: TileTask) -> None:
     codes = rng.normal(size=(200, 3)).astype(np.float32)
     probed = probe("first", tile_set_of(labels, task), codes, 1, 0)
     probes = [probed, Probe("second", "task", probed.auc, 1.0, 1), Probe("second", "other", probed.auc, 1.0, 1)]
-    figure = probe_figure(probes)
+    figure = probe_plot(probes)
     assert [axes.get_title() for axes in figure.axes] == ["task", "other"]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["first", "second"]

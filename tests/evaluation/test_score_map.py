@@ -13,7 +13,7 @@ from conftest import PixelEncoder, tissue_image
 from leica import ODD_MPP, OFFSET_PX, write_scn
 from PIL import Image
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec

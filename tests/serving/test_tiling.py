@@ -7,7 +7,7 @@ import pytest
 from conftest import tissue_image, write_slide
 from served_files import write_graphs
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import OwnMask, Saturated
 from nic.encoder.loading import load_encoder

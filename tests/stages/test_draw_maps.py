@@ -9,7 +9,7 @@ import pytest
 from conftest import PixelEncoder, tissue_image
 from leica import OFFSET_PX, write_scn
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError
 from nic.patients.cohort import Endpoint

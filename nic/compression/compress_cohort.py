@@ -10,8 +10,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from nic.compression.codes_folder import CodesFolder
-from nic.compression.records import Quarantined, Streak, Unreached
-from nic.compression.work import IN_THIS_PROCESS, CompressionOptions, Outcome, Workers, take
+from nic.compression.left_out import Quarantined, Streak, Unreached
+from nic.compression.slide_of_cohort import IN_THIS_PROCESS, CompressionOptions, Outcome, Workers, take
 from nic.encoder.spec import Encoder, at_once_of, devices_of
 from nic.errors import CodesError
 from nic.slides.slide import SlideSource
@@ -124,8 +124,8 @@ def _shared(workers: Workers, encoder: Encoder) -> str:
     if not (isinstance(workers.reading, SubprocessReader) and workers.threads):
         return ""
     reading, threads = workers.reading, workers.threads
-    tiles = ", ".join(f"{done.tiles:,}" for done in reading.counts)
-    ends = sum((done.ends for done in reading.counts), Counter[str]())
+    tiles = ", ".join(f"{counts.tiles:,}" for counts in reading.counts)
+    ends = sum((counts.ends for counts in reading.counts), Counter[str]())
     devices = f" on {devices}" if (devices := devices_of(encoder)) else ""
     crashes = "".join(f"; {count} ended ({how})" for how, count in ends.items())
     return (

@@ -18,7 +18,7 @@ from mlflow.exceptions import MlflowException
 from served_files import write_graphs
 from stores import new_store
 
-from nic.compression.compress import compress_slide
+from nic.compression.compress_slide import compress_slide
 from nic.encoder.loading import load_encoder
 from nic.errors import SettingError
 from nic.patients.predictor import PatientModel
@@ -151,9 +151,9 @@ def test_addresses_are_opened_where_the_operator_names_them(
         here, there = answers(site.url)
         assert there == here
         assert [path.name for path in (tmp_path / "staged").glob("*/*")] == ["slide.tif"]
-        site.asked.clear()
+        site.requests.clear()
         assert [answer["status"] for answer in answers("")] == ["ok", "refused"]
-        assert site.asked == []
+        assert site.requests == []
         with pytest.raises(SettingError, match="NIC_SLIDE_URIS, prefix 2"):
             answers(f"{site.url} file:///")
 

@@ -1,4 +1,4 @@
-"""A finished cohort of twenty slides, and what a share, a disk or a bucket may do: its codes stay, exit code 1."""
+"""Faults of a share, a disk or a bucket: the codes of a finished cohort stay, and the exit code is 1."""
 
 import hashlib
 import os
