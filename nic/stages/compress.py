@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nic.compression.compress_cohort import CompressionReport, compress_cohort, tile_readers
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.engines import CompressionReport, compress_cohort, tile_readers
 from nic.compression.on_ray import compress_on_ray
 from nic.compression.pictures import contact_sheets
 from nic.compression.ray_workers import Cluster
-from nic.compression.work import CompressionOptions
+from nic.compression.slide_of_cohort import CompressionOptions
 from nic.encoder.encoder_pool import encoder_on
 from nic.encoder.loading import EncoderLoader
 from nic.encoder.spec import Runtime

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nic.compression.codes_folder import CodesFolder
-from nic.compression.records import Quarantined, Unreached, check_all_reached
+from nic.compression.left_out import Quarantined, Unreached, check_all_reached
 from nic.tracking.digests import codes_digest
 from nic.tracking.runs import StageRun
 
