@@ -79,9 +79,9 @@ def run(config: Config) -> dict[str, Any]:
 
     Raises UnreachedSlides in the end when a slide could not be read; the next run then keeps the finished files.
     """
+    from nic.compression.slide_of_cohort import CompressionOptions
     from nic.compression.tiling import Tiling
     from nic.compression.tissue_rule import tissue_named
-    from nic.compression.work import CompressionOptions
     from nic.slides.qc import qc_tests_named
     from nic.slides.staging import Staging
     from nic.stages import compress

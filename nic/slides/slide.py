@@ -20,7 +20,7 @@ from nic.slides.source import SlideSource as SlideSource
 from nic.slides.source import printable
 
 BLOCK_PX = 2048
-"""Side of the pieces in which an overview is read, so that a slide without a pyramid needs no more memory."""
+"""Side of the pieces in which an overview is read, so that it takes little memory also without a pyramid."""
 
 CACHE_BYTES = 32 << 20, 128 << 20
 """Least and largest cache of decoded tiles in OpenSlide."""

@@ -1,4 +1,4 @@
-"""A cohort's answers: the server's own, kept one by one, not recorder for twice."""
+"""A cohort's answers: the server's own, kept one by one, not asked for twice."""
 
 import json
 import os
@@ -30,7 +30,7 @@ from nic.stages.predict import write
 
 @dataclass
 class Recorder:
-    """A served model that notes who was recorder for."""
+    """A served model that notes which patients it was asked for."""
 
     model: ServedModel
     patients: list[str] = field(default_factory=list)
@@ -206,7 +206,7 @@ def test_lineage_reads_the_model_from_a_table(
 
 
 def test_remote_slides_are_answered_as_local_ones(folder: Path, tmp_path: Path) -> None:
-    """And recorder for again when they have changed there, or could not be had."""
+    """Asked for again when they have changed there, or could not be reached."""
     files = {"patient": folder / "patient.onnx", "encoder": folder / "encoder.onnx"}
     (tmp_path / "wsi").mkdir()
     shutil.copy(folder / "a.tif", tmp_path / "wsi" / "a.tif")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from served_files import write_plain_graphs
-from slide_jobs import Dies, Gives, Raises, SaysNonsense, Sleeps, Takes, TellsOfItself
+from slide_jobs import AllocatesMemory, DescribesItself, Dies, Raises, SendsNonsense, Sleeps, YieldsBatches
 
 from nic.errors import CodesError, UnreachedSlide, UnreadableSlide
 from nic.slides.messages import SLOTS, ReaderFault, SharedTiles
@@ -25,35 +25,35 @@ from nic.slides.subprocess_reader import ReaderDied, ReaderHung, ReaderLate, Rea
 @pytest.fixture(scope="module")
 def two() -> Iterator[SubprocessReader]:
     with SubprocessReader(2, modules=["slide_jobs"], silent_s=60) as processes:
-        processes.ask(Gives(0))
+        processes.ask(YieldsBatches(0))
         yield processes
 
 
 @pytest.fixture
 def one() -> Iterator[SubprocessReader]:
     with SubprocessReader(1, modules=["slide_jobs"], tries=1, silent_s=3) as processes:
-        processes.ask(Gives(0))
+        processes.ask(YieldsBatches(0))
         yield processes
 
 
 def test_tiles_and_answers_arrive_complete(two: SubprocessReader) -> None:
     seen = []
-    for tiles in two.stream([Gives(40), Gives(30), Gives(0)]):
+    for tiles in two.stream([YieldsBatches(40), YieldsBatches(30), YieldsBatches(0)]):
         assert (tiles.tiles == int(tiles.row[0]) % 256).all()
         assert tiles.tiles.shape == (2, 8, 8, 3)
         assert tiles.state.tolist() == [0, 2, 0]
         seen.append(int(tiles.row[0]))
     assert sorted(seen) == sorted([*range(40), *range(30)])
-    answer = two.ask(Gives(5))
-    assert answer["given"] == 5
+    answer = two.ask(YieldsBatches(5))
+    assert answer["batches"] == 5
     assert np.array_equal(answer["halves"], np.arange(5) / 2)
 
 
 def test_a_caller_that_stops_early_gives_tiles_back(two: SubprocessReader) -> None:
     for _ in range(2 * SLOTS):
-        with closing(two.stream([Gives(50), Gives(50)])) as tiles:
+        with closing(two.stream([YieldsBatches(50), YieldsBatches(50)])) as tiles:
             next(tiles)
-    assert len(list(two.stream([Gives(20), Gives(20)]))) == 40
+    assert len(list(two.stream([YieldsBatches(20), YieldsBatches(20)]))) == 40
 
 
 def test_an_error_keeps_its_class_words_and_errno(two: SubprocessReader) -> None:
@@ -81,19 +81,19 @@ def test_a_job_is_tried_again_when_its_process_died(two: SubprocessReader, tmp_p
         two.ask(Dies(signal.SIGABRT))
     with pytest.raises(ReaderDied, match="exit code 3"):
         two.ask(Dies(-3))
-    assert len(list(two.stream([Gives(3)]))) == 3
+    assert len(list(two.stream([YieldsBatches(3)]))) == 3
     assert sum(sum(counts.ends.values()) for counts in two.counts) == 5
 
 
 def test_a_job_is_tried_once_with_tries_1(one: SubprocessReader, tmp_path: Path) -> None:
     with pytest.raises(ReaderDied, match="SIGKILL"):
         one.ask(Dies(signal.SIGKILL, tmp_path / "once"))
-    assert one.ask(Gives(1))["given"] == 1
+    assert one.ask(YieldsBatches(1))["batches"] == 1
 
 
 def test_other_jobs_go_on_beside_one_that_kills_its_process(two: SubprocessReader) -> None:
     with ThreadPoolExecutor(2) as threads:
-        others = threads.submit(lambda: len(list(two.stream([Gives(100)] * 5))))
+        others = threads.submit(lambda: len(list(two.stream([YieldsBatches(100)] * 5))))
         with pytest.raises(ReaderDied):
             two.ask(Dies(signal.SIGFPE))
         assert others.result() == 500
@@ -104,8 +104,8 @@ def test_a_silent_process_is_replaced(one: SubprocessReader) -> None:
     assert process is not None
     os.kill(process.pid, signal.SIGSTOP)
     with pytest.raises(ReaderHung, match="silent for 3 s"):
-        one.ask(Gives(1))
-    assert one.ask(Gives(2))["given"] == 2
+        one.ask(YieldsBatches(1))
+    assert one.ask(YieldsBatches(2))["batches"] == 2
     [next_one] = one.running
     assert next_one is not None
     assert next_one.pid != process.pid
@@ -113,7 +113,7 @@ def test_a_silent_process_is_replaced(one: SubprocessReader) -> None:
 
 def test_a_slow_caller_is_waited_for(one: SubprocessReader) -> None:
     batches = 0
-    for _ in one.stream([Gives(SLOTS + 3)]):
+    for _ in one.stream([YieldsBatches(SLOTS + 3)]):
         if batches == 0:
             time.sleep(4)  # longer than a process may be silent
         batches += 1
@@ -122,22 +122,22 @@ def test_a_slow_caller_is_waited_for(one: SubprocessReader) -> None:
 
 def test_a_deadline_ends_running_and_waiting_jobs() -> None:
     with SubprocessReader(1, modules=["slide_jobs"], tries=1) as one, ThreadPoolExecutor(1) as threads:
-        one.ask(Gives(0))
+        one.ask(YieldsBatches(0))
         late = threads.submit(one.ask, Sleeps(60), time.monotonic() + 2)
         time.sleep(0.5)
         with pytest.raises(ReadersBusy):
-            one.ask(Gives(1), time.monotonic() + 0.2)
+            one.ask(YieldsBatches(1), time.monotonic() + 0.2)
         with pytest.raises((ReaderLate, ReaderHung)):  # by the kernel's alarm, or on a busy machine by our own clock
             late.result()
-        assert one.ask(Gives(1), time.monotonic() + 60)["given"] == 1
+        assert one.ask(YieldsBatches(1), time.monotonic() + 60)["batches"] == 1
 
 
 def test_memory_is_bounded() -> None:
     with SubprocessReader(1, most_mb=600, modules=["slide_jobs"]) as processes:
-        assert processes.ask(Takes(100))["taken"] == 100 << 20
+        assert processes.ask(AllocatesMemory(100))["bytes"] == 100 << 20
         with pytest.raises(MemoryError):
-            processes.ask(Takes(700))
-        assert processes.ask(Gives(1))["given"] == 1
+            processes.ask(AllocatesMemory(700))
+        assert processes.ask(YieldsBatches(1))["batches"] == 1
 
 
 @pytest.mark.parametrize(
@@ -152,14 +152,14 @@ def test_memory_is_bounded() -> None:
 )
 def test_a_malformed_answer_ends_its_process(one: SubprocessReader, content: bytes) -> None:
     with pytest.raises(ReaderDied, match="a malformed answer"):
-        one.ask(SaysNonsense(content))
-    assert one.ask(Gives(1))["given"] == 1
+        one.ask(SendsNonsense(content))
+    assert one.ask(YieldsBatches(1))["batches"] == 1
 
 
 def test_a_process_has_no_secret_and_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIC_API_TOKEN", "secret")
     with SubprocessReader(1, modules=["slide_jobs"]) as processes:
-        environment = processes.ask(TellsOfItself())["environment"]
+        environment = processes.ask(DescribesItself())["environment"]
     assert "NIC_API_TOKEN" not in environment
     assert environment["OMP_NUM_THREADS"] == "1"
 
@@ -169,25 +169,25 @@ def test_a_caller_gets_the_reason_why_no_process_starts() -> None:
         SubprocessReader(1, modules=["no_module_of_this_name"], quiet=True) as processes,
         pytest.raises(ReaderFault, match=r"did not start \(exit code 1\)"),
     ):
-        processes.ask(Gives(1))
+        processes.ask(YieldsBatches(1))
 
 
 def test_processes_start_when_there_is_work_for_them() -> None:
     with SubprocessReader(3, modules=["slide_jobs"], at_once=False) as processes:
         time.sleep(0.2)
         assert processes.running == [None] * 3
-        assert processes.ask(Gives(1))["given"] == 1
-        assert processes.ask(Gives(1))["given"] == 1
+        assert processes.ask(YieldsBatches(1))["batches"] == 1
+        assert processes.ask(YieldsBatches(1))["batches"] == 1
         assert sum(process is not None for process in processes.running) == 1
 
 
 def test_no_process_outlives_its_parent(tmp_path: Path) -> None:
     script = (
-        "from slide_jobs import TellsOfItself\n"
+        "from slide_jobs import DescribesItself\n"
         "from nic.slides.subprocess_reader import SubprocessReader\n"
         "import time\n"
         "p = SubprocessReader(2, modules=['slide_jobs'])\n"
-        "print(p.ask(TellsOfItself())['pid'], *(r.pid for r in p.running if r), flush=True)\n"
+        "print(p.ask(DescribesItself())['pid'], *(r.pid for r in p.running if r), flush=True)\n"
         "time.sleep(600)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
