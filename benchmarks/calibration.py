@@ -113,7 +113,7 @@ def plain(of: OutOfFold) -> OutOfFold:
 
 
 def steepness(of: Fitted, out_of_fold: OutOfFold) -> tuple[float, float, float]:
-    """Slope of new patients' outcomes on what is promised them; mean promise less truth; middle half of percentiles."""
+    """Slope of new patients' outcomes on the predictions; mean prediction minus truth; middle half of percentiles."""
     calibration = fit_calibration(of.train.targets, out_of_fold)
     match calibration, of.new.targets:
         case PlattProbability(), Classes(positive, _):
@@ -122,9 +122,9 @@ def steepness(of: Fitted, out_of_fold: OutOfFold) -> tuple[float, float, float]:
             slope = LogisticRegression(C=np.inf).fit(logit[:, None], positive).coef_[0, 0] if np.ptp(logit) else np.nan
             return slope, float(probability.mean() - positive.mean()), np.nan
         case Prognosis(), Survival(time_months, event):
-            promised = calibration.slope * of.ensemble
+            predicted = calibration.slope * of.ensemble
             outcome = Surv.from_arrays(event, time_months)
-            slope = CoxPHSurvivalAnalysis().fit(promised[:, None], outcome).coef_[0] if np.ptp(promised) else np.nan
+            slope = CoxPHSurvivalAnalysis().fit(predicted[:, None], outcome).coef_[0] if np.ptp(predicted) else np.nan
             alive = calibration.survival(of.ensemble, np.array([36.0]))[:, 0]
             off = survival.calibration_at(time_months, event, alive, np.ones((1, NEW)), month=36)[0]
             percentile = np.interp(of.ensemble, calibration.quantiles, np.linspace(0, 100, len(calibration.quantiles)))
@@ -156,8 +156,8 @@ def alarm_rows() -> Iterator[str]:
             references = (of.out_of_fold.mean_score, of.out_of_fold.as_ensemble)
             for _ in range(MONITORED):
                 served = rng.choice(of.ensemble, SERVED, replace=False)
-                found = [ks_2samp(served, reference) for reference in references]
-                alarms.append([(f.pvalue < ALPHA, f.pvalue < ALPHA and f.statistic >= LEAST_KS) for f in found])
+                tests = [ks_2samp(served, reference) for reference in references]
+                alarms.append([(f.pvalue < ALPHA, f.pvalue < ALPHA and f.statistic >= LEAST_KS) for f in tests])
         rate = np.mean(alarms, axis=0)
         cells = [f"{rate[0, n]:.1%} -> {rate[1, n]:.1%}" for n in (1, 0)]
         yield f"| {network} | {partitions} | {cells[0]} | {cells[1]} |"
@@ -165,13 +165,13 @@ def alarm_rows() -> Iterator[str]:
 
 def interval_rows() -> Iterator[str]:
     for network, partitions in (("linear", 1), ("drawn", 1), ("drawn", 3)):
-        held = []
+        coverages = []
         for seed in tqdm(range(COHORTS), desc=f"intervals {network} {partitions}"):
             of = fitted("regression", network, partitions, seed)
             assert isinstance(of.new.targets, Values)
             half_width = fit_calibration(of.train.targets, of.out_of_fold).half_width  # type: ignore[union-attr]
-            held.append((np.abs(of.ensemble - of.new.targets.value) <= half_width).mean())
-        yield f"| {network} | {partitions} | {np.mean(held):.1%} |"
+            coverages.append((np.abs(of.ensemble - of.new.targets.value) <= half_width).mean())
+        yield f"| {network} | {partitions} | {np.mean(coverages):.1%} |"
 
 
 def training_weights(time_months: Floats, event: NDArray[np.bool_], train: tuple[Floats, NDArray[np.bool_]]) -> Mapping:
@@ -188,7 +188,7 @@ def follow_up_rows() -> Iterator[str]:
     """A model that knows the true survival, of a training that was followed for 120 months."""
     rng, n = np.random.default_rng(0), 400
     for followed in (120, 60, 30):
-        found: dict[str, list[float]] = {}
+        errors: dict[str, list[float]] = {}
         for _ in range(COHORTS):
             death, censored = rng.exponential(60, n), rng.uniform(0, followed, n)
             time, event = np.minimum(death, censored), death <= censored
@@ -202,15 +202,15 @@ def follow_up_rows() -> Iterator[str]:
             true = np.trapezoid(alive * (1 - alive), months) / (months[-1] - months[0])
             ours = survival.integrated_brier(time, event, np.tile(alive, (n, 1)), everybody, months=months)[0]
             for name, value in (("Brier before", brier - true), ("Brier", ours - true)):
-                found.setdefault(name, []).append(value)
+                errors.setdefault(name, []).append(value)
             for month in (24, 48):
-                promised = np.full(n, np.exp(-month / 60))
-                now = survival.calibration_at(time, event, promised, everybody, month=month)[0]
+                predicted = np.full(n, np.exp(-month / 60))
+                now = survival.calibration_at(time, event, predicted, everybody, month=month)[0]
                 died = ((event & (time <= month)) * weights["own"]).mean()
                 living = ((time > month) * weights["at"](month)).mean()
-                found.setdefault(f"{month} before", []).append(promised[0] - living / (living + died))
-                found.setdefault(f"{month}", []).append(now)
-        mean = {name: float(np.mean(values)) for name, values in found.items()}
+                errors.setdefault(f"{month} before", []).append(predicted[0] - living / (living + died))
+                errors.setdefault(f"{month}", []).append(now)
+        mean = {name: float(np.mean(values)) for name, values in errors.items()}
         cells = [f"{_signed(mean[f'{name} before'])} -> {_signed(mean[name])}" for name in ("24", "48", "Brier")]
         yield f"| {followed} | {cells[0]} | {cells[1]} | {cells[2]} |"
 
@@ -265,7 +265,7 @@ The interval lies around the mean of all networks and is as wide as 90% of the r
 that it holds 90% of new patients: the theorem for split conformal intervals is about a single model, and that for CV+
 guarantees 80% (Barber et al. 2021). Measured:
 
-| networks | partitions | new labels held |
+| networks | partitions | new labels in the interval |
 |---|---|---|
 {intervals}
 

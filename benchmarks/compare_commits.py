@@ -30,7 +30,7 @@ COMPRESS = """
 import sys
 from pathlib import Path
 import nic
-from nic.compression.engines import compress_cohort
+from nic.compression.compress_cohort import compress_cohort
 from nic.slides.slide import SlideSource
 try:
     from nic.encoder.loading import load_encoder

@@ -98,8 +98,8 @@ def rows(name: str, population: Population, n: int) -> Iterator[str]:
         yield row(f"{name}, paired difference", n, kind, of_two, population.difference)
 
 
-def row(name: str, n: int, kind: str, found: list[Estimate], truth: float) -> str:
-    low, high = (np.array([getattr(e, end) for e in found]) for end in ("low", "high"))
+def row(name: str, n: int, kind: str, estimates: list[Estimate], truth: float) -> str:
+    low, high = (np.array([getattr(e, end) for e in estimates]) for end in ("low", "high"))
     above, below = (low > truth).mean(), (high < truth).mean()
     return f"| {name} | {n} | {kind} | {truth:.3f} | {1 - above - below:.1%} | {above:.1%} | {below:.1%} |"
 
@@ -123,7 +123,7 @@ def spearman_of(n: int, rho: float = 0.6) -> float:
 
 def residual_coverage(n: int, folds: int = 5) -> float:
     """Share of new patients' labels in the interval around an ensemble, of residuals out of fold."""
-    rng, held = np.random.default_rng(n), []
+    rng, coverages = np.random.default_rng(n), []
     slope = rng.normal(size=8)
     for _ in range(COHORTS):
         codes = rng.normal(size=(n + 100, 8))
@@ -135,14 +135,15 @@ def residual_coverage(n: int, folds: int = 5) -> float:
         for model, (_, left) in zip(models, splits, strict=True):
             out_of_fold[left] = model.predict(codes[left])
         answer = np.mean([model.predict(codes[new]) for model in models], axis=0)
-        held.append((np.abs(label[new] - answer) <= residual_interval(label[train], out_of_fold).half_width).mean())
-    return float(np.mean(held))
+        half_width = residual_interval(label[train], out_of_fold).half_width
+        coverages.append((np.abs(label[new] - answer) <= half_width).mean())
+    return float(np.mean(coverages))
 
 
 def main() -> None:
-    found = populations()
-    table = [line for name, population in found.items() for n in SIZES for line in rows(name, population, n)]
-    table += [line for name, population in found.items() for line in rows_in_folds(name, population)]
+    simulated = populations()
+    table = [line for name, population in simulated.items() for n in SIZES for line in rows(name, population, n)]
+    table += [line for name, population in simulated.items() for line in rows_in_folds(name, population)]
     widths = [f"| {n} | {residual_coverage(n):.1%} |" for n in (30, 60, 150)]
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     REPORT.write_text(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from importlib import import_module
+from inspect import getdoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -64,6 +65,11 @@ def parsed(config_type: type[C], words: Sequence[str] | None = None, **options: 
     return config
 
 
+def names_in(text: str) -> list[str]:
+    """The names of a parameter, with commas between."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def inputs_today(stage: str, parameters: Mapping[str, str]) -> Mapping[str, str] | str:
     """The inputs of a run's stage as they are now, by the run's parameters; or the reason, where they cannot be read.
 
@@ -90,7 +96,7 @@ def launch(run: Callable[[C], Any], config_type: type[C], needs_store: bool = Tr
     An error of the input, the machine or the tracking store ends in a sentence and exit code 1; a fault of the program
     keeps its traceback. needs_store: whether the tracking store is asked first.
     """
-    config = parsed(config_type, description=run.__doc__)
+    config = parsed(config_type, description=getdoc(run))
     _stages_take_this_python()
     try:
         if is_temporary(PROJECT):

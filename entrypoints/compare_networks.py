@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from entrypoints.cli import launch
+from entrypoints.cli import launch, names_in
+from nic.patients.choices import Recipe
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Config:
 def inputs(config: Config) -> dict[str, str]:
     from nic.stages import compare_networks
 
-    return compare_networks.inputs(config.study, config.endpoints, config.codes, config.encoder)
+    return compare_networks.inputs(config.study, names_in(config.endpoints), config.codes, config.encoder)
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -40,10 +41,11 @@ def run(config: Config) -> dict[str, Any]:
     from nic.stages import compare_networks
     from nic.tracking.runs import stage_run
 
-    training = compare_networks.FoldTraining(config.folds, config.epochs, config.learning_rate, config.seed)
+    recipe = Recipe(epochs=config.epochs, learning_rate=config.learning_rate)
+    training = compare_networks.FoldTraining(recipe, config.folds, config.seed)
     with stage_run("compare_networks", config, inputs(config)) as stage:
-        codes = config.codes, config.encoder
-        results = compare_networks.compare(config.study, config.endpoints, *codes, config.networks, training, stage)
+        named = config.study, names_in(config.endpoints), config.codes, config.encoder
+        results = compare_networks.compare(*named, names_in(config.networks), training, stage)
         stage.result.update(results)
     return stage.result
 

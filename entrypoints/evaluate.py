@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from entrypoints.cli import launch
+from entrypoints.cli import launch, names_in
 from nic.patients.choices import CohortPart
 
 
@@ -30,18 +30,18 @@ class Config:
 def inputs(config: Config) -> dict[str, str]:
     from nic.stages.endpoint_inputs import evaluation_inputs
 
-    return evaluation_inputs(config.study, config.endpoint, config.codes, config.model, config.subgroups)
+    return evaluation_inputs(config.study, config.endpoint, config.codes, config.model, names_in(config.subgroups))
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Measure a registered model on one part of a cohort, and write the report; for a phantom also the oracle's."""
+    """Measure a registered model on one part of a cohort, in a phantom study also the oracle, and write the report."""
     from nic.tracking.runs import stage_run
 
     with stage_run("evaluate", config, inputs(config)) as stage:
         from nic.stages.evaluate import evaluate
 
         model = config.study, config.endpoint, config.codes, config.model
-        stage.result.update(evaluate(*model, config.split, config.subgroups, config.seed, stage))
+        stage.result.update(evaluate(*model, config.split, names_in(config.subgroups), config.seed, stage))
     return stage.result
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from entrypoints.cli import launch
+from entrypoints.cli import launch, names_in
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Config:
     work: Path = Path("work")
     """Folder for decoded tiles and their codes; the next probe reuses them."""
     device: str = "auto"
-    """Device of the encoders: cpu, cuda or cuda:N, which must be there; auto: the first that works, else the CPU."""
+    """Device of the encoders: cpu, cuda or cuda:N, which must be there; auto: a GPU that works, else the CPU."""
     seed: int = 0
     """Seed of the split and the bootstrap. Take the seed of the encoder's training, to probe on its held-out tiles."""
 
@@ -28,7 +28,7 @@ class Config:
 def inputs(config: Config) -> dict[str, str]:
     from nic.stages.tile_inputs import probe_inputs
 
-    return probe_inputs(config.encoders, config.study, config.tasks)
+    return probe_inputs(names_in(config.encoders), config.study, names_in(config.tasks))
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -39,9 +39,9 @@ def run(config: Config) -> dict[str, Any]:
         from nic.stages.probe_encoder import probe_encoders
 
         probes = probe_encoders(
-            config.encoders,
+            names_in(config.encoders),
             config.study,
-            config.tasks,
+            names_in(config.tasks),
             config.upsample,
             config.work,
             config.device,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from entrypoints.cli import launch
+from entrypoints.cli import launch, names_in
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Config:
 def inputs(config: Config) -> dict[str, str]:
     from nic.stages.tile_inputs import training_inputs
 
-    return training_inputs(config.study, config.tasks)
+    return training_inputs(config.study, names_in(config.tasks))
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def run(config: Config) -> dict[str, Any]:
         trials = tuple(config.tune.split("+")), config.trials, config.trial_epochs, config.trial_tiles
         search = SearchPlan(*trials, storage, config.workers, config.compare_in_full)
         plan = TrainingPlan(config.objective, config.weighting, config.gamma, schedule, search)
-        stage.result.update(train(config.study, config.tasks, config.work, plan, stage))
+        stage.result.update(train(config.study, names_in(config.tasks), config.work, plan, stage))
     return stage.result
 
 

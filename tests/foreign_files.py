@@ -43,6 +43,6 @@ def refused(features: Path, layout: str, hints: Hints, **more: Any) -> str:
 
 def same_places(slide: CompressedSlide, coords: NDArray[Any], codes: Codes) -> bool:
     """Whether every tile's code stands where the tile was."""
-    found = {tuple(xy): code for xy, code in zip(slide.corners_l0px().tolist(), slide.codes, strict=True)}
-    wanted = zip(coords.astype(int).tolist(), codes.astype(np.float16), strict=True)
-    return len(found) == len(coords) and all(np.array_equal(found[tuple(xy)], code) for xy, code in wanted)
+    codes_at = {tuple(xy): code for xy, code in zip(slide.corners_l0px().tolist(), slide.codes, strict=True)}
+    expected = zip(coords.astype(int).tolist(), codes.astype(np.float16), strict=True)
+    return len(codes_at) == len(coords) and all(np.array_equal(codes_at[tuple(xy)], code) for xy, code in expected)

@@ -1,4 +1,4 @@
-"""Jobs that do odd things to the process that does them. Processes that read import this module by its name."""
+"""Jobs that make their process misbehave. Reading processes import this module by its name."""
 
 import os
 import signal
@@ -20,8 +20,8 @@ NOWHERE = SlideSource("nowhere", Path("nowhere.tif"))
 
 
 @dataclass(frozen=True)
-class Gives:
-    """Batches of three cells, the second of which is blurred; their tiles say which batch they are of."""
+class YieldsBatches:
+    """Batches of three cells, the second of which is blurred; the grey value of their tiles is the batch's number."""
 
     batches: int
     source: SlideSource = NOWHERE
@@ -31,12 +31,12 @@ class Gives:
             tiles = np.full((2, 8, 8, 3), number % 256, np.uint8)
             row, col = np.full(3, number, np.int32), np.arange(3, dtype=np.int32)
             yield CheckedTiles(tiles, row, col, np.array([ENCODE, BLURRED, ENCODE], np.uint8))
-        return {"given": self.batches, "halves": np.arange(self.batches) / 2}
+        return {"batches": self.batches, "halves": np.arange(self.batches) / 2}
 
 
 @dataclass(frozen=True)
 class Dies:
-    """By a signal, or an exit code below 0; once if there is a `mark`, a file that is made by then."""
+    """Ends its process by signal `how`, or by exit code -`how`; with a `mark`, only until that file exists."""
 
     how: int
     mark: Path | None = None
@@ -76,19 +76,19 @@ class Raises:
 
 
 @dataclass(frozen=True)
-class Takes:
-    """So many megabytes of memory."""
+class AllocatesMemory:
+    """Allocates so many megabytes."""
 
     megabytes: int
     source: SlideSource = NOWHERE
 
     def run(self, last: LastSlide) -> Generator[CheckedTiles, None, Answer]:
         yield from ()
-        return {"taken": len(bytearray(self.megabytes << 20))}
+        return {"bytes": len(bytearray(self.megabytes << 20))}
 
 
 @dataclass(frozen=True)
-class TellsOfItself:
+class DescribesItself:
     source: SlideSource = NOWHERE
 
     def run(self, last: LastSlide) -> Generator[CheckedTiles, None, Answer]:
@@ -97,8 +97,8 @@ class TellsOfItself:
 
 
 @dataclass(frozen=True)
-class SaysNonsense:
-    """What a decoder might, that a slide has made do something else."""
+class SendsNonsense:
+    """Writes to the parent what a decoder might that a slide has taken over."""
 
     content: bytes
     source: SlideSource = NOWHERE

@@ -1,1 +1,1 @@
-"""A registered patient model as it answers requests: what it opens, within which limits, and what it says."""
+"""A registered patient model that answers requests: what it may open, within which limits, and its answers."""

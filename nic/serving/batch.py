@@ -17,7 +17,7 @@ from nic.errors import NotStaged, UnreachedSlide
 from nic.patients.cohort import Patient
 from nic.serving.map_files import ROW, file_names, mapped_slides, of_slide
 from nic.slides.search import file_of
-from nic.slides.slide import SlideSource, is_address
+from nic.slides.source import SlideSource, is_address
 from nic.slides.staging import version_of
 
 Ask = Callable[[pd.DataFrame, dict[str, Any]], pd.DataFrame]

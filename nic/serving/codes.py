@@ -29,7 +29,7 @@ from nic.serving.roots import Roots, path_of
 from nic.serving.row_reader import RowReader
 from nic.serving.untrusted_codes import check_numbers
 from nic.slides.plain_rgb import plain_rgb
-from nic.slides.slide import SlideSource, is_address
+from nic.slides.source import SlideSource, is_address
 
 Load = Callable[[Path], CompressedSlide]
 REGION_FORMATS = ("PNG", "JPEG")

@@ -14,7 +14,7 @@ from fsspec.core import url_to_fs
 from nic.errors import MissingExtra, NotStaged, OutsideRoots, RequestRefused, SettingError
 from nic.serving.addresses import DEFAULT_PORTS, Address
 from nic.serving.limits import number
-from nic.slides.slide import SUFFIXES, SlideSource
+from nic.slides.source import SUFFIXES, SlideSource
 from nic.slides.staging import SEVERAL_FILES, RemoteFile, Staging
 
 URIS = "NIC_SLIDE_URIS"

@@ -33,7 +33,7 @@ from nic.serving.row_reader import RowReader
 UM2_PER_MM2 = 1e6
 MOST_BATCH_TILES = 1024
 REFERENCE_TOLERANCE = 1e-3
-"""Of the answer, or of 1 where it is smaller: another processor or a GPU rounds otherwise, a wrong graph is far off."""
+"""Of the answer, or of 1 if that is larger: other processors and GPUs round differently; a wrong graph is far off."""
 OOD_NOT_KNOWN: Mapping[str, Any] = {"ood_score": None, "ood": None}
 
 
@@ -89,7 +89,7 @@ class ServedModel:
         )
 
     def check_reference(self, folder: Path) -> None:
-        """Answer request.json of a folder. Raises SmokeFailed when answers.json, of registration, says otherwise."""
+        """Answer request.json of a folder. Raises SmokeFailed unless answers.json, of registration, says the same."""
         rows = pd.DataFrame(json.loads((folder / "request.json").read_text()))
         rows["slide"] = [str(folder / name) for name in rows["slide"]]
         [registered] = (row["prediction"] for row in json.loads((folder / "answers.json").read_text()))
@@ -143,7 +143,7 @@ class ServedModel:
             "tissue_mm2": sums.tissue_um2 / UM2_PER_MM2,
             "codes_differ": ", ".join(prediction.codes_differ) if prediction else "",
             **ood,
-            # A patient with a bad slide is answered from the others, and the answer says so.
+            # A patient with a bad slide is answered from the others, with the status partial.
             "status": "ok" if not refusals else "partial" if prediction else "refused",
             "reason": "; ".join(refusals),
             "model": self.name,

@@ -102,7 +102,7 @@ class Reader(Protocol):
         ...
 
     def stream(self, jobs: Sequence[Job], deadline_s: float = NO_DEADLINE) -> Generator[CheckedTiles, None, None]:
-        """The tiles of all jobs, in any order. Whoever may leave before the last closes it (contextlib.closing)."""
+        """The tiles of all jobs, in any order. A caller that may stop early closes it (contextlib.closing)."""
         ...
 
 

@@ -16,13 +16,11 @@ from nic.slides.opening import UNDECODABLE, Handle, dicom_files, reaching
 from nic.slides.resolution import resolution
 from nic.slides.search import file_of
 from nic.slides.search import find_slides as find_slides
-from nic.slides.source import SUFFIXES as SUFFIXES
 from nic.slides.source import SlideSource as SlideSource
-from nic.slides.source import is_address as is_address
 from nic.slides.source import printable
 
 BLOCK_PX = 2048
-"""Side of the pieces in which an overview is read, so that a slide without a pyramid needs no more memory."""
+"""Side of the pieces in which an overview is read, so that it takes little memory also without a pyramid."""
 
 CACHE_BYTES = 32 << 20, 128 << 20
 """Least and largest cache of decoded tiles in OpenSlide."""

@@ -1,20 +1,18 @@
 """Several patient networks on the endpoints of a study: cross-validated, external, and compared with the first."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, get_args
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from nic.compression.compatibility import TrainingCodes
 from nic.errors import StudyError
 from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import Estimate, difference, estimate
-from nic.patients.choices import NetworkName
+from nic.patients.choices import NetworkName, Recipe
 from nic.patients.cohort import Cohort, Labelled, Split
 from nic.study import EndpointEntry, Study, read_whole_study
 from nic.tracking.digests import codes_digest
@@ -26,17 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoldTraining:
-    """How each network is trained, see `nic.patients.training.fit_folds`."""
+    """How each network is trained, see `nic.patients.ensemble.fit_folds`. The networks replace that of the recipe."""
 
+    recipe: Recipe
     folds: int
-    epochs: int
-    learning_rate: float
     seed: int
 
 
 @dataclass(frozen=True)
 class NetworkResult:
-    """One network on one endpoint. external_answers: [N], of the external patients in their order.
+    """One network on one endpoint.
 
     difference: of the external figure, this network minus the first, on the same draws; None for the first.
     """
@@ -47,10 +44,9 @@ class NetworkResult:
     external: Estimate
     difference: Estimate | None
     seconds: float
-    external_answers: NDArray[np.float64]
 
 
-def inputs(study_file: Path, endpoints: str, codes: Path, encoder: str) -> dict[str, str]:
+def inputs(study_file: Path, endpoints: Sequence[str], codes: Path, encoder: str) -> dict[str, str]:
     study = read_whole_study(study_file)
     entries = endpoints_named(study, endpoints)
     names = sorted({entry.cohort for entry in entries})
@@ -61,7 +57,13 @@ def inputs(study_file: Path, endpoints: str, codes: Path, encoder: str) -> dict[
 
 
 def compare(
-    study_file: Path, endpoints: str, codes: Path, encoder: str, networks: str, training: FoldTraining, stage: StageRun
+    study_file: Path,
+    endpoints: Sequence[str],
+    codes: Path,
+    encoder: str,
+    networks: Sequence[str],
+    training: FoldTraining,
+    stage: StageRun,
 ) -> dict[str, Any]:
     """Train, measure, log and print every network on every endpoint; the stage's result."""
     study = read_whole_study(study_file)
@@ -92,18 +94,11 @@ def compare_on(
     for network in networks:
         start = perf_counter()
         ensemble = fit_folds(
-            cells,
-            train.targets,
-            network=network,
-            folds=training.folds,
-            epochs=training.epochs,
-            learning_rate=training.learning_rate,
-            seed=seed,
+            cells, train.targets, replace(training.recipe, network=network), folds=training.folds, seed=seed
         )
         seconds = perf_counter() - start
-        answers = ensemble_scores(ensemble, unseen)
         out_of_fold = deciding_figure(entry.kind, train.targets.arrays, ensemble.out_of_fold, ensemble.fold)
-        figure = deciding_figure(entry.kind, external.targets.arrays, answers)
+        figure = deciding_figure(entry.kind, external.targets.arrays, ensemble_scores(ensemble, unseen))
         first = figure if first is None else first
         yield NetworkResult(
             entry.name,
@@ -112,7 +107,6 @@ def compare_on(
             estimate(figure, seed=seed).required(),
             None if network == networks[0] else difference(figure, first, seed=seed),
             seconds,
-            answers,
         )
 
 
@@ -143,18 +137,17 @@ def codes_of(codes: Path, cohort: str, encoder: str) -> Path:
     return folders[0]
 
 
-def networks_named(names: str) -> tuple[NetworkName, ...]:
-    """The networks of a list with commas. Raises StudyError for an unknown one."""
+def networks_named(names: Sequence[str]) -> tuple[NetworkName, ...]:
+    """The networks of these names. Raises StudyError for an unknown one, and where there is none."""
     known: tuple[NetworkName, ...] = get_args(NetworkName)
-    chosen = [name.strip() for name in names.split(",")]
-    if unknown := [name for name in chosen if name not in known]:
+    if unknown := [name for name in names or [""] if name not in known]:
         raise StudyError(f"no network {unknown[0]!r}; there are {', '.join(known)}")
-    return tuple(network for name in chosen for network in known if network == name)
+    return tuple(network for name in names for network in known if network == name)
 
 
-def endpoints_named(study: Study, names: str) -> list[EndpointEntry]:
-    """The endpoints of a list with commas; all of the study where none is named. Raises StudyError."""
-    return [study.endpoint(name.strip()) for name in names.split(",")] if names else list(study.endpoints)
+def endpoints_named(study: Study, names: Sequence[str]) -> list[EndpointEntry]:
+    """The endpoints of these names; all of the study where there are none. Raises StudyError."""
+    return [study.endpoint(name) for name in names] or list(study.endpoints)
 
 
 def _gathered(

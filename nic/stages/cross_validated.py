@@ -40,7 +40,7 @@ from nic.tracking.recorded_estimates import artifact_text
 from nic.tracking.registry import RegisteredVersion
 from nic.tracking.training_data import PATIENTS_FILE
 
-PART = "cross_validated"
+CROSS_VALIDATED = "cross_validated"
 """The name of this part of a cohort in the names of figures, such as cross_validated.auc."""
 Floats = NDArray[np.float64]
 

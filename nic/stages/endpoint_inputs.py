@@ -1,5 +1,6 @@
-"""What the stages of an endpoint read, as digests by name: equal ones mean that a stage would do the same again."""
+"""What the stages of an endpoint read, as digests by name. A stage with equal inputs would give the same result."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from nic.study import read_study
@@ -9,7 +10,7 @@ from nic.tracking.runs import SERVING
 
 
 def training_inputs(study_file: Path, endpoint: str, codes: Path, encoder: str, split_by: str) -> dict[str, str]:
-    """split_by: label, site, or a column of the cohort's table, which is read then."""
+    """split_by: label, site, or a column of the cohort's table, which is then an input too."""
     study = read_study(study_file)
     entry = study.endpoint(endpoint)
     labels = entry.read_from(study.cohorts[entry.cohort].read(), () if split_by in ("label", "site") else (split_by,))
@@ -17,11 +18,13 @@ def training_inputs(study_file: Path, endpoint: str, codes: Path, encoder: str, 
     return {**labels, **made_of, SERVING: serving_digest(PATIENT_MODEL)}
 
 
-def evaluation_inputs(study_file: Path, endpoint: str, codes: Path, model: str, subgroups: str) -> dict[str, str]:
-    """subgroups: columns of the cohort's table, with commas between."""
+def evaluation_inputs(
+    study_file: Path, endpoint: str, codes: Path, model: str, subgroups: Sequence[str]
+) -> dict[str, str]:
+    """subgroups: columns of the cohort's table."""
     study = read_study(study_file)
     entry = study.endpoint(endpoint)
-    labels = entry.read_from(study.cohorts[entry.cohort].read(), [*entry.covariates, *columns_in(subgroups)])
+    labels = entry.read_from(study.cohorts[entry.cohort].read(), [*entry.covariates, *subgroups])
     truth = file_sha256(study.truth) if study.truth and study.truth.is_file() else ""
     made_of = {"codes": codes_digest(codes), "model": find_version(model).uri}
     return {**labels, **made_of, "truth": truth, "synthetic": str(study.phantom)}
@@ -35,8 +38,3 @@ def comparison_inputs(
     labels = entry.read_from(study.cohorts[entry.cohort].read())
     folders = {"codes": codes_digest(codes), "other_codes": codes_digest(other_codes)}
     return {**labels, **folders, "model": find_version(model).uri, "other": find_version(other).uri}
-
-
-def columns_in(text: str) -> list[str]:
-    """Those of a text with commas between."""
-    return [column.strip() for column in text.split(",") if column.strip()]

@@ -1,5 +1,6 @@
 """A registered model measured on one part of a cohort: figures, report, and the answers by which they are checked."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,6 @@ import pandas as pd
 from nic.compression.compatibility import counted
 from nic.evaluation.report_page import render
 from nic.patients.choices import CohortPart
-from nic.stages.endpoint_inputs import columns_in
 from nic.stages.evaluation_report import report_of
 from nic.stages.model_evaluation import answers_record, evaluate_model, oracle_of
 from nic.stages.splitting import log_audit
@@ -23,11 +23,11 @@ def evaluate(
     codes: Path,
     model: str,
     part: CohortPart,
-    subgroups: str,
+    subgroups: Sequence[str],
     seed: int,
     stage: StageRun,
 ) -> dict[str, Any]:
-    """Measure, log, report and publish; the stage's result. subgroups: columns of the table, with commas between."""
+    """Measure the model, log the report, publish the answers; the stage's result. subgroups: columns of the table."""
     study = read_study(study_file)
     evaluation = evaluate_model(study, endpoint, codes, model, part, seed)
     log_audit(evaluation.audit, stage)
@@ -35,7 +35,7 @@ def evaluate(
         if estimate.is_defined:
             stage.log(f"{part}.{estimate.name}", estimate.value)
     stage.log_table(pd.DataFrame(evaluation.estimates), "figures.csv")
-    report = report_of(evaluation, columns_in(subgroups), stage.run_id, seed)
+    report = report_of(evaluation, subgroups, stage.run_id, seed)
     for picture in report.pictures:
         stage.log_png(picture.png, picture.file)
     stage.log_text(render(report), "report.html")

@@ -14,7 +14,7 @@ from nic.patients.choices import CohortPart
 from nic.patients.cohort import Cohort, Endpoint, Labelled, Patient, Split
 from nic.patients.model_spec import PatientModelSpec
 from nic.patients.predictor import PatientModel, PatientPrediction, predict_cohort
-from nic.stages.cross_validated import PART, cross_validated, cross_validated_estimates
+from nic.stages.cross_validated import CROSS_VALIDATED, cross_validated, cross_validated_estimates
 from nic.stages.model_figures import calibrated_columns, model_estimates
 from nic.stages.splitting import audit_measured
 from nic.study import Study
@@ -88,14 +88,14 @@ def evaluate_model(study: Study, endpoint: str, codes: Path, model: str, part: C
     check_endpoint(patient_model.spec, entry.endpoint, labelled.targets, version.full_name)
     audit = audit_measured(version, patient_model.spec, labelled.patients, part, codes)
     spec, fold = patient_model.spec, None
-    if part == PART:
+    if part == CROSS_VALIDATED:
         of_training = cross_validated(version, patient_model, labelled, codes)
         answered, answers, fold = of_training.answered, of_training.answers, of_training.fold
         measurable = labelled.take(answered)
         estimates = cross_validated_estimates(measurable, of_training, spec, entry.covariates, seed)
     else:
-        each = predict_cohort(patient_model, labelled.patients, codes)
-        answered, answers = np.array([a is not None for a in each]), [a for a in each if a is not None]
+        every = predict_cohort(patient_model, labelled.patients, codes)
+        answered, answers = np.array([a is not None for a in every]), [a for a in every if a is not None]
         measurable = labelled.take(answered)
         estimates = model_estimates(measurable, answers, spec, entry.covariates, seed)
     return Evaluation(
@@ -130,8 +130,8 @@ def answers_record(evaluation: Evaluation, seed: int) -> Answers:
         patients=tuple(patient.patient_id for patient in patients),
         slides=tuple(slides_of(patient) for patient in patients),
         labels=evaluation.labelled.targets,
-        score=np.array([answer.score for answer in evaluation.answers]),
-        prediction=np.array([answer.prediction for answer in evaluation.answers]),
+        score=evaluation.scores,
+        prediction=evaluation.predictions,
         calibrated=evaluation.calibrated,
         columns=cells_of(patients),
         estimates=tuple(evaluation.estimates),
@@ -143,7 +143,7 @@ def oracle_of(study: Study, evaluation: Evaluation, seed: int) -> str:
     """The deciding figure of a model that knows the truth, on the same patients; empty where the truth is not known."""
     if not study.truth:
         return ""
-    known = pd.read_csv(study.truth).set_index("patient")[f"oracle_{evaluation.name.replace('-', '_')}"]
-    scores = known.loc[[patient.patient_id for patient in evaluation.labelled.patients]].to_numpy(float)
+    truth = pd.read_csv(study.truth).set_index("patient")[f"oracle_{evaluation.name.replace('-', '_')}"]
+    scores = truth.loc[[patient.patient_id for patient in evaluation.labelled.patients]].to_numpy(float)
     figure = deciding_figure(evaluation.spec.kind, evaluation.labelled.targets.arrays, scores)
     return str(estimate(figure, seed=seed).required())

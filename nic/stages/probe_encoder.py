@@ -21,7 +21,7 @@ from nic.encoder.probe import (
 from nic.encoder.spec import EncoderSpec
 from nic.errors import TaskError
 from nic.graphs.device import Device
-from nic.stages.tile_inputs import names_in, selected_tasks, tasks_digest
+from nic.stages.tile_inputs import selected_tasks, tasks_digest
 from nic.tasks.tile_auc import Resampled
 from nic.tasks.tile_task import TileTask
 from nic.tracking.answers import FigureName
@@ -31,13 +31,18 @@ from nic.tracking.runs import StageRun
 
 
 def probe_encoders(
-    encoders: str, study_file: Path, tasks: str, upsample: bool, work: Path, device: str, seed: int, stage: StageRun
+    encoders: Sequence[str],
+    study_file: Path,
+    tasks: Sequence[str],
+    upsample: bool,
+    work: Path,
+    device: str,
+    seed: int,
+    stage: StageRun,
 ) -> dict[str, Any]:
-    """Probe, log and print; the stage's result. encoders, tasks: with commas between."""
+    """Probe, log and print; the stage's result. upsample: whether images coarser than the tiles are probed too."""
     chosen = selected_tasks(study_file, tasks)
-    probes = [
-        probe for uri in names_in(encoders) for probe in probed(uri, chosen, upsample, work, Device.named(device), seed)
-    ]
+    probes = [probe for uri in encoders for probe in probed(uri, chosen, upsample, work, Device.named(device), seed)]
     stage.log_table(probe_frame(probes), "probes.csv")
     stage.log_plot(probe_plot(probes), "probes.png")
     Console(width=max(100, 40 + 24 * len(chosen))).print(probe_table(probes))
@@ -52,7 +57,7 @@ def learned(spec: EncoderSpec) -> str:
 def probed(
     uri: str, tasks: Sequence[TileTask], upsample: bool, work: Path, device: Device, seed: int
 ) -> Iterator[Probe]:
-    """The probes of one encoder, each also a figure of its version where it is a registered one."""
+    """The probes of one encoder. The AUCs are kept with its version, if it is registered."""
     encoder = load_encoder(encoder_file(uri), device=device, threads=None)
     version = find_version(uri) if uri.startswith("models:/") else None
     place = f"{version.name}/{version.version}" if version else Path(uri).name

@@ -1,4 +1,4 @@
-"""Whether a registered version is served, by its gate."""
+"""The promotion of a registered version, if it passes its gate."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ def inputs(model: str, gates_file: Path) -> dict[str, str]:
 
 
 def promote(model: str, gates: Mapping[str, Gate], stage: StageRun) -> dict[str, Any]:
-    """Judge, publish and print the verdict; the stage's result."""
+    """Judge the version, and publish and print the verdict; the stage's result."""
     verdict = promotion.promote(model, gates)
     publish(verdict, stage.run_id)
     version, estimate = verdict.served or verdict.candidate, f"{verdict.gate.figure} {verdict.estimate}"

@@ -12,14 +12,14 @@ from nic.tracking.slide_digests import slides_digest
 
 
 def selected_slides(where: str, columns: str = "") -> list[SlideSource]:
-    """Those of a place, or of all patients of a table. columns: see `Columns.named`."""
+    """The slides of a place, or of all patients of a table. columns: see `Columns.named`."""
     if is_table(where):
         return [slide for patient in _patients_of(Path(where), columns) for slide in patient.slides]
     return find_sources(where)
 
 
 def selected_patients(where: str, codes: Path, columns: str = "") -> tuple[Patient, ...]:
-    """A table's patients, whatever part they are in, or each slide as a patient; of `codes` where nothing is named."""
+    """The patients of a table, whatever part they are in. Without a table each slide, or each file of codes, is one."""
     if is_table(where):
         return _patients_of(Path(where), columns)
     compressed = (SlideSource(file.stem, Path(file.stem)) for file in sorted(codes.glob("*.h5")))
@@ -28,7 +28,7 @@ def selected_patients(where: str, codes: Path, columns: str = "") -> tuple[Patie
 
 
 def selection_digest(where: str) -> str:
-    """Digest of a cohort's table, or of the slides themselves; empty where none are named."""
+    """Digest of a cohort's table, or of the slides themselves; empty where nothing is named."""
     if is_table(where):
         return file_sha256(Path(where))
     return slides_digest(find_sources(where)) if where else ""

@@ -11,7 +11,7 @@ from nic.slides.source import SlideSource
 
 
 def show_status(slides: Sequence[SlideSource], out: Path) -> None:
-    """What `out` holds of the slides, and how long the others will take."""
+    """Print which of the slides `out` holds, and how long the others will take."""
     status = CodesFolder(out).status([source.slide_id for source in slides])
     console = Console()
     for running in status.running:

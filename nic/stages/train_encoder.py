@@ -1,7 +1,7 @@
 """Step 1 as a stage: an encoder trained on labelled tiles, certified and registered."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,8 +20,8 @@ from nic.tracking.training_data import ORIGINS_FILE, origins_of, origins_text
 TILE_PX, TILE_MPP = 64, 1.0  # the published encoder's field
 
 
-def train(study_file: Path, tasks: str, work: Path, plan: TrainingPlan, stage: StageRun) -> dict[str, Any]:
-    """Train and register; the stage's result: the version and its figures. tasks: names with commas between."""
+def train(study_file: Path, tasks: Sequence[str], work: Path, plan: TrainingPlan, stage: StageRun) -> dict[str, Any]:
+    """Train and register; the stage's result: the version and its figures."""
     chosen, schedule = selected_tasks(study_file, tasks), plan.schedule
     read = {"tasks": tasks_digest(chosen)}
     stage.log_text(origins_text(origins_of(chosen)), ORIGINS_FILE)

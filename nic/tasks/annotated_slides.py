@@ -14,8 +14,8 @@ from tqdm import tqdm
 from nic.errors import TaskError, UnreadableTile
 from nic.slides.grid import TileGrid
 from nic.slides.reader import TileReader
-from nic.slides.slide import SUFFIXES as SLIDES
 from nic.slides.slide import Slide, SlideSource, find_slides
+from nic.slides.source import SUFFIXES as SLIDES
 from nic.slides.tissue import overview_px, tissue_fraction, tissue_mask
 from nic.tasks.annotations import FOREIGN, REMEDY, SUFFIXES, read_annotations
 from nic.tasks.areas import Area, annotated_cells

@@ -13,12 +13,12 @@ from conftest import PixelEncoder, spoil_tile, tissue_image, write_slide
 from numpy.typing import NDArray
 from slide_jobs import Deadly
 
+from nic.compression.compress_cohort import compress_cohort
 from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.engines import compress_cohort
+from nic.compression.slide_of_cohort import CompressionOptions
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import OwnMask
-from nic.compression.work import CompressionOptions
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EncoderError
 from nic.slides.slide import SlideSource
@@ -133,8 +133,8 @@ def test_an_encoder_that_fails_ends_the_run_and_holds_no_process(
     slide = SlideSource("a", write_slide(tmp_path / "a.tif", tissue_image(2400, 2000), 0.5))
     with SharedThreads(2) as threads:
         with pytest.raises(EncoderError):
-            compress_slide(slide, Failing(), batch_tiles=8, reading=three, encoding=threads)
-        assert len(compress_slide(slide, pixel_encoder, reading=three, encoding=threads).codes)
+            compress_slide(slide, Failing(), batch_tiles=8, reading=three, threads=threads)
+        assert len(compress_slide(slide, pixel_encoder, reading=three, threads=threads).codes)
 
 
 def test_what_kills_or_holds_up_a_process_costs_its_own_slide(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 import requests
 from mlflow.exceptions import MlflowException
 
-from entrypoints.cli import launch, parsed
+from entrypoints.cli import launch, names_in, parsed
 from nic.errors import CohortError, StoreUnreached, UnreadableSlide
 from nic.system_errors import sentence_of
 
@@ -138,3 +138,8 @@ def test_a_server_that_is_down_is_said_before_the_work(tmp_path: Path) -> None:
     assert "Connection refused; start it" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_names_stand_between_commas() -> None:
+    assert names_in("grid-cnn, pooled-linear") == ["grid-cnn", "pooled-linear"]
+    assert names_in("") == names_in(" , ") == []

@@ -133,7 +133,7 @@ def test_a_cohort_is_predicted_and_watched(folder: Path, model: str) -> None:
     table.tail(12).assign(score=9.0, prediction=9.0, ood=True, ood_score=3.0).to_csv(strangers, index=False)
     with pytest.raises(SystemExit):
         monitor.run(monitor.Config(model, strangers, folder / "monitor.html", strict=True))
-    assert "To be looked at: predictions, unlike training." in (folder / "monitor.html").read_text()
+    assert "Please look at: predictions, unlike training." in (folder / "monitor.html").read_text()
     assert "only large changes" in (folder / "monitor.html").read_text()
     (folder / "cohort_without.csv").write_text("patient,slide,split\nlost,slides/lost.svs,external\n")
     with pytest.raises(SystemExit):

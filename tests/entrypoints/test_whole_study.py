@@ -77,7 +77,7 @@ def test_a_killed_study_goes_on_and_a_finished_one_is_reused(study: Path, enviro
 
     for cohort, least in (("breast", 0.6), ("liver", 0.5)):
         codes = next(study.parent.glob(f"work/codes/{cohort}-*/*.h5"))
-        assert CompressedSlide.load(codes).min_tissue == least
+        assert CompressedSlide.load(codes).tiling.min_tissue == least
 
     output = finish(study, environment)
     titles = [line.split(":")[0] for line in output.splitlines() if line.endswith(": reused")]

@@ -34,7 +34,7 @@ def failing(error: Exception) -> Any:
     return app
 
 
-def asked(
+def ask(
     guard: Guard,
     body: object = None,
     server: tuple[str, int | None] | None = ("127.0.0.1", 8080),
@@ -65,19 +65,19 @@ OK = answering(200, {"predictions": [ROW]})
 
 @pytest.mark.parametrize("server", [("127.0.0.1", 8080), ("127.3.2.1", 8080), ("::1", 8080), ("/run/nic.sock", None)])
 def test_without_a_token_this_machine_is_answered(server: tuple[str, int | None]) -> None:
-    assert asked(Guard(OK, 1000, ""), server=server)[0] == 200
+    assert ask(Guard(OK, 1000, ""), server=server)[0] == 200
 
 
 @pytest.mark.parametrize("server", [("0.0.0.0", 8080), ("10.0.0.7", 8080), ("fe80::1", 8080), ("nic", 80), None])
 def test_without_a_token_no_other_machine_is_answered_whatever_it_says(server: tuple[str, int | None] | None) -> None:
     claim = (("x-forwarded-for", "127.0.0.1"), ("host", "localhost"))
     for path in ("/invocations", "/metrics", "/docs"):
-        status, said = asked(Guard(OK, 1000, ""), server=server, headers=claim, path=path)
-        assert (status, "NIC_API_TOKEN" in said["error"]) == (403, True)
-    assert asked(Guard(OK, 1000, ""), server=server, path="/health")[0] == 200
-    assert asked(Guard(OK, 1000, "", anybody=True), server=server)[0] == 200
-    assert asked(Guard(OK, 1000, "secret"), server=server)[0] == 401
-    assert asked(Guard(OK, 1000, "secret"), server=server, headers=(("authorization", "Bearer secret"),))[0] == 200
+        status, content = ask(Guard(OK, 1000, ""), server=server, headers=claim, path=path)
+        assert (status, "NIC_API_TOKEN" in content["error"]) == (403, True)
+    assert ask(Guard(OK, 1000, ""), server=server, path="/health")[0] == 200
+    assert ask(Guard(OK, 1000, "", anybody=True), server=server)[0] == 200
+    assert ask(Guard(OK, 1000, "secret"), server=server)[0] == 401
+    assert ask(Guard(OK, 1000, "secret"), server=server, headers=(("authorization", "Bearer secret"),))[0] == 200
 
 
 @pytest.mark.parametrize("token", [None, "", "  "])
@@ -104,8 +104,8 @@ def test_a_server_without_a_token_does_not_start_for_the_network(
 def test_a_fault_on_one_row_is_answered_and_counts_as_500() -> None:
     before = requests_counted(200), requests_counted(500), REGISTRY.get_sample_value("nic_row_faults_total")
     bad = {**ROW, "status": "refused", "reason": f"OverLimit: slide 1: late; {INTERNAL}"}
-    status, said = asked(Guard(answering(200, {"predictions": [ROW, bad, ROW]}), 1000, ""))
-    assert (status, said["predictions"][0]["status"]) == (200, "ok")
+    status, content = ask(Guard(answering(200, {"predictions": [ROW, bad, ROW]}), 1000, ""))
+    assert (status, content["predictions"][0]["status"]) == (200, "ok")
     after = requests_counted(200), requests_counted(500), REGISTRY.get_sample_value("nic_row_faults_total")
     assert [b - (a or 0) for a, b in zip(before, after, strict=True) if b is not None] == [0, 1, 1]
 
@@ -122,15 +122,15 @@ def test_a_fault_on_one_row_is_answered_and_counts_as_500() -> None:
 )
 def test_what_fails_in_mlflow_is_the_servers_or_the_requests(error: Exception, status: int) -> None:
     before = requests_counted(status)
-    found, said = asked(Guard(failing(error), 1000, ""))
-    assert found == status
-    assert "jane" not in said["error"]
+    code, content = ask(Guard(failing(error), 1000, ""))
+    assert code == status
+    assert "jane" not in content["error"]
     assert requests_counted(status) == before + 1
 
 
 def test_an_answer_that_is_no_json_is_a_fault_of_the_server() -> None:
     before = requests_counted(500)
-    assert asked(Guard(answering(200, {"something": "else"}), 1000, ""))[0] == 500
+    assert ask(Guard(answering(200, {"something": "else"}), 1000, ""))[0] == 500
     assert requests_counted(500) == before + 1
 
 
@@ -139,12 +139,12 @@ def mlflow_says(reason: str) -> Any:
 
 
 def test_our_own_reason_is_told_and_mlflows_words_are_not() -> None:
-    assert asked(Guard(mlflow_says("nic: 300 rows, wanted at most 256; ask in parts"), 1000, "")) == (
+    assert ask(Guard(mlflow_says("nic: 300 rows, wanted at most 256; ask in parts"), 1000, "")) == (
         400,
         {"error": "300 rows, wanted at most 256; ask in parts"},
     )
-    status, said = asked(Guard(mlflow_says("Failed to enforce schema of data 'jane'"), 1000, ""))
-    assert (status, "jane" in said["error"]) == (400, False)
+    status, content = ask(Guard(mlflow_says("Failed to enforce schema of data 'jane'"), 1000, ""))
+    assert (status, "jane" in content["error"]) == (400, False)
 
 
 @pytest.mark.parametrize(
@@ -156,14 +156,14 @@ def test_our_own_reason_is_told_and_mlflows_words_are_not() -> None:
 )
 def test_a_misspelt_column_is_named(body: object, names: str) -> None:
     app = mlflow_says("nic: no column slide, features or image")
-    status, said = asked(Guard(app, 1000, ""), body)
-    assert (status, said["error"]) == (400, f"no column slide, features or image; the columns are {names}")
+    status, content = ask(Guard(app, 1000, ""), body)
+    assert (status, content["error"]) == (400, f"no column slide, features or image; the columns are {names}")
 
 
 @pytest.mark.parametrize("body", [{"inputs": ["jane"]}, {"dataframe_records": ["jane"]}, ["jane"], None])
 def test_where_no_column_has_a_name_none_is_named(body: object) -> None:
-    status, said = asked(Guard(mlflow_says("nic: no column slide, features or image"), 1000, ""), body)
-    assert (status, said["error"]) == (400, "no column slide, features or image")
+    status, content = ask(Guard(mlflow_says("nic: no column slide, features or image"), 1000, ""), body)
+    assert (status, content["error"]) == (400, "no column slide, features or image")
 
 
 def test_requirements_and_readme_name_the_same_systems() -> None:

@@ -143,15 +143,15 @@ def test_answers_are_those_without_a_server(served: Served) -> None:
 )
 def test_a_request_that_cannot_be_read_is_told_so_and_no_more(served: Served, body: str, kind: str | None) -> None:
     headers = TOKEN | ({"Content-Type": kind} if kind else {})
-    found = requests.post(f"{served.url}/invocations", data=body.encode("latin-1"), headers=headers, timeout=60)
-    assert 400 <= found.status_code < 500
+    response = requests.post(f"{served.url}/invocations", data=body.encode("latin-1"), headers=headers, timeout=60)
+    assert 400 <= response.status_code < 500
     for secret in ("Traceback", "File ", "jane", str(ROOT), str(served.folder), "stack_trace"):
-        assert secret not in found.text
+        assert secret not in response.text
 
 
 def test_a_misspelt_column_is_named_and_a_missing_mpp_asked_for_in_the_row(served: Served) -> None:
-    found = served.ask([{"slid": "/x.tif"}])
-    assert (found.status_code, found.json()["error"]) == (
+    response = served.ask([{"slid": "/x.tif"}])
+    assert (response.status_code, response.json()["error"]) == (
         400,
         "no column slide, features or image; the columns are slid",
     )
@@ -175,19 +175,19 @@ def test_hostile_rows_are_refused_one_by_one(served: Served) -> None:
         ["jane"],
     ]
     rows: list[dict[str, object]] = [{"slide": place, "patient": f"p{n}"} for n, place in enumerate(places)]
-    found = served.ask([*rows, {"slide": f"{slides}/a.tif", "patient": "good"}])
-    assert found.status_code == 200
-    answers = {row["patient"]: row for row in found.json()["predictions"]}
+    response = served.ask([*rows, {"slide": f"{slides}/a.tif", "patient": "good"}])
+    assert response.status_code == 200
+    answers = {row["patient"]: row for row in response.json()["predictions"]}
     assert answers.pop("good")["status"] == "ok"
     assert {row["status"] for row in answers.values()} == {"refused"}
-    assert "jane" not in found.text
-    assert str(served.folder) not in found.text
+    assert "jane" not in response.text
+    assert str(served.folder) not in response.text
 
 
 def test_a_large_body_is_refused(served: Served) -> None:
-    found = served.ask([{"image": "A" * (2 << 20), "mpp": 0.5}])
-    assert found.status_code == 413
-    assert "in parts" in found.text
+    response = served.ask([{"image": "A" * (2 << 20), "mpp": 0.5}])
+    assert response.status_code == 413
+    assert "in parts" in response.text
 
 
 def test_what_was_asked_is_counted_over_all_workers_and_logged_without_names(served: Served) -> None:

@@ -44,8 +44,8 @@ class Served:
         answer = requests.post(f"{self.url}/invocations", json=body, timeout=120)
         assert answer.status_code == 200, answer.text
         assert self.healthy()
-        found: list[dict[str, Any]] = answer.json()["predictions"]
-        return found
+        predictions: list[dict[str, Any]] = answer.json()["predictions"]
+        return predictions
 
     def healthy(self) -> bool:
         try:

@@ -25,7 +25,7 @@ SECRET = "jane"
         ("s3://slides", "s3://slides"),
     ],
 )
-def test_a_plain_address_is_opened_as_it_was_read(text: str, opened: str) -> None:
+def test_a_plain_address_is_opened_as_it_was_parsed(text: str, opened: str) -> None:
     assert str(Address.parse(text)) == opened
     assert Address.parse(opened) == Address.parse(text)
 
@@ -115,7 +115,7 @@ def test_a_plain_address_is_opened_as_it_was_read(text: str, opened: str) -> Non
         "",
     ],
 )
-def test_whatever_has_two_meanings_is_refused_without_repeating_it(text: str) -> None:
+def test_an_ambiguous_address_is_refused_without_repeating_it(text: str) -> None:
     with pytest.raises(OutsideRoots) as refused:
         Address.parse(text)
     assert SECRET not in str(refused.value)
@@ -157,5 +157,5 @@ def test_an_address_lies_under_its_folders(address: str, prefix: str) -> None:
         ("http://2130706433/wsi/a.svs", "http://127.0.0.1/wsi"),
     ],
 )
-def test_and_under_no_others(address: str, prefix: str) -> None:
+def test_an_address_does_not_lie_under_other_folders(address: str, prefix: str) -> None:
     assert not Address.parse(address).lies_under(Address.parse(prefix))

@@ -29,8 +29,8 @@ from nic.stages.predict import write
 
 
 @dataclass
-class Asked:
-    """A served model that notes who was asked for."""
+class Recorder:
+    """A served model that notes which patients it was asked for."""
 
     model: ServedModel
     patients: list[str] = field(default_factory=list)
@@ -51,14 +51,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def asked(folder: Path, tmp_path: Path) -> Asked:
+def recorder(folder: Path, tmp_path: Path) -> Recorder:
     files = {"patient": folder / "patient.onnx", "encoder": folder / "encoder.onnx"}
-    return Asked(ServedModel.load(files, CodesCache(tmp_path / "cache", 1 << 30), Limits.none(), "nic-score", "7"))
+    return Recorder(ServedModel.load(files, CodesCache(tmp_path / "cache", 1 << 30), Limits.none(), "nic-score", "7"))
 
 
 @pytest.fixture
-def batch(asked: Asked) -> BatchPredictor:
-    return BatchPredictor(asked, "models:/nic-score/7", None, None, "geojson", 2)
+def batch(recorder: Recorder) -> BatchPredictor:
+    return BatchPredictor(recorder, "models:/nic-score/7", None, None, "geojson", 2)
 
 
 def of_one_slide(name: str, slide: SlideSource) -> Patient:
@@ -79,18 +79,18 @@ def patients(folder: Path, tmp_path: Path) -> list[Patient]:
 
 
 def test_answers_are_those_of_the_served_model_in_the_order_of_the_patients(
-    asked: Asked, batch: BatchPredictor, patients: list[Patient], tmp_path: Path
+    recorder: Recorder, batch: BatchPredictor, patients: list[Patient], tmp_path: Path
 ) -> None:
-    found = batch.answers(patients, tmp_path / "journal.jsonl")
+    answers = batch.answers(patients, tmp_path / "journal.jsonl")
     rows = [{"slide": str(s.path), "patient": p.patient_id} for p in patients for s in p.slides]
-    served = asked.model.answer(pd.DataFrame(rows), RequestParams()).to_dict("records")
-    assert [answer["status"] for answer in found] == ["ok", "ok", "refused"]
-    assert found[:2] == served[:2]
+    served = recorder.model.answer(pd.DataFrame(rows), RequestParams()).to_dict("records")
+    assert [answer["status"] for answer in answers] == ["ok", "ok", "refused"]
+    assert answers[:2] == served[:2]
     # To a server slides have no names; in one's own table they have.
-    assert found[2] == served[2] | {"reason": served[2]["reason"].replace("slide 1", "bad")}
+    assert answers[2] == served[2] | {"reason": served[2]["reason"].replace("slide 1", "bad")}
 
 
-def test_a_slide_that_a_table_names_loosely_is_answered_for(
+def test_a_slide_with_another_spelling_in_the_table_is_found(
     batch: BatchPredictor, folder: Path, tmp_path: Path
 ) -> None:
     shutil.copy(folder / "a.tif", tmp_path / "a.tif")
@@ -99,80 +99,82 @@ def test_a_slide_that_a_table_names_loosely_is_answered_for(
     assert answer["status"] == "ok"
 
 
-def test_what_is_answered_is_not_asked_again_unless_it_changed(
-    asked: Asked, batch: BatchPredictor, patients: list[Patient], tmp_path: Path
+def test_a_patient_is_not_asked_again_unless_something_changed(
+    recorder: Recorder, batch: BatchPredictor, patients: list[Patient], tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal.jsonl"
     first = batch.answers(patients, journal)
-    asked.patients.clear()
+    recorder.patients.clear()
     assert batch.answers(patients, journal) == first
-    assert asked.patients == ["p3"]  # it may be there now
+    assert recorder.patients == ["p3"]  # it may exist now
     shutil.copy(tmp_path / "a.tif", tmp_path / "c.tif")
     os.utime(tmp_path / "c.tif", ns=(1, 1))
-    asked.patients.clear()
+    recorder.patients.clear()
     again = batch.answers(patients, journal)
-    assert sorted(asked.patients) == ["p2", "p3"]
+    assert sorted(recorder.patients) == ["p2", "p3"]
     assert again[1]["prediction"] != first[1]["prediction"]
-    asked.patients.clear()
+    recorder.patients.clear()
     replace(batch, model="models:/nic-score/8").answers(patients, journal)
-    assert sorted(asked.patients) == ["p1", "p2", "p3"]
+    assert sorted(recorder.patients) == ["p1", "p2", "p3"]
 
 
 def test_a_batch_that_died_goes_on(
-    asked: Asked, batch: BatchPredictor, patients: list[Patient], tmp_path: Path
+    recorder: Recorder, batch: BatchPredictor, patients: list[Patient], tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal.jsonl"
 
     def dying(rows: pd.DataFrame, parameters: dict[str, Any]) -> pd.DataFrame:
         if "p2" in set(rows["patient"]):
             raise KeyboardInterrupt
-        return asked(rows, parameters)
+        return recorder(rows, parameters)
 
     with pytest.raises(KeyboardInterrupt):
         replace(batch, ask=dying, workers=1).answers(patients, journal)
     with journal.open("a") as file:
         file.write('["half a li')
-    asked.patients.clear()
-    found = batch.answers(patients, journal)
-    assert "p1" not in asked.patients
-    assert [answer["patient"] for answer in found] == ["p1", "p2", "p3"]
-    asked.patients.clear()
-    assert batch.answers(patients[:2], journal) == found[:2]
-    assert asked.patients == []
+    recorder.patients.clear()
+    answers = batch.answers(patients, journal)
+    assert "p1" not in recorder.patients
+    assert [answer["patient"] for answer in answers] == ["p1", "p2", "p3"]
+    recorder.patients.clear()
+    assert batch.answers(patients[:2], journal) == answers[:2]
+    assert recorder.patients == []
 
 
-def test_codes_are_taken_in_place_of_slides(
-    folder: Path, asked: Asked, batch: BatchPredictor, patients: list[Patient], tmp_path: Path
+def test_codes_are_used_in_place_of_slides(
+    folder: Path, recorder: Recorder, batch: BatchPredictor, patients: list[Patient], tmp_path: Path
 ) -> None:
     slides = batch.answers(patients[1:2], tmp_path / "slides.jsonl")
     codes = tmp_path / "codes"
     compress_slide(SlideSource("c", tmp_path / "c.tif"), load_encoder(folder / "encoder.onnx")).save(codes / "c.h5")
     (tmp_path / "c.tif").unlink()
-    found = replace(batch, codes=codes).answers(patients[1:2], tmp_path / "codes.jsonl")
-    assert found[0]["prediction"] == pytest.approx(slides[0]["prediction"], abs=1e-6)
+    answers = replace(batch, codes=codes).answers(patients[1:2], tmp_path / "codes.jsonl")
+    assert answers[0]["prediction"] == pytest.approx(slides[0]["prediction"], abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["geojson", "png"])
-def test_maps_lie_in_their_folder(batch: BatchPredictor, patients: list[Patient], tmp_path: Path, kind: str) -> None:
+def test_maps_are_written_to_their_folder(
+    batch: BatchPredictor, patients: list[Patient], tmp_path: Path, kind: str
+) -> None:
     maps = tmp_path / "maps"
-    found = replace(batch, maps=maps, kind=kind).answers(patients, tmp_path / "journal.jsonl")
+    answers = replace(batch, maps=maps, kind=kind).answers(patients, tmp_path / "journal.jsonl")
     names = [f"p1.a.{kind}", f"p1.b.{kind}", f"p2.c.{kind}"]
     assert sorted(file.name for file in maps.iterdir()) == names
-    assert [answer["maps"] for answer in found] == [f"{maps / names[0]};{maps / names[1]}", str(maps / names[2]), ""]
-    assert all("map" not in answer for answer in found)
+    assert [answer["maps"] for answer in answers] == [f"{maps / names[0]};{maps / names[1]}", str(maps / names[2]), ""]
+    assert all("map" not in answer for answer in answers)
     if kind == "geojson":
         scores = [
             feature["properties"]["measurements"]["score"]
             for feature in json.loads((maps / "p2.c.geojson").read_text())["features"]
         ]
         assert json.loads((maps / "p1.b.geojson").read_text())["nic"]["slide"] == "b"
-        assert sum(scores) / len(scores) == pytest.approx(found[1]["prediction"], abs=1e-5)
+        assert sum(scores) / len(scores) == pytest.approx(answers[1]["prediction"], abs=1e-5)
     else:
         assert Image.open(maps / "p1.b.png").info["slide"] == "b"
 
 
 @pytest.mark.parametrize("kind", ["geojson", "png"])
-def test_a_map_has_its_slides_name_where_another_slide_is_refused(
+def test_a_map_has_its_slides_name_if_another_slide_is_refused(
     batch: BatchPredictor, patients: list[Patient], tmp_path: Path, kind: str
 ) -> None:
     rows = [*patients[2].rows, *patients[0].rows]  # the first cannot be read
@@ -183,7 +185,7 @@ def test_a_map_has_its_slides_name_where_another_slide_is_refused(
     assert sorted(file.name for file in maps.iterdir()) == [f"p.a.{kind}", f"p.b.{kind}"]
 
 
-def test_maps_that_were_removed_are_made_again(batch: BatchPredictor, patients: list[Patient], tmp_path: Path) -> None:
+def test_removed_maps_are_made_again(batch: BatchPredictor, patients: list[Patient], tmp_path: Path) -> None:
     batch = replace(batch, maps=tmp_path / "maps")
     before = batch.answers(patients[:2], tmp_path / "j.jsonl")
     (tmp_path / "maps" / "p1.b.geojson").unlink()
@@ -192,7 +194,7 @@ def test_maps_that_were_removed_are_made_again(batch: BatchPredictor, patients: 
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_tables_tell_lineage_which_model_answered(
+def test_lineage_reads_the_model_from_a_table(
     batch: BatchPredictor, patients: list[Patient], tmp_path: Path, suffix: str
 ) -> None:
     out = tmp_path / f"answers{suffix}"
@@ -203,26 +205,26 @@ def test_tables_tell_lineage_which_model_answered(
     assert table["prediction"].isna().tolist() == [False, False, True]
 
 
-def test_slides_at_addresses_are_answered_for_as_if_they_lay_here(folder: Path, tmp_path: Path) -> None:
-    """And asked for again when they have changed there, or could not be had."""
+def test_remote_slides_are_answered_as_local_ones(folder: Path, tmp_path: Path) -> None:
+    """Asked for again when they have changed there, or could not be reached."""
     files = {"patient": folder / "patient.onnx", "encoder": folder / "encoder.onnx"}
     (tmp_path / "wsi").mkdir()
     shutil.copy(folder / "a.tif", tmp_path / "wsi" / "a.tif")
     with archive(tmp_path) as web:
         there = RemoteSlides.anywhere(tmp_path / "staged")
         cache = CodesCache(tmp_path / "cache", 1 << 30)
-        asked = Asked(ServedModel.load(files, cache, Limits.none(), "nic-score", "7", there))
-        batch = BatchPredictor(asked, "models:/nic-score/7", None, None, "geojson", 2)
+        recorder = Recorder(ServedModel.load(files, cache, Limits.none(), "nic-score", "7", there))
+        batch = BatchPredictor(recorder, "models:/nic-score/7", None, None, "geojson", 2)
         here = [of_one_slide("P", SlideSource("a", folder / "a.tif"))]
         away = [of_one_slide(name, SlideSource.remote(f"{web.url}/wsi/{name}.tif")) for name in "az"]
-        [wanted] = batch.answers(here, tmp_path / "here.jsonl")
-        found, gone = batch.answers(away, tmp_path / "away.jsonl")
-        assert found["prediction"] == pytest.approx(wanted["prediction"], abs=1e-6)
+        [expected] = batch.answers(here, tmp_path / "here.jsonl")
+        answer, gone = batch.answers(away, tmp_path / "away.jsonl")
+        assert answer["prediction"] == pytest.approx(expected["prediction"], abs=1e-6)
         assert gone["status"] == "refused"
-        assert sorted(asked.patients) == ["P", "a", "z"]  # two are asked at a time
+        assert sorted(recorder.patients) == ["P", "a", "z"]  # two at a time
         batch.answers(away, tmp_path / "away.jsonl")
-        assert asked.patients[3:] == ["z"]
+        assert recorder.patients[3:] == ["z"]
         shutil.copy(folder / "b.tif", tmp_path / "wsi" / "a.tif")
         changed, _ = batch.answers(away, tmp_path / "away.jsonl")
-        assert sorted(asked.patients[4:]) == ["a", "z"]
-        assert changed["prediction"] != found["prediction"]
+        assert sorted(recorder.patients[4:]) == ["a", "z"]
+        assert changed["prediction"] != answer["prediction"]

@@ -67,7 +67,7 @@ def apart(graph: Path) -> RowReader:
 
 @pytest.mark.parametrize("reading", [here, apart])
 @pytest.mark.parametrize("batch_tiles", [1, 7, USUAL_BATCH_TILES])
-def test_so_many_tiles_are_encoded_at_a_time(
+def test_batches_have_the_given_number_of_tiles(
     folder: Path, tmp_path: Path, reading: Callable[[Path], RowReader], batch_tiles: int
 ) -> None:
     budget, source = Budget(1000, float("inf"), batch_tiles), SlideSource("a", folder / "a.tif")
@@ -77,22 +77,22 @@ def test_so_many_tiles_are_encoded_at_a_time(
     assert sorted(codes) == sorted([batch_tiles] * whole * batch_tiles + [rest] * rest)
 
 
-def test_the_answer_does_not_depend_on_it_and_the_codes_are_kept_once(folder: Path, tmp_path: Path) -> None:
+def test_the_answer_does_not_depend_on_batch_tiles(folder: Path, tmp_path: Path) -> None:
     rows = pd.DataFrame({"slide": [str(folder / "a.tif")]})
     files = {"patient": folder / "patient.onnx", "encoder": folder / "encoder.onnx"}
 
-    def asked(cache: str, batch_tiles: int) -> float:
+    def prediction(cache: str, batch_tiles: int) -> float:
         kept = CodesCache(tmp_path / cache, 1 << 30)
         model = ServedModel.load(files, kept, Limits((folder,), readers=0), "nic-score", "7")
         return float(model.answer(rows, RequestParams(batch_tiles=batch_tiles))["prediction"][0])
 
-    answers = [asked(f"cache {batch_tiles}", batch_tiles) for batch_tiles in (0, 1, 7, 1024)]
+    answers = [prediction(f"cache {batch_tiles}", batch_tiles) for batch_tiles in (0, 1, 7, 1024)]
     assert answers == pytest.approx([answers[0]] * 4, abs=1e-4)
-    assert asked("cache 1", 7) == answers[1]
+    assert prediction("cache 1", 7) == answers[1]
     assert len(list((tmp_path / "cache 1").glob("*.h5"))) == 1
 
 
 @pytest.mark.parametrize("batch_tiles", [-1, 1025, 1 << 40])
-def test_more_than_memory_may_bear_is_refused(batch_tiles: int) -> None:
+def test_too_large_batch_tiles_are_refused(batch_tiles: int) -> None:
     with pytest.raises(RequestRefused, match=f"batch_tiles={batch_tiles}; wanted 0 to 1024"):
         RequestParams(batch_tiles=batch_tiles)

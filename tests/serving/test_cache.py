@@ -31,7 +31,7 @@ def slide(tmp_path_factory: pytest.TempPathFactory) -> CompressedSlide:
     return compress_slide(SlideSource("a", path), PixelEncoder())
 
 
-def test_sixteen_at_once_make_it_once(slide: CompressedSlide, tmp_path: Path) -> None:
+def test_sixteen_requests_at_once_make_one_file(slide: CompressedSlide, tmp_path: Path) -> None:
     cache, made, gate = CodesCache(tmp_path, 1 << 30), [], threading.Barrier(16)
 
     def make(into: Path) -> None:
@@ -49,7 +49,7 @@ def test_sixteen_at_once_make_it_once(slide: CompressedSlide, tmp_path: Path) ->
     assert all((answer.codes == slide.codes).all() for answer in answers)
 
 
-def test_the_least_recently_used_are_forgotten(slide: CompressedSlide, tmp_path: Path) -> None:
+def test_the_least_recently_used_are_removed(slide: CompressedSlide, tmp_path: Path) -> None:
     slide.save(tmp_path / "measure" / "one.h5")
     size = (tmp_path / "measure" / "one.h5").stat().st_size
     cache = CodesCache(tmp_path / "cache", int(2.5 * size))
@@ -68,7 +68,7 @@ def test_a_damaged_file_is_made_again(slide: CompressedSlide, tmp_path: Path) ->
     CompressedSlide.load(file)
 
 
-def test_a_killed_process_holds_nobody_up_who_came_after(slide: CompressedSlide, tmp_path: Path) -> None:
+def test_a_killed_process_does_not_block_the_next(slide: CompressedSlide, tmp_path: Path) -> None:
     code = (
         "import sys, time, pathlib\nfrom nic.serving.cache import CodesCache\n"
         "from nic.compression.compressed_slide import CompressedSlide\n"
@@ -100,7 +100,7 @@ with ThreadPoolExecutor(4) as threads:
 """
 
 
-def test_threads_and_processes_that_fill_it_forget_without_a_fault(slide: CompressedSlide, tmp_path: Path) -> None:
+def test_threads_and_processes_remove_old_files_without_an_error(slide: CompressedSlide, tmp_path: Path) -> None:
     slide.save(tmp_path / "one.h5")
     size = (tmp_path / "one.h5").stat().st_size
     command = [sys.executable, "-c", FILL, str(tmp_path / "cache"), str(tmp_path / "one.h5"), str(size)]
@@ -119,7 +119,7 @@ def test_threads_and_processes_that_fill_it_forget_without_a_fault(slide: Compre
     assert not list((tmp_path / "cache").glob(".*.h5.*"))
 
 
-def test_a_full_disk_costs_the_cache_a_file_and_nobody_an_answer(
+def test_on_a_full_disk_answers_are_given(
     slide: CompressedSlide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*_: object) -> None:
@@ -136,7 +136,7 @@ def test_a_full_disk_costs_the_cache_a_file_and_nobody_an_answer(
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOSPC])
-def test_a_disk_without_locks_keeps_codes_all_the_same(
+def test_codes_are_cached_on_a_disk_without_locks(
     slide: CompressedSlide, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def refuse(*_: object) -> None:
@@ -154,7 +154,7 @@ def test_a_disk_without_locks_keeps_codes_all_the_same(
     assert made == [1]
 
 
-def test_a_draft_of_a_process_that_was_killed_is_cleared_away(slide: CompressedSlide, tmp_path: Path) -> None:
+def test_a_draft_of_a_killed_process_is_removed(slide: CompressedSlide, tmp_path: Path) -> None:
     cache = CodesCache(tmp_path, 1 << 30)
     for name, age_s in ((".aa.h5.1.2", 2 * STALE_S), (".bb.h5.1.2", 0.0)):
         (tmp_path / name).touch()

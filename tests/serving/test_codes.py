@@ -17,7 +17,7 @@ def sent(values: np.ndarray) -> str:
     return base64.b64encode(content.getvalue()).decode()
 
 
-def test_what_is_transparent_is_glass() -> None:
+def test_transparent_pixels_are_white() -> None:
     rgba = np.random.default_rng(0).integers(0, 256, (8, 8, 4)).astype(np.uint8)
     rgba[:, :4, 3], rgba[:, 4:, 3] = 255, 0
     image = decoded(sent(rgba), 1000)

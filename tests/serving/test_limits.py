@@ -9,7 +9,7 @@ from nic.serving.limits import Limits
 from nic.serving.roots import path_of, resolve
 
 
-def test_roots_come_from_the_environment_else_where_the_server_was_started(
+def test_roots_come_from_the_environment_or_are_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     roots = tmp_path / "slides"
@@ -25,6 +25,6 @@ def test_roots_come_from_the_environment_else_where_the_server_was_started(
 
 
 @pytest.mark.parametrize("text", ["many", "0", "-3", "nan"])
-def test_a_limit_that_is_no_number_above_0_is_refused_by_name(text: str) -> None:
+def test_a_limit_that_is_not_above_0_is_refused_by_name(text: str) -> None:
     with pytest.raises(SettingError, match=f"NIC_MAX_SECONDS={text}: wanted a number"):
         Limits.from_environment({"NIC_MAX_SECONDS": text})

@@ -35,12 +35,12 @@ def test_odd_names_are_files_of_their_own(keys: list[tuple[str, ...]]) -> None:
     assert all(a.casefold() != b.casefold() for a, b in combinations(names, 2))
 
 
-def test_an_odd_name_is_a_file_of_its_own_in_another_cohort_too() -> None:
+def test_an_odd_name_has_the_same_file_in_another_cohort() -> None:
     assert file_names([("a/b", "s")])["a/b", "s"] != file_names([("a_b", "s")])["a_b", "s"]
 
 
 @given(st.lists(st.tuples(st.text(max_size=9), st.text(max_size=9)), unique=True, max_size=9))
-def test_names_are_as_many_as_keys(keys: list[tuple[str, ...]]) -> None:
+def test_each_key_has_a_file_name_of_its_own(keys: list[tuple[str, ...]]) -> None:
     names = file_names(keys)
     assert len(set(names.values())) == len(keys)
 
@@ -54,7 +54,7 @@ def png(slide: str | None) -> bytes:
     return file.getvalue()
 
 
-def test_a_png_says_which_slide_it_is_of() -> None:
+def test_a_png_names_its_slide() -> None:
     maps = [png("slide 1"), png("slide 3")]
     assert mapped_slides(maps, ["a", "b", "c"], "png") == ["a", "c"]
     named = of_slide(maps[1], "c", "png")
@@ -62,12 +62,12 @@ def test_a_png_says_which_slide_it_is_of() -> None:
     assert Image.open(io.BytesIO(named)).tobytes() == Image.open(io.BytesIO(maps[1])).tobytes()
 
 
-def test_a_png_of_an_older_model_is_known_by_its_place_or_not_at_all() -> None:
+def test_a_png_of_an_older_model_is_named_by_order_or_number() -> None:
     assert mapped_slides([png(None)] * 2, ["a", "b"], "png") == ["a", "b"]
     assert mapped_slides([png(None)] * 2, ["a", "b", "c"], "png") == ["map 1", "map 2"]
 
 
-def test_geojson_says_which_slide_it_is_of() -> None:
+def test_geojson_names_its_slide() -> None:
     maps = [b'{"type":"FeatureCollection","nic":{"slide": "slide 2", "unit": "score"},"features":[\n]}\n']
     assert mapped_slides(maps, ["a", 'b"2'], "geojson") == ['b"2']
     assert b'"nic":{"slide": "b\\"2", "unit"' in of_slide(maps[0], 'b"2', "geojson")

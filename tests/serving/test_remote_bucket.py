@@ -70,9 +70,7 @@ def ask(model: ServedModel, *places: str) -> list[dict[str, Any]]:
     return answers
 
 
-def test_a_slide_of_the_bucket_is_answered_and_again_when_it_has_changed(
-    bucket: Any, folder: Path, tmp_path: Path
-) -> None:
+def test_a_slide_in_a_bucket_is_fetched_again_when_it_has_changed(bucket: Any, folder: Path, tmp_path: Path) -> None:
     model = loaded(folder, tmp_path)
     [there] = ask(model, "s3://slides/tcga/a.tif")
     [here] = ask(model, str(folder / "a.tif"))
@@ -103,7 +101,7 @@ def test_a_slide_of_the_bucket_is_answered_and_again_when_it_has_changed(
         ("s3://slides/tcga/folder.svs", "NotStaged: slide 1: its store states neither a tag nor a date"),
     ],
 )
-def test_a_bad_row_fails_alone_and_tells_no_address(folder: Path, tmp_path: Path, place: str, reason: str) -> None:
+def test_a_bad_row_fails_alone_and_reveals_no_address(folder: Path, tmp_path: Path, place: str, reason: str) -> None:
     bad, good = ask(loaded(folder, tmp_path), place, "s3://slides/tcga/a.tif")
     assert good["status"] == "ok"
     assert bad["reason"].startswith(reason)
@@ -111,7 +109,7 @@ def test_a_bad_row_fails_alone_and_tells_no_address(folder: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["silent.tif", "stalling.tif", "dripping.tif"])
-def test_a_store_that_keeps_us_waiting_is_given_up_at_the_deadline(
+def test_a_slow_store_is_given_up_at_the_deadline(
     store: pytest.MonkeyPatch, folder: Path, tmp_path: Path, name: str
 ) -> None:
     with archive(tmp_path) as site:

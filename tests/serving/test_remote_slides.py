@@ -99,7 +99,7 @@ def test_what_is_unchanged_is_fetched_once(site: Archive, model: ServedModel, fo
     assert len(fetched(site)) == 2
 
 
-def test_a_name_is_asked_for_as_it_was_read(site: Archive, model: ServedModel, tmp_path: Path) -> None:
+def test_a_path_is_requested_as_it_was_parsed(site: Archive, model: ServedModel, tmp_path: Path) -> None:
     wsi = tmp_path / "site" / "wsi"
     (wsi / "a.tif").rename(wsi / "Weiß, b+c;d 100%.tif")
     names = ("Weiß, b+c;d 100%25.tif", "Wei%C3%9F,%20b+c;d%20100%25.tif")
@@ -109,7 +109,7 @@ def test_a_name_is_asked_for_as_it_was_read(site: Archive, model: ServedModel, t
     assert {line.split()[1] for line in site.requests[-2:]} == {"/wsi/%62.tif"}
 
 
-def test_many_who_ask_at_once_fetch_it_once(site: Archive, model: ServedModel) -> None:
+def test_many_requests_at_once_fetch_a_slide_once(site: Archive, model: ServedModel) -> None:
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(lambda _: ask(model, {"slide": f"{site.url}/wsi/a.tif"}), range(8)))
     assert {answer["status"] for [answer] in answers} == {"ok"}
@@ -117,7 +117,7 @@ def test_many_who_ask_at_once_fetch_it_once(site: Archive, model: ServedModel) -
 
 
 @pytest.mark.parametrize("prefixes", ["", "  "])
-def test_without_a_prefix_nobody_is_asked(folder: Path, site: Archive, tmp_path: Path, prefixes: str) -> None:
+def test_without_a_prefix_no_server_is_asked(folder: Path, site: Archive, tmp_path: Path, prefixes: str) -> None:
     model = loaded(folder, tmp_path, prefixes, Limits((folder,), untrusted=False, readers=0))
     assert model.codes.remote is None
     bad, good = ask(model, {"slide": f"{site.url}/wsi/a.tif"}, {"slide": str(folder / "a.tif")})
@@ -165,7 +165,7 @@ def test_without_a_prefix_nobody_is_asked(folder: Path, site: Archive, tmp_path:
         "{url}/wsi/" + "A" * 5000 + ".tif",
     ],
 )
-def test_what_is_not_allowed_is_refused_before_anybody_is_asked(
+def test_other_addresses_are_refused_before_a_server_is_asked(
     folder: Path, site: Archive, model: ServedModel, place: str
 ) -> None:
     filled = place.format(url=site.url, host=site.url[7:], port=site.server_port, folder=folder)
@@ -176,7 +176,7 @@ def test_what_is_not_allowed_is_refused_before_anybody_is_asked(
     assert tells_nothing(bad["reason"], site, folder)
 
 
-def test_codes_have_no_address(site: Archive, model: ServedModel) -> None:
+def test_files_of_codes_may_not_have_an_address(site: Archive, model: ServedModel) -> None:
     [answer] = ask(model, {"features": f"{site.url}/wsi/a.h5"})
     assert answer["reason"].startswith("OutsideRoots")
     assert site.requests == []
@@ -197,7 +197,7 @@ def test_codes_have_no_address(site: Archive, model: ServedModel) -> None:
         ("text.svs", "UnreadableSlide: slide 1"),
     ],
 )
-def test_a_bad_file_fails_alone_and_tells_no_address(
+def test_a_bad_file_fails_alone_and_reveals_no_address(
     folder: Path, site: Archive, model: ServedModel, tmp_path: Path, name: str, reason: str
 ) -> None:
     bad, good = ask(model, {"slide": f"{site.url}/wsi/{name}"}, {"slide": f"{site.url}/wsi/a.tif"})
@@ -207,7 +207,7 @@ def test_a_bad_file_fails_alone_and_tells_no_address(
     assert sum(file.stat().st_size for file in (tmp_path / "staged").glob("*/*")) < 1 << 20
 
 
-def test_what_is_too_large_is_not_begun(site: Archive, model: ServedModel) -> None:
+def test_a_slide_that_is_too_large_is_not_fetched(site: Archive, model: ServedModel) -> None:
     ask(model, {"slide": f"{site.url}/wsi/large.tif"})
     assert fetched(site) == []
 
@@ -225,9 +225,7 @@ def test_a_redirect_is_not_followed(folder: Path, site: Archive, model: ServedMo
 
 
 @pytest.mark.parametrize("name", ["silent.tif", "stalling.tif", "dripping.tif"])
-def test_a_server_that_keeps_us_waiting_is_given_up_at_the_deadline(
-    folder: Path, site: Archive, tmp_path: Path, name: str
-) -> None:
+def test_a_slow_server_is_given_up_at_the_deadline(folder: Path, site: Archive, tmp_path: Path, name: str) -> None:
     model = loaded(folder, tmp_path, f"{site.url}/wsi", Limits((folder,), seconds=SECONDS, untrusted=False, readers=0))
     begun = time.monotonic()
     good, bad = ask(model, {"slide": f"{site.url}/wsi/a.tif"}, {"slide": f"{site.url}/wsi/{name}"})
@@ -239,7 +237,7 @@ def test_a_server_that_keeps_us_waiting_is_given_up_at_the_deadline(
 
 
 @pytest.mark.parametrize("name", ["silent.tif", "stalling.tif"])
-def test_silence_costs_the_other_rows_little(
+def test_a_silent_server_costs_other_rows_little(
     site: Archive, model: ServedModel, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr("nic.serving.remote_slides.SILENT_S", 0.5)
@@ -248,7 +246,7 @@ def test_silence_costs_the_other_rows_little(
     assert good["status"] == "ok"
 
 
-def test_a_server_that_is_not_there_is_not_named(folder: Path, site: Archive, model: ServedModel) -> None:
+def test_a_server_that_is_down_is_not_named(folder: Path, site: Archive, model: ServedModel) -> None:
     site.shutdown()
     site.server_close()
     [answer] = ask(model, {"slide": f"{site.url}/wsi/a.tif"})
@@ -277,7 +275,7 @@ def test_no_room_in_time_is_a_refusal(folder: Path, site: Archive, tmp_path: Pat
     assert ask(model, {"slide": f"{site.url}/wsi/a.tif"})[0]["status"] == "ok"
 
 
-def test_a_folder_that_cannot_be_written_costs_other_rows_nothing(
+def test_an_unwritable_folder_does_not_affect_other_rows(
     folder: Path, site: Archive, model: ServedModel, tmp_path: Path
 ) -> None:
     (tmp_path / "staged").rmdir()
@@ -315,14 +313,14 @@ def test_the_header_that_the_operator_set_is_sent(
         "*",
     ],
 )
-def test_what_can_never_be_allowed_stops_the_server_from_starting(tmp_path: Path, prefixes: str) -> None:
+def test_a_prefix_that_is_never_allowed_stops_the_server_from_starting(tmp_path: Path, prefixes: str) -> None:
     with pytest.raises(SettingError, match=r"NIC_SLIDE_URIS, prefix \d: ") as refused:
         RemoteSlides.from_environment(tmp_path, {"NIC_SLIDE_URIS": prefixes})
     assert "jane" not in str(refused.value)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gcsfs") is not None, reason="gcsfs is here")
-def test_a_scheme_whose_package_is_missing_is_told_at_start(tmp_path: Path) -> None:
+def test_a_missing_package_of_a_scheme_is_reported_at_start(tmp_path: Path) -> None:
     with pytest.raises(MissingExtra, match="gcsfs"):
         RemoteSlides.from_environment(tmp_path, {"NIC_SLIDE_URIS": "gs://slides/tcga"})
 

@@ -59,7 +59,7 @@ def test_a_model_without_an_encoder_reads_codes_alone(folder: Path, foreign: Row
         foreign.compress(SlideSource("a", folder / "a.tif"), (folder,), budget, tmp_path / "b.h5")
 
 
-def test_a_strangers_codes_are_copied_and_ones_own_are_not(folder: Path, foreign: RowReader, tmp_path: Path) -> None:
+def test_untrusted_codes_are_copied_and_trusted_ones_are_not(folder: Path, foreign: RowReader, tmp_path: Path) -> None:
     source, budget = SlideSource("a", folder / "a.h5"), Budget(100, soon(60))
     assert foreign.features(source, (folder,), budget, tmp_path / "a.h5") == tmp_path / "a.h5"
     own = RowReader(None)
@@ -79,7 +79,7 @@ def test_a_stopped_process_is_replaced(folder: Path, foreign: RowReader) -> None
     assert foreign.header(source, (folder,), soon(120)) == header
 
 
-def test_a_pipe_is_not_waited_for(folder: Path, foreign: RowReader, tmp_path: Path) -> None:
+def test_a_pipe_does_not_block(folder: Path, foreign: RowReader, tmp_path: Path) -> None:
     os.mkfifo(folder / "pipe.h5")
     os.mkfifo(folder / "pipe.svs")
     with pytest.raises(UnreadableSlide, match="a pipe"):
@@ -126,7 +126,7 @@ class Waiting(PixelEncoder):
         return super().encode(tiles)
 
 
-def test_who_asks_while_all_are_busy_is_told_so(folder: Path, tmp_path: Path) -> None:
+def test_a_request_while_all_are_busy_is_refused(folder: Path, tmp_path: Path) -> None:
     encoder = Waiting()
     reading, source = RowReader(encoder, at_once=1), SlideSource("a", folder / "a.tif")
     with ThreadPoolExecutor(1) as threads:

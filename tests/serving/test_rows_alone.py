@@ -48,13 +48,13 @@ def limited(model: ServedModel, **limits: float) -> ServedModel:
     return replace(model, codes=codes)
 
 
-def asked(model: ServedModel, rows: Sequence[Mapping[str, object]], **params: Any) -> list[dict[str, Any]]:
+def ask(model: ServedModel, rows: Sequence[Mapping[str, object]], **params: Any) -> list[dict[str, Any]]:
     return model.answer(pd.DataFrame(list(rows)), RequestParams(**params)).to_dict("records")
 
 
-def test_slides_of_a_patient_are_added_up_one_after_another(model: ServedModel, folder: Path) -> None:
+def test_one_slide_of_a_patient_is_in_memory_at_a_time(model: ServedModel, folder: Path) -> None:
     rows = [{"features": str(folder / name), "patient": "p"} for name in ("a.h5", "b.h5")]
-    [answer] = asked(model, rows, map="geojson")
+    [answer] = ask(model, rows, map="geojson")
     assert answer["prediction"] == pytest.approx(1.5 * np.mean([0, 1, 2, 0]))
     assert answer["tiles"] == 4
     assert answer["tissue_mm2"] == pytest.approx(4 * 0.064**2)
@@ -68,7 +68,7 @@ def test_two_codes_at_the_corners_of_a_wide_grid_are_refused_before_they_are_rea
 ) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rows = [{"features": str(folder / name)} for name in ("a.h5", f"{STRANGER}.h5", "b.h5")]
-    good, wide, other = asked(model, rows)
+    good, wide, other = ask(model, rows)
     more_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(f"peak memory of the server: {more_mb:.0f} MB more")
     assert [good["status"], wide["status"], other["status"]] == ["ok", "refused", "ok"]
@@ -77,17 +77,17 @@ def test_two_codes_at_the_corners_of_a_wide_grid_are_refused_before_they_are_rea
     assert more_mb < 200
 
 
-def test_rows_past_the_deadline_are_refused_and_not_read(model: ServedModel, folder: Path) -> None:
+def test_rows_past_the_deadline_are_refused_unread(model: ServedModel, folder: Path) -> None:
     rows = [{"features": str(folder / "a.h5"), "patient": f"p{n}"} for n in range(256)]
-    answers = asked(limited(model, seconds=1e-6), rows, map="geojson")
+    answers = ask(limited(model, seconds=1e-6), rows, map="geojson")
     assert {answer["status"] for answer in answers} == {"refused"}
     assert all("not done in time" in answer["reason"] for answer in answers)
 
 
 def test_maps_of_a_request_are_bounded_together(model: ServedModel, folder: Path) -> None:
     rows = [{"features": str(folder / "a.h5"), "patient": f"p{n}"} for n in range(4)]
-    [whole] = asked(model, rows[:1], map="geojson")[0]["map"]
-    answers = asked(limited(model, maps_bytes=2 * len(whole)), rows, map="geojson")
+    [whole] = ask(model, rows[:1], map="geojson")[0]["map"]
+    answers = ask(limited(model, maps_bytes=2 * len(whole)), rows, map="geojson")
     assert [answer["status"] for answer in answers] == ["ok", "ok", "refused", "refused"]
     assert "maps of one request" in answers[3]["reason"]
 
@@ -101,7 +101,7 @@ def test_maps_of_a_request_are_bounded_together(model: ServedModel, folder: Path
         ZeroDivisionError("Jane_Roe"),
     ],
 )
-def test_an_error_that_nobody_foresaw_costs_its_row_and_tells_nothing(
+def test_an_unforeseen_error_costs_its_row_and_reveals_nothing(
     model: ServedModel,
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -116,7 +116,7 @@ def test_an_error_that_nobody_foresaw_costs_its_row_and_tells_nothing(
         return read(source, *how)
 
     monkeypatch.setattr(model.codes.reader, "features", failing)
-    good, bad = asked(model, [{"features": str(folder / "a.h5")}, {"features": str(folder / "b.h5")}])
+    good, bad = ask(model, [{"features": str(folder / "a.h5")}, {"features": str(folder / "b.h5")}])
     assert (good["status"], bad["status"], bad["reason"]) == ("ok", "refused", INTERNAL)
     assert f"a row was refused: {type(error).__name__}" in caplog.text
     assert "test_rows_alone.py:" in caplog.text
@@ -124,7 +124,7 @@ def test_an_error_that_nobody_foresaw_costs_its_row_and_tells_nothing(
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])
-def test_who_ends_the_server_is_not_held_up(
+def test_a_keyboard_interrupt_ends_the_server(
     model: ServedModel, folder: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
 ) -> None:
     def stopped(*_: object) -> Path:
@@ -132,17 +132,17 @@ def test_who_ends_the_server_is_not_held_up(
 
     monkeypatch.setattr(model.codes.reader, "features", stopped)
     with pytest.raises(stop):
-        asked(model, [{"features": str(folder / "a.h5")}])
+        ask(model, [{"features": str(folder / "a.h5")}])
 
 
-def test_an_answer_that_is_no_number_is_refused(
+def test_an_answer_that_is_not_a_number_is_refused(
     model: ServedModel, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored = model.patient_model.scored
     monkeypatch.setattr(
         model.patient_model, "scored", lambda slide: replace(scored(slide), sums=np.array([math.nan, 1.0]))
     )
-    [answer] = asked(model, [{"features": str(folder / "a.h5")}])
+    [answer] = ask(model, [{"features": str(folder / "a.h5")}])
     assert (answer["status"], answer["prediction"], answer["tiles"]) == ("refused", None, 0)
     assert "no number" in answer["reason"]
 
@@ -157,7 +157,7 @@ def test_an_answer_that_is_no_number_is_refused(
         ({"x" * 100: ["a"]}, "; the columns are " + "x" * 40),
     ],
 )
-def test_a_request_without_a_column_that_can_be_read_is_refused_whole(
+def test_a_request_without_a_known_column_is_refused(
     model: ServedModel, columns: dict[str, list[object]], reason: str
 ) -> None:
     with pytest.raises(RequestRefused) as refused:
@@ -167,25 +167,25 @@ def test_a_request_without_a_column_that_can_be_read_is_refused_whole(
 
 
 @pytest.mark.parametrize("value", [pd.NA, None, float("nan"), ""])
-def test_whatever_stands_for_nothing_is_nothing(model: ServedModel, folder: Path, value: object) -> None:
+def test_empty_cells_of_any_kind_are_missing(model: ServedModel, folder: Path, value: object) -> None:
     rows = pd.DataFrame({"features": [str(folder / "a.h5")], "slide": [value], "mpp": [value]}, dtype=object)
     assert model.answer(rows, RequestParams())["status"][0] == "ok"
 
 
 @pytest.mark.parametrize("value", [["a"], np.array(["a", "b"]), {"a": 1}, 7, True])
-def test_what_is_no_text_costs_its_row(model: ServedModel, folder: Path, value: object) -> None:
+def test_a_cell_that_is_not_text_costs_its_row(model: ServedModel, folder: Path, value: object) -> None:
     rows = pd.DataFrame({"slide": [value, str(folder / "a.h5")]}, dtype=object)
     assert list(model.answer(rows, RequestParams())["status"]) == ["refused", "ok"]
 
 
-def test_an_mpp_that_is_no_number_costs_its_row(model: ServedModel, folder: Path) -> None:
+def test_an_mpp_that_is_not_a_number_costs_its_row(model: ServedModel, folder: Path) -> None:
     rows = pd.DataFrame({"slide": [str(folder / "a.tif"), str(folder / "a.h5")], "mpp": ["half", None]}, dtype=object)
     answers = model.answer(rows, RequestParams())
     assert list(answers["status"]) == ["refused", "ok"]
     assert "mpp is not a number" in answers["reason"][0]
 
 
-def test_memory_is_waited_for_and_given_back() -> None:
+def test_memory_is_waited_for_and_released() -> None:
     footprint = Footprint(10, 4, (5, 6), (5, 6))
     memory = Memory(footprint.bytes * 3 // 2)
     with memory.reserve(footprint, math.inf):
@@ -199,7 +199,7 @@ def test_memory_is_waited_for_and_given_back() -> None:
         pass
 
 
-def test_a_footprint_is_of_the_extent_and_not_of_the_grid(folder: Path) -> None:
+def test_a_footprint_depends_on_the_extent_not_on_the_grid(folder: Path) -> None:
     with h5py.File(folder / "a.h5") as file:
         assert Footprint.of(file) == Footprint(3, 4, (5, 6), (3, 4))
     narrow, wide = (Footprint(10, 128, (1000, 1000), extent).bytes for extent in ((10, 10), (1000, 1000)))

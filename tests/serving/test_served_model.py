@@ -94,7 +94,7 @@ def test_a_slide_its_codes_and_its_pixels_are_answered_alike(model: ServedModel,
     assert (answers["failed_tiles"] == 0).all()
 
 
-def test_a_bad_row_fails_alone_and_tells_neither_name_nor_place(model: ServedModel, folder: Path) -> None:
+def test_a_bad_row_fails_alone_and_reveals_neither_name_nor_path(model: ServedModel, folder: Path) -> None:
     good = str(folder / "a.tif")
     bad: list[dict[str, object]] = [
         {"slide": str(folder / f"{STRANGER}.svs")},
@@ -131,12 +131,12 @@ def test_a_bad_row_fails_alone_and_tells_neither_name_nor_place(model: ServedMod
     json.dumps(answers.to_dict("records"), allow_nan=False)
 
 
-def test_rows_without_a_patient_are_their_own(folder: Path) -> None:
+def test_a_row_without_a_patient_is_a_patient_of_its_own(folder: Path) -> None:
     rows = pd.DataFrame({"slide": ["/x/a.tif", "/y/a.tif", None], "patient": [None, None, float("nan")]})
     assert [r.patient for r in by_patient(rows, 10)] == ["a", "a", "row 3"]
 
 
-def test_a_million_rows_are_refused_before_any_is_read(model: ServedModel) -> None:
+def test_a_million_rows_are_refused_unread(model: ServedModel) -> None:
     with pytest.raises(RequestRefused, match="1000000 rows"):
         model.answer(pd.DataFrame({"slide": np.repeat("x", 1_000_000)}), RequestParams())
 

@@ -104,7 +104,7 @@ def test_tiles_of_any_side_are_read(tmp_path: Path, side: int) -> None:
         assert np.array_equal(slide.read_region(37, 201, 0, 500, 300), IMAGE[201:501, 37:537])
 
 
-def test_a_tile_that_is_damaged_is_not_made_up(tmp_path: Path) -> None:
+def test_a_damaged_tile_is_not_invented(tmp_path: Path) -> None:
     path = tiff(tmp_path / "a.tif", compression="lzma")
     with tifffile.TiffFile(path) as file:
         page = file.pages[0].aspage()
@@ -133,7 +133,7 @@ def test_a_tile_that_is_damaged_is_not_made_up(tmp_path: Path) -> None:
         ({"image": IMAGE.astype(np.uint16) * 257, "byteorder": ">"}, "a big-endian TIFF"),
     ],
 )
-def test_what_is_odd_about_a_tiff_is_named_and_to_convert_it_helps(
+def test_a_refusal_says_what_is_wrong_with_a_tiff_and_converting_helps(
     tmp_path: Path, options: dict[str, Any], why: str
 ) -> None:
     text = refusal(tiff(tmp_path / "a.tif", **options))
@@ -144,7 +144,7 @@ def test_what_is_odd_about_a_tiff_is_named_and_to_convert_it_helps(
     assert "copy the file" not in text
 
 
-def test_a_codec_that_nobody_knows_is_named_by_its_number(tmp_path: Path) -> None:
+def test_an_unknown_codec_is_named_by_its_number(tmp_path: Path) -> None:
     path = tiff(tmp_path / "a.tif", compression="lzma")
     with tifffile.TiffFile(path) as file:
         tag = file.pages[0].aspage().tags["Compression"]
@@ -154,12 +154,12 @@ def test_a_codec_that_nobody_knows_is_named_by_its_number(tmp_path: Path) -> Non
     assert "its tiles are in compression 61234" in refusal(path)
 
 
-def test_a_picture_is_no_slide(tmp_path: Path) -> None:
+def test_a_picture_is_not_a_slide(tmp_path: Path) -> None:
     (tmp_path / "a.tif").write_bytes(cv2.imencode(".png", IMAGE)[1].tobytes())
     assert "a PNG picture, wanted a slide in tiles; convert it" in refusal(tmp_path / "a.tif")
 
 
-def test_a_mirax_file_without_its_folder_says_so(tmp_path: Path) -> None:
+def test_a_mirax_file_without_its_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.mrxs").write_bytes(cv2.imencode(".jpg", IMAGE)[1].tobytes())
     text = refusal(tmp_path / "a.mrxs")
     assert "its folder a/ with Slidedat.ini is not beside it" in text
@@ -176,7 +176,7 @@ def test_a_format_that_openslide_does_not_read_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rule", [Otsu(), Saturated(20)])
-def test_a_grey_slide_has_no_stain_to_find(tmp_path: Path, rule: Otsu | Saturated) -> None:
+def test_a_grey_slide_has_no_stain(tmp_path: Path, rule: Otsu | Saturated) -> None:
     path = tiff(tmp_path / "a.tif", GREY, photometric="minisblack", compression="jpeg")
     with opened(path) as slide, pytest.raises(NoTissue, match=r"a: its picture has no colour.*tissue=all"):
         rule.mask(slide, slide.thumbnail(100))
@@ -189,7 +189,7 @@ def test_a_little_colour_is_not_called_grey(tmp_path: Path) -> None:
         assert not Saturated(200).mask(slide, slide.thumbnail(100)).any()
 
 
-def test_what_cannot_be_reached_is_not_called_damaged(tmp_path: Path) -> None:
+def test_an_unreachable_file_is_not_called_damaged(tmp_path: Path) -> None:
     """The system's errors are real: memory that nobody mapped gives EIO, a link to itself ELOOP."""
     (tmp_path / "lost.svs").symlink_to("/proc/self/mem")
     (tmp_path / "loop.svs").symlink_to(tmp_path / "loop.svs")
@@ -206,7 +206,7 @@ def test_what_cannot_be_reached_is_not_called_damaged(tmp_path: Path) -> None:
             opened(path)
 
 
-def test_a_slide_that_goes_away_while_it_is_read_is_unreached(tmp_path: Path) -> None:
+def test_a_slide_that_vanishes_while_it_is_read_is_unreached(tmp_path: Path) -> None:
     path = tiff(tmp_path / "a.tif", compression="deflate")
     with opened(path) as slide:
         with path.open("r+b") as file:
@@ -216,12 +216,12 @@ def test_a_slide_that_goes_away_while_it_is_read_is_unreached(tmp_path: Path) ->
             slide.read_region(0, 0, 0, 10, 10)
 
 
-def test_a_pipe_is_no_slide_and_nobody_waits_for_it(tmp_path: Path) -> None:
+def test_a_pipe_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.svs")
     assert "a.svs: not a regular file" in refusal(tmp_path / "a.svs")
 
 
-def test_the_second_reader_takes_nothing_that_it_might_show_wrongly(tmp_path: Path) -> None:
+def test_the_second_reader_refuses_what_it_might_decode_wrongly(tmp_path: Path) -> None:
     for name, options in (("grey", {"image": GREY, "photometric": "minisblack"}), ("lab", {"photometric": "cielab"})):
         with pytest.raises(ValueError, match="8-bit RGB"):
             TiffSlide(tiff(tmp_path / f"{name}.tif", **options))

@@ -66,11 +66,11 @@ def pixels(content: bytes) -> NDArray[np.uint8]:
         ),
     ],
 )
-def test_colours_are_those_that_were_written(content: bytes, expected: NDArray[np.generic], off: int) -> None:
+def test_colours_are_kept(content: bytes, expected: NDArray[np.generic], off: int) -> None:
     assert np.abs(pixels(content).astype(float) - expected).max() <= off
 
 
-def test_a_colour_that_stands_for_nothing_is_glass() -> None:
+def test_a_transparent_colour_is_white() -> None:
     key = tuple(map(int, COLOURS[2, 3]))
     assert pixels(png(Image.fromarray(COLOURS), transparency=key))[2, 3].tolist() == [255, 255, 255]
     palette = Image.fromarray(GREY).convert("P")
@@ -80,7 +80,7 @@ def test_a_colour_that_stands_for_nothing_is_glass() -> None:
     assert shown[0, 0].tolist() == [int(GREY[0, 0]), 0, 0]
 
 
-def test_colours_multiplied_by_their_opacity_are_taken_apart() -> None:
+def test_premultiplied_colours_are_restored() -> None:
     associated = np.round(COLOURS * (ALPHA / 255)[..., None]).astype(np.uint8)
     content = tiff(np.dstack([associated, ALPHA]), photometric="rgb", extrasamples=["assocalpha"])
     assert np.abs(pixels(content) - SHOWN).max() <= 2
@@ -102,7 +102,7 @@ def test_pixels_whose_white_is_not_known_are_refused(content: bytes, message: st
 
 
 @pytest.mark.parametrize("write", [deep_png, lambda values: png(Image.fromarray((values >> 8).astype(np.uint8)))])
-def test_a_file_cut_short_is_not_half_an_image(write: Callable[[NDArray[np.uint16]], bytes]) -> None:
+def test_a_truncated_file_is_refused(write: Callable[[NDArray[np.uint16]], bytes]) -> None:
     content = write(RNG.integers(0, 65536, (64, 64, 3)).astype(np.uint16))
     with pytest.raises((OSError, SyntaxError, ValueError)):
         pixels(content[: len(content) // 2])

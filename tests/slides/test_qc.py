@@ -22,13 +22,13 @@ STAINS = [(225, 150, 190), (120, 60, 150), (90, 80, 170), (150, 90, 40), (190, 3
 
 
 @pytest.mark.parametrize("ink", [GREEN, BLUE])
-def test_ink_is_found_and_its_outline_kept(ink: tuple[int, int, int]) -> None:
+def test_pen_marks_are_found_with_their_outline(ink: tuple[int, int, int]) -> None:
     image = tissue_image(300, 300)
     cv2.line(image, (40, 60), (260, 200), ink, 30)
     drawn = cv2.line(np.zeros((300, 300), np.uint8), (40, 60), (260, 200), 1, 30) > 0
-    found = pen_marks(image)
-    assert (found & drawn).sum() > 0.95 * drawn.sum()
-    assert (found & ~drawn).sum() < 0.02 * drawn.sum()
+    marks = pen_marks(image)
+    assert (marks & drawn).sum() > 0.95 * drawn.sum()
+    assert (marks & ~drawn).sum() < 0.02 * drawn.sum()
 
 
 @pytest.mark.parametrize("stain", STAINS)
@@ -60,11 +60,11 @@ def test_the_cmu_slide_is_in_focus_until_it_is_blurred(shared_data: Path) -> Non
         assert out_of_focus(tiles[sharp.valid[:rows, :cols]], 1.0).mean() >= least
 
 
-def test_a_cell_is_excluded_for_what_spoils_most_of_it() -> None:
+def test_a_cell_fails_the_test_with_the_largest_share() -> None:
     usable = np.array([[0.7, 0.5, 0.1, 0.0, 0.3]])
     pen, dark = np.array([[0.3, 0.3, 0.2, 0.9, 0.1]]), np.array([[0.0, 0.1, 0.6, 0.1, 0.1]])
-    found = cells_failing_qc(usable, {"pen": pen, "dark": dark}, 0.6)
-    assert [QC_TESTS[n] for n in found[0]] == ["", "pen", "dark", "pen", ""]
+    failed = cells_failing_qc(usable, {"pen": pen, "dark": dark}, 0.6)
+    assert [QC_TESTS[n] for n in failed[0]] == ["", "pen", "dark", "pen", ""]
     assert not cells_failing_qc(usable, {}, 0.6).any()
 
 
@@ -77,7 +77,7 @@ def spoilt_slide(folder: Path) -> tuple[SlideSource, Image]:
     return SlideSource("s", write_slide(folder / "s.tif", image)), image
 
 
-def test_excluded_cells_have_no_code_and_keep_their_reason(tmp_path: Path) -> None:
+def test_excluded_cells_have_no_code_and_keep_the_test_they_failed(tmp_path: Path) -> None:
     source, _ = spoilt_slide(tmp_path)
     compress_slide(source, PixelEncoder()).save(tmp_path / "s.h5")
     slide = CompressedSlide.load(tmp_path / "s.h5")
@@ -88,10 +88,10 @@ def test_excluded_cells_have_no_code_and_keep_their_reason(tmp_path: Path) -> No
     assert (slide.excluded > 0).sum() == 8 + 8 + 16
     assert not slide.valid[slide.excluded > 0].any()
     assert (slide.valid | (slide.excluded > 0))[2:14, 2:14].all()
-    assert slide.exclude == ("blurred", "dark", "pen")
+    assert slide.tiling.exclude == ("blurred", "dark", "pen")
 
 
-def test_what_is_not_asked_for_is_not_excluded(tmp_path: Path) -> None:
+def test_unnamed_qc_tests_are_not_applied(tmp_path: Path) -> None:
     source, _ = spoilt_slide(tmp_path)
     slide = compress_slide(source, PixelEncoder(), Tiling(exclude=("pen",)))
     assert slide.excluded is not None
@@ -109,7 +109,7 @@ def test_slides_of_ink_and_out_of_focus_are_refused_with_the_reason(tmp_path: Pa
         compress_slide(SlideSource("s", write_slide(tmp_path / "inked.tif", image)), PixelEncoder())
 
 
-def test_only_tests_that_there_are_can_be_named() -> None:
+def test_unknown_qc_tests_are_refused() -> None:
     assert qc_tests_named("pen, blurred") == ("pen", "blurred")
     assert qc_tests_named("") == ()
     with pytest.raises(UnknownQCTest, match="no QC test 'fold'; wanted some of pen, dark, blurred"):

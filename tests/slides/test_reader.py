@@ -20,11 +20,11 @@ from nic.slides.slide import Slide, SlideSource
 def read(slide: Slide, grid: TileGrid) -> dict[tuple[int, int], NDArray[np.uint8] | None]:
     """Every cell's tile, None where it failed."""
     rows, cols = (axis.ravel() for axis in np.indices((grid.rows, grid.cols)))
-    found: dict[tuple[int, int], NDArray[np.uint8] | None] = {}
+    tiles_by_cell: dict[tuple[int, int], NDArray[np.uint8] | None] = {}
     for batch in TileReader(slide, grid, 0.5).batches(rows, cols, batch_size=7):
         for tile, row, col, failed in zip(batch.tiles, batch.row, batch.col, batch.failed, strict=True):
-            found[int(row), int(col)] = None if failed else tile
-    return found
+            tiles_by_cell[int(row), int(col)] = None if failed else tile
+    return tiles_by_cell
 
 
 def averaged(image: NDArray[np.uint8], x: float, y: float, side: float, px: int) -> NDArray[np.float64]:
@@ -59,7 +59,7 @@ def test_tiles_are_cut_at_the_exact_resolution(tmp_path: Path, mpp: float) -> No
         assert len(tiles) == grid.rows * grid.cols
 
 
-def test_the_level_read_is_the_coarsest_at_or_finer_than_asked(tmp_path: Path) -> None:
+def test_the_coarsest_level_that_is_fine_enough_is_read(tmp_path: Path) -> None:
     def level(mpp: float, downsamples: tuple[int, ...]) -> int:
         path = write_slide(tmp_path / f"{mpp}.tif", tissue_image(1200, 1000), mpp, downsamples)
         with Slide.open(SlideSource("a", path)) as slide:
@@ -79,7 +79,7 @@ def test_a_slide_coarser_than_the_encoder_reads_is_refused(tmp_path: Path) -> No
         TileReader(slide, TileGrid.covering(slide.bounds_l0px, slide.mpp, 64, 1.0), 0.5)
 
 
-def test_tiles_finer_than_they_are_read_are_never_blown_up(tmp_path: Path) -> None:
+def test_tiles_are_never_enlarged(tmp_path: Path) -> None:
     path = write_slide(tmp_path / "a.tif", tissue_image(600, 500), 0.5)
     with Slide.open(SlideSource("a", path)) as slide, pytest.raises(ResolutionTooLow, match=r"wanted 0\.25 um/px"):
         TileReader(slide, TileGrid.covering(slide.bounds_l0px, slide.mpp, 224, 0.25), 0.5)
@@ -91,11 +91,11 @@ def test_raw_jpeg_tiles_are_openslides_pixels(tmp_path: Path, shared_data: Path)
         with Slide.open(SlideSource("a", path)) as slide:
             reader = TileReader(slide, TileGrid.covering(slide.bounds_l0px, slide.mpp, 64, 1.0), 0.5)
             assert reader.way == "jpeg tiles"
-            found = reader._region(130, 77, 500, 400)
-            assert np.array_equal(found, slide.read_region(130, 77, 0, 500, 400))
+            region = reader._region(130, 77, 500, 400)
+            assert np.array_equal(region, slide.read_region(130, 77, 0, 500, 400))
 
 
-def test_what_is_not_jpeg_is_read_by_openslide(tmp_path: Path) -> None:
+def test_other_tiles_than_jpeg_are_read_by_openslide(tmp_path: Path) -> None:
     image = tissue_image(900, 700)
     path = write_slide(tmp_path / "a.tif", image, compression="deflate")
     with Slide.open(SlideSource("a", path)) as slide:
@@ -121,7 +121,7 @@ def test_raw_tiles_that_differ_from_openslide_are_not_trusted(tmp_path: Path) ->
         assert np.array_equal(reader._region(130, 77, 500, 400), slide.read_region(130, 77, 0, 500, 400))
 
 
-def test_a_level_whose_size_is_no_whole_fraction_is_still_read_raw(shared_data: Path) -> None:
+def test_a_level_of_fractional_downsample_is_read_raw(shared_data: Path) -> None:
     """OpenSlide interpolates there, because its downsample of 2.0003 falls between the pixels."""
     with Slide.open(SlideSource("a", shared_data / "wsi" / "derived_CMU-1-Small-Region_pyramid.tiff")) as slide:
         reader = TileReader(slide, TileGrid.covering(slide.bounds_l0px, slide.mpp, 32, 2.0), 1.0)
@@ -157,7 +157,7 @@ def test_a_wide_slide_is_read_band_by_band_and_whole(tmp_path: Path) -> None:
             assert np.abs(window.reshape(64, 2, 64, 2, 3).mean((1, 3)) - tile).max() <= 0.5
 
 
-def test_any_cells_come_in_order_and_in_full_batches(tmp_path: Path) -> None:
+def test_cells_come_in_order_and_in_full_batches(tmp_path: Path) -> None:
     path = write_slide(tmp_path / "a.tif", tissue_image(3000, 600), 0.2425)
     with Slide.open(SlideSource("a", path)) as slide:
         grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, 64, 1.0)
@@ -174,7 +174,7 @@ def test_any_cells_come_in_order_and_in_full_batches(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])
-def test_whole_cells_are_the_same_with_and_without_holes_beside_them(factor: int) -> None:
+def test_cells_of_whole_pixels_are_the_same_beside_holes(factor: int) -> None:
     side = 64 * factor
     strip = np.random.default_rng(factor).integers(0, 256, (side, 12 * side, 3), np.uint8)
     x = np.arange(12) * float(side)
@@ -215,7 +215,7 @@ def test_area_weights_of_a_whole_ratio_are_plain_means() -> None:
     assert np.allclose(area_weights(5, 7.3, 0.4, 8).sum(1), 1)
 
 
-def test_a_level_that_says_it_is_larger_than_its_tiles_is_not_read_raw(tmp_path: Path) -> None:
+def test_a_level_that_claims_more_than_its_tiles_is_not_read_raw(tmp_path: Path) -> None:
     """As found by spoiling files at random: it ended the run of a whole cohort."""
     path = write_slide(tmp_path / "a.tif", tissue_image(900, 700))
     with tifffile.TiffFile(path) as file:

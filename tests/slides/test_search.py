@@ -25,7 +25,7 @@ def ids(where: str | Path) -> list[str]:
     return [source.slide_id for source in find_slides(where)]
 
 
-def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
+def test_hidden_files_and_folders_are_skipped(tmp_path: Path) -> None:
     slide(tmp_path / "x.svs")
     (tmp_path / "._x.svs").write_bytes(b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X")
     slide(tmp_path / ".Trash" / "y.svs")
@@ -40,14 +40,14 @@ def test_a_glob_below_a_folder_whose_name_has_brackets(tmp_path: Path) -> None:
     assert ids(f"{tmp_path}/Müller's [2020] #1 100%/[b].TIF") == ["b"]
 
 
-def test_slides_below_a_folder_are_found_whatever_lies_above_them(tmp_path: Path) -> None:
+def test_slides_in_subfolders_are_found(tmp_path: Path) -> None:
     for name in ("a.svs", "one/b.tif", "one/two/c.ndpi"):
         slide(tmp_path / name)
     (tmp_path / "one" / "round").symlink_to(tmp_path)
     assert ids(tmp_path) == ["a", "b", "c"]
 
 
-def test_two_slides_of_one_id_are_named_wherever_they_lie(tmp_path: Path) -> None:
+def test_two_slides_of_one_id_are_refused_in_any_folders(tmp_path: Path) -> None:
     slide(tmp_path / "day 1" / "a.svs")
     slide(tmp_path / "day 2" / "a.tif")
     with pytest.raises(UnreadableSlide, match=r"a: two slides have this id, day 1/a\.svs and day 2/a\.tif"):
@@ -63,7 +63,7 @@ def test_links_to_slides_are_slides_by_their_own_names(tmp_path: Path) -> None:
         Slide.open(find_slides(tmp_path / "slides")[1])
 
 
-def test_what_the_installed_openslide_knows_is_found_whatever_its_suffix(tmp_path: Path) -> None:
+def test_slides_of_unknown_suffixes_are_found_if_openslide_reads_them(tmp_path: Path) -> None:
     slide(tmp_path / "a.tif").rename(tmp_path / "a.newformat")
     (tmp_path / "b.CZI").write_bytes(b"ZISRAWFILE" + bytes(600))
     (tmp_path / "c.isyntax").write_bytes(b"<DataObject>")
@@ -73,7 +73,7 @@ def test_what_the_installed_openslide_knows_is_found_whatever_its_suffix(tmp_pat
     assert ids(tmp_path) == ["a.newformat", "b", "c"]
 
 
-def test_dicom_files_are_known_in_capitals_and_without_a_suffix(tmp_path: Path, shared_data: Path) -> None:
+def test_dicom_files_are_recognised_in_capitals_and_without_a_suffix(tmp_path: Path, shared_data: Path) -> None:
     series = sorted((shared_data / "wsi" / "derived_CMU-1-Small-Region_dicom").glob("*.dcm"))
     for count, name in enumerate(("IM1.DCM", "IM2")):
         (tmp_path / "one.1").mkdir(exist_ok=True)
@@ -85,7 +85,7 @@ def test_dicom_files_are_known_in_capitals_and_without_a_suffix(tmp_path: Path, 
         assert opened.size_l0px[0] > 0
 
 
-def test_a_place_that_is_not_there_is_not_a_folder_without_slides(tmp_path: Path) -> None:
+def test_a_missing_place_is_unreached(tmp_path: Path) -> None:
     with pytest.raises(UnreachedSlide, match="no such file"):
         find_slides(tmp_path / "share" / "slides")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
@@ -115,7 +115,7 @@ def test_names_of_any_bytes_are_found(tmp_path: Path) -> None:
         ("day 1/a.svs", "day 1/a.svs"),
     ],
 )
-def test_a_cell_of_a_table_means_the_file_that_is_there(tmp_path: Path, written: str, there: str) -> None:
+def test_a_cell_of_a_table_means_the_existing_file(tmp_path: Path, written: str, there: str) -> None:
     path = slide(tmp_path / there)
     assert file_of(in_table(written, tmp_path)) == path
 

@@ -23,7 +23,7 @@ def test_the_exact_resolution_of_the_file_is_found(tmp_path: Path, mpp: float) -
         assert slide.bounds_l0px == (0, 0, 400, 300)
 
 
-def test_no_resolution_is_an_error_that_says_the_remedy(tmp_path: Path) -> None:
+def test_a_missing_resolution_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     path = write_slide(tmp_path / "mute.tif", tissue_image(400, 300), mpp=None)
     with pytest.raises(MissingResolution, match=r"mute\.tif.*pass mpp="):
         opened(path)
@@ -32,7 +32,7 @@ def test_no_resolution_is_an_error_that_says_the_remedy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mpp", [0.025, 0.05])
-def test_a_tenth_of_the_true_resolution_is_said(tmp_path: Path, mpp: float) -> None:
+def test_an_error_by_a_factor_of_ten_is_refused(tmp_path: Path, mpp: float) -> None:
     with pytest.raises(ImplausibleResolution, match=rf"tenfold\.tif: {mpp}"):
         opened(write_slide(tmp_path / "tenfold.tif", tissue_image(400, 300), mpp=mpp))
 
@@ -54,7 +54,7 @@ def test_the_resolution_is_found_in_tiff_tags() -> None:
         {"openslide.mpp-x": "2.5", "openslide.mpp-y": "2.5", "openslide.objective-power": "40"},
     ],
 )
-def test_figures_that_contradict_one_another_are_said_unless_the_true_one_is_given(odd: dict[str, str]) -> None:
+def test_contradicting_resolutions_are_refused_unless_mpp_is_given(odd: dict[str, str]) -> None:
     with pytest.raises(ImplausibleResolution, match=r"odd\.svs.*mpp="):
         resolution("odd.svs", None, odd)
     assert resolution("odd.svs", 0.25, odd) == 0.25
@@ -83,21 +83,21 @@ def test_an_adapter_is_plausible_and_a_factor_of_ten_is_not(mpp: float, power: i
             resolution("a.svs", None, stated)
 
 
-def test_properties_that_are_no_numbers_say_nothing() -> None:
+def test_properties_that_are_not_numbers_are_ignored() -> None:
     stated = {"openslide.mpp-x": "0.25", "openslide.mpp-y": "0.25", "openslide.objective-power": "40x"}
     assert resolution("a.svs", None, stated) == 0.25
     with pytest.raises(MissingResolution):
         resolution("a.svs", None, {**stated, "openslide.mpp-x": "unknown"})
 
 
-@pytest.mark.parametrize("given", [0.0, -0.5, 250.0, float("nan")])
-def test_a_given_resolution_must_be_a_microscopes(given: float) -> None:
+@pytest.mark.parametrize("mpp", [0.0, -0.5, 250.0, float("nan")])
+def test_a_given_resolution_must_be_a_microscopes(mpp: float) -> None:
     with pytest.raises(ImplausibleResolution, match="mpp="):
-        resolution("a.svs", given, {})
+        resolution("a.svs", mpp, {})
 
 
 @pytest.mark.parametrize("content", [b"", b"not a slide at all", b"II*\0" + bytes(50)])
-def test_what_is_no_slide_is_named(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_slide_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "broken.svs"
     path.write_bytes(content)
     with pytest.raises(UnreadableSlide, match=r"broken\.svs"):
@@ -109,7 +109,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         opened(tmp_path / "gone.svs")
 
 
-def test_errors_do_not_tell_where_the_slides_lie(tmp_path: Path) -> None:
+def test_errors_do_not_reveal_the_folder(tmp_path: Path) -> None:
     with pytest.raises(UnreachedSlide) as caught:
         opened(tmp_path / "gone.svs")
     assert str(tmp_path) not in str(caught.value)
@@ -130,21 +130,21 @@ def test_a_fingerprint_follows_the_content_not_the_place(tmp_path: Path) -> None
 
 
 def test_a_folder_of_real_slides_holds_four(shared_data: Path) -> None:
-    found = {s.slide_id: s.path for s in find_slides(shared_data / "wsi")}
-    assert set(found) == {
+    paths = {s.slide_id: s.path for s in find_slides(shared_data / "wsi")}
+    assert set(paths) == {
         "CMU-1-Small-Region",
         "camelyon_lowres_level",
         "derived_CMU-1-Small-Region_dicom",
         "derived_CMU-1-Small-Region_pyramid",
     }
-    dicom_source = SlideSource("dicom", found["derived_CMU-1-Small-Region_dicom"])
-    svs_source = SlideSource("svs", found["CMU-1-Small-Region"])
+    dicom_source = SlideSource("dicom", paths["derived_CMU-1-Small-Region_dicom"])
+    svs_source = SlideSource("svs", paths["CMU-1-Small-Region"])
     with Slide.open(dicom_source) as dicom, Slide.open(svs_source) as svs:
         assert dicom.size_l0px == svs.size_l0px == (2220, 2967)
         assert np.array_equal(dicom.read_region(500, 500, 0, 64, 64), svs.read_region(500, 500, 0, 64, 64))
 
 
-def test_slides_beside_dicom_files_are_not_lost(tmp_path: Path, shared_data: Path) -> None:
+def test_slides_beside_dicom_files_are_found(tmp_path: Path, shared_data: Path) -> None:
     dicom = shared_data / "wsi" / "derived_CMU-1-Small-Region_dicom"
     first = dicom / "volume_none_139x186.dcm"
     lone = shared_data / "wsi" / "camelyon_lowres_level.dcm"
@@ -158,7 +158,7 @@ def test_slides_beside_dicom_files_are_not_lost(tmp_path: Path, shared_data: Pat
     assert len(find_slides(shared_data / "wsi" / "*")) == 4
 
 
-def test_a_glob_finds_slides_and_nothing_found_is_an_error(tmp_path: Path) -> None:
+def test_a_glob_finds_slides_and_an_empty_one_is_an_error(tmp_path: Path) -> None:
     for name in ("a.tif", "b.tif"):
         write_slide(tmp_path / name, tissue_image(200, 200))
     assert [s.slide_id for s in find_slides(f"{tmp_path}/*.tif")] == ["a", "b"]
@@ -173,7 +173,7 @@ def test_two_slides_of_one_name_are_refused(tmp_path: Path) -> None:
         find_slides(tmp_path)
 
 
-def test_an_error_in_one_place_does_not_spoil_the_others(tmp_path: Path) -> None:
+def test_an_error_in_one_place_does_not_affect_the_others(tmp_path: Path) -> None:
     path = write_slide(tmp_path / "a.tif", tissue_image(512, 512), downsamples=(1,))
     spoil_tile(path, index=5)  # 4 x 4 tiles of 128 px
     with opened(path) as slide:
@@ -183,7 +183,7 @@ def test_an_error_in_one_place_does_not_spoil_the_others(tmp_path: Path) -> None
             assert slide.read_region(300, 300, 0, 64, 64).mean() < 240
 
 
-def test_an_overview_shows_what_can_be_decoded_and_says_what_cannot(tmp_path: Path) -> None:
+def test_an_overview_marks_what_cannot_be_decoded(tmp_path: Path) -> None:
     image = tissue_image(2048, 1250)
     path = write_slide(tmp_path / "a.tif", image, downsamples=(1,))
     with opened(path) as slide:
@@ -200,11 +200,11 @@ def test_an_overview_shows_what_can_be_decoded_and_says_what_cannot(tmp_path: Pa
         assert np.array_equal(partial[~unreadable], whole[~unreadable])
 
 
-def test_lower_levels_of_other_colours_are_not_believed(tmp_path: Path, shared_data: Path) -> None:
+def test_lower_levels_of_other_colours_are_not_used(tmp_path: Path, shared_data: Path) -> None:
     """The lower levels of this DICOM are not decoded in their true colours, and some not at all."""
-    found = {s.slide_id: s for s in find_slides(shared_data / "wsi")}
+    sources = {s.slide_id: s for s in find_slides(shared_data / "wsi")}
     with (
-        Slide.open(found["derived_CMU-1-Small-Region_dicom"]) as dicom,
-        Slide.open(found["CMU-1-Small-Region"]) as svs,
+        Slide.open(sources["derived_CMU-1-Small-Region_dicom"]) as dicom,
+        Slide.open(sources["CMU-1-Small-Region"]) as svs,
     ):
         assert np.array_equal(dicom.thumbnail(200), svs.thumbnail(200))

@@ -12,7 +12,7 @@ TCGA = "TCGA-A1-A0SB-01Z-00-DX1.B34C267B-CAAA-4AB6-AD5C-276C26F997A1"
 
 
 @pytest.mark.parametrize(
-    ("place", "wanted"),
+    ("place", "expected"),
     [
         (f"{TCGA}.svs", TCGA),
         (TCGA, TCGA),
@@ -37,8 +37,8 @@ TCGA = "TCGA-A1-A0SB-01Z-00-DX1.B34C267B-CAAA-4AB6-AD5C-276C26F997A1"
         ("https://host.org/%2e%2e", "%2e%2e"),
     ],
 )
-def test_known_suffixes_are_cut_off_and_nothing_else(place: str, wanted: str) -> None:
-    assert slide_id(place) == wanted
+def test_known_suffixes_are_cut_off_and_nothing_else(place: str, expected: str) -> None:
+    assert slide_id(place) == expected
 
 
 def test_a_file_of_this_machine_may_have_a_backslash_in_its_name() -> None:
@@ -51,14 +51,14 @@ def test_one_name_in_two_forms_of_unicode_has_one_id() -> None:
     assert slide_id(first) == slide_id(second) == slide_id(Path(second)) == "Größe"
 
 
-def test_bytes_that_are_no_text_are_written_as_numbers() -> None:
+def test_bytes_that_are_not_text_are_written_as_numbers() -> None:
     name = slide_id(Path(os.fsdecode(b"\xff\xfe 1.svs")))
     assert name == r"\xff\xfe 1"
     assert name.encode().decode() == name
 
 
 @pytest.mark.parametrize("letter", ["L", "ü", "日"])
-def test_ids_are_short_enough_to_name_files_and_stay_apart(letter: str) -> None:
+def test_long_ids_are_cut_and_stay_unique(letter: str) -> None:
     names = [letter * (246 // len(letter.encode())) + end for end in ("1", "2")]
     first, second = (slide_id(f"{name}.tif") for name in names)
     assert len(first.encode()) <= LONGEST_ID

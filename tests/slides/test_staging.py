@@ -58,7 +58,7 @@ def test_an_address_without_slides_is_refused(where: str) -> None:
         find_sources(where)
 
 
-def test_a_slide_is_brought_once_and_again_when_it_has_changed(
+def test_a_slide_is_fetched_once_and_again_when_it_has_changed(
     store: fsspec.AbstractFileSystem, tmp_path: Path
 ) -> None:
     staging = Staging(tmp_path, 10_000)
@@ -74,7 +74,7 @@ def test_a_slide_is_brought_once_and_again_when_it_has_changed(
 
 
 @pytest.mark.usefixtures("store")
-def test_the_least_recently_used_make_room(tmp_path: Path) -> None:
+def test_the_least_recently_used_copies_are_removed(tmp_path: Path) -> None:
     staging = Staging(tmp_path, 2500)
     for name in ("a", "b", "a", "c"):
         with staging.local(at(name)):
@@ -105,7 +105,7 @@ def test_a_slide_in_use_stays_and_the_next_waits_for_room(tmp_path: Path) -> Non
 
 
 @pytest.mark.usefixtures("store")
-def test_what_a_run_that_died_left_is_no_slide_and_takes_no_room(tmp_path: Path) -> None:
+def test_leftovers_of_a_dead_run_are_removed(tmp_path: Path) -> None:
     staging = Staging(tmp_path, 1500)
     with staging.local(at("a")) as local:
         folder = local.path.parent
@@ -119,7 +119,7 @@ def test_what_a_run_that_died_left_is_no_slide_and_takes_no_room(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("store")
-def test_slides_that_cannot_be_brought_are_named(tmp_path: Path) -> None:
+def test_slides_that_cannot_be_fetched_are_named(tmp_path: Path) -> None:
     for source, most, wrong in [
         (at("none"), 10_000, "none: "),
         (at("a"), 100, "1000 bytes"),
@@ -132,7 +132,7 @@ def test_slides_that_cannot_be_brought_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("store")
-def test_who_waits_waits_until_the_deadline(tmp_path: Path) -> None:
+def test_waiting_ends_at_the_deadline(tmp_path: Path) -> None:
     staging = Staging(tmp_path, 1500)
 
     def late(name: str) -> str:
@@ -149,7 +149,7 @@ def test_who_waits_waits_until_the_deadline(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("store")
-def test_what_is_let_go_of_while_room_is_counted_takes_none(tmp_path: Path) -> None:
+def test_a_copy_that_vanishes_while_room_is_counted_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "gone.svs").symlink_to(tmp_path / "nowhere")  # there in a listing, and not to be found
     with Staging(tmp_path, 1500).local(at("a")) as local:
@@ -165,7 +165,7 @@ def test_what_is_let_go_of_while_room_is_counted_takes_none(tmp_path: Path) -> N
         ("short", "10 of 1000 bytes came"),
     ],
 )
-def test_a_web_server_that_misleads_fills_no_folder(tmp_path: Path, name: str, wrong: str) -> None:
+def test_a_web_server_that_lies_fills_no_folder(tmp_path: Path, name: str, wrong: str) -> None:
     pytest.importorskip("aiohttp")
     with archive(tmp_path / "site") as site:
         source = SlideSource.remote(f"{site.url}/{name}.svs")
@@ -174,7 +174,7 @@ def test_a_web_server_that_misleads_fills_no_folder(tmp_path: Path, name: str, w
     assert not staged(tmp_path / "staged")
 
 
-def test_a_web_server_that_keeps_us_waiting_is_given_up_at_the_deadline(tmp_path: Path) -> None:
+def test_a_slow_web_server_is_given_up_at_the_deadline(tmp_path: Path) -> None:
     pytest.importorskip("aiohttp")
     with archive(tmp_path / "site") as site:
         for name in ("silent", "stalling", "dripping"):
@@ -188,7 +188,7 @@ def test_a_web_server_that_keeps_us_waiting_is_given_up_at_the_deadline(tmp_path
     assert not staged(tmp_path / "staged")
 
 
-def test_a_slide_of_this_machine_stays_where_it_is(tmp_path: Path) -> None:
+def test_a_local_slide_is_not_copied(tmp_path: Path) -> None:
     source = SlideSource("a", tmp_path / "a.svs")
     with Staging(tmp_path / "staged", 1).local(source) as local:
         assert local is source
@@ -223,7 +223,7 @@ def test_a_web_server_is_a_store(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("store")
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
-def test_where_the_file_system_has_no_locks_one_still_waits_for_the_other(
+def test_runs_wait_for_one_another_on_a_file_system_without_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def no_lock(*_: object) -> None:
@@ -247,9 +247,7 @@ def test_where_the_file_system_has_no_locks_one_still_waits_for_the_other(
     assert staged(tmp_path) == ["b.svs"]
 
 
-def test_a_lock_without_the_systems_is_taken_over_from_a_process_that_died(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_file_of_a_dead_process_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     holder = f"""
 import errno, fcntl, os
 from pathlib import Path

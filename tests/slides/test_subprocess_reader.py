@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from served_files import write_plain_graphs
-from slide_jobs import Dies, Gives, Raises, SaysNonsense, Sleeps, Takes, TellsOfItself
+from slide_jobs import AllocatesMemory, DescribesItself, Dies, Raises, SendsNonsense, Sleeps, YieldsBatches
 
 from nic.errors import CodesError, UnreachedSlide, UnreadableSlide
 from nic.slides.messages import SLOTS, ReaderFault, SharedTiles
@@ -25,38 +25,38 @@ from nic.slides.subprocess_reader import ReaderDied, ReaderHung, ReaderLate, Rea
 @pytest.fixture(scope="module")
 def two() -> Iterator[SubprocessReader]:
     with SubprocessReader(2, modules=["slide_jobs"], silent_s=60) as processes:
-        processes.ask(Gives(0))
+        processes.ask(YieldsBatches(0))
         yield processes
 
 
 @pytest.fixture
 def one() -> Iterator[SubprocessReader]:
     with SubprocessReader(1, modules=["slide_jobs"], tries=1, silent_s=3) as processes:
-        processes.ask(Gives(0))
+        processes.ask(YieldsBatches(0))
         yield processes
 
 
-def test_all_tiles_come_whole_and_answers_with_their_arrays(two: SubprocessReader) -> None:
+def test_tiles_and_answers_arrive_complete(two: SubprocessReader) -> None:
     seen = []
-    for tiles in two.stream([Gives(40), Gives(30), Gives(0)]):
+    for tiles in two.stream([YieldsBatches(40), YieldsBatches(30), YieldsBatches(0)]):
         assert (tiles.tiles == int(tiles.row[0]) % 256).all()
         assert tiles.tiles.shape == (2, 8, 8, 3)
         assert tiles.state.tolist() == [0, 2, 0]
         seen.append(int(tiles.row[0]))
     assert sorted(seen) == sorted([*range(40), *range(30)])
-    answer = two.ask(Gives(5))
-    assert answer["given"] == 5
+    answer = two.ask(YieldsBatches(5))
+    assert answer["batches"] == 5
     assert np.array_equal(answer["halves"], np.arange(5) / 2)
 
 
-def test_who_leaves_early_gives_back_what_was_lent(two: SubprocessReader) -> None:
+def test_a_caller_that_stops_early_gives_tiles_back(two: SubprocessReader) -> None:
     for _ in range(2 * SLOTS):
-        with closing(two.stream([Gives(50), Gives(50)])) as tiles:
+        with closing(two.stream([YieldsBatches(50), YieldsBatches(50)])) as tiles:
             next(tiles)
-    assert len(list(two.stream([Gives(20), Gives(20)]))) == 40
+    assert len(list(two.stream([YieldsBatches(20), YieldsBatches(20)]))) == 40
 
 
-def test_an_error_comes_with_its_class_words_and_the_systems_number(two: SubprocessReader) -> None:
+def test_an_error_keeps_its_class_words_and_errno(two: SubprocessReader) -> None:
     with pytest.raises(UnreadableSlide, match="no slide"):
         two.ask(Raises(UnreadableSlide("no slide")))
     with pytest.raises(CodesError) as full:
@@ -69,75 +69,75 @@ def test_an_error_comes_with_its_class_words_and_the_systems_number(two: Subproc
         two.ask(Raises(MemoryError()))
 
 
-def test_an_error_that_nobody_foresaw_says_where_and_nothing_else(two: SubprocessReader) -> None:
+def test_an_unforeseen_error_says_only_where_it_arose(two: SubprocessReader) -> None:
     with pytest.raises(ReaderFault, match=r"^ValueError at slide_jobs\.py:\d+ < ") as fault:
         two.ask(Raises(ValueError("Jane Doe")))
     assert "Jane" not in str(fault.value)
 
 
-def test_a_job_is_tried_again_when_its_process_died_of_it(two: SubprocessReader, tmp_path: Path) -> None:
+def test_a_job_is_tried_again_when_its_process_died(two: SubprocessReader, tmp_path: Path) -> None:
     assert two.ask(Dies(signal.SIGSEGV, tmp_path / "once"))["lived"]
     with pytest.raises(ReaderDied, match="SIGABRT"):
         two.ask(Dies(signal.SIGABRT))
     with pytest.raises(ReaderDied, match="exit code 3"):
         two.ask(Dies(-3))
-    assert len(list(two.stream([Gives(3)]))) == 3
+    assert len(list(two.stream([YieldsBatches(3)]))) == 3
     assert sum(sum(counts.ends.values()) for counts in two.counts) == 5
 
 
-def test_a_job_is_tried_once_where_that_is_wanted(one: SubprocessReader, tmp_path: Path) -> None:
+def test_a_job_is_tried_once_with_tries_1(one: SubprocessReader, tmp_path: Path) -> None:
     with pytest.raises(ReaderDied, match="SIGKILL"):
         one.ask(Dies(signal.SIGKILL, tmp_path / "once"))
-    assert one.ask(Gives(1))["given"] == 1
+    assert one.ask(YieldsBatches(1))["batches"] == 1
 
 
 def test_other_jobs_go_on_beside_one_that_kills_its_process(two: SubprocessReader) -> None:
     with ThreadPoolExecutor(2) as threads:
-        others = threads.submit(lambda: len(list(two.stream([Gives(100)] * 5))))
+        others = threads.submit(lambda: len(list(two.stream([YieldsBatches(100)] * 5))))
         with pytest.raises(ReaderDied):
             two.ask(Dies(signal.SIGFPE))
         assert others.result() == 500
 
 
-def test_a_process_that_says_nothing_is_replaced(one: SubprocessReader) -> None:
+def test_a_silent_process_is_replaced(one: SubprocessReader) -> None:
     [process] = one.running
     assert process is not None
     os.kill(process.pid, signal.SIGSTOP)
     with pytest.raises(ReaderHung, match="silent for 3 s"):
-        one.ask(Gives(1))
-    assert one.ask(Gives(2))["given"] == 2
+        one.ask(YieldsBatches(1))
+    assert one.ask(YieldsBatches(2))["batches"] == 2
     [next_one] = one.running
     assert next_one is not None
     assert next_one.pid != process.pid
 
 
-def test_who_is_slow_to_take_tiles_is_waited_for(one: SubprocessReader) -> None:
+def test_a_slow_caller_is_waited_for(one: SubprocessReader) -> None:
     batches = 0
-    for _ in one.stream([Gives(SLOTS + 3)]):
+    for _ in one.stream([YieldsBatches(SLOTS + 3)]):
         if batches == 0:
             time.sleep(4)  # longer than a process may be silent
         batches += 1
     assert batches == SLOTS + 3
 
 
-def test_a_deadline_ends_a_job_and_who_waits_for_a_process() -> None:
+def test_a_deadline_ends_running_and_waiting_jobs() -> None:
     with SubprocessReader(1, modules=["slide_jobs"], tries=1) as one, ThreadPoolExecutor(1) as threads:
-        one.ask(Gives(0))
+        one.ask(YieldsBatches(0))
         late = threads.submit(one.ask, Sleeps(60), time.monotonic() + 2)
         time.sleep(0.5)
         with pytest.raises(ReadersBusy):
-            one.ask(Gives(1), time.monotonic() + 0.2)
+            one.ask(YieldsBatches(1), time.monotonic() + 0.2)
         with pytest.raises((ReaderLate, ReaderHung)):  # by the kernel's alarm, or on a busy machine by our own clock
             late.result()
-        assert one.ask(Gives(1), time.monotonic() + 60)["given"] == 1
+        assert one.ask(YieldsBatches(1), time.monotonic() + 60)["batches"] == 1
 
 
 def test_memory_is_bounded() -> None:
     with SubprocessReader(1, most_mb=600, modules=["slide_jobs"]) as processes:
-        assert processes.ask(Takes(100))["taken"] == 100 << 20
+        assert processes.ask(AllocatesMemory(100))["bytes"] == 100 << 20
         with pytest.raises(MemoryError):
-            processes.ask(Takes(700))
-        assert processes.ask(Gives(1))["given"] == 1
+            processes.ask(AllocatesMemory(700))
+        assert processes.ask(YieldsBatches(1))["batches"] == 1
 
 
 @pytest.mark.parametrize(
@@ -150,44 +150,44 @@ def test_memory_is_bounded() -> None:
         b'{"values": {}, "arrays": {"row": ["int32", [-1]]}}\n',
     ],
 )
-def test_what_is_no_answer_ends_the_process_that_gave_it(one: SubprocessReader, content: bytes) -> None:
+def test_a_malformed_answer_ends_its_process(one: SubprocessReader, content: bytes) -> None:
     with pytest.raises(ReaderDied, match="a malformed answer"):
-        one.ask(SaysNonsense(content))
-    assert one.ask(Gives(1))["given"] == 1
+        one.ask(SendsNonsense(content))
+    assert one.ask(YieldsBatches(1))["batches"] == 1
 
 
-def test_a_process_knows_no_secret_and_uses_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_has_no_secret_and_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NIC_API_TOKEN", "secret")
     with SubprocessReader(1, modules=["slide_jobs"]) as processes:
-        environment = processes.ask(TellsOfItself())["environment"]
+        environment = processes.ask(DescribesItself())["environment"]
     assert "NIC_API_TOKEN" not in environment
     assert environment["OMP_NUM_THREADS"] == "1"
 
 
-def test_that_no_process_starts_is_said_to_who_asks() -> None:
+def test_a_caller_gets_the_reason_why_no_process_starts() -> None:
     with (
         SubprocessReader(1, modules=["no_module_of_this_name"], quiet=True) as processes,
         pytest.raises(ReaderFault, match=r"did not start \(exit code 1\)"),
     ):
-        processes.ask(Gives(1))
+        processes.ask(YieldsBatches(1))
 
 
 def test_processes_start_when_there_is_work_for_them() -> None:
     with SubprocessReader(3, modules=["slide_jobs"], at_once=False) as processes:
         time.sleep(0.2)
         assert processes.running == [None] * 3
-        assert processes.ask(Gives(1))["given"] == 1
-        assert processes.ask(Gives(1))["given"] == 1
+        assert processes.ask(YieldsBatches(1))["batches"] == 1
+        assert processes.ask(YieldsBatches(1))["batches"] == 1
         assert sum(process is not None for process in processes.running) == 1
 
 
-def test_no_process_outlives_who_asks(tmp_path: Path) -> None:
+def test_no_process_outlives_its_parent(tmp_path: Path) -> None:
     script = (
-        "from slide_jobs import TellsOfItself\n"
+        "from slide_jobs import DescribesItself\n"
         "from nic.slides.subprocess_reader import SubprocessReader\n"
         "import time\n"
         "p = SubprocessReader(2, modules=['slide_jobs'])\n"
-        "print(p.ask(TellsOfItself())['pid'], *(r.pid for r in p.running if r), flush=True)\n"
+        "print(p.ask(DescribesItself())['pid'], *(r.pid for r in p.running if r), flush=True)\n"
         "time.sleep(600)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
@@ -205,7 +205,7 @@ def test_no_process_outlives_who_asks(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("module", ["nic.slides.reading_process", "nic.encoder.encoding_process"])
-def test_a_process_whose_asker_is_gone_before_it_was_ready_ends_without_a_word(tmp_path: Path, module: str) -> None:
+def test_a_process_whose_parent_died_before_it_was_ready_ends_silently(tmp_path: Path, module: str) -> None:
     """Else its traceback stands below the one sentence that says why a run ended."""
     memory, graphs = SharedTiles(), tmp_path / "graphs"
     graphs.mkdir()
@@ -235,7 +235,7 @@ def _runs(pid: int) -> bool:
         return False
 
 
-def test_processes_that_cannot_be_ended_are_counted_and_no_more_are_started() -> None:
+def test_no_process_is_started_beside_too_many_stuck_ones() -> None:
     """Sleepers stand for those that the kernel cannot end: a share that hangs holds them."""
     stuck = StuckProcesses()
     sleepers = [subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(MOST_STUCK)]

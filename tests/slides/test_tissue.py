@@ -15,7 +15,7 @@ def test_tissue_in_a_margin_of_glass_is_found() -> None:
     assert mask[:30].sum() == mask[-30:].sum() == mask[:, :30].sum() == 0
 
 
-def test_glass_noise_and_a_black_border_are_no_tissue() -> None:
+def test_glass_noise_and_a_black_border_are_not_tissue() -> None:
     rng = np.random.default_rng(0)
     glass = rng.normal(240, 3, (300, 300, 3)).clip(0, 255).astype(np.uint8)
     assert not tissue_mask(glass).any()
@@ -41,7 +41,7 @@ def test_dust_is_dropped_and_gaps_in_tissue_are_filled() -> None:
     assert not mask[205:225, 205:225].any()
 
 
-def test_nothing_lit_is_no_tissue() -> None:
+def test_a_black_picture_has_no_tissue() -> None:
     assert not tissue_mask(np.zeros((50, 60, 3), np.uint8)).any()
     assert not tissue_mask(np.full((50, 60, 3), 128, np.uint8)).any()
 
@@ -54,7 +54,7 @@ def by_pixel(mask: NDArray[np.bool_], grid: TileGrid, row: int, col: int) -> flo
 
 
 @pytest.mark.parametrize(("overlap_px", "shape"), [(0, (7, 9)), (16, (8, 11)), (60, (85, 115))])
-def test_fractions_are_exact_areas_also_over_the_edge(overlap_px: int, shape: tuple[int, int]) -> None:
+def test_fractions_are_exact_areas_also_beyond_the_edge(overlap_px: int, shape: tuple[int, int]) -> None:
     mask = np.random.default_rng(1).random((100, 130)) < 0.5
     grid = TileGrid.covering((0, 0, 130, 100), 4.0, 64, 1.0, overlap_px)  # 16 px a tile; the last ones hang over
     fraction = tissue_fraction(mask, (130, 100), grid)

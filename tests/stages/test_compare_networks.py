@@ -9,9 +9,9 @@ from nic.stages.compare_networks import codes_of, networks_named
 
 
 def test_networks_are_named_or_refused() -> None:
-    assert networks_named("grid-cnn, pooled-linear") == ("grid-cnn", "pooled-linear")
+    assert networks_named(["grid-cnn", "pooled-linear"]) == ("grid-cnn", "pooled-linear")
     with pytest.raises(StudyError, match="no network 'grid'; there are grid-cnn, crop-cnn"):
-        networks_named("grid")
+        networks_named(["grid"])
 
 
 def test_the_folder_of_a_cohorts_codes_is_found_or_asked_for(tmp_path: Path) -> None:
