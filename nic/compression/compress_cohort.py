@@ -140,6 +140,6 @@ def one_by_id(sources: Sequence[SlideSource]) -> list[SlideSource]:
     for source in sources:
         if by_id.setdefault(source.slide_id, source) != source:
             raise CodesError(
-                f"{source.slide_id}.h5: wanted for two slides, or at two resolutions; rename one, or agree on its mpp"
+                f"{source.slide_id}.h5: wanted for two slides, or one at two resolutions; rename one, or give one mpp"
             )
     return list(by_id.values())
