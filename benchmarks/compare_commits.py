@@ -30,11 +30,12 @@ COMPRESS = """
 import sys
 from pathlib import Path
 import nic
-from nic.compression.engines import compress_cohort
 from nic.slides.slide import SlideSource
 try:
+    from nic.compression.compress_cohort import compress_cohort
     from nic.encoder.loading import load_encoder
 except ImportError:  # an older commit
+    from nic.compression.engines import compress_cohort
     from nic.encoder.onnx import OnnxEncoder as load_encoder
 
 if __name__ == "__main__":

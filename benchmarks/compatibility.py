@@ -39,6 +39,7 @@ from nic.encoder.keras_file import GRAPH_PX, import_published
 from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
 from nic.encoder.spec import EncoderSpec
+from nic.patients.choices import Recipe
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.ensemble import Ensemble, ensemble_scores, fit_folds
 from nic.patients.targets import Values
@@ -222,7 +223,7 @@ def on_real(ways: Sequence[Way], sources: Sequence[SlideSource]) -> None:
 
 def fitted(slides: Slides, cohort: Cohort, seed: int) -> Ensemble:
     of_training = [cells for cells, train in zip(cells_of(slides), cohort.train, strict=True) if train]
-    return fit_folds(of_training, Values(cohort.label[cohort.train]), folds=FOLDS, epochs=EPOCHS, seed=seed)
+    return fit_folds(of_training, Values(cohort.label[cohort.train]), Recipe(epochs=EPOCHS), folds=FOLDS, seed=seed)
 
 
 def answered(ensemble: Ensemble, slides: Slides, cohort: Cohort) -> Floats:

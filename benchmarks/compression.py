@@ -40,8 +40,8 @@ from benchmarks.encoding import DEVICE, FLOP_A_TILE, SIDE, exported, faster
 from benchmarks.made_slide import made_slide
 from benchmarks.pool import Pool
 from benchmarks.timing import seconds
+from nic.compression.compress_cohort import compress_cohort
 from nic.compression.compress_slide import compress_slide
-from nic.compression.engines import compress_cohort
 from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
 from nic.encoder.spec import Encoder
@@ -61,7 +61,7 @@ COMPRESS = """
 import sys
 from pathlib import Path
 from benchmarks.pool import FreeEncoder
-from nic.compression.engines import compress_cohort
+from nic.compression.compress_cohort import compress_cohort
 from nic.encoder.loading import load_encoder
 from nic.encoder.spec import EncoderSpec
 from nic.slides.slide import SlideSource

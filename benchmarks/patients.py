@@ -30,6 +30,7 @@ import torch
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
+from nic.patients.choices import Recipe
 from nic.patients.cohort import Patient, SlideRow
 from nic.patients.crops import PatientCells, gather_cells, make_batch
 from nic.patients.networks import PatientNetwork
@@ -181,7 +182,7 @@ def measure(given: argparse.Namespace, count: int, epochs: int) -> Measured:
         resumed[0] = now()
 
     with Peak() as peak:
-        fit_network(cells, labels(given.endpoint, count), given.network, epochs, 1e-3, 0, on_epoch)
+        fit_network(cells, labels(given.endpoint, count), Recipe(given.network, epochs, 1e-3), 0, on_epoch)
     return Measured(count, opening_ms, held, descriptors, maps, peak.mib, seconds)
 
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from nic.compression.codes_folder import CodesFolder
 from nic.compression.compress_slide import DEFAULT_TILING
+from nic.compression.slide_of_cohort import CompressionOptions, Workers, take
 from nic.compression.tile_jobs import PlanTiles, ReadTiles, SlidePlan
-from nic.compression.work import CompressionOptions, Workers, take
 from nic.encoder.spec import Encoder, EncoderSpec, at_once_of, batch_tiles_of
 from nic.slides.jobs import TileShape
 from nic.slides.slide import SlideSource

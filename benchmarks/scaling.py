@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.made_slide import made_slide
 from benchmarks.pool import COHORT, FREE, ONE, READING, Figure, Pool
-from nic.compression.work import CompressionOptions
+from nic.compression.slide_of_cohort import CompressionOptions
 from nic.encoder.loading import EncoderLoader, load_encoder
 from nic.slides.slide import SlideSource
 
@@ -134,7 +134,7 @@ def on_ray(sources: list[SlideSource], graph: Path, workers: int, cluster: "Clus
 
 
 def by_ray(sources: list[SlideSource], graph: Path, counts: Sequence[int]) -> None:
-    from nic.compression.engines import compress_cohort
+    from nic.compression.compress_cohort import compress_cohort
     from nic.compression.ray_workers import Cluster  # ray is an extra
 
     taken = {workers: on_ray(sources, graph, workers, Cluster()) for workers in counts}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from importlib import import_module
+from inspect import getdoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -95,7 +96,7 @@ def launch(run: Callable[[C], Any], config_type: type[C], needs_store: bool = Tr
     An error of the input, the machine or the tracking store ends in a sentence and exit code 1; a fault of the program
     keeps its traceback. needs_store: whether the tracking store is asked first.
     """
-    config = parsed(config_type, description=run.__doc__)
+    config = parsed(config_type, description=getdoc(run))
     _stages_take_this_python()
     try:
         if is_temporary(PROJECT):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from entrypoints.cli import launch, names_in
+from nic.patients.choices import Recipe
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ def run(config: Config) -> dict[str, Any]:
     from nic.stages import compare_networks
     from nic.tracking.runs import stage_run
 
-    training = compare_networks.FoldTraining(config.folds, config.epochs, config.learning_rate, config.seed)
+    recipe = Recipe(epochs=config.epochs, learning_rate=config.learning_rate)
+    training = compare_networks.FoldTraining(recipe, config.folds, config.seed)
     with stage_run("compare_networks", config, inputs(config)) as stage:
         named = config.study, names_in(config.endpoints), config.codes, config.encoder
         results = compare_networks.compare(*named, names_in(config.networks), training, stage)

@@ -37,7 +37,7 @@ class Config:
     accept: str = ""
     """Ids of slides, with commas between, that are compressed however many of their tiles cannot be decoded."""
     columns: str = ""
-    """Columns of the table with other names than patient and slide, as patient=case_id,slide=file; empty: none."""
+    """The table's names of the columns patient and slide, as patient=case_id,slide=file; empty: patient and slide."""
     engine: Literal["local", "ray"] = "local"
     """local works on this machine; ray works on a Ray cluster, whose nodes share `out` and the folder of the slides."""
     address: str = "auto"
@@ -55,7 +55,7 @@ class Config:
     """What runs the encoder. onnx computes in f32, on GPUs and CPUs; onnx-f16 is faster on GPUs; openvino, in bf16, is
     faster on CPUs that have it (pip install openvino==2026.4.1). Their first codes are compared with those of onnx."""
     device: str = "auto"
-    """Device of the encoder: cpu, cuda or cuda:N, which must be there; auto: the first that works, else the CPU.
+    """Device of the encoder: cpu, cuda or cuda:N, which must be there; auto: a GPU that works, else the CPU.
     cuda:all, or several with commas between: a process encodes on each; not with engine=ray, where each process has a
     GPU of its own."""
     batch_tiles: int = 0
@@ -79,9 +79,9 @@ def run(config: Config) -> dict[str, Any]:
 
     Raises UnreachedSlides in the end when a slide could not be read; the next run then keeps the finished files.
     """
+    from nic.compression.slide_of_cohort import CompressionOptions
     from nic.compression.tiling import Tiling
     from nic.compression.tissue_rule import tissue_named
-    from nic.compression.work import CompressionOptions
     from nic.slides.qc import qc_tests_named
     from nic.slides.staging import Staging
     from nic.stages import compress

@@ -19,7 +19,7 @@ class Config:
     out: Path = Path("maps")
     """Folder for <patient>.png, <slide>.geojson, <slide>.tif and maps.csv."""
     columns: str = ""
-    """Columns of the table with other names than patient and slide, as patient=case_id,slide=file; empty: none."""
+    """The table's names of the columns patient and slide, as patient=case_id,slide=file; empty: patient and slide."""
 
 
 def inputs(config: Config) -> dict[str, str]:

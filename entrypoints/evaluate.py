@@ -34,7 +34,7 @@ def inputs(config: Config) -> dict[str, str]:
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Measure a registered model on one part of a cohort, and write the report; for a phantom also the oracle's."""
+    """Measure a registered model on one part of a cohort, in a phantom study also the oracle, and write the report."""
     from nic.tracking.runs import stage_run
 
     with stage_run("evaluate", config, inputs(config)) as stage:

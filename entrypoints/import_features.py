@@ -31,7 +31,7 @@ class Config:
     """Largest share of a slide's tiles that may be dropped because another tile lies in the same cell of the grid, as
     CLAM's contours make them."""
     columns: str = ""
-    """Columns of the table with other names than patient and slide, as patient=case_id,slide=file; empty: none."""
+    """The table's names of the columns patient and slide, as patient=case_id,slide=file; empty: patient and slide."""
     strict: bool = False
     """Exit with code 1 when a slide is in quarantine. When one could not be read, the exit code is 1 in any case."""
 

@@ -40,7 +40,7 @@ def run(config: Config) -> None:
             config.study, config.work, seed=config.encoder_seed, trials=config.trials, epochs=config.encoder_epochs
         )
         encoder = steps.take("train encoder", train_encoder, tiles)
-        steps.promote("promote encoder", promote, promote.Config(encoder["version"]))
+        steps.promote("promote encoder", promote, promote.Config(encoder["version"]), encoder["version"])
 
         codes = {name: config.work / "codes" / f"{name}-{encoder['sha256'][:8]}" for name in study.cohorts}
         for name, cohort in study.cohorts.items():
@@ -56,7 +56,7 @@ def run(config: Config) -> None:
             model = steps.take(f"train {entry.name}", train_patients, training)
             part = part_to_measure(study.cohorts[entry.cohort].read())
             steps.take(f"evaluate {entry.name}", evaluate, evaluate.Config(*endpoint, model["version"], part))
-            steps.promote(f"promote {entry.name}", promote, promote.Config(model["version"]))
+            steps.promote(f"promote {entry.name}", promote, promote.Config(model["version"]), model["version"])
 
         endpoints = [entry.name for entry in study.endpoints]
         stage.result.update(steps.summary(endpoints))

@@ -32,9 +32,9 @@ class Config:
     address: str = "auto"
     """Address of the Ray cluster: host:port, auto for the one this machine belongs to, or empty to start one here."""
     columns: str = ""
-    """Columns of the table with other names than patient and slide, as patient=case_id,slide=file; empty: none."""
+    """The table's names of the columns patient and slide, as patient=case_id,slide=file; empty: patient and slide."""
     device: str = "auto"
-    """Device of the networks: cpu, cuda or cuda:N, which must be there; auto: the first that works, else the CPU."""
+    """Device of the networks: cpu, cuda or cuda:N, which must be there; auto: a GPU that works, else the CPU."""
     strict: bool = False
     """Exit with code 1 when a patient has no answer, or one that lacks some of the slides."""
 

@@ -20,7 +20,7 @@ class Config:
     work: Path = Path("work")
     """Folder for decoded tiles and their codes; the next probe reuses them."""
     device: str = "auto"
-    """Device of the encoders: cpu, cuda or cuda:N, which must be there; auto: the first that works, else the CPU."""
+    """Device of the encoders: cpu, cuda or cuda:N, which must be there; auto: a GPU that works, else the CPU."""
     seed: int = 0
     """Seed of the split and the bootstrap. Take the seed of the encoder's training, to probe on its held-out tiles."""
 

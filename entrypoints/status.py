@@ -13,7 +13,7 @@ class Config:
     out: Path = Path("work/codes")
     """The folder that `compress` fills."""
     columns: str = ""
-    """Columns of the table with other names than patient and slide, as patient=case_id,slide=file; empty: none."""
+    """The table's names of the columns patient and slide, as patient=case_id,slide=file; empty: patient and slide."""
 
 
 def run(config: Config) -> None:

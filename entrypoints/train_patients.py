@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from entrypoints.cli import launch
-from nic.patients.choices import NetworkName, Ties
+from nic.patients.choices import NetworkName, Recipe, Ties
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def run(config: Config) -> dict[str, Any]:
 
         from nic.stages.train_patients import EnsemblePlan, train
 
-        folds = config.split_by, config.folds, config.repeats
-        plan = EnsemblePlan(config.network, *folds, config.epochs, config.learning_rate, config.ties, config.seed)
+        recipe = Recipe(config.network, config.epochs, config.learning_rate, config.ties)
+        plan = EnsemblePlan(recipe, config.split_by, config.folds, config.repeats, config.seed)
         codes = config.study, config.endpoint, config.codes, config.encoder
         stage.result.update(train(*codes, plan, config.register_as, stage))
     return stage.result

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from nic.compression.engines import compress_cohort
+from nic.compression.compress_cohort import compress_cohort
 from nic.encoder.spec import EncoderSpec
 from nic.threads import cores
 

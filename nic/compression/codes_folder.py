@@ -17,7 +17,7 @@ import numpy as np
 from filelock import SoftFileLease, Timeout
 
 from nic.compression.compressed_slide import CompressedSlide, FileHead
-from nic.compression.records import Quarantined, Records, Unreached, file_name, record_of
+from nic.compression.left_out import Quarantined, Records, Unreached, file_name, record_of
 from nic.compression.tile_jobs import Identify
 from nic.compression.tiling import Encoding, Tiling
 from nic.errors import CodesError, NicError, UnreachedCodes, UnwritableFolder

@@ -86,7 +86,7 @@ def _differences(slide: CompressedSlide, training: TrainingCodes) -> dict[Fact, 
     if names := _unlike(slide.tiling.of_any_slide, training):
         differences["tiling"] = (
             f"{slide_id}: compressed with {slide.tiling.words(names)}; wanted a slide compressed with "
-            f"{training.tiling.words(names)}, as {training.owner}; compress it so"
+            f"{training.tiling.words(names)}, as {training.owner}; compress it with these"
         )
     if codes.runtime not in RUNTIMES:
         differences["unknown runtime"] = (

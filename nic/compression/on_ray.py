@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 import nic
 from nic.compression.codes_folder import CodesFolder
-from nic.compression.engines import CompressionReport, one_by_id
+from nic.compression.compress_cohort import CompressionReport, one_by_id
+from nic.compression.left_out import Streak
 from nic.compression.ray_workers import (
     LOSSES,
     Actors,
@@ -25,8 +26,7 @@ from nic.compression.ray_workers import (
     import_ray,
     result_of,
 )
-from nic.compression.records import Streak
-from nic.compression.work import CompressionOptions, Outcome, error_or_away
+from nic.compression.slide_of_cohort import CompressionOptions, Outcome, error_or_away
 from nic.errors import CrashingSlide, UnreachedSlide
 from nic.graphs.files import graph_files, graph_in
 from nic.slides.slide import SlideSource

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.compression.codes_folder import CodesFolder
-from nic.compression.work import CompressionOptions, Outcome, Workers, take
+from nic.compression.slide_of_cohort import CompressionOptions, Outcome, Workers, take
 from nic.encoder.spec import Encoder, at_once_of, devices_of
 from nic.errors import MissingExtra, NicError, UnreachedSlides
 from nic.slides.slide import SlideSource
@@ -88,7 +88,7 @@ class SlideWorker:
         self._workers = Workers(self._held.enter_context(reading), self._held.enter_context(threads))
 
     def take(self, source: SlideSource, wait: bool) -> Outcome | None:
-        """See nic.compression.work."""
+        """See nic.compression.slide_of_cohort."""
         return take(self._folder, source, self.encoder, self._options, self._workers, wait=wait)
 
     def close(self) -> None:

@@ -155,8 +155,8 @@ def _coloured(slide: Slide, thumbnail: NDArray[np.uint8], tissue: NDArray[np.boo
     """The tissue. Raises NoTissue where there is none because the slide has no colour by which to find it."""
     if not tissue.any() and is_grey(thumbnail):
         raise NoTissue(
-            f"{slide.slide_id}: its picture has no colour, so that no stain can be found: glass alone, or grey as "
-            "fluorescence is; if grey, pass tissue=all, or tissue=FOLDER of masks"
+            f"{slide.slide_id}: its picture has no colour, and tissue is found by its stain. The slide is glass "
+            "alone, or grey as in fluorescence; for a grey one pass tissue=all, or tissue=FOLDER of masks"
         )
     return tissue
 

@@ -126,7 +126,7 @@ WORDS = {
     "spearman": ("Spearman's rank correlation", "1: answers order patients as their labels do; 0: not at all"),
     "pearson": ("Pearson's correlation", "1: answers and labels lie on one rising line; 0: no linear relation"),
     "mae": ("Mean absolute error", "in the label's unit"),
-    "r2": ("R², variance explained", "1: all of it; 0 or less: no better than the mean of the labels for everybody"),
+    "r2": ("R², variance explained", "1: all of it; 0 or less: no better than predicting the mean for everybody"),
     "coverage": ("Coverage of the intervals", "share of labels that lie inside the interval of their answer"),
     "auc": ("AUC, area under the ROC curve", "chance that a positive patient scores above a negative one"),
     "average_precision": ("Average precision", "precision over all thresholds; guessing gets the share of positives"),
@@ -134,7 +134,7 @@ WORDS = {
     "brier": ("Brier score", "mean squared error of the probability; 0 is perfect"),
     "calibration_in_the_large": ("Calibration in the large", "mean probability minus share of positives; 0 is right"),
     "calibration_slope": ("Calibration slope", "below 1: probabilities too extreme; above 1: too moderate"),
-    "c_index": ("Harrell's C-index", "chance that of two patients the one with the higher hazard dies earlier"),
+    "c_index": ("Harrell's C-index", "chance that, of two patients, the one with the higher hazard dies earlier"),
     "uno_c": ("Uno's C-index", "Harrell's C-index, corrected for the censoring of these patients"),
     "integrated_brier": (
         "Integrated Brier score",

@@ -74,7 +74,7 @@ def check_leaks(slides: Sequence[AuditedSlide], tile_origins: Mapping[str, froze
     if leaks:
         raise LeakFound(
             f"{len(leaks)} leaks between parts: {'; '.join(leaks)}; give both to one part, or take one of them out "
-            "(two people of one name: give them names of their own, such as with the hospital before it)"
+            "(two people of one name need different names, such as with the hospital in front)"
         )
 
 

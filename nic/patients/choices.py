@@ -1,5 +1,6 @@
 """Choices of a training by name. Needs no torch, so that a command line is parsed at once."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 NetworkName = Literal["grid-cnn", "crop-cnn", "attention-mil", "pooled-linear"]
@@ -8,3 +9,13 @@ Ties = Literal["efron", "breslow"]
 """How Cox takes deaths at one time."""
 CohortPart = Literal["train", "external", "cross_validated"]
 """Which patients of a cohort are measured. cross_validated: those of training, each by networks that never saw them."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a patient network is trained. learning_rate: peak of the one-cycle schedule."""
+
+    network: NetworkName = "grid-cnn"
+    epochs: int = 40
+    learning_rate: float = 1e-2
+    ties: Ties = "efron"

@@ -184,9 +184,11 @@ class Cohort:
         where = f"{self.file}, column {column!r}, endpoint {endpoint.name}"
         names = sorted({label[1] for patient in self.patients if (label := self._label(patient, column))})
         if broken := [name for name in names if SPREADSHEET_ERROR.fullmatch(name)]:
-            raise EndpointError(f"{where}: {broken[0]} is a spreadsheet's error; mend its cell, or leave it empty")
+            raise EndpointError(f"{where}: {broken[0]} is a spreadsheet's error; correct the cell, or leave it empty")
         if "-" in names and "+" not in names:
-            raise EndpointError(f"{where}: '-' may be a class or nothing known; write a word, or leave the cell empty")
+            raise EndpointError(
+                f"{where}: '-' may be a class or a missing value; write a word, or leave the cell empty"
+            )
         if positive not in names:
             raise EndpointError(f"{where}: the positive class is {positive!r}, found {', '.join(names)}")
         if len(names) == 1:

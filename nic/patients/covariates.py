@@ -96,7 +96,9 @@ def _value(text: str) -> float | None:
 def _levels(column: str, known: Sequence[_Cell]) -> list[str]:
     levels = sorted({cell.text for cell in known})
     if broken := [cell for cell in known if SPREADSHEET_ERROR.fullmatch(cell.text)]:
-        raise CohortError(f"covariate {column!r}: {_named(broken)}: a spreadsheet's error; mend it or leave it empty")
+        raise CohortError(
+            f"covariate {column!r}: {_named(broken)}: a spreadsheet's error; correct it or leave it empty"
+        )
     if len(levels) > max(MOST_LEVELS, len(known) / PATIENTS_A_LEVEL):
         raise CohortError(
             f"covariate {column!r}: {len(levels)} different words for {len(known)} patients ({', '.join(levels[:3])}, "

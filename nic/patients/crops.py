@@ -32,7 +32,7 @@ class SlideCells:
     """Cells of a slide that have a code.
 
     codes: [N, D] float16. row, col: [N] int64, counted from the tissue's edge. variants: [8, N, D] float16, codes of
-    the turned tiles, where they were made.
+    the D4 variants of the tiles, where they were made.
     """
 
     codes: torch.Tensor
@@ -47,8 +47,8 @@ class SlideCells:
             raise NoTissue(f"{slide.slide_id}: no cell has a code")
         row, col = (torch.from_numpy(np.asarray(a, np.int64)) for a in (slide.row, slide.col))
         codes = torch.from_numpy(np.asarray(slide.codes, np.float16))
-        turned = None if variants is None else torch.from_numpy(variants)
-        return cls(codes, row - row.min(), col - col.min(), turned)
+        of_variants = None if variants is None else torch.from_numpy(variants)
+        return cls(codes, row - row.min(), col - col.min(), of_variants)
 
     @cached_property
     def shape(self) -> tuple[int, int]:
@@ -78,13 +78,13 @@ class SlideCells:
         inside = (row >= 0) & (row < side) & (col >= 0) & (col < side)
         return SlideCells(self.codes[inside], row[inside], col[inside])
 
-    def turned(self, turn: int) -> "SlideCells":
-        """The grid in one of its eight turns, see nic.slides.d4; with the turned tiles' codes, if known."""
-        codes = self.codes if self.variants is None else self.variants[turn]
+    def d4_variant(self, number: int) -> "SlideCells":
+        """One of the eight D4 variants of the grid, see nic.slides.d4; with the codes of such tiles, if known."""
+        codes = self.codes if self.variants is None else self.variants[number]
         rows, cols = self.shape
-        row = rows - 1 - self.row if turn & 1 else self.row
-        col = cols - 1 - self.col if turn & 2 else self.col
-        return SlideCells(codes, col, row) if turn & 4 else SlideCells(codes, row, col)
+        row = rows - 1 - self.row if number & 1 else self.row
+        col = cols - 1 - self.col if number & 2 else self.col
+        return SlideCells(codes, col, row) if number & 4 else SlideCells(codes, row, col)
 
     def opened(self) -> "SlideCells":
         """Itself: it is in memory."""
@@ -256,12 +256,12 @@ def draw_crops(patient: PatientCells, side: int, rng: np.random.Generator, whole
 
     The chance of a cell to be the centre of a crop grows with the square of its distance from the edge, as published.
     """
-    turn = int(rng.integers(D4_VARIANTS))
+    number = int(rng.integers(D4_VARIANTS))
     slides = []
     for slide in patient.slides:
         cells = slide.opened()
-        turned, large = cells.turned(turn), max(slide.shape) > whole
-        slides.append(turned.crop(int(rng.choice(len(turned.row), p=cells.centre_odds)), side) if large else turned)
+        variant, large = cells.d4_variant(number), max(slide.shape) > whole
+        slides.append(variant.crop(int(rng.choice(len(variant.row), p=cells.centre_odds)), side) if large else variant)
     return PatientCells(patient.patient_id, tuple(slides))
 
 

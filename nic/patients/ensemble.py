@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from nic.patients.choices import NetworkName, Ties
+from nic.patients.choices import Recipe
 from nic.patients.crops import PatientCells
 from nic.patients.networks import PatientNetwork
 from nic.patients.out_of_fold import OutOfFold
@@ -15,6 +15,7 @@ from nic.patients.splits import Folds, stratified_folds
 from nic.patients.targets import Targets, check_teachable
 from nic.patients.training import fit_network, scores_of
 
+DEFAULT_RECIPE = Recipe()
 SEEDS_APART = 1000
 """Distance between the first seeds of two partitions; no partition has as many folds."""
 
@@ -50,27 +51,24 @@ class Ensemble:
 def fit_folds(
     cells: Sequence[PatientCells],
     targets: Targets,
+    recipe: Recipe = DEFAULT_RECIPE,
     *,
-    network: NetworkName = "grid-cnn",
     folds: int = 5,
     fold: Folds | None = None,
-    epochs: int = 40,
-    learning_rate: float = 1e-2,
-    ties: Ties = "efron",
     seed: int = 0,
     log: Callable[[str, float, int], None] | None = None,
 ) -> Ensemble:
     """Train one network for each fold, on the patients of the other folds. The same seed gives the same networks.
 
     cells, targets: of the same patients in the same order. folds: number of folds, balanced by label. fold: [N], the
-    fold of each patient, in place of `folds`; see nic.patients.splits. ties: how Cox takes deaths at one time. log:
-    receives (name, value, step). Raises EndpointError when a label is too rare for the folds, OneClass, NoEvents.
+    fold of each patient, in place of `folds`; see nic.patients.splits. log: receives (name, value, step).
+    Raises EndpointError when a label is too rare for the folds, OneClass, NoEvents.
     """
     check_teachable(targets, "training patients")
     fold = stratified_folds(targets, folds, seed) if fold is None else fold
     count = int(fold.max()) + 1
     scores, networks = [], []
-    with tqdm(total=count * epochs, desc=network, unit="epoch") as bar:
+    with tqdm(total=count * recipe.epochs, desc=recipe.network, unit="epoch") as bar:
         for number in range(count):
 
             def on_epoch(epoch: int, loss: float, name: str = f"fold{number}.loss") -> None:
@@ -79,16 +77,8 @@ def fit_folds(
                     log(name, loss, epoch)
 
             others = np.flatnonzero(fold != number)
-            trained = fit_network(
-                [cells[int(i)] for i in others],
-                targets.take(others),
-                network,
-                epochs,
-                learning_rate,
-                seed + number,
-                on_epoch,
-                ties,
-            )
+            patients = [cells[int(i)] for i in others]
+            trained = fit_network(patients, targets.take(others), recipe, seed + number, on_epoch)
             networks.append(trained)
             scores.append(scores_of(trained, cells))
     by_network = np.stack(scores)  # [K, N]
@@ -99,31 +89,19 @@ def fit_partitions(
     cells: Sequence[PatientCells],
     targets: Targets,
     partitions: Sequence[Folds],
-    *,
-    network: NetworkName = "grid-cnn",
-    epochs: int = 40,
-    learning_rate: float = 1e-2,
-    ties: Ties = "efron",
-    seed: int = 0,
+    recipe: Recipe,
+    seed: int,
     log: Callable[[str, float, int], None],
 ) -> tuple[Ensemble, ...]:
     """One ensemble for each partition of the patients into folds.
 
     The other arguments are those of `fit_folds`. Names that are logged of the second partition begin with "repeat1.".
     """
+    seeds = [seed + SEEDS_APART * number for number in range(len(partitions))]
+    logs = [_prefixed(log, f"repeat{number}." if number else "") for number in range(len(partitions))]
     return tuple(
-        fit_folds(
-            cells,
-            targets,
-            network=network,
-            fold=fold,
-            epochs=epochs,
-            learning_rate=learning_rate,
-            ties=ties,
-            seed=seed + SEEDS_APART * number,
-            log=_prefixed(log, f"repeat{number}." if number else ""),
-        )
-        for number, fold in enumerate(partitions)
+        fit_folds(cells, targets, recipe, fold=fold, seed=seed, log=log)
+        for fold, seed, log in zip(partitions, seeds, logs, strict=True)
     )
 
 

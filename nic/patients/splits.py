@@ -36,7 +36,7 @@ def site_folds(targets: Targets, sites: Sequence[str], folds: int, seed: int) ->
     names = np.array(sites)
     if (missing := int((names == "").sum())) or len(set(sites)) < folds:
         raise EndpointError(
-            f"{folds} folds by site want {folds} sites and a site of every patient; found {len(set(sites) - {''})} "
+            f"{folds} folds by site need {folds} sites and a site of every patient; found {len(set(sites) - {''})} "
             f"sites, {missing} patients without; fill the column `site` or take fewer folds"
         )
     strata = strata_of(targets, folds)
@@ -88,7 +88,7 @@ def _check_enough(strata: NDArray[np.intp], folds: int) -> None:
     rarest = np.bincount(strata).min()
     if rarest < folds:
         raise EndpointError(
-            f"{folds} folds want {folds} patients of each label, found {rarest} of one; take fewer folds"
+            f"{folds} folds need {folds} patients of each label, found {rarest} of one; take fewer folds"
         )
 
 

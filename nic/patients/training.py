@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from nic.errors import EndpointError
 from nic.patients.attention_mil import AttentionMIL
-from nic.patients.choices import NetworkName, Ties
+from nic.patients.choices import NetworkName, Recipe, Ties
 from nic.patients.crop_cnn import CropCNN, halvings_for
 from nic.patients.crops import Batch, PatientCells, make_batch, runs_of, some_codes
 from nic.patients.grid_cnn import GridCNN
@@ -38,12 +38,9 @@ Scored = tuple[torch.Tensor, torch.Tensor]
 def fit_network(
     cells: Sequence[PatientCells],
     targets: Targets,
-    name: NetworkName,
-    epochs: int,
-    learning_rate: float,
+    recipe: Recipe,
     seed: int,
     on_epoch: Callable[[int, float], None] = lambda epoch, loss: None,
-    ties: Ties = "efron",
 ) -> PatientNetwork:
     """One network trained on all of these patients. A pooled-linear network is fitted in one step, without epochs.
 
@@ -52,12 +49,12 @@ def fit_network(
     """
     check_teachable(targets, "patients of the other folds")
     torch.manual_seed(seed)
-    if name == "pooled-linear":
+    if recipe.network == "pooled-linear":
         network: PatientNetwork = fit_pooled_linear(cells, targets, seed)
         on_epoch(0, float("nan"))
     else:
-        network = untrained(name, cells)
-        train(network, cells, targets, epochs, learning_rate, seed, on_epoch, ties)
+        network = untrained(recipe.network, cells)
+        train(network, cells, targets, recipe, seed, on_epoch)
     to_reported_scale(network, cells, targets)
     return network
 
@@ -66,26 +63,24 @@ def train(
     network: PatientNetwork,
     cells: Sequence[PatientCells],
     targets: Targets,
-    epochs: int,
-    learning_rate: float,
+    recipe: Recipe,
     seed: int,
     on_epoch: Callable[[int, float], None],
-    ties: Ties = "efron",
 ) -> None:
     """Minimise the loss of the targets, on a GPU where there is one. The network is on the CPU afterwards.
 
     An epoch shows every patient once, in a new order, with new crops and D4 variants. A step of AdamW takes
     BATCH_PATIENTS patients. A step of survival takes all of them: Cox compares each patient with all who live longer.
     """
-    device, loss = training_device(), loss_of(targets, ties)
+    device, loss = training_device(), loss_of(targets, recipe.ties)
     precision = precision_of(device) if device.type == "cuda" else torch.float32
     whole = isinstance(targets, Survival)
     steps = 1 if whole else -(-len(cells) // BATCH_PATIENTS)
     network.to(device).train()
-    optimizer = optimizer_of(network, learning_rate)
-    rate = OneCycleLR(optimizer, learning_rate, total_steps=epochs * steps)
+    optimizer = optimizer_of(network, recipe.learning_rate)
+    rate = OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.epochs * steps)
     rng = np.random.default_rng(seed)
-    for epoch in range(epochs):
+    for epoch in range(recipe.epochs):
         parts = np.array_split(rng.permutation(len(cells)), steps)
         plan = [chunks_of(network, cells, part, rng) for part in parts]
         again = drawn_again(plan[0], cells) if whole else []

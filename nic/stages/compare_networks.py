@@ -1,7 +1,7 @@
 """Several patient networks on the endpoints of a study: cross-validated, external, and compared with the first."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, get_args
@@ -12,7 +12,7 @@ from nic.compression.compatibility import TrainingCodes
 from nic.errors import StudyError
 from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import Estimate, difference, estimate
-from nic.patients.choices import NetworkName
+from nic.patients.choices import NetworkName, Recipe
 from nic.patients.cohort import Cohort, Labelled, Split
 from nic.study import EndpointEntry, Study, read_whole_study
 from nic.tracking.digests import codes_digest
@@ -24,11 +24,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoldTraining:
-    """How each network is trained, see `nic.patients.training.fit_folds`."""
+    """How each network is trained, see `nic.patients.ensemble.fit_folds`. The networks replace that of the recipe."""
 
+    recipe: Recipe
     folds: int
-    epochs: int
-    learning_rate: float
     seed: int
 
 
@@ -95,13 +94,7 @@ def compare_on(
     for network in networks:
         start = perf_counter()
         ensemble = fit_folds(
-            cells,
-            train.targets,
-            network=network,
-            folds=training.folds,
-            epochs=training.epochs,
-            learning_rate=training.learning_rate,
-            seed=seed,
+            cells, train.targets, replace(training.recipe, network=network), folds=training.folds, seed=seed
         )
         seconds = perf_counter() - start
         out_of_fold = deciding_figure(entry.kind, train.targets.arrays, ensemble.out_of_fold, ensemble.fold)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nic.compression.compress_cohort import CompressionReport, compress_cohort, tile_readers
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.engines import CompressionReport, compress_cohort, tile_readers
 from nic.compression.on_ray import compress_on_ray
 from nic.compression.pictures import contact_sheets
 from nic.compression.ray_workers import Cluster
-from nic.compression.work import CompressionOptions
+from nic.compression.slide_of_cohort import CompressionOptions
 from nic.encoder.encoder_pool import encoder_on
 from nic.encoder.loading import EncoderLoader
 from nic.encoder.spec import Runtime
@@ -20,7 +20,7 @@ from nic.slides.reader import PIXEL_VERSION
 from nic.slides.slide import SlideSource
 from nic.stages.outcome import end_stage, show_outcome
 from nic.stages.selection import selected_slides
-from nic.tracking.digests import bytes_digest, codes_digest
+from nic.tracking.digests import bytes_digest
 from nic.tracking.registry import encoder_file
 from nic.tracking.runs import StageRun
 from nic.tracking.slide_digests import slides_digest
@@ -83,10 +83,7 @@ def made_by_older_pixels(codes: Path, slides: Sequence[str]) -> int:
 
 
 def report_compression(report: CompressionReport, out: Path, strict: bool, stage: StageRun) -> dict[str, Any]:
-    """Print and log what became of the slides; the stage's result.
-
-    Raises UnreachedSlides when a slide could not be read. strict: exit when one is in quarantine.
-    """
+    """Print and log what became of the slides. strict, result, raises: see `end_stage`."""
     finished = [*report.compressed, *report.reused]
     show_outcome(out, f"{len(report.compressed)} compressed, {len(report.reused)} reused", report)
     if older := made_by_older_pixels(out, report.reused):
@@ -101,9 +98,4 @@ def report_compression(report: CompressionReport, out: Path, strict: bool, stage
         stage.log_text(f"{report.shared}\n", "work_shared.txt")
     for number, sheet in enumerate(contact_sheets(out, finished), start=1):
         stage.log_image(sheet, f"contact_sheet_{number}.jpg")
-    stage.log("slides", len(finished))
-    stage.log("quarantined", len(report.quarantined))
-    stage.log("unreached", len(report.unreached))
-    stage.leave("codes", codes_digest(out))
-    end_stage(out, report, len(finished), strict)
-    return {"outputs": [str(out)], "quarantined": [q.slide for q in report.quarantined]}
+    return end_stage(len(finished), report, out, strict, stage)

@@ -1,11 +1,13 @@
-"""What became of the slides of a compression or an import: it is printed, and decides whether the stage fails."""
+"""What became of the slides of a compression or an import: it is printed, logged, and decides how the stage ends."""
 
 import sys
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from nic.compression.codes_folder import CodesFolder
-from nic.compression.records import Quarantined, Unreached, check_all_reached
+from nic.compression.left_out import Quarantined, Unreached, check_all_reached
+from nic.tracking.digests import codes_digest
+from nic.tracking.runs import StageRun
 
 
 class Unfinished(Protocol):
@@ -24,9 +26,16 @@ def show_outcome(out: Path, finished: str, outcome: Unfinished) -> None:
         print(f"  {record.slide}: {record.reason}: {record.evidence}{remedy}{kept}")
 
 
-def end_stage(out: Path, outcome: Unfinished, finished: int, strict: bool) -> None:
-    """Fail the stage when a slide could not be read, or, if strict, when one is in quarantine."""
-    slides = finished + len(outcome.quarantined) + len(outcome.unreached)
-    check_all_reached(outcome.unreached, slides, out / "unreached.csv")
+def end_stage(finished: int, outcome: Unfinished, out: Path, strict: bool, stage: StageRun) -> dict[str, Any]:
+    """Log the numbers of slides and the digest of the codes; the stage's result.
+
+    Raises UnreachedSlides when a slide could not be read. strict: exit when one is in quarantine.
+    """
+    numbers = {"slides": finished, "quarantined": len(outcome.quarantined), "unreached": len(outcome.unreached)}
+    for name, number in numbers.items():
+        stage.log(name, number)
+    stage.leave("codes", codes_digest(out))
+    check_all_reached(outcome.unreached, sum(numbers.values()), out / "unreached.csv")
     if strict and outcome.quarantined:
         sys.exit(1)
+    return {"outputs": [str(out)], "quarantined": [record.slide for record in outcome.quarantined]}

@@ -10,7 +10,7 @@ import pandas as pd
 from nic.compression.compatibility import counted
 from nic.compression.on_ray import compress_on_ray
 from nic.compression.ray_workers import Cluster
-from nic.compression.work import CompressionOptions
+from nic.compression.slide_of_cohort import CompressionOptions
 from nic.encoder.loading import EncoderLoader
 from nic.errors import RequestRefused
 from nic.graphs.device import Device

@@ -81,7 +81,7 @@ def audit(
     return Audit(of_training, warnings, tiles_known=tile_origins is not None)
 
 
-def audit_measured(
+def audit_evaluation(
     version: RegisteredVersion, spec: PatientModelSpec, patients: Sequence[Patient], part: str, codes: Path
 ) -> list[str]:
     """Compare the patients to be measured with those the model and its encoder were trained on; the outcome in words.

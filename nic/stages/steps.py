@@ -1,9 +1,9 @@
 """The steps of a study: each is run or reused, and all are shown in the end."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, field
+from dataclasses import dataclass, field
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -38,19 +38,6 @@ class EntryPoint(Protocol[Own]):
         """What it reads, as digests by name."""
 
 
-class PromotionConfig(Protocol):
-    """The Config of `entrypoints.promote`."""
-
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
-
-    @property
-    def model(self) -> str:
-        """URI of the version that is to be promoted."""
-
-
-PromotionT = TypeVar("PromotionT", bound=PromotionConfig)
-
-
 @dataclass
 class Steps:
     """Finished stages by the title of their step."""
@@ -66,9 +53,9 @@ class Steps:
         self.console.print(f"{title}: {'reused' if step.reused else f'{step.seconds:.0f} s'}")
         return step.result
 
-    def promote(self, title: str, entry_point: EntryPoint[PromotionT], config: PromotionT) -> dict[str, Any]:
-        """As `take`, of `promote`. A version that was rolled back is skipped: only a person promotes it again."""
-        version = find_version(config.model)
+    def promote(self, title: str, entry_point: EntryPoint[ConfigT], config: ConfigT, model: str) -> dict[str, Any]:
+        """As `take`, of `promote`. A model that was rolled back is skipped: only a person promotes it again."""
+        version = find_version(model)
         if (reason := rollback_reason(version)) is None:
             return self.take(title, entry_point, config)
         self.console.rule(f"[bold]{title}")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import estimate, mean_of
-from nic.patients.choices import NetworkName, Ties
+from nic.patients.choices import Recipe
 from nic.patients.cohort import Cohort, Labelled
 from nic.patients.covariates import covariates_of
 from nic.patients.crops import Gathered, gather_cells
@@ -37,17 +37,13 @@ from nic.tracking.training_data import origins_behind_encoder
 class EnsemblePlan:
     """How an ensemble is trained.
 
-    split_by, folds, repeats: how patients are parted, see `nic.stages.splitting.folds_of`. epochs: of each network.
-    learning_rate: peak of the one-cycle schedule. ties: how Cox takes deaths at one time.
+    split_by, folds, repeats: how patients are parted, see `nic.stages.splitting.folds_of`.
     """
 
-    network: NetworkName
+    recipe: Recipe
     split_by: str
     folds: int
     repeats: int
-    epochs: int
-    learning_rate: float
-    ties: Ties
     seed: int
 
 
@@ -79,19 +75,9 @@ def train(
     labelled, cells = patients.labelled, patients.gathered.cells
     folds = folds_of(labelled, plan.split_by, plan.folds, plan.repeats, plan.seed)
     tiles = origins_behind_encoder(patients.encoder, patients.gathered.encoder.sha256)
-    weights = count_weights(untrained(plan.network, cells))
+    weights = count_weights(untrained(plan.recipe.network, cells))
     log_split(labelled, folds, audit(patients.cohort, labelled, folds, codes, tiles, weights), stage)
-    ensembles = fit_partitions(
-        cells,
-        labelled.targets,
-        folds,
-        network=plan.network,
-        epochs=plan.epochs,
-        learning_rate=plan.learning_rate,
-        ties=plan.ties,
-        seed=plan.seed,
-        log=stage.log,
-    )
+    ensembles = fit_partitions(cells, labelled.targets, folds, plan.recipe, plan.seed, stage.log)
     with TemporaryDirectory(prefix="nic-") as folder:
         graph, name = Path(folder) / "patient.onnx", register_as or patients.entry.model_name
         version = register(patients, joined(ensembles), graph, name, stage)

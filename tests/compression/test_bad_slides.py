@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from conftest import PixelEncoder, compress_here, spoil_tile, tissue_image, write_slide
 
+from nic.compression.compress_cohort import CompressionReport
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.engines import CompressionReport
 from nic.slides.slide import SlideSource, find_slides
 
 GOOD = ("odd_mpp", "plain", "single_level")

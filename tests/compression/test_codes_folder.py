@@ -15,7 +15,7 @@ import pytest
 from conftest import PixelEncoder, compress_here, spoil_tile, tissue_image, write_slide
 
 from nic.compression.codes_folder import CodesFolder
-from nic.compression.work import CompressionOptions
+from nic.compression.slide_of_cohort import CompressionOptions
 from nic.slides.slide import SlideSource, find_slides
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -23,7 +23,7 @@ RUN = """
 import json, sys, time
 from pathlib import Path
 from conftest import PixelEncoder
-from nic.compression.engines import compress_cohort
+from nic.compression.compress_cohort import compress_cohort
 from nic.slides.slide import find_slides
 
 class Slow(PixelEncoder):

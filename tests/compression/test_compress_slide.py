@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.slide_of_cohort import CompressionOptions
 from nic.compression.tiling import Tiling
-from nic.compression.work import CompressionOptions
 from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError, NoTissue, ResolutionTooLow, TooManyFailedCells
 from nic.patients.crops import SlideCells

@@ -75,7 +75,7 @@ def test_contours_that_meet_in_a_cell_are_refused_unless_declared(tmp_path: Path
     codes = random_codes(45)
     hints = clam(tmp_path, [left, right], codes)
     evidence = refused(tmp_path / "features", "clam", hints)
-    assert "5 of 45 tiles fall into a cell that another one holds (2 lattices" in evidence
+    assert "5 of 45 tiles lie in a cell that another tile takes (2 lattices" in evidence
     assert "most_collisions" in evidence
     slide, report = taken_in(tmp_path / "features", "clam", hints, most_collisions=0.12)
     assert report.imported[0].collisions == 5

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nic.compression.codes_folder import CodesFolder
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.records import MANY
+from nic.compression.left_out import MANY
 from nic.errors import CodesError, UnreachedCodes, UnreachedSlides, UnreadableSlide, UnwritableFolder
 from nic.slides.slide import Slide, SlideSource, find_slides
 from nic.system_errors import cannot_be_read

@@ -9,9 +9,9 @@ import pytest
 from conftest import PixelEncoder, compress_here
 
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.slide_of_cohort import CompressionOptions
 from nic.compression.tiling import Encoding, Tiling
 from nic.compression.tissue_rule import Mask, MaskFolder, OwnMask, Saturated
-from nic.compression.work import CompressionOptions
 from nic.errors import ForeignCodes
 from nic.patients.model_spec import PatientModelSpec
 from nic.patients.predictor import PatientModel

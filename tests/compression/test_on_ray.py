@@ -13,10 +13,10 @@ import pytest
 from conftest import PixelEncoder, tissue_image, write_slide
 from numpy.typing import NDArray
 
-from nic.compression.engines import compress_cohort
+from nic.compression.compress_cohort import compress_cohort
 from nic.compression.on_ray import compress_on_ray
 from nic.compression.ray_workers import Cluster
-from nic.compression.work import CompressionOptions
+from nic.compression.slide_of_cohort import CompressionOptions
 from nic.slides.slide import SlideSource, find_slides
 
 ray = pytest.importorskip("ray", reason="wants Ray: pip install ray==2.60.0")

@@ -9,8 +9,8 @@ from conftest import PixelEncoder, compress_here, tissue_image, write_slide
 
 from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.slide_of_cohort import CompressionOptions
 from nic.compression.tiling import Tiling
-from nic.compression.work import CompressionOptions
 from nic.errors import EncoderError
 from nic.slides.slide import SlideSource
 

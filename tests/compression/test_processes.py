@@ -13,12 +13,12 @@ from conftest import PixelEncoder, spoil_tile, tissue_image, write_slide
 from numpy.typing import NDArray
 from slide_jobs import Deadly
 
+from nic.compression.compress_cohort import compress_cohort
 from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.engines import compress_cohort
+from nic.compression.slide_of_cohort import CompressionOptions
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import OwnMask
-from nic.compression.work import CompressionOptions
 from nic.encoder.spec import EncoderSpec
 from nic.errors import EncoderError
 from nic.slides.slide import SlideSource

@@ -15,12 +15,12 @@ from conftest import PixelEncoder, tissue_image, write_slide
 from numpy.typing import NDArray
 from slide_jobs import Deadly
 
-from nic.compression.engines import compress_cohort
+from nic.compression.compress_cohort import compress_cohort
 from nic.compression.on_ray import compress_on_ray
 from nic.compression.ray_workers import LOSSES, Cluster
+from nic.compression.slide_of_cohort import CompressionOptions
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import Everything, OwnMask
-from nic.compression.work import CompressionOptions
 from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.loading import EncoderLoader, load_encoder
 from nic.encoder.network import TileEncoder

@@ -9,8 +9,8 @@ import pytest
 from conftest import PixelEncoder, compress_here, tissue_image, write_slide
 
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.slide_of_cohort import CompressionOptions
 from nic.compression.tiling import Tiling
-from nic.compression.work import CompressionOptions
 from nic.patients.cohort_table import read_cohort
 from nic.slides.slide import SlideSource
 from nic.slides.staging import Staging, find_sources

@@ -66,7 +66,7 @@ def test_the_grid_is_that_of_the_largest_contour() -> None:
 
 def test_the_tile_nearest_to_a_cell_is_kept() -> None:
     corners = [*block(4, 4, 0, 0).tolist(), [100, 0], [3 * 512 + 200, 0]]
-    with pytest.raises(InterchangeError, match="2 of 18 tiles fall into a cell that another one holds"):
+    with pytest.raises(InterchangeError, match="2 of 18 tiles lie in a cell that another tile takes"):
         snapped(tiles_at(corners))
     slide, found = snapped(tiles_at(corners), most_collisions=0.2)
     assert found.collisions == 2

@@ -11,9 +11,9 @@ from leica import write_scn
 
 from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
+from nic.compression.slide_of_cohort import CompressionOptions
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import Everything, MaskFolder, Otsu, OwnMask, Saturated, tissue_named
-from nic.compression.work import CompressionOptions
 from nic.errors import MaskError, UnreachedSlide
 from nic.slides.slide import Slide, SlideSource
 

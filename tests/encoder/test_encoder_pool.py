@@ -16,7 +16,7 @@ import pytest
 from conftest import tissue_image, write_slide
 from numpy.typing import NDArray
 
-from nic.compression.engines import compress_cohort
+from nic.compression.compress_cohort import compress_cohort
 from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.encoder_pool import EncoderPool, encoder_on
 from nic.encoder.loading import LoadedEncoder, load_encoder

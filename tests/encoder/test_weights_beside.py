@@ -21,8 +21,8 @@ from conftest import tissue_image, write_slide
 from onnx_files import write_layers
 from served_files import write_plain_graphs
 
+from nic.compression.compress_cohort import compress_cohort
 from nic.compression.compressed_slide import CompressedSlide
-from nic.compression.engines import compress_cohort
 from nic.encoder.foreign import import_onnx
 from nic.encoder.loading import load_encoder
 from nic.errors import EncoderError

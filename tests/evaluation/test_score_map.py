@@ -19,6 +19,7 @@ from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
 from nic.evaluation.map_picture import overview, picture, png
 from nic.evaluation.score_map import ScoreMap, geojson, write_raster
+from nic.patients.choices import Recipe
 from nic.patients.cohort import Endpoint
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.ensemble import fit_folds
@@ -151,7 +152,8 @@ def test_the_mean_of_every_file_is_the_score(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     slides = [small_slide(f"s{n}", encoder, rng) for n in range(8)]
     targets = Classes(np.arange(8) % 2 == 0, ("a", "b"))
-    ensemble = fit_folds([PatientCells(s.slide_id, (SlideCells.of(s),)) for s in slides], targets, folds=2, epochs=2)
+    cells = [PatientCells(slide.slide_id, (SlideCells.of(slide),)) for slide in slides]
+    ensemble = fit_folds(cells, targets, Recipe(epochs=2), folds=2)
     endpoint = Endpoint("pattern", "classification", ("pattern",), positive="b")
     graph = tmp_path / "patient.onnx"
     export_ensemble(

@@ -199,7 +199,7 @@ def test_a_missing_or_doubled_column_is_named(tmp_path: Path) -> None:
             PATTERN,
             ["1,a.svs,train,,,1,desmoplastic,1,1", "2,b.svs,train,,,1,-,1,1"],
             EndpointError,
-            r"'-' may be a class or nothing known",
+            r"'-' may be a class or a missing value",
         ),
         (Endpoint("g", "regression", ("Score",)), ROWS, UnknownColumn, r"did you mean 'score'"),
         (PATTERN, ["1,a.svs,train,,,1,mixed,1,1"], EndpointError, r"positive class is 'desmoplastic', found mixed"),

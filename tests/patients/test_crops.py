@@ -1,4 +1,4 @@
-"""Batches hold every cell at its place, whatever the turn, the padding and the number of slides."""
+"""Batches hold every cell at its place, whatever the D4 variant, the padding and the number of slides."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ def kinds() -> np.ndarray:
     return kinds
 
 
-def test_a_turn_is_that_of_the_whole_grid(slide_of, kinds) -> None:
+def test_a_d4_variant_is_that_of_the_whole_grid(slide_of, kinds) -> None:
     slide = slide_of(kinds, np.random.default_rng(0))
     cells, dense = SlideCells.of(slide), slide.dense()
     seen = []

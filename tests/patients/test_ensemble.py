@@ -7,6 +7,7 @@ from scipy.stats import spearmanr
 
 from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import estimate, mean_of
+from nic.patients.choices import Recipe
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.ensemble import fit_folds, fit_partitions, joined
 from nic.patients.splits import stratified_folds
@@ -22,9 +23,9 @@ def test_networks_answer_together_and_each_partition_keeps_its_own_answers(slide
     folds = [stratified_folds(targets, 2, seed) for seed in (0, 1)]
     logged: list[str] = []
     first, second = fit_partitions(
-        cells, targets, folds, seed=3, epochs=2, log=lambda name, value, step: logged.append(name)
+        cells, targets, folds, Recipe(epochs=2), seed=3, log=lambda name, value, step: logged.append(name)
     )
-    alone = fit_folds(cells, targets, fold=folds[0], seed=3, epochs=2)
+    alone = fit_folds(cells, targets, Recipe(epochs=2), fold=folds[0], seed=3)
     np.testing.assert_array_equal(first.out_of_fold, alone.out_of_fold)  # one partition is the same with others beside
     assert not np.array_equal(first.fold, second.fold)
     assert {name.partition(".")[0] for name in logged} == {"fold0", "fold1", "repeat1"}

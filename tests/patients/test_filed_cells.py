@@ -13,7 +13,7 @@ import torch
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError
-from nic.patients.choices import NetworkName
+from nic.patients.choices import NetworkName, Recipe
 from nic.patients.cohort import Patient, SlideRow
 from nic.patients.crops import PatientCells, SlideCells, gather_cells, make_batch
 from nic.patients.ensemble import fit_folds
@@ -82,8 +82,8 @@ def in_memory(patients: list[Patient], folder: Path) -> list[PatientCells]:
 def test_training_from_files_is_that_from_memory_to_the_last_bit(
     cohort: tuple[list[Patient], Path], name: NetworkName, targets: Targets
 ) -> None:
-    filed = fit_folds(gather_cells(*cohort).cells, targets, network=name, folds=2, epochs=2, seed=3)
-    wanted = fit_folds(in_memory(*cohort), targets, network=name, folds=2, epochs=2, seed=3)
+    filed = fit_folds(gather_cells(*cohort).cells, targets, Recipe(name, epochs=2), folds=2, seed=3)
+    wanted = fit_folds(in_memory(*cohort), targets, Recipe(name, epochs=2), folds=2, seed=3)
     np.testing.assert_array_equal(filed.out_of_fold, wanted.out_of_fold)
     for one, other in zip(filed.networks, wanted.networks, strict=True):
         found, expected = one.state_dict(), other.state_dict()
@@ -150,7 +150,7 @@ def test_a_file_that_changes_or_goes_while_training_is_named(slide_of: SlideOf, 
     else:
         slide_of(np.ones((6, 5), int), rng, "s4").save(path)
     with pytest.raises(CodesError, match=rf"s4\.h5: {fate} since it was checked"):
-        fit_folds(cells, Values(np.arange(6.0)), folds=2, epochs=1)
+        fit_folds(cells, Values(np.arange(6.0)), Recipe(epochs=1), folds=2)
 
 
 def test_codes_that_are_not_finite_are_refused_before_training(slide_of: SlideOf, tmp_path: Path) -> None:

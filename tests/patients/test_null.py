@@ -11,7 +11,7 @@ from nic.evaluation.classification import balanced_accuracy, brier
 from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import estimate
 from nic.patients.calibration_fit import platt
-from nic.patients.choices import NetworkName
+from nic.patients.choices import NetworkName, Recipe
 from nic.patients.cohort import Kind
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.ensemble import ensemble_scores, fit_folds
@@ -53,7 +53,7 @@ def test_no_figure_is_better_than_chance(slide_of: Callable[..., object], networ
             for n in range(2 * PATIENTS)
         ]
         train, external = labels(kind, rng), labels(kind, rng)
-        ensemble = fit_folds(cells[:PATIENTS], train, network=network, folds=3, epochs=8, seed=study)
+        ensemble = fit_folds(cells[:PATIENTS], train, Recipe(network, epochs=8), folds=3, seed=study)
         answers = ensemble_scores(ensemble, cells[PATIENTS:])
         if np.ptp(answers) == 0:
             continue  # the penalty left nothing: the answer is the same for all, and no figure is defined

@@ -16,6 +16,7 @@ from nic.encoder.spec import EncoderSpec
 from nic.errors import CodesError, EncoderError, ForeignCodes, NoTissue
 from nic.patients.calibration import PlattProbability
 from nic.patients.calibration_fit import fit_calibration, platt
+from nic.patients.choices import Recipe
 from nic.patients.cohort import Endpoint, Kind
 from nic.patients.cohort_table import read_cohort
 from nic.patients.crops import PatientCells, SlideCells
@@ -50,7 +51,7 @@ def trained(slides: list[CompressedSlide]) -> dict[str, tuple[Ensemble, Targets]
         "survival": Survival(rng.uniform(1, 60, 12), np.arange(12) % 2 == 0),
     }
     cells = [PatientCells(s.slide_id, (SlideCells.of(s),)) for s in slides]
-    return {kind: (fit_folds(cells, t, folds=2, epochs=2), t) for kind, t in targets.items()}
+    return {kind: (fit_folds(cells, t, Recipe(epochs=2), folds=2), t) for kind, t in targets.items()}
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 
 from nic.compression.compressed_slide import CompressedSlide
 from nic.patients.attention_mil import AttentionMIL
-from nic.patients.choices import NetworkName
+from nic.patients.choices import NetworkName, Recipe
 from nic.patients.cohort import Endpoint
 from nic.patients.crop_cnn import CropCNN, field_of, halvings_for
 from nic.patients.crops import PatientCells, SlideCells, make_batch
@@ -63,7 +63,7 @@ def test_a_rival_finds_what_was_planted_and_is_served_as_it_was_trained(
     slides, share = burden
     targets = targets_of(kind, share)
     cells = [PatientCells(s.slide_id, (SlideCells.of(s),)) for s in slides]
-    ensemble = fit_folds(cells, targets, network=name, folds=2, epochs=12, seed=0)
+    ensemble = fit_folds(cells, targets, Recipe(name, epochs=12), folds=2, seed=0)
     by_fold = [spearmanr(share[ensemble.fold == k], ensemble.out_of_fold[ensemble.fold == k])[0] for k in range(2)]
     assert np.mean(by_fold) > 0.7
     path = tmp_path / "model.onnx"

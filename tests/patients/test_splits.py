@@ -31,7 +31,7 @@ def test_no_site_stands_in_two_folds(kind: str) -> None:
 
 
 def test_too_few_sites_or_patients_without_one_are_refused() -> None:
-    with pytest.raises(EndpointError, match=r"5 folds by site want 5 sites.*found 2 sites, 0 patients without"):
+    with pytest.raises(EndpointError, match=r"5 folds by site need 5 sites.*found 2 sites, 0 patients without"):
         site_folds(targets_of("regression", 20), ["a", "b"] * 10, 5, seed=0)
     with pytest.raises(EndpointError, match="3 sites, 5 patients without"):
         site_folds(targets_of("regression", 20), ["a", "b", "c", ""] * 5, 2, seed=0)

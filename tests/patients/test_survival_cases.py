@@ -9,6 +9,7 @@ import pytest
 from sksurv.metrics import concordance_index_censored
 
 from nic.errors import CodesError, ConflictingLabels, NoEvents
+from nic.patients.choices import Recipe
 from nic.patients.cohort import Endpoint, Labelled
 from nic.patients.cohort_table import read_cohort
 from nic.patients.crops import gather_cells
@@ -48,7 +49,7 @@ def test_all_slides_of_a_patient_count_and_a_higher_answer_dies_earlier(study: P
     labelled, external = train(study), read_cohort(study / "c.csv").labelled(SURVIVAL, "external")
     gathered, unseen = gather_cells(labelled.patients, study), gather_cells(external.patients, study)
     assert [len(p.slides) for p in gathered.cells] == [1 + n % 3 for n in range(30)]
-    ensemble = fit_folds(gathered.cells, labelled.targets, folds=2, epochs=15, seed=0)
+    ensemble = fit_folds(gathered.cells, labelled.targets, Recipe(epochs=15), folds=2, seed=0)
     answers = ensemble_scores(ensemble, unseen.cells)
     assert isinstance(external.targets, Survival)
     months, event = external.targets.arrays
@@ -67,7 +68,10 @@ def test_folds_of_which_one_leaves_no_event_to_learn_from_are_refused(study: Pat
     event = np.arange(30) < 3
     with pytest.raises(NoEvents, match="patients of the other folds: none of 27 patients has an event"):
         fit_folds(
-            gathered.cells, Survival(np.arange(1.0, 31), event), fold=np.where(event, 1, 0).astype(np.intp), epochs=1
+            gathered.cells,
+            Survival(np.arange(1.0, 31), event),
+            Recipe(epochs=1),
+            fold=np.where(event, 1, 0).astype(np.intp),
         )
 
 
@@ -75,7 +79,7 @@ def test_deaths_that_are_all_at_one_time_are_learned_from(study: Path) -> None:
     labelled = train(study)
     gathered = gather_cells(labelled.patients, study)
     ties = Survival(np.full(30, 12.0), np.arange(30) % 2 == 0)
-    assert np.isfinite(fit_folds(gathered.cells, ties, folds=2, epochs=2).out_of_fold).all()
+    assert np.isfinite(fit_folds(gathered.cells, ties, Recipe(epochs=2), folds=2).out_of_fold).all()
 
 
 def test_a_cohort_turned_round_is_said_before_training(study: Path) -> None:

@@ -9,6 +9,7 @@ from scipy.stats import spearmanr
 
 from nic.errors import EndpointError, NoEvents, OneClass
 from nic.patients import crops, training
+from nic.patients.choices import Recipe
 from nic.patients.crops import PatientCells, SlideCells, runs_of
 from nic.patients.ensemble import fit_folds
 from nic.patients.grid_cnn import GridCNN
@@ -58,7 +59,7 @@ def targets_of(kind: str, share: np.ndarray) -> Targets:
 def test_a_planted_signal_is_found_in_the_right_direction(burden, kind: str) -> None:
     """More of kind 2 is a larger value, the positive class, an earlier death: so is a higher answer."""
     cells, share = burden
-    ensemble = fit_folds(cells, targets_of(kind, share), folds=3, epochs=12, seed=0)
+    ensemble = fit_folds(cells, targets_of(kind, share), Recipe(epochs=12), folds=3, seed=0)
     by_fold = [spearmanr(share[ensemble.fold == k], ensemble.out_of_fold[ensemble.fold == k])[0] for k in range(3)]
     assert np.mean(by_fold) > 0.8
     if kind == "regression":
@@ -70,7 +71,7 @@ def test_a_planted_signal_is_found_in_the_right_direction(burden, kind: str) -> 
 def test_the_same_seed_trains_the_same_networks(burden) -> None:
     cells, share = burden
     targets = targets_of("classification", share)
-    one, same, other = (fit_folds(cells, targets, folds=2, epochs=2, seed=seed) for seed in (4, 4, 5))
+    one, same, other = (fit_folds(cells, targets, Recipe(epochs=2), folds=2, seed=seed) for seed in (4, 4, 5))
     np.testing.assert_array_equal(one.out_of_fold, same.out_of_fold)
     np.testing.assert_array_equal(one.fold, same.fold)
     assert not np.array_equal(one.out_of_fold, other.out_of_fold)
@@ -79,7 +80,7 @@ def test_the_same_seed_trains_the_same_networks(burden) -> None:
 def test_out_of_fold_answers_come_from_the_network_that_never_saw_the_patient(burden) -> None:
     cells, share = burden
     targets = targets_of("regression", share)
-    ensemble = fit_folds(cells, targets, folds=2, epochs=2, seed=0)
+    ensemble = fit_folds(cells, targets, Recipe(epochs=2), folds=2, seed=0)
     for number, network in enumerate(ensemble.networks):
         index = np.flatnonzero(ensemble.fold == number)
         again = scores_of(network, [cells[i] for i in index])
@@ -92,7 +93,7 @@ def test_out_of_fold_answers_come_from_the_network_that_never_saw_the_patient(bu
 def test_log_hazards_of_a_fold_have_mean_zero_in_training(burden) -> None:
     cells, share = burden
     targets = targets_of("survival", share)
-    ensemble = fit_folds(cells, targets, folds=2, epochs=1, seed=0)
+    ensemble = fit_folds(cells, targets, Recipe(epochs=1), folds=2, seed=0)
     seen = [cells[i] for i in np.flatnonzero(ensemble.fold != 0)]
     assert scores_of(ensemble.networks[0], seen).mean() == pytest.approx(0, abs=1e-5)
 
@@ -100,7 +101,7 @@ def test_log_hazards_of_a_fold_have_mean_zero_in_training(burden) -> None:
 def test_losses_are_logged_by_fold_and_epoch(burden) -> None:
     cells, share = burden
     seen: list[tuple[str, float, int]] = []
-    fit_folds(cells, targets_of("survival", share), folds=2, epochs=3, log=lambda *entry: seen.append(entry))
+    fit_folds(cells, targets_of("survival", share), Recipe(epochs=3), folds=2, log=lambda *entry: seen.append(entry))
     assert [(name, step) for name, _, step in seen] == [(f"fold{k}.loss", e) for k in range(2) for e in range(3)]
     assert all(np.isfinite(value) for _, value, _ in seen)
 
@@ -147,11 +148,11 @@ def test_a_second_pass_takes_the_same_codes_kept_or_drawn_again(burden, monkeypa
     cells, share = burden
     monkeypatch.setattr(crops, "RUN_CELLS", 150)
     targets = targets_of("survival", share)
-    all_kept = fit_network(cells, targets, "grid-cnn", epochs=2, learning_rate=1e-2, seed=0)
+    all_kept = fit_network(cells, targets, Recipe(epochs=2), seed=0)
     chunks = chunks_of(all_kept, cells, np.arange(len(cells)), np.random.default_rng(0))
     monkeypatch.setattr(training, "KEPT_BYTES", kept_bytes)
     assert 0 < len(drawn_again(chunks, cells)) < len(chunks) + (kept_bytes == 0)
-    again = fit_network(cells, targets, "grid-cnn", epochs=2, learning_rate=1e-2, seed=0)
+    again = fit_network(cells, targets, Recipe(epochs=2), seed=0)
     for kept, drawn in zip(all_kept.parameters(), again.parameters(), strict=True):
         assert torch.equal(kept, drawn)
 
@@ -188,9 +189,9 @@ def test_folds_are_balanced_and_hold_each_patient_once(kind: str) -> None:
 def test_labels_too_rare_for_the_folds_are_refused(burden) -> None:
     cells, share = burden
     rare = Classes(share >= np.sort(share)[-2], ("low", "high"))
-    with pytest.raises(EndpointError, match="5 folds want 5 patients of each label, found 2"):
+    with pytest.raises(EndpointError, match="5 folds need 5 patients of each label, found 2"):
         fit_folds(cells, rare)
-    with pytest.raises(EndpointError, match="41 folds want 41 patients"):
+    with pytest.raises(EndpointError, match="41 folds need 41 patients"):
         fit_folds(cells, Values(share), folds=41)
     with pytest.raises(EndpointError, match="have the value 3"):
         fit_folds(cells, Values(np.full(len(cells), 3.0)))

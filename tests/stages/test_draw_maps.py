@@ -12,6 +12,7 @@ from leica import OFFSET_PX, write_scn
 from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError
+from nic.patients.choices import Recipe
 from nic.patients.cohort import Endpoint
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.ensemble import fit_folds
@@ -44,7 +45,7 @@ def model(folder: Path) -> PatientModel:
     cells = [PatientCells(f"{s.slide_id}{n}", (SlideCells.of(s),)) for n in range(2) for s in slides]
     targets = Values(np.arange(6.0))
     export_ensemble(
-        fit_folds(cells, targets, folds=2, epochs=1),
+        fit_folds(cells, targets, Recipe(epochs=1), folds=2),
         Endpoint("score", "regression", ("score",), "points"),
         targets,
         cohort_digest="c",

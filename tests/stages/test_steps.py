@@ -80,7 +80,7 @@ def test_where_nobody_is_champion_nothing_is_served(client: MlflowClient) -> Non
 def test_a_version_that_was_rolled_back_is_not_promoted_again(client: MlflowClient) -> None:
     roll_back(NAME, "blue stain")
     steps = Steps(console=Console(file=StringIO()))
-    result = steps.promote("promote score", promote, promote.Config(f"models:/{NAME}/2"))
+    result = steps.promote("promote score", promote, promote.Config(f"models:/{NAME}/2"), f"models:/{NAME}/2")
     assert result["promoted"] is False
     assert result["reasons"] == ["rolled back: blue stain; promote it by hand to serve it again"]
     assert client.get_model_version_by_alias(NAME, CHAMPION).version in ("1", 1)

@@ -11,7 +11,7 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.interchange import clam, nic_npy, slideflow, stamp, trident
 from nic.compression.interchange.snapping import Snapping, snapped
 from nic.compression.interchange.tile_codes import Hints, TileCodes
-from nic.compression.records import Quarantined, Streak, Unreached
+from nic.compression.left_out import Quarantined, Streak, Unreached
 from nic.errors import CodesError, InterchangeError, SlideError, UnwritableFolder
 from nic.slides.slide import Slide, SlideSource
 

@@ -64,8 +64,8 @@ def snapped(tiles: TileCodes, most_collisions: float = 0.0) -> tuple[CompressedS
     )
     if snapping.collisions > most_collisions * snapping.tiles:
         raise InterchangeError(
-            f"{tiles.slide_id}: {snapping.collisions} of {snapping.tiles} tiles fall into a cell that another one "
-            f"holds ({snapping.lattices} lattices, moved by up to {snapping.max_l0px:.0f} px), wanted <= "
+            f"{tiles.slide_id}: {snapping.collisions} of {snapping.tiles} tiles lie in a cell that another tile "
+            f"takes ({snapping.lattices} lattices, moved by up to {snapping.max_l0px:.0f} px), wanted <= "
             f"{most_collisions:.1%}; "
             "give most_collisions to leave the farther ones out, or extract on one lattice"
         )

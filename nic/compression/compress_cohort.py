@@ -10,8 +10,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from nic.compression.codes_folder import CodesFolder
-from nic.compression.records import Quarantined, Streak, Unreached
-from nic.compression.work import IN_THIS_PROCESS, CompressionOptions, Outcome, Workers, take
+from nic.compression.left_out import Quarantined, Streak, Unreached
+from nic.compression.slide_of_cohort import IN_THIS_PROCESS, CompressionOptions, Outcome, Workers, take
 from nic.encoder.spec import Encoder, at_once_of, devices_of
 from nic.errors import CodesError
 from nic.slides.slide import SlideSource
@@ -140,6 +140,6 @@ def one_by_id(sources: Sequence[SlideSource]) -> list[SlideSource]:
     for source in sources:
         if by_id.setdefault(source.slide_id, source) != source:
             raise CodesError(
-                f"{source.slide_id}.h5: wanted for two slides, or at two resolutions; rename one, or agree on its mpp"
+                f"{source.slide_id}.h5: wanted for two slides, or one at two resolutions; rename one, or give one mpp"
             )
     return list(by_id.values())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nic.compression.codes_folder import CodesFolder
 from nic.compression.compress_slide import DEFAULT_TILING, MOST_FAILED, compress_slide
-from nic.compression.records import Quarantined, Unreached
+from nic.compression.left_out import Quarantined, Unreached
 from nic.compression.tiling import Encoding, Tiling
 from nic.compression.tissue_rule import MaskFolder
 from nic.encoder.spec import Encoder, runtime_of
