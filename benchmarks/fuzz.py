@@ -95,17 +95,17 @@ def entries_of(path: Path) -> list[int]:
         return [tag.offset for page in file.pages for tag in page.aspage().tags]
 
 
-def outcome(reading: RowReader, path: Path, seconds: float) -> str:
+def outcome(reader: RowReader, path: Path, seconds: float) -> str:
     """What becomes of a file, as a server would do it."""
     deadline_s = time.monotonic() + seconds
     source = SlideSource("slide", path)
     try:
-        if reading.header(source, (path.parent,), deadline_s).px > LARGEST_PX:
+        if reader.header(source, (path.parent,), deadline_s).px > LARGEST_PX:
             return "OverLimit"
-        reading.compress(source, (path.parent,), Budget(10_000, deadline_s), path.with_suffix(".h5"))
+        reader.compress(source, (path.parent,), Budget(10_000, deadline_s), path.with_suffix(".h5"))
         path.with_suffix(".h5").unlink()
     except NicError as error:
-        died = "ended the process" in str(error)
+        died = "crashed the process" in str(error)
         return f"died: {str(error).split('(')[1].split(')')[0]}" if died else type(error).__name__
     return "answered"
 
@@ -116,21 +116,21 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--minutes", type=float, default=60.0, help="no file is begun after that")
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         torch.manual_seed(0)
         export_encoder(TileEncoder(), "random", [], folder / "encoder.onnx", np.zeros((2, 64, 64, 3), np.uint8))
-        reading = RowReader.within(
+        reader = RowReader.within(
             Limits((folder,), at_once=2, reader_mb=4096), load_encoder(folder / "encoder.onnx"), Tiling()
         )
         whole = [(path.suffix, path.read_bytes(), entries_of(path)) for path in whole_files(folder)]
-        rng = random.Random(asked.seed)
+        rng = random.Random(arguments.seed)
         counts: Counter[str] = Counter()
         slowest, begun = 0.0, time.monotonic()
 
         def one(seed: int) -> tuple[str, str, float] | None:
-            if time.monotonic() > begun + 60 * asked.minutes:
+            if time.monotonic() > begun + 60 * arguments.minutes:
                 return None
             draw = random.Random(seed)
             suffix, content, entries = draw.choice(whole)
@@ -138,18 +138,18 @@ def main() -> None:
             path = folder / f"{seed}{suffix}"
             path.write_bytes(data)
             start = time.monotonic()
-            found = outcome(reading, path, asked.seconds)
+            result = outcome(reader, path, arguments.seconds)
             path.unlink()
-            return way, found, time.monotonic() - start
+            return way, result, time.monotonic() - start
 
         with ThreadPoolExecutor(2) as threads:
-            drawn = (rng.getrandbits(48) for _ in range(asked.files))
-            for way, found, took in filter(None, threads.map(one, drawn)):
-                counts[f"{way}: {found}"] += 1
+            drawn = (rng.getrandbits(48) for _ in range(arguments.files))
+            for way, result, took in filter(None, threads.map(one, drawn)):
+                counts[f"{way}: {result}"] += 1
                 slowest = max(slowest, took)
     outcomes = dict(sorted(counts.items()))
     print(json.dumps({"files": counts.total(), "slowest_s": slowest, "in_all_s": time.monotonic() - begun, **outcomes}))
-    sys.exit(any("exit code" in found for found in outcomes))
+    sys.exit(any("exit code" in result for result in outcomes))
 
 
 if __name__ == "__main__":
