@@ -1,4 +1,4 @@
-"""What augmentation costs: ms a batch of each stage, beside the encoder's own step and a chain of kornia's.
+"""The cost of augmentation: ms for a batch in each stage, beside the encoder's own step and a chain of kornia's.
 
     OMP_NUM_THREADS=1 python -m benchmarks.augmentation
 
@@ -28,12 +28,12 @@ BATCH = 64
 
 def milliseconds(work: Callable[[], object], repeats: int = 15) -> float:
     """Lower quartile, past two runs that warm up."""
-    taken = []
+    times = []
     for _ in range(repeats + 2):
         start = time.perf_counter()
         work()
-        taken.append(time.perf_counter() - start)
-    return float(np.quantile(taken[2:], 0.25)) * 1e3
+        times.append(time.perf_counter() - start)
+    return float(np.quantile(times[2:], 0.25)) * 1e3
 
 
 def kornia_chain() -> AugmentationSequential:
@@ -74,10 +74,10 @@ def main() -> None:
         "all of heavy": lambda: augment(tiles, "heavy", random),
         "a chain of kornia's": lambda: chain(tiles),
     }
-    taken = {name: milliseconds(work) for name, work in stages.items()}
-    for name, ms in {**taken, "the encoder's step": bare}.items():
+    times = {name: milliseconds(work) for name, work in stages.items()}
+    for name, ms in {**times, "the encoder's step": bare}.items():
         print(f"{name:24s} {ms:7.2f} ms a batch of {BATCH} tiles")
-    print(f"heavy augmentation takes {taken['all of heavy'] / bare:.1%} of a step")
+    print(f"heavy augmentation takes {times['all of heavy'] / bare:.1%} of a step")
 
 
 if __name__ == "__main__":

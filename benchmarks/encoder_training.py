@@ -1,12 +1,12 @@
-"""How near training comes to the network's own speed: tiles/s of the whole loop over tiles/s of the bare step.
+"""How close the training loop comes to the speed of the network: tiles/s of the whole loop over those of the bare step.
 
     python -m benchmarks.encoder_training [study] [--work work] [--batch 64] [--steps 10] [--rounds 5] [--times 3]
 
-The loop is `fit`: tiles gathered from the mapped cache or from the device, augmented heavily, forward, backward,
-optimizer, Lightning. The bare step is the same network's forward, backward and optimizer on one batch that never
-changes. Both have the batch size, optimizer and precision that users get, and take turns, so that they suffer alike
-when the machine is busy; the first round warms up. Beside wall time stands processor time, which neighbours on a
-shared machine disturb less; on a GPU it says little. Without a study the tiles are made. The last lines are the ratios.
+The loop is nic.encoder.train.train: tiles gathered from the mapped cache or from the device, augmented heavily,
+forward, backward, optimizer, Lightning. The bare step is forward, backward and optimizer of the same network on one
+batch. Both have the batch size, optimizer and precision of real trainings. They take turns, so that a busy machine
+slows both; the first round warms up. Processor time is shown beside wall time: other processes disturb it less; on a
+GPU it says little. Without a study the tiles are synthetic. The last lines are the ratios.
 """
 
 import argparse
@@ -30,7 +30,7 @@ DEVICE = training_device()
 
 
 def made_tiles(folder: Path, tasks: int = 4, tiles: int = 1000) -> list[TileSet]:
-    """Noise, mapped from files as decoded tiles are."""
+    """Noise, mapped from files like decoded tiles."""
     rng = np.random.default_rng(0)
     sets = []
     for number in range(tasks):
@@ -97,13 +97,13 @@ class Bare:
 
 
 def compare(tile_sets: list[TileSet], batch: int, steps: int, rounds: int) -> float:
-    """Print what both take; bare / loop."""
+    """Print the times of both; returns bare / loop."""
     schedule = Schedule(rounds + 1, batch, 2e-3, "heavy", 0, tiles_per_epoch=steps * batch)
     loop, bare = Timed(tile_sets, steps), Bare(tile_sets, schedule)
-    taken: list[tuple[np.ndarray, np.ndarray]] = []
-    hooks = Hooks(on_epoch=lambda epoch, score: taken.append((loop.seconds_a_step(), bare.seconds_a_step(steps))))
+    timings: list[tuple[np.ndarray, np.ndarray]] = []
+    hooks = Hooks(on_epoch=lambda epoch, score: timings.append((loop.seconds_a_step(), bare.seconds_a_step(steps))))
     train(tile_sets, lambda: loop, schedule, hooks)
-    whole, alone = np.array(taken[1:]).transpose(1, 0, 2)  # [rounds, wall and processor] each
+    whole, alone = np.array(timings[1:]).transpose(1, 0, 2)  # [rounds, wall and processor] each
     tiles = batch // len(tile_sets) * len(tile_sets)
     where = torch.cuda.get_device_name() if DEVICE.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{where}, {precision_of(DEVICE)}, batches of {tiles} tiles, {rounds} rounds of {steps} steps")
@@ -123,12 +123,12 @@ def main() -> None:
     arguments.add_argument("--steps", type=int, default=10 if DEVICE.type == "cpu" else 200)
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--times", type=int, default=3, help="how often the whole is measured")
-    given = arguments.parse_args()
+    options = arguments.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        entries = read_study(given.study).tile_tasks if given.study else []
-        real = [load_tiles(read_task(entry), TILE_PX, 1.0, given.work / "tiles") for entry in entries]
+        entries = read_study(options.study).tile_tasks if options.study else []
+        real = [load_tiles(read_task(entry), TILE_PX, 1.0, options.work / "tiles") for entry in entries]
         tile_sets = real or made_tiles(Path(folder))
-        ratios = [compare(tile_sets, given.batch, given.steps, given.rounds) for _ in range(given.times)]
+        ratios = [compare(tile_sets, options.batch, options.steps, options.rounds) for _ in range(options.times)]
     print("bare step / whole loop:", ", ".join(f"{ratio:.2f}" for ratio in ratios))
 
 

@@ -1,14 +1,14 @@
-"""How near encoding comes to what the cores can multiply, and to torch on the same device.
+"""How close encoding comes to the cores' matrix products, and to torch on the same device.
 
     python -m benchmarks.encoding [encoder.onnx] [--threads 2]
     python -m benchmarks.encoding --transformer ViT-S [--threads 2] [--repeats 7]
 
-The first: the ONNX graph, a faster runtime, torch eager, plain gemm. Without a graph an untrained encoder of the
-published architecture is exported. Each thread encodes batches of its own, as compression has it. The faster runtime is
-OpenVINO, or ONNX Runtime in f16 where there is a GPU; all then run on it.
-The second: a vision transformer of 224 px with random weights, as torch exports it: torch eager, ONNX Runtime on the
-graph as it is written, and with its attention fused, in f32, and in f16 where there is a GPU. On a CPU all use as many
-threads for one run. Time is wall time; the processor's own time is beside it, which says more on a busy machine.
+The first compares the ONNX graph, a faster runtime, torch eager and plain gemm. Without a graph an untrained encoder of
+the published architecture is exported. Each thread encodes its own batches, as in compression. The faster runtime is
+OpenVINO, or ONNX Runtime in f16 if there is a GPU; all then run on it.
+The second takes a vision transformer of 224 px with random weights, exported by torch: torch eager, ONNX Runtime on the
+graph as written and with fused attention, in f32, and in f16 if there is a GPU. On a CPU all use the same number of
+threads for one run. Processor time is shown beside wall time; it says more on a busy machine.
 """
 
 import argparse
@@ -54,13 +54,13 @@ def main() -> None:
     arguments.add_argument("--transformer", choices=SIZES)
     arguments.add_argument("--repeats", type=int, default=7)
     arguments.add_argument("--tiles", type=int, default=64 if DEVICE == "cuda" else 8, help="of a transformer's batch")
-    given = arguments.parse_args()
-    torch.set_num_threads(given.threads)
+    options = arguments.parse_args()
+    torch.set_num_threads(options.threads)
     with tempfile.TemporaryDirectory() as folder:
-        if given.transformer:
-            compare_transformer(given.transformer, Path(folder), given.threads, given.tiles, given.repeats)
+        if options.transformer:
+            compare_transformer(options.transformer, Path(folder), options.threads, options.tiles, options.repeats)
         else:
-            compare(given.encoder or exported(Path(folder)), given.threads)
+            compare(options.encoder or exported(Path(folder)), options.threads)
 
 
 def exported(folder: Path) -> Path:
@@ -100,14 +100,14 @@ def compare(path: Path, threads: int) -> None:
         "torch eager f32": eager,
         "gemm f32": gemm,
     }
-    taken = seconds(*ways.values(), repeats=9)
-    taken[:, 3] *= batches * batch * FLOP_A_TILE / (batches // 2 * 2 * SIDE**3)  # for as many tiles as the others
+    timings = seconds(*ways.values(), repeats=9)
+    timings[:, 3] *= batches * batch * FLOP_A_TILE / (batches // 2 * 2 * SIDE**3)  # for as many tiles as the others
     print(f"{threads} threads, {exact.device_note}, {batch} tiles a batch")
-    for name, median in zip(ways, np.median(taken, 0), strict=True):
+    for name, median in zip(ways, np.median(timings, 0), strict=True):
         print(f"  {name:18} {batches * batch / median:9.0f} tiles/s")
-    print(f"gemm {FLOP_A_TILE * batches * batch / np.median(taken[:, 3]) / 1e9:.0f} GFLOP/s")
+    print(f"gemm {FLOP_A_TILE * batches * batch / np.median(timings[:, 3]) / 1e9:.0f} GFLOP/s")
     print(f"least cosine of {fast.name} to f32: {fast.agreement:.5f}")
-    to_gemm, to_eager, gained = (np.median(taken[:, a] / taken[:, b]) for a, b in ((3, 0), (2, 0), (0, 1)))
+    to_gemm, to_eager, gained = (np.median(timings[:, a] / timings[:, b]) for a, b in ((3, 0), (2, 0), (0, 1)))
     print(f"ONNX Runtime f32 / gemm {to_gemm:.2f}, / torch eager {to_eager:.1f}; {fast.name} / f32 {gained:.1f}")
 
 
@@ -231,10 +231,10 @@ def compare_transformer(size: str, folder: Path, threads: int, count: int, repea
         print(f"  {name:36} {count / medians[0]:8.1f} tiles/s, {1e3 * medians[1] / count:7.1f} ms of processor a tile,"
               f" codes differ by {apart:.1e}")  # fmt: skip
     print(f"codes fused against as written: {np.abs(codes[2] - codes[1]).max():.1e}")
-    for name, taken in (("wall", wall), ("processor", busy)):
-        gained, over, whole = (np.median(taken[:, a] / taken[:, b]) for a, b in ((1, 2), (0, 1), (0, 2)))
+    for name, timings in (("wall", wall), ("processor", busy)):
+        gained, over, whole = (np.median(timings[:, a] / timings[:, b]) for a, b in ((1, 2), (0, 1), (0, 2)))
         print(f"{name}: fused / as written {gained:.2f}; as written / torch {over:.2f}; fused / torch {whole:.2f}")
-    alone = [np.median(taken[:, 3] / taken[:, 4]) for taken in (wall, busy)]
+    alone = [np.median(timings[:, 3] / timings[:, 4]) for timings in (wall, busy)]
     if DEVICE == "cuda":
         print(f"f16: fused / torch {alone[0]:.2f}")
     else:

@@ -1,9 +1,9 @@
-"""Attention and GELU as one operator each, where an exporter wrote them as several: fewer passes over memory.
+"""Attention and GELU fused into one operator each, where an exporter wrote them as several: fewer passes over memory.
 
-onnxruntime.transformers.optimizer knows the attention of older exporters; that of torch's present one, with a batch
-that varies, it leaves as MatMul, Softmax, MatMul. What is matched here is only what must be: a Softmax between two
-MatMuls of [batch, head, row, column]. Whatever leads to them stays where it is not known, so that the result is right
-for any graph and fastest for those that are known.
+onnxruntime.transformers.optimizer knows the attention of older exporters. It leaves that of torch's present exporter,
+with a dynamic batch, as MatMul, Softmax, MatMul. Only the necessary part is matched here: a Softmax between two MatMuls
+of [batch, head, row, column]. Unknown operators before it stay, so the result is right for any graph, and fastest for
+known ones.
 """
 
 import logging
@@ -23,12 +23,12 @@ HEADS_BEHIND = [0, 2, 1, 3]
 THREE_FIRST = [2, 0, 3, 1, 4]
 """[batch, row, 3, head, column] to [3, batch, head, row, column]."""
 SMALL = 1024
-"""Numbers in a constant that may say a shape or a scale; weights have more."""
+"""Most numbers in a constant that may be a shape or a scale; weights have more."""
 
 
 def fused(path: Path, folder: Path, *, on_cpu: bool = True) -> str | bytes | None:
     """The graph with attention and GELU fused, as ONNX Runtime loads it: a file in `folder`, or its bytes where its
-    weights lie beside `path` in files of their own. None where there is nothing to fuse, or that fails.
+    weights are in files beside `path`. None where there is nothing to fuse, or where fusing fails.
 
     on_cpu: whether layers take their bias along in one Gemm: a ViT-S is some 4% faster by it on a CPU. On a GPU, where
     this was not measured, the bias stays for ONNX Runtime to fuse into the GELU or normalisation behind it.
@@ -53,7 +53,7 @@ def fused(path: Path, folder: Path, *, on_cpu: bool = True) -> str | bytes | Non
 
 
 class _Fusing:
-    """A graph while parts of it are replaced. shapes: of its values, as far as they are known."""
+    """A graph while parts of it are replaced. shapes: the known shapes of its values."""
 
     def __init__(self, model: ModelProto) -> None:
         self.model = model
@@ -68,7 +68,7 @@ class _Fusing:
             for name in node.input:
                 self.users[name].append(node)
         self.replaced: dict[str, list[NodeProto]] = {}
-        """New nodes by the value that the last of them makes."""
+        """New nodes by the output of the last of them."""
 
     def attention(self) -> int:
         """Replace each softmax(scale q k^T) v; how many there were."""
@@ -85,7 +85,7 @@ class _Fusing:
                 self._layered(node)
 
     def finish(self) -> None:
-        """Put new nodes where the ones that they replace were, and drop what nothing reads any more."""
+        """Put new nodes in place of old ones, and drop nodes whose output is no longer read."""
         nodes = [
             new for node in self.nodes for new in (self.replaced.get(node.output[0]) if node.output else None) or [node]
         ]
@@ -116,8 +116,8 @@ class _Fusing:
         name = joined.output[0]
         apart = helper.make_tensor(f"{name}/apart", TensorProto.INT64, [4], [0, 0, heads, -1])
         self.model.graph.initializer.append(apart)
-        how = {"domain": MICROSOFT, "num_heads": heads, "scale": scale * of_query * of_key}
-        new.append(helper.make_node("MultiHeadAttention", rows, [f"{name}/rows"], **how))
+        options = {"domain": MICROSOFT, "num_heads": heads, "scale": scale * of_query * of_key}
+        new.append(helper.make_node("MultiHeadAttention", rows, [f"{name}/rows"], **options))
         new.append(helper.make_node("Reshape", [f"{name}/rows", apart.name], [name]))
         self.replaced[name] = new
         return True
@@ -131,7 +131,7 @@ class _Fusing:
         if self._number(_other(plus, erf.output[0])) != 1:
             return False
         whole, half = self._unscaled(_other(times, plus.output[0]))
-        if (whole, half) != (value, 0.5):  # else the half, or the value, comes by a product of its own
+        if (whole, half) != (value, 0.5):  # else the half, or the value, is a separate product
             beside, last = _other(times, plus.output[0]), self._user(times.output[0], "Mul")
             final = _other(last, times.output[0]) if last else ""
             if not last or (value, 0.5) not in ((final, self._number(beside)), (beside, self._number(final))):
@@ -161,7 +161,7 @@ class _Fusing:
         ]
 
     def _made(self, value: str, kind: str) -> NodeProto | None:
-        """The node that makes a value, if it is of this kind."""
+        """The node with this output, if it is of this kind."""
         node = self.makers.get(value)
         return node if node and node.op_type == kind else None
 
@@ -177,7 +177,7 @@ class _Fusing:
         return float(values.reshape(-1)[0]) if values is not None and values.size == 1 else None
 
     def _unscaled(self, value: str) -> tuple[str, float]:
-        """What a value is a multiple of, and the factor above 0; itself and 1 where it is none."""
+        """The value that this one is a multiple of, and the factor above 0; else itself and 1."""
         node = self.makers.get(value)
         if not node or node.op_type not in ("Mul", "Div"):
             return value, 1.0
@@ -229,7 +229,7 @@ class _Fusing:
         return f"{apart}/rows"
 
     def _third(self, value: str, new: list[NodeProto]) -> str:
-        """One of the three that a layer [batch, row, 3 x head x column] makes at once; empty where it is none."""
+        """Query, key or value from a layer [batch, row, 3 x head x column] that makes all three; else empty."""
         node = self._made(value, "Squeeze")
         part = self._made(node.input[0], "Slice") if node else self._made(value, "Gather")
         if not part or not (place := self._place(part)):
@@ -248,7 +248,7 @@ class _Fusing:
         return thirds[place[0]]
 
     def _place(self, part: NodeProto) -> list[int]:
-        """Which one along the first axis a Slice or Gather takes, as a list of one; empty where it takes others."""
+        """The index on the first axis that a Slice or Gather takes, as a list of one; else empty."""
         if part.op_type == "Gather":
             number = self._number(part.input[1])
             axis = next((a.i for a in part.attribute if a.name == "axis"), 0)
@@ -259,13 +259,13 @@ class _Fusing:
 
 
 def _shapes(model: ModelProto) -> dict[str, list[int | str]]:
-    """Of each value what is known: numbers, names of axes that vary, ? where nothing is known."""
+    """The axes of each value: numbers, names of dynamic axes, ? where nothing is known."""
     graph, bare = model.graph, ModelProto(ir_version=model.ir_version)
     bare.opset_import.extend(model.opset_import)
     bare.functions.extend(model.functions)
     for part in ("node", "input", "output", "value_info"):
         getattr(bare.graph, part).extend(getattr(graph, part))
-    for tensor in graph.initializer:  # of weights their shape alone: they are large, and told nowhere else
+    for tensor in graph.initializer:  # weights are large; only their shape matters here
         if math.prod(tensor.dims) <= SMALL:
             bare.graph.initializer.append(tensor)
         else:
@@ -293,7 +293,7 @@ def _product(axes: list[int | str]) -> int:
 
 
 def _read_by(node: NodeProto) -> set[str]:
-    """Values that a node reads, those that graphs inside it take from around them too."""
+    """Values that a node reads, also those that graphs inside it read from outside."""
     inner = [n for a in node.attribute for g in (a.g, *a.graphs) for n in g.node]
     outputs = {o.name for a in node.attribute for g in (a.g, *a.graphs) for o in g.output}
     return set(node.input).union(outputs, *map(_read_by, inner))

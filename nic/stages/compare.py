@@ -10,7 +10,7 @@ from nic.evaluation.figure import Figure
 from nic.patients.cohort import Split
 from nic.patients.predictor import PatientModel, predict_cohort
 from nic.stages.model_figures import comparison_table, model_figures
-from nic.stages.splitting import audit_measured, log_audit
+from nic.stages.splitting import audit_evaluation, log_audit
 from nic.study import read_study
 from nic.tracking.answers import check_endpoint
 from nic.tracking.registry import find_version, graph_file
@@ -57,7 +57,7 @@ def figures_of_both(
     for uri, codes in models:
         version, model = find_version(uri), PatientModel(graph_file(uri, "patient"))
         check_endpoint(model.spec, entry.endpoint, labelled.targets, version.full_name)
-        notes = audit_measured(version, model.spec, labelled.patients, split, codes)
+        notes = audit_evaluation(version, model.spec, labelled.patients, split, codes)
         audit += [f"{version.full_name}: {note}" for note in notes]
         loaded.append(model)
     answers_of_each = [

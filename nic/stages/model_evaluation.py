@@ -16,7 +16,7 @@ from nic.patients.model_spec import PatientModelSpec
 from nic.patients.predictor import PatientModel, PatientPrediction, predict_cohort
 from nic.stages.cross_validated import CROSS_VALIDATED, cross_validated, cross_validated_estimates
 from nic.stages.model_figures import calibrated_columns, model_estimates
-from nic.stages.splitting import audit_measured
+from nic.stages.splitting import audit_evaluation
 from nic.study import Study
 from nic.tracking.answers import Answers, cells_of, check_endpoint, slides_of
 from nic.tracking.digests import file_sha256
@@ -86,7 +86,7 @@ def evaluate_model(study: Study, endpoint: str, codes: Path, model: str, part: C
     patient_model = PatientModel(graph)
     labelled = cohort.labelled(entry.endpoint, "external" if part == "external" else "train")
     check_endpoint(patient_model.spec, entry.endpoint, labelled.targets, version.full_name)
-    audit = audit_measured(version, patient_model.spec, labelled.patients, part, codes)
+    audit = audit_evaluation(version, patient_model.spec, labelled.patients, part, codes)
     spec, fold = patient_model.spec, None
     if part == CROSS_VALIDATED:
         of_training = cross_validated(version, patient_model, labelled, codes)

@@ -19,10 +19,10 @@ from nic.tracking.runs import StageRun
 def compare_with_training(model: str, answers_file: Path, last: int, out: Path, stage: StageRun) -> dict[str, Any]:
     """Compare the latest answers with those of training, and write and log the report; the stage's result."""
     version = find_version(model)
-    answers, training = of_version(table(answers_file), version).tail(last), out_of_fold_answers(version)
+    answers, training = answers_of(answers_table(answers_file), version).tail(last), out_of_fold_answers(version)
     if answers.empty:
         raise RequestRefused(f"{answers_file}: no answers of {version.uri}")
-    served, expected = comparable(answers, training)
+    served, expected = scores_to_compare(answers, training)
     checks, plot = drift_checks(answers, served, expected), drift_plot(answers, served, expected)
     made = f"{version.uri}; {len(answers)} patients against {len(training)} of training; {datetime.now(UTC):%Y-%m-%d}"
     if len(answers) < FEW_ANSWERS:
@@ -39,7 +39,7 @@ def compare_with_training(model: str, answers_file: Path, last: int, out: Path, 
     return {"outputs": [str(out)], "alarms": alarms}
 
 
-def table(file: Path) -> pd.DataFrame:
+def answers_table(file: Path) -> pd.DataFrame:
     """Answers as the server or `predict` wrote them.
 
     A line of the log that is still being written is skipped. Lines that a full disk cut short are skipped and counted.
@@ -67,7 +67,7 @@ def _answer_in(line: str) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
-def comparable(answers: pd.DataFrame, training: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def scores_to_compare(answers: pd.DataFrame, training: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The answers that were served, and those to expect by the training, on one scale.
 
     They are scores, in training with the spread of the ensemble's. Older logs and tables hold predictions, in training
@@ -78,7 +78,7 @@ def comparable(answers: pd.DataFrame, training: pd.DataFrame) -> tuple[NDArray[n
     return answers[served].dropna().to_numpy(float), training[expected].to_numpy(float)
 
 
-def of_version(answers: pd.DataFrame, version: RegisteredVersion) -> pd.DataFrame:
+def answers_of(answers: pd.DataFrame, version: RegisteredVersion) -> pd.DataFrame:
     """The rows that this version answered. Raises RequestRefused for a table without the columns of answers."""
     if not {"model", "model_version", "prediction", "ood", "status"} <= set(answers):
         raise RequestRefused("no answers of a patient model; give the log of the server, or a table of `predict`")

@@ -19,7 +19,7 @@ from nic.tracking.training_data import (
     PATIENTS_FILE,
     SLIDES_FILE,
     TileOrigins,
-    origins_behind,
+    origins_of_encoder,
     slides_table,
     training_of,
 )
@@ -81,7 +81,7 @@ def audit(
     return Audit(of_training, warnings, tiles_known=tile_origins is not None)
 
 
-def audit_measured(
+def audit_evaluation(
     version: RegisteredVersion, spec: PatientModelSpec, patients: Sequence[Patient], part: str, codes: Path
 ) -> list[str]:
     """Compare the patients to be measured with those the model and its encoder were trained on; the outcome in words.
@@ -91,7 +91,7 @@ def audit_measured(
     """
     if part != EXTERNAL:
         return [f"The model was trained on the patients of part {part}; they were not audited for leaks"]
-    training, origins = training_of(version), origins_behind(spec)
+    training, origins = training_of(version), origins_of_encoder(spec.encoder_version, spec.encoder_sha256)
     measured = slides_to_audit(patients, [EXTERNAL] * len(patients), codes)
     check_leaks([*(training.known if training else ()), *measured], origins or {})
     unknown = {

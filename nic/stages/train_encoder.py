@@ -25,7 +25,7 @@ def train(study_file: Path, tasks: Sequence[str], work: Path, plan: TrainingPlan
     chosen, schedule = selected_tasks(study_file, tasks), plan.schedule
     read = {"tasks": tasks_digest(chosen)}
     stage.log_text(origins_text(origins_of(chosen)), ORIGINS_FILE)
-    with one_alone(work / "training" / stage.training_key) as folder:
+    with exclusive_folder(work / "training" / stage.training_key) as folder:
         tile_sets = [load_tiles(task, TILE_PX, TILE_MPP, work / "tiles") for task in chosen]
         log_augmentation(tile_sets, schedule.augmentation, stage, schedule.seed)
         candidate = train_objective(plan, tile_sets, read["tasks"], stage, folder)
@@ -37,7 +37,7 @@ def train(study_file: Path, tasks: Sequence[str], work: Path, plan: TrainingPlan
 
 
 @contextmanager
-def one_alone(folder: Path) -> Iterator[Path]:
+def exclusive_folder(folder: Path) -> Iterator[Path]:
     """The folder, for one training at a time. A training continues from what a killed one left there, and removes it.
 
     A second training that runs at the same time gets another folder. Raises OSError where none can be written.

@@ -75,9 +75,9 @@ def test_dead_dimensions_are_counted_and_the_rank_is_that_of_the_spread() -> Non
     rng = np.random.default_rng(0)
     codes = np.zeros((4000, 10), np.float32)
     codes[:, :6] = rng.normal(size=(4000, 6)) + 100  # a shift is no spread
-    found = code_statistics(codes)
-    assert (found.tiles, found.size, found.dead) == (4000, 10, 4)
-    assert found.effective_rank == pytest.approx(6, abs=0.05)
+    statistics = code_statistics(codes)
+    assert (statistics.tiles, statistics.size, statistics.dead) == (4000, 10, 4)
+    assert statistics.effective_rank == pytest.approx(6, abs=0.05)
     one_direction = np.outer(rng.normal(size=500), np.ones(10)).astype(np.float32)
     assert code_statistics(one_direction).effective_rank == pytest.approx(1, abs=0.05)
 
@@ -93,10 +93,10 @@ def test_neighbours_are_the_nearest_of_other_slides() -> None:
     rng = np.random.default_rng(0)
     codes, groups = rng.normal(size=(60, 5)).astype(np.float32), rng.integers(6, size=60).astype(str)
     queries = np.array([3, 40])
-    for query, found in zip(queries, neighbours(codes, groups, queries, 4), strict=True):
+    for query, nearest in zip(queries, neighbours(codes, groups, queries, 4), strict=True):
         cosine = [c @ codes[query] / np.linalg.norm(c) / np.linalg.norm(codes[query]) for c in codes]
         others = [i for i in np.argsort(cosine)[::-1] if groups[i] != groups[query]]
-        assert list(found) == others[:4]
+        assert list(nearest) == others[:4]
 
 
 def test_few_other_slides_give_few_neighbours() -> None:
@@ -120,10 +120,10 @@ def certificate(**changed: object) -> Certificate:
 
 
 def test_the_certificate_is_json_with_the_spec_in_it() -> None:
-    found = json.loads(certificate().to_json())
-    assert EncoderSpec.from_json(json.dumps(found["spec"])) == SPEC
-    assert found["tasks"][0]["classes"] == ["other", "mitosis"]
-    assert found["comparison"] is None
+    content = json.loads(certificate().to_json())
+    assert EncoderSpec.from_json(json.dumps(content["spec"])) == SPEC
+    assert content["tasks"][0]["classes"] == ["other", "mitosis"]
+    assert content["comparison"] is None
 
 
 def test_the_card_states_the_measurements_and_the_limits_of_use() -> None:

@@ -24,12 +24,12 @@ def test_each_class_has_one_query_whose_neighbours_are_judged() -> None:
 
 
 def test_another_class_is_red_and_another_task_is_not_judged() -> None:
-    found = NamedTiles(
+    named = NamedTiles(
         np.zeros((3, 8, 8, 3), np.uint8),
         np.array(["a", "a", "b"]),
         np.array(["no", "yes", "no"]),
         np.array(list("123")),
     )
-    figure = neighbour_sheet(found, np.array([[1, 0], [1, 0.1], [1, 0.5]], np.float32), seed=0)
+    figure = neighbour_sheet(named, np.array([[1, 0], [1, 0.1], [1, 0.5]], np.float32), seed=0)
     captions = [(text.get_text(), text.get_color()) for text in figure.axes[0].texts[2:]]
     assert captions == [("yes", BAD), ("b:\nno", PLAIN)]

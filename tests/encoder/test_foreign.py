@@ -166,8 +166,8 @@ def test_the_code_is_chosen_by_name_among_several_outputs(network: Small, source
     with pytest.raises(EncoderError, match=r"several\.onnx: .*map .*vector"):
         imported(several, tmp_path / "e.onnx")
     tiles = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    found = imported(several, tmp_path / "e.onnx", output="vector").encode(tiles)
-    assert np.abs(found - imported(source, tmp_path / "f.onnx").encode(tiles)).max() <= 1e-5
+    codes = imported(several, tmp_path / "e.onnx", output="vector").encode(tiles)
+    assert np.abs(codes - imported(source, tmp_path / "f.onnx").encode(tiles)).max() <= 1e-5
 
 
 def test_codes_that_depend_on_the_batch_are_refused(network: Small, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""On a GPU: the codes of the CPU, batches that fit its memory, and the device that was asked for. `pytest -m gpu`."""
+"""On a GPU: the codes of the CPU, batches that fit its memory, and the requested device. `pytest -m gpu`."""
 
 import ctypes
 import logging
@@ -38,12 +38,12 @@ LEFT_BYTES = 1 << 30
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The published network with random weights, and a small vision transformer."""
     folder = tmp_path_factory.mktemp("graphs")
-    found = {"published": folder / "published.onnx", "transformer": folder / "transformer.onnx"}
-    export_encoder(TileEncoder(), "random", [], found["published"], np.zeros((2, 64, 64, 3), np.uint8))
+    graphs = {"published": folder / "published.onnx", "transformer": folder / "transformer.onnx"}
+    export_encoder(TileEncoder(), "random", [], graphs["published"], np.zeros((2, 64, 64, 3), np.uint8))
     source = export_transformer(PackedAttention, folder / "source.onnx", px=64)
     scaling = Scaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "rgb")
-    import_onnx(source, found["transformer"], name="vit", tile_px=64, tile_mpp=0.5, read_mpp=0.5, scaling=scaling)
-    return found
+    import_onnx(source, graphs["transformer"], name="vit", tile_px=64, tile_mpp=0.5, read_mpp=0.5, scaling=scaling)
+    return graphs
 
 
 def tiles(count: int, px: int = 64) -> NDArray[np.uint8]:

@@ -45,8 +45,8 @@ def test_codes_are_those_of_f32_to_the_precision_of_the_other(graph: Path, runti
     assert encoder.spec == exact.spec
     batches = [tiles(count, count) for count in (7, 64, 1, 64)]
     with ThreadPoolExecutor(4) as pool:  # batches of different slides at once
-        found = list(pool.map(encoder.encode, batches))
-    for batch, codes in zip(batches, found, strict=True):
+        codes_of_batches = list(pool.map(encoder.encode, batches))
+    for batch, codes in zip(batches, codes_of_batches, strict=True):
         wanted = exact.encode(batch)
         assert codes.dtype == np.float32
         assert np.abs(codes - wanted).max() < 0.02 * np.abs(wanted).max()

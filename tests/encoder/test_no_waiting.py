@@ -1,4 +1,4 @@
-"""A training step never waits for the device: no number of a tensor there is asked for by the host."""
+"""A training step never waits for the device: the host never needs a number of a tensor there."""
 
 import traceback
 from collections.abc import Callable, Sequence
@@ -30,14 +30,14 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
 }
 
 
-class Asked(TorchDispatchMode):
-    """Notes which operations answer with numbers, or with a size that depends on numbers."""
+class Waits(TorchDispatchMode):
+    """Records operations whose result is a number, or has a size that depends on numbers."""
 
     WAITING = ("_local_scalar_dense", "nonzero", "masked_select", "_unique", "bincount", "equal")
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[str] = []
+        self.operations: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
@@ -45,7 +45,7 @@ class Asked(TorchDispatchMode):
         # On CPUs AdamW counts its steps on the host, and asks there; on a GPU its one kernel counts on the device.
         counting = any("torch/optim/" in frame.filename for frame in traceback.extract_stack())
         if (name.startswith(self.WAITING) or by_mask) and not counting:
-            self.asked.append(name)
+            self.operations.append(name)
         return func(*args, **(kwargs or {}))
 
 
@@ -84,21 +84,21 @@ def trained(objective: Objective, batch: int) -> None:
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_no_step_asks_for_a_number(name: str) -> None:
+def test_no_step_needs_a_number(name: str) -> None:
     """What a CPU can show of it: copies to the host, which cost nothing here, are shown by the test on a GPU alone."""
-    asked = Asked()
-    trained(watched(OBJECTIVES[name], asked.__enter__, lambda: asked.__exit__(None, None, None)), 8)
-    assert asked.asked == []
+    waits = Waits()
+    trained(watched(OBJECTIVES[name], waits.__enter__, lambda: waits.__exit__(None, None, None)), 8)
+    assert waits.operations == []
 
 
-def test_the_watcher_notices_each_wait() -> None:
-    with Asked() as asked:
+def test_each_wait_is_recorded() -> None:
+    with Waits() as waits:
         values = torch.rand(4)
         assert float(values.sum()) > 0
         torch.nonzero(values > 0.5)
         values[values > 0.5]
         values[torch.tensor([0, 1])]
-    assert asked.asked == ["_local_scalar_dense", "nonzero", "index"]
+    assert waits.operations == ["_local_scalar_dense", "nonzero", "index"]
 
 
 def test_augmentation_does_not_depend_on_pixel_values(monkeypatch: pytest.MonkeyPatch) -> None:

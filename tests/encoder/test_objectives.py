@@ -146,30 +146,30 @@ def test_each_parameter_belongs_to_one_player_and_the_encoder_learns(make: type[
 @pytest.mark.parametrize("make", OBJECTIVES, ids=["multitask", "vae", "contrastive", "bigan"])
 def test_the_same_draws_give_the_same_loss(make: type[Objective]) -> None:
     objective = make().eval()
-    given = batch(objective.views)
-    first, second = (float(objective.loss(given, 0, random())) for _ in range(2))
+    sample = batch(objective.views)
+    first, second = (float(objective.loss(sample, 0, random())) for _ in range(2))
     assert first == second
     assert math.isfinite(first)
 
 
 def test_the_discriminator_does_not_train_the_encoder_and_the_players_oppose_each_other() -> None:
-    objective, given = BiGan().eval(), batch(1)
-    objective.loss(given, DISCRIMINATOR, random()).backward()
+    objective, sample = BiGan().eval(), batch(1)
+    objective.loss(sample, DISCRIMINATOR, random()).backward()
     assert all(p.grad is None for p in [*objective.encoder.parameters(), *objective.generator.parameters()])
     objective.discriminator.pair = nn.Sequential(nn.Linear(256, 1))
     nn.init.zeros_(objective.discriminator.pair[0].weight)
     nn.init.constant_(objective.discriminator.pair[0].bias, 2.0)  # says of all pairs that they are real
-    losses = [float(objective.loss(given, player, random())) for player in range(2)]
+    losses = [float(objective.loss(sample, player, random())) for player in range(2)]
     assert losses == pytest.approx([-math.log(expit(2)) - math.log(1 - expit(2))] * 2, rel=1e-5)
 
 
 def test_the_code_of_a_vae_is_the_mean_and_gamma_weighs_the_kl() -> None:
     weak, strong = Vae(0.0).eval(), Vae(2.0).eval()
     strong.load_state_dict(weak.state_dict())
-    given = batch(1)
-    features = weak.encoder.features(given.views[0]).flatten(1)
-    kl = kl_from_normal(weak.encoder(given.views[0]), weak.log_variance(features))
-    difference = strong.loss(given, 0, random()) - weak.loss(given, 0, random())
+    sample = batch(1)
+    features = weak.encoder.features(sample.views[0]).flatten(1)
+    kl = kl_from_normal(weak.encoder(sample.views[0]), weak.log_variance(features))
+    difference = strong.loss(sample, 0, random()) - weak.loss(sample, 0, random())
     assert float(difference) == pytest.approx(2 * float(kl), rel=1e-2)
 
 

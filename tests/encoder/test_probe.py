@@ -57,12 +57,12 @@ def test_a_linear_difference_of_codes_is_found(task: TileTask) -> None:
     codes[:, 3] += 2 * labels
     scale = np.array([1, 1, 1, 1e-3, 1, 1, 1, 1e3], np.float32)  # of no matter
     tile_set = tile_set_of(labels, task)
-    found = probe("e", tile_set, codes * scale + 5, 1, 0)
+    probed = probe("e", tile_set, codes * scale + 5, 1, 0)
     _, held_out = split(tile_set, 0.2, 0)
     best = roc_auc_score(labels[held_out], codes[held_out, 3])  # the direction that it has to find
-    assert found.auc.value == pytest.approx(best, abs=0.03)
-    assert found.auc.low < found.auc.value < found.auc.high
-    assert found.auc.groups == GROUPS // 5
+    assert probed.auc.value == pytest.approx(best, abs=0.03)
+    assert probed.auc.low < probed.auc.value < probed.auc.high
+    assert probed.auc.groups == GROUPS // 5
 
 
 @pytest.mark.parametrize("classes", [2, 3])
@@ -71,10 +71,10 @@ def test_an_outlying_tile_does_not_break_the_probe(task: TileTask, classes: int)
     rng = np.random.default_rng(0)
     labels = rng.integers(classes, size=PER_GROUP * GROUPS)
     common = rng.normal(0, 10, (len(labels), 1))  # hides the classes from all but a weakly penalised model
-    told = np.eye(classes)[labels] * np.where(np.arange(len(labels)) % 50, 0.5, 50)[:, None]
-    codes = np.concatenate([common, common + told], axis=1).astype(np.float32)
-    found = probe("e", tile_set_of(labels, replace(task, classes=tuple("abc"[:classes]))), codes, 1, 0)
-    assert found.auc.value > 0.9
+    signal = np.eye(classes)[labels] * np.where(np.arange(len(labels)) % 50, 0.5, 50)[:, None]
+    codes = np.concatenate([common, common + signal], axis=1).astype(np.float32)
+    probed = probe("e", tile_set_of(labels, replace(task, classes=tuple("abc"[:classes]))), codes, 1, 0)
+    assert probed.auc.value > 0.9
 
 
 def test_the_probe_is_scored_on_the_tiles_that_training_holds_out(task: TileTask) -> None:
@@ -85,9 +85,9 @@ def test_the_probe_is_scored_on_the_tiles_that_training_holds_out(task: TileTask
     train, held_out = split(tile_set, 0.2, 7)
     codes = rng.normal(size=(len(labels), 4)).astype(np.float32)
     codes[train, 0] = labels[train]
-    found = probe("e", tile_set, codes, 1, 7)
-    assert (found.auc.n, found.auc.groups) == (len(held_out), len(set(tile_set.groups[held_out])))
-    assert found.auc.low < 0.5 < found.auc.high
+    probed = probe("e", tile_set, codes, 1, 7)
+    assert (probed.auc.n, probed.auc.groups) == (len(held_out), len(set(tile_set.groups[held_out])))
+    assert probed.auc.low < 0.5 < probed.auc.high
 
 
 def test_codes_that_only_identify_the_slide_do_not_score(task: TileTask) -> None:
@@ -95,8 +95,8 @@ def test_codes_that_only_identify_the_slide_do_not_score(task: TileTask) -> None
     rng = np.random.default_rng(2)
     labels = np.repeat(np.arange(40) % 2, PER_GROUP)
     codes = np.repeat(np.eye(40, dtype=np.float32), PER_GROUP, 0) + rng.normal(0, 0.01, (400, 40)).astype(np.float32)
-    found = probe("e", tile_set_of(labels, task), codes, 1, 0)
-    assert found.auc.low < 0.5 < found.auc.high
+    probed = probe("e", tile_set_of(labels, task), codes, 1, 0)
+    assert probed.auc.low < 0.5 < probed.auc.high
 
 
 def test_several_classes_agree_with_scikit_learn(task: TileTask) -> None:
@@ -104,11 +104,11 @@ def test_several_classes_agree_with_scikit_learn(task: TileTask) -> None:
     labels = rng.integers(3, size=300)
     codes = rng.normal(size=(300, 5)).astype(np.float32) + np.eye(3, 5, dtype=np.float32)[labels]
     three = TileTask("three", ("a", "b", "c"), 1.0, task.source)
-    found = probe("e", tile_set_of(labels, three), codes, 1, 0)
+    probed = probe("e", tile_set_of(labels, three), codes, 1, 0)
     _, held_out = split(tile_set_of(labels, three), 0.2, 0)
     nearest_mean = -np.square(codes[held_out, None] - np.eye(3, 5)).sum(2)  # the best rule there is
     shares = np.exp(nearest_mean) / np.exp(nearest_mean).sum(1, keepdims=True)
-    assert found.auc.value == pytest.approx(roc_auc_score(labels[held_out], shares, multi_class="ovr"), abs=0.1)
+    assert probed.auc.value == pytest.approx(roc_auc_score(labels[held_out], shares, multi_class="ovr"), abs=0.1)
 
 
 def test_same_seed_same_probe(task: TileTask) -> None:
@@ -163,8 +163,8 @@ def test_the_picture_has_one_panel_for_each_task(task: TileTask) -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(2, size=200)
     codes = rng.normal(size=(200, 3)).astype(np.float32)
-    found = probe("first", tile_set_of(labels, task), codes, 1, 0)
-    probes = [found, Probe("second", "task", found.auc, 1.0, 1), Probe("second", "other", found.auc, 1.0, 1)]
+    probed = probe("first", tile_set_of(labels, task), codes, 1, 0)
+    probes = [probed, Probe("second", "task", probed.auc, 1.0, 1), Probe("second", "other", probed.auc, 1.0, 1)]
     figure = probe_plot(probes)
     assert [axes.get_title() for axes in figure.axes] == ["task", "other"]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["first", "second"]

@@ -50,9 +50,9 @@ class InSteps(Epoch):
 
 
 def test_steps_gathered_together_equal_steps_gathered_one_by_one() -> None:
-    given = TileStore([RARE, OTHER], CPU), [np.arange(200), np.arange(60)], 5, 7, 0
-    one_by_one, together = list(Epoch(*given)), list(InSteps(*given))
-    assert len(together) == len(InSteps(*given)) == 3
+    arguments = TileStore([RARE, OTHER], CPU), [np.arange(200), np.arange(60)], 5, 7, 0
+    one_by_one, together = list(Epoch(*arguments)), list(InSteps(*arguments))
+    assert len(together) == len(InSteps(*arguments)) == 3
     assert [tiles.shape[1] for tiles, _ in together] == [3, 3, 1]
     for which in range(2):
         labels = torch.cat([of_tasks[which] for _, of_tasks in together], 1)

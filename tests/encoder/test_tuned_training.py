@@ -29,7 +29,7 @@ def trained(signal: float) -> TrainedEncoder:
 
 
 class Recorder:
-    """Trains by looking up what a learning rate is worth; keeps the schedules and hooks that it was given."""
+    """Trains by looking up what a learning rate is worth; keeps the schedules and hooks of its calls."""
 
     def __init__(self, worth: Mapping[float, float]) -> None:
         self.worth: Mapping[float, float] = worth

@@ -38,9 +38,9 @@ def images(count: int) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("kind", [PackedAttention, WrittenAttention])
 def test_attention_and_gelu_become_one_operator_each(written: Written, kind: type[nn.Module], tmp_path: Path) -> None:
-    found = fused(written[kind], tmp_path)
-    assert isinstance(found, str)
-    before, after = operators(written[kind]), operators(found)
+    fused_path = fused(written[kind], tmp_path)
+    assert isinstance(fused_path, str)
+    before, after = operators(written[kind]), operators(fused_path)
     assert (before["Softmax"], before["Erf"]) == (2, 2)
     assert (after["Softmax"], after["Erf"], after["MultiHeadAttention"], after["Gelu"]) == (0, 0, 2, 2)
     assert after["Transpose"] == 1  # of the patches: none is left of the attentions
@@ -51,9 +51,9 @@ def test_codes_are_those_of_the_graph_as_it_is_written(written: Written, kind: t
     plain, fast = OnnxGraph(written[kind]), OnnxGraph(written[kind], fused=True)
     assert plain.sha256 == fast.sha256
     for count in (1, 2, 5):
-        wanted, found = plain.run(image=images(count))[0], fast.run(image=images(count))[0]
-        assert wanted.std() > 0.1
-        assert np.abs(found - wanted).max() <= 1e-4
+        output, fused_output = plain.run(image=images(count))[0], fast.run(image=images(count))[0]
+        assert output.std() > 0.1
+        assert np.abs(fused_output - output).max() <= 1e-4
 
 
 def test_an_imported_transformer_is_stored_as_it_is_and_run_fused(written: Written, tmp_path: Path) -> None:
@@ -101,8 +101,8 @@ def test_other_computations_are_not_fused(tmp_path: Path, softmax_axis: int, mas
     path = tmp_path / "attention.onnx"
     onnx.save(attention(["q"], softmax_axis, mask), path)
     (tmp_path / "fused").mkdir()
-    found = fused(path, tmp_path / "fused")
-    assert (operators(found)["MultiHeadAttention"] if isinstance(found, str) else 0) == attentions
+    fused_path = fused(path, tmp_path / "fused")
+    assert (operators(fused_path)["MultiHeadAttention"] if isinstance(fused_path, str) else 0) == attentions
     rng = np.random.default_rng(0)
     values = {name: rng.normal(size=(3, 2, 4, 8)).astype(np.float32) for name in "qkv"}
     scores = values["q"] @ values["k"].transpose(0, 1, 3, 2) + (np.linspace(-3, 3, 16).reshape(4, 4) if mask else 0)

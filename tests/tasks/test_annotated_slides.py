@@ -70,12 +70,12 @@ def read(folder: Path, **changes: object) -> TileTask:
 
 def cells(task: TileTask) -> dict[str, dict[tuple[int, int], int]]:
     """slide -> (row, col) -> label."""
-    found: dict[str, dict[tuple[int, int], int]] = {}
+    by_slide: dict[str, dict[tuple[int, int], int]] = {}
     for part in task.source.parts(TileField(64, 1.0)):
         for name, label in zip(part.names, part.labels, strict=True):
             slide, row, col = re.fullmatch(r"(\S+) tile \((\d+), (\d+)\)", name).groups()  # type: ignore[union-attr]
-            found.setdefault(slide, {})[int(row), int(col)] = int(label)
-    return found
+            by_slide.setdefault(slide, {})[int(row), int(col)] = int(label)
+    return by_slide
 
 
 def test_tiles_lie_inside_their_outlines(slides: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -84,15 +84,15 @@ def test_tiles_lie_inside_their_outlines(slides: Path, caplog: pytest.LogCapture
     assert (task.classes, task.mpp) == (("tumour", "normal"), pytest.approx(0.5))
     assert "1 of 3 slides have no annotations" in caplog.text
     assert "1 annotations belong to no slide, patient_7.xml first" in caplog.text
-    found = cells(task)
+    by_slide = cells(task)
     tissue = {(row, col) for row in range(1, 7) for col in range(1, 7)}
     tumour = {(row, col) for row in range(2, 6) for col in range(2, 6)}
-    assert found["patient_0_node_0"] == {
+    assert by_slide["patient_0_node_0"] == {
         **dict.fromkeys(tissue - tumour, 1),
         **dict.fromkeys(tumour - {(2, 2)}, 0),  # _2 is cut out, and is no background either
     }
     inner = {(row, col) for row in (3, 4) for col in (3, 4)}
-    assert found["patient_0_node_1"] == {**dict.fromkeys(tissue - inner, 1), **dict.fromkeys(inner, 0)}
+    assert by_slide["patient_0_node_1"] == {**dict.fromkeys(tissue - inner, 1), **dict.fromkeys(inner, 0)}
 
 
 def test_pixels_are_those_of_the_slide(slides: Path) -> None:
@@ -110,16 +110,16 @@ def test_pixels_are_those_of_the_slide(slides: Path) -> None:
 def test_an_odd_resolution_is_cut_at_exact_um(slides: Path) -> None:
     """At 0.37 um/px a tile's side is 172.97 px: 5 x 5 whole ones, none over the edge."""
     write_asap(slides / "outlines" / "patient_0_node_0.xml", ("_0", square(366, 366, 306)))
-    found = cells(read(slides, mpp=0.37, least_share=0.7))["patient_0_node_0"]
-    assert max(max(place) for place in found) == 4
-    assert {place for place, label in found.items() if label == 0} == {(2, 2), (2, 3), (3, 2), (3, 3)}
+    labels = cells(read(slides, mpp=0.37, least_share=0.7))["patient_0_node_0"]
+    assert max(max(place) for place in labels) == 4
+    assert {place for place, label in labels.items() if label == 0} == {(2, 2), (2, 3), (3, 2), (3, 3)}
 
 
 def test_without_a_background_only_annotated_tissue_has_tiles(slides: Path) -> None:
     classes = {"tumour": ["_0"], "other": ["Tumor"]}
-    found = cells(read(slides, background=None, classes=classes))
-    assert set(found["patient_0_node_0"].values()) == {0}
-    assert set(found["patient_0_node_1"].values()) == {1}
+    by_slide = cells(read(slides, background=None, classes=classes))
+    assert set(by_slide["patient_0_node_0"].values()) == {0}
+    assert set(by_slide["patient_0_node_1"].values()) == {1}
 
 
 def test_a_cap_holds_for_a_slide_and_a_class_and_follows_the_seed(slides: Path) -> None:

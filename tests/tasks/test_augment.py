@@ -70,8 +70,8 @@ def test_heavy_is_heavier_than_light_in_everything() -> None:
 
 
 def test_copies_of_a_tile_are_changed_each_in_its_own_way() -> None:
-    found = augment(tiles(1).expand(8, -1, -1, -1).contiguous(), "heavy", random())
-    assert all(not torch.equal(found[i], found[j]) for i in range(8) for j in range(i))
+    changed = augment(tiles(1).expand(8, -1, -1, -1).contiguous(), "heavy", random())
+    assert all(not torch.equal(changed[i], changed[j]) for i in range(8) for j in range(i))
 
 
 def test_colours_are_computed_in_full_precision_where_training_is_not() -> None:
@@ -84,8 +84,8 @@ def test_the_eight_symmetries_are_exact_and_all_different() -> None:
     tile = tiles(1)[0]
     expected = [torch.rot90(t, k, (1, 2)) for t in (tile, tile.flip(2)) for k in range(4)]
     for first in range(SYMMETRIES):
-        found = d4_mixed(tile.expand(SYMMETRIES, -1, -1, -1), first)
-        matches = [[k for k, e in enumerate(expected) if torch.equal(f, e)] for f in found]
+        changed = d4_mixed(tile.expand(SYMMETRIES, -1, -1, -1), first)
+        matches = [[k for k, e in enumerate(expected) if torch.equal(f, e)] for f in changed]
         assert sorted(match for (match,) in matches) == list(range(SYMMETRIES))
         assert matches[-first % SYMMETRIES] == [0]
 
@@ -100,21 +100,21 @@ def test_zoom_enlarges_about_the_centre_and_a_bend_fetches_from_elsewhere() -> N
     """Pixel by pixel with scipy's linear interpolation."""
     before, zoom = tiles(2), torch.tensor([1.25, 0.9])
     by_px = torch.tensor([[0.0, 0.0], [-0.7, 1.5]])  # x, y
-    found = warped(before, zoom, straight(2) + by_px[..., None, None])
+    changed = warped(before, zoom, straight(2) + by_px[..., None, None])
     for i, (x, y) in enumerate(by_px.tolist()):
         place = [7.5 + (axis - 7.5) / zoom[i].item() + d for axis, d in zip(np.mgrid[:16, :16], (y, x), strict=True)]
         for channel in range(3):
             expected = ndimage.map_coordinates(before[i, channel].numpy(), place, order=1, mode="reflect")
-            assert np.abs(found[i, channel].numpy() - expected).max() < 1e-4
+            assert np.abs(changed[i, channel].numpy() - expected).max() < 1e-4
 
 
 def test_the_bend_is_bicubic_between_its_points() -> None:
     ramp = torch.arange(32.0).expand(1, 1, 32, 32).contiguous()  # each pixel's value is its column
     bend_px = torch.randn(1, 2, CONTROL, CONTROL, generator=random())
     bend_px[:, 1] = 0
-    found = warped(ramp, torch.ones(1), bend_px) - ramp
+    changed = warped(ramp, torch.ones(1), bend_px) - ramp
     expected = torch.nn.functional.interpolate(bend_px[:, :1], (32, 32), mode="bicubic", align_corners=True)
-    assert torch.allclose(found[..., 3:-3], expected[..., 3:-3], atol=1e-4)
+    assert torch.allclose(changed[..., 3:-3], expected[..., 3:-3], atol=1e-4)
 
 
 def test_stains_are_jittered_in_optical_density_and_glass_is_not() -> None:
@@ -175,8 +175,8 @@ def test_tones_changed_together_are_colour_first_then_contrast() -> None:
 
 def test_each_tile_is_blurred_by_its_own_gaussian() -> None:
     sigmas = [0.1, 0.5, 1.0, 2.0]
-    found = gaussian_blurred(tiles(4), torch.tensor(sigmas)).numpy()
-    for tile, blur, sigma in zip(tiles(4).numpy(), found, sigmas, strict=True):
+    changed = gaussian_blurred(tiles(4), torch.tensor(sigmas)).numpy()
+    for tile, blur, sigma in zip(tiles(4).numpy(), changed, sigmas, strict=True):
         expected = ndimage.gaussian_filter(tile, sigma, mode="reflect", radius=BLUR_RADIUS, axes=(1, 2))
         assert np.abs(blur - expected).max() < 1e-5
 
@@ -185,6 +185,6 @@ def test_a_dark_figure_in_the_centre_outlives_heavy_augmentation() -> None:
     """A mitosis is some 8 um across: 8 px. It stays much darker than what is round it, whatever is drawn."""
     tile = torch.full((1, 3, 64, 64), 0.75)
     tile[..., 28:36, 29:35] = 0.25
-    found = augment(tile.repeat(256, 1, 1, 1), "heavy", random()).mean(1).flatten(1)
-    darkest, common = found.topk(20, largest=False).values.mean(1), found.median(1).values
+    changed = augment(tile.repeat(256, 1, 1, 1), "heavy", random()).mean(1).flatten(1)
+    darkest, common = changed.topk(20, largest=False).values.mean(1), changed.median(1).values
     assert (common - darkest).min() > 0.15

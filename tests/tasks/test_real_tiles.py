@@ -31,14 +31,14 @@ def tile_sets(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> di
 
 def test_every_tile_has_its_class(tile_sets: dict[str, TileSet]) -> None:
     """Counts as the sources' own descriptions give them."""
-    found = {
+    counts = {
         name: dict(zip(tiles.task.classes, np.bincount(tiles.labels).tolist(), strict=True))
         for name, tiles in tile_sets.items()
     }
-    assert found["mitosis"] == {"other": 1963 - 398, "mitosis": 398}
-    assert found["metastasis"] == {"normal": 500, "metastasis": 500}
-    assert found["epithelium"] == {"other": 1922 + 1925, "epithelium": 2780}
-    assert found["tissue"] == dict.fromkeys(("ADI", "BACK", "DEB", "LYM", "MUC", "MUS", "NORM", "STR", "TUM"), 7)
+    assert counts["mitosis"] == {"other": 1963 - 398, "mitosis": 398}
+    assert counts["metastasis"] == {"normal": 500, "metastasis": 500}
+    assert counts["epithelium"] == {"other": 1922 + 1925, "epithelium": 2780}
+    assert counts["tissue"] == dict.fromkeys(("ADI", "BACK", "DEB", "LYM", "MUC", "MUS", "NORM", "STR", "TUM"), 7)
 
 
 def test_groups_are_slides_and_patients_where_they_are_known(tile_sets: dict[str, TileSet]) -> None:

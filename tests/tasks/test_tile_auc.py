@@ -24,35 +24,39 @@ def test_weights_count_a_tile_as_often_as_it_is_drawn(seed: int, tiles: int) -> 
     rng = np.random.default_rng(seed)
     positive, score = rng.random(tiles) < 0.5, rng.integers(0, 5, tiles).astype(np.float32)  # with ties
     weights = rng.integers(0, 4, (3, tiles))
-    for found, row in zip(_weighted_auc(positive, score, weights), weights, strict=True):
+    for auc, row in zip(_weighted_auc(positive, score, weights), weights, strict=True):
         labels, scores = np.repeat(positive, row), np.repeat(score, row)
         if len(set(labels)) < 2:
-            assert np.isnan(found)
+            assert np.isnan(auc)
         else:
-            assert found == pytest.approx(roc_auc_score(labels, scores))
+            assert auc == pytest.approx(roc_auc_score(labels, scores))
 
 
 @pytest.mark.parametrize("classes", [2, 5])
 def test_the_auc_equals_that_of_scikit_learn(classes: int) -> None:
-    found = scored(300, classes, 0)
-    scores = found.scores[:, 1] if classes == 2 else found.scores
-    assert resampled_auc(found, 0).value == pytest.approx(roc_auc_score(found.labels, scores, multi_class="ovr"))
+    scored_tiles = scored(300, classes, 0)
+    scores = scored_tiles.scores[:, 1] if classes == 2 else scored_tiles.scores
+    assert resampled_auc(scored_tiles, 0).value == pytest.approx(
+        roc_auc_score(scored_tiles.labels, scores, multi_class="ovr")
+    )
 
 
 def test_each_draw_is_of_whole_groups() -> None:
     """The first draws again, group by group, with scikit-learn."""
-    found = scored(60, 2, 1, groups=5)
+    scored_tiles = scored(60, 2, 1, groups=5)
     draws = np.random.default_rng(7).multinomial(5, np.full(5, 0.2), RESAMPLES)
-    for drawn, counts in zip(resampled_auc(found, 7).draws[:20], draws, strict=False):
-        tiles = np.concatenate([np.tile(np.flatnonzero(found.groups == str(g)), n) for g, n in enumerate(counts)])
-        assert drawn == pytest.approx(roc_auc_score(found.labels[tiles], found.scores[tiles, 1]))
+    for drawn, counts in zip(resampled_auc(scored_tiles, 7).draws[:20], draws, strict=False):
+        tiles = np.concatenate(
+            [np.tile(np.flatnonzero(scored_tiles.groups == str(g)), n) for g, n in enumerate(counts)]
+        )
+        assert drawn == pytest.approx(roc_auc_score(scored_tiles.labels[tiles], scored_tiles.scores[tiles, 1]))
 
 
 def test_many_tiles_are_drawn_part_by_part_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = scored(200, 3, 0)
-    whole = resampled_auc(found, 0)
+    scored_tiles = scored(200, 3, 0)
+    whole = resampled_auc(scored_tiles, 0)
     monkeypatch.setattr("nic.tasks.tile_auc.AT_ONCE", 1000)
-    assert np.array_equal(resampled_auc(found, 0).draws, whole.draws)
+    assert np.array_equal(resampled_auc(scored_tiles, 0).draws, whole.draws)
 
 
 def test_copies_of_tiles_within_a_slide_do_not_narrow_the_interval() -> None:
@@ -73,17 +77,20 @@ def test_a_difference_of_the_same_tiles_is_paired() -> None:
 
 
 def test_the_mean_over_tasks_is_taken_draw_by_draw() -> None:
-    found = [scored(100, 2, seed) for seed in range(3)]
-    mean, figures = mean_auc(found, 5), [resampled_auc(scores, 5 + place) for place, scores in enumerate(found)]
+    scored_tiles = [scored(100, 2, seed) for seed in range(3)]
+    mean, figures = (
+        mean_auc(scored_tiles, 5),
+        [resampled_auc(scores, 5 + place) for place, scores in enumerate(scored_tiles)],
+    )
     assert mean.value == pytest.approx(np.mean([f.value for f in figures]))
     assert mean.draws[5] == pytest.approx(np.mean([f.draws[5] for f in figures]))
     assert mean.n == 300
 
 
 def test_a_class_without_tiles_and_scores_that_are_not_finite_are_refused() -> None:
-    found = scored(30, 3, 0)
-    two = found.labels < 2
+    scored_tiles = scored(30, 3, 0)
+    two = scored_tiles.labels < 2
     with pytest.raises(TaskError, match="t: no tile of class number 2 among the 20"):
-        resampled_auc(TileScores("t", found.labels[two], found.scores[two], found.groups[two]), 0)
+        resampled_auc(TileScores("t", scored_tiles.labels[two], scored_tiles.scores[two], scored_tiles.groups[two]), 0)
     with pytest.raises(TaskError, match="not finite"):
-        resampled_auc(TileScores("t", found.labels, found.scores * np.nan, found.groups), 0)
+        resampled_auc(TileScores("t", scored_tiles.labels, scored_tiles.scores * np.nan, scored_tiles.groups), 0)

@@ -86,8 +86,8 @@ def test_memory_does_not_grow_with_tiles(tmp_path: Path) -> None:
 def test_two_runs_may_decode_one_task_at_once(image_folder: MakeFolder, tmp_path: Path) -> None:
     path = image_folder()
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: load(read(path), tmp_path), range(4)))
-    assert all((tile_set.tiles == found[0].tiles).all() for tile_set in found)
+        loaded = list(pool.map(lambda _: load(read(path), tmp_path), range(4)))
+    assert all((tile_set.tiles == loaded[0].tiles).all() for tile_set in loaded)
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 

@@ -23,7 +23,7 @@ from nic.errors import EndpointError, LeakFound
 from nic.patients.cohort import Endpoint
 from nic.patients.cohort_table import read_cohort
 from nic.patients.model_spec import METADATA, PatientModelSpec
-from nic.stages.splitting import UNKNOWN_TILES, audit_measured
+from nic.stages.splitting import UNKNOWN_TILES, audit_evaluation
 from nic.tracking import promotion
 from nic.tracking.evidence import graph_sha256, spec_of
 from nic.tracking.gates import Gate
@@ -296,9 +296,9 @@ def test_the_tiles_of_an_encoder_are_known_from_its_own_run(place: Place, capsys
     file.unlink()
     spec = spec_of(version(1))
     patients = read_cohort(place.folder / "cohort.csv").patients[18:]
-    assert audit_measured(version(1), spec, patients, "external", place.codes) == [f"Not known: {UNKNOWN_TILES}"]
+    assert audit_evaluation(version(1), spec, patients, "external", place.codes) == [f"Not known: {UNKNOWN_TILES}"]
     MlflowClient().log_text(run, kept, "tile_origins.json")
-    (note,) = audit_measured(version(1), spec, patients, "external", place.codes)
+    (note,) = audit_evaluation(version(1), spec, patients, "external", place.codes)
     assert note == "No leak found between 18 patients and those of the training"
 
 

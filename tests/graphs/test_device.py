@@ -1,4 +1,4 @@
-"""Which device an encoder runs on is written, obeyed and told; the tests of a real GPU are in test_gpu.py."""
+"""The device of an encoder is parsed, used and reported; the tests on a GPU are in test_gpu.py."""
 
 import os
 import shutil
