@@ -143,7 +143,7 @@ def test_a_cohort_is_predicted_and_watched(folder: Path, model: str) -> None:
     assert pd.read_csv(folder / "lost_answers.csv")["status"].tolist() == ["refused"]
     with pytest.raises(RequestRefused, match="no such folder"):
         predict.run(predict.Config(model, codes=str(folder / "cods"), out=out))
-    with pytest.raises(RequestRefused, match=r"wanted a \.csv or a \.parquet"):
+    with pytest.raises(RequestRefused, match=r"neither \.csv nor \.parquet"):
         predict.run(predict.Config(model, codes=codes, out=folder / "answers.xlsx"))
 
 
