@@ -1,4 +1,4 @@
-"""A small slide as Leica writes it: of odd um/px, and with bounds that do not begin at (0, 0)."""
+"""A small slide as Leica writes it, with an odd um/px and bounds that do not begin at (0, 0)."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Two small real graphs, as training leaves them, for tests of what is served."""
+"""Two small real graphs, as training writes them, for tests of serving."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -28,7 +28,7 @@ from nic.slides.reader import PIXEL_VERSION
 
 
 def write_graphs(folder: Path, tiling: Tiling = DEFAULT_TILING) -> None:
-    """encoder.onnx and patient.onnx, of random weights and always the same. tiling: of the slides."""
+    """encoder.onnx and patient.onnx, with random weights that are always the same. tiling: of the slides."""
     folder.mkdir(exist_ok=True)
     for name, content in _graphs(tiling).items():
         (folder / name).write_bytes(content)
@@ -36,7 +36,7 @@ def write_graphs(folder: Path, tiling: Tiling = DEFAULT_TILING) -> None:
 
 @cache
 def _graphs(tiling: Tiling) -> dict[str, bytes]:
-    """Exporting takes seconds, so that each is made once."""
+    """Each is exported once, because that takes seconds."""
     with TemporaryDirectory() as folder:
         _export(Path(folder), tiling)
         return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
@@ -122,7 +122,7 @@ def _write_graph(graph: GraphProto, about: dict[str, str], path: Path) -> None:
 def codes_file(
     path: Path, spec: EncoderSpec, cells: Sequence[tuple[int, int]], grid: tuple[int, int]
 ) -> CompressedSlide:
-    """A file of codes at some cells of a grid; the code of the n-th is n, in each number."""
+    """Write a file of codes at some cells of a grid; the n-th code is n in each number."""
     row, col = (np.array(axis, np.int32) for axis in zip(*cells, strict=True))
     codes = np.repeat(np.arange(len(cells), dtype=np.float16)[:, None], spec.code_size, axis=1)
     tissue = np.zeros(grid, bool)

@@ -55,7 +55,7 @@ def test_the_embedded_study_has_the_three_kinds_of_endpoint() -> None:
         ({"tile_tasks": [{"name": "a", "path": "x", "layout": "hdf5"}]}, r"tile_tasks\.0\.hdf5\.mpp: missing"),
         (
             {"tile_tasks": [POINTS | {"mpp_column": "mpp"}]},
-            r"tile_tasks\.0\.points: .*mpp where they share it or as mpp_",
+            r"tile_tasks\.0\.points: .*mpp where all share it, else mpp_",
         ),
         ({"tile_tasks": [POINTS | {"mpp": None}]}, r"tile_tasks\.0\.points: .*wanted the um/px of the images"),
         ({"tile_tasks": [POINTS | {"group_column": "a", "group_pattern": "b"}]}, "group_column and group_pattern"),

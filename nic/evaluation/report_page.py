@@ -101,7 +101,7 @@ def render(report: Report) -> str:
         "interval": interval,
         "reference": reference,
     }
-    return environment.get_template("report.html").render(
+    return environment.get_template("report_page.html").render(
         report=report,
         headline=report.estimates[0],
         verdict=verdict(report.estimates[0]),

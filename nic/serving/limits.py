@@ -82,28 +82,6 @@ class Limits:
         )  # fmt: skip
 
 
-def device_from(environ: Mapping[str, str]) -> Device:
-    """NIC_DEVICE; auto where it is not set. Raises SettingError."""
-    try:
-        return Device.named(environ.get("NIC_DEVICE") or "auto")
-    except EncoderError as error:
-        raise SettingError(f"NIC_DEVICE: {error}") from None
-
-
-def number(environ: Mapping[str, str], name: str, kind: Callable[[str], Number], default: Number) -> Number:
-    """A number above 0 from the environment; `default` where the variable is not set. Raises SettingError."""
-    text = environ.get(name, "")
-    if not text:
-        return default
-    try:
-        value = kind(text)
-    except ValueError:
-        raise SettingError(f"{name}={text}: wanted a number above 0") from None
-    if not value > 0:
-        raise SettingError(f"{name}={text}: wanted a number above 0")
-    return value
-
-
 @dataclass(frozen=True)
 class Budget:
     """What one slide may cost. tiles: most tiles of tissue. deadline_s: of the monotonic clock. batch_tiles: encoded
@@ -124,3 +102,25 @@ class Budget:
         """Raises OverLimit past the deadline."""
         if time.monotonic() > self.deadline_s:
             raise OverLimit(TOO_LATE)
+
+
+def device_from(environ: Mapping[str, str]) -> Device:
+    """NIC_DEVICE; auto where it is not set. Raises SettingError."""
+    try:
+        return Device.named(environ.get("NIC_DEVICE") or "auto")
+    except EncoderError as error:
+        raise SettingError(f"NIC_DEVICE: {error}") from None
+
+
+def number(environ: Mapping[str, str], name: str, kind: Callable[[str], Number], default: Number) -> Number:
+    """A number above 0 from the environment; `default` where the variable is not set. Raises SettingError."""
+    text = environ.get(name, "")
+    if not text:
+        return default
+    try:
+        value = kind(text)
+    except ValueError:
+        raise SettingError(f"{name}={text}: wanted a number above 0") from None
+    if not value > 0:
+        raise SettingError(f"{name}={text}: wanted a number above 0")
+    return value

@@ -14,6 +14,12 @@ INTERNAL = "Internal: the server failed on this row; its operator finds where in
 """What a client reads: the text of an unforeseen error may hold a path or a patient's name."""
 REASON_PREFIX = "nic: "
 """Begins the reason why a request is refused. A server shows no other reason: MLflow's own words repeat rows."""
+ANSWERS_LOG = "NIC_ANSWERS_LOG"
+LOGGED = (
+    *("score", "prediction", "ood_score", "ood", "tiles", "failed_tiles", "codes_differ", "status"),
+    *("model", "model_version"),
+)
+"""Fields of an answer that are logged, as far as it has them."""
 
 _log = logging.getLogger("nic.serving")
 
@@ -21,14 +27,6 @@ _log = logging.getLogger("nic.serving")
 def log_fault(what: str, error: BaseException) -> None:
     """Log the kind of an error and its place in the code. what: words without names of patients or files."""
     _log.error("%s: %s", what, place_of(error))
-
-
-ANSWERS_LOG = "NIC_ANSWERS_LOG"
-LOGGED = (
-    *("score", "prediction", "ood_score", "ood", "tiles", "failed_tiles", "codes_differ", "status"),
-    *("model", "model_version"),
-)
-"""Fields of an answer that are logged, as far as it has them."""
 
 
 class AnswersLog:

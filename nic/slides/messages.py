@@ -135,6 +135,23 @@ class MessageBuffer:
         return values
 
 
+class ReaderFault(RuntimeError):
+    """A process that reads slides met an unforeseen error. where: its kind and place in the code."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(where)
+        self.where = where
+
+
+def place_of(error: BaseException) -> str:
+    """The kind of an error and the lines of code it passed, innermost first; not its text, which may name a patient."""
+    if isinstance(error, ReaderFault):
+        return error.where
+    frames = reversed(traceback.extract_tb(error.__traceback__)[-3:])
+    number = f" {error.errno}" if isinstance(error, OSError) and error.errno else ""
+    return f"{type(error).__name__}{number} at {' < '.join(f'{PurePath(f.filename).name}:{f.lineno}' for f in frames)}"
+
+
 def error_values(error: BaseException) -> Message:
     """An error as a message: kind and words of a NicError or of the system; of any other error only its place."""
     if isinstance(error, NicError):
@@ -162,20 +179,3 @@ def error_of(values: Message) -> Exception:
     if number is not None:
         error.__cause__ = OSError(number, os.strerror(number))
     return error
-
-
-class ReaderFault(RuntimeError):
-    """A process that reads slides met an unforeseen error. where: its kind and place in the code."""
-
-    def __init__(self, where: str) -> None:
-        super().__init__(where)
-        self.where = where
-
-
-def place_of(error: BaseException) -> str:
-    """The kind of an error and the lines of code it passed, innermost first; not its text, which may name a patient."""
-    if isinstance(error, ReaderFault):
-        return error.where
-    frames = reversed(traceback.extract_tb(error.__traceback__)[-3:])
-    number = f" {error.errno}" if isinstance(error, OSError) and error.errno else ""
-    return f"{type(error).__name__}{number} at {' < '.join(f'{PurePath(f.filename).name}:{f.lineno}' for f in frames)}"

@@ -8,6 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import unquote, urlsplit
 
+SUFFIXES = frozenset(
+    {
+        *(".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".dcm", ".czi"),
+        *(".avs", ".qptiff", ".ptif", ".ptiff", ".btf", ".tf2", ".tf8"),  # the last are other names for TIFF
+    }
+)
+"""Of files that OpenSlide 4.0.1 reads. Files of unknown suffixes are shown to OpenSlide, in case it reads them too."""
+FOREIGN = frozenset((".isyntax", ".i2syntax", ".vsi", ".lif", ".zvi", ".sdpc", ".kfb", ".tmap", ".jp2"))
+"""Of slides that OpenSlide does not read: they are refused, not skipped."""
+FEATURES = frozenset((".h5", ".pt"))
+"""Of files of features: tables of other tools name their slides by them."""
+LONGEST_ID = 200
+"""Bytes of an id. A file's name may have 255, and nic adds some 30, as in `.<id>.h5.<process>`."""
+WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+WEB = ("http", "https")
+
 
 @dataclass(frozen=True)
 class SlideSource:
@@ -27,23 +43,6 @@ class SlideSource:
     def remote(cls, uri: str, mpp: float | None = None) -> "SlideSource":
         """The slide at an address."""
         return cls(slide_id(uri), Path(file_name(uri)), mpp, uri)
-
-
-SUFFIXES = frozenset(
-    {
-        *(".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".svslide", ".vms", ".vmu", ".dcm", ".czi"),
-        *(".avs", ".qptiff", ".ptif", ".ptiff", ".btf", ".tf2", ".tf8"),  # the last are other names for TIFF
-    }
-)
-"""Of files that OpenSlide 4.0.1 reads. Files of unknown suffixes are shown to OpenSlide, in case it reads them too."""
-FOREIGN = frozenset((".isyntax", ".i2syntax", ".vsi", ".lif", ".zvi", ".sdpc", ".kfb", ".tmap", ".jp2"))
-"""Of slides that OpenSlide does not read: they are refused, not skipped."""
-FEATURES = frozenset((".h5", ".pt"))
-"""Of files of features: tables of other tools name their slides by them."""
-LONGEST_ID = 200
-"""Bytes of an id. A file's name may have 255, and nic adds some 30, as in `.<id>.h5.<process>`."""
-WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
-WEB = ("http", "https")
 
 
 def slide_id(place: str | Path) -> str:

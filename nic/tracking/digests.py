@@ -10,7 +10,7 @@ from nic.compression.hdf5_file import content_digest
 from nic.errors import CodesError
 
 FILES_AT_ONCE = 32
-"""Files that are looked at at the same time. On a network share or in a bucket each look waits for an answer."""
+"""Files that are read at the same time. On a network share or in a bucket each read waits for an answer."""
 OF_ROWS = "rows-"
 """Beginning of a digest of codes by their content. Older digests of codes are of names and sizes, without it."""
 

@@ -99,4 +99,4 @@ def test_what_an_earlier_commit_registered_is_traced(store: Store, of: str) -> N
 def test_a_model_of_an_earlier_commit_is_measured_and_promoted(store: Store) -> None:
     printed = store.run(ROOT, "evaluate", study="study.yaml", endpoint="score", codes="codes", model=MODEL)
     assert "external" in printed
-    assert "champion" in store.run(ROOT, "promote", model=MODEL, gates="gates.yaml")
+    assert "nic-score version 1: promoted" in store.run(ROOT, "promote", model=MODEL, gates="gates.yaml")

@@ -1,4 +1,4 @@
-"""What stands between the network and MLflow's app: whom it lets in, what it says of faults, and how it counts them."""
+"""The guard before MLflow's app: whom it lets in, what its errors reveal, and how it counts."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ ROW = {"status": "ok", "reason": "", "tiles": 3, "failed_tiles": 0, "ood": False
 
 
 def answering(status: int, content: object) -> Any:
-    """What MLflow's app would answer."""
+    """An app that answers like MLflow's."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
@@ -167,7 +167,7 @@ def test_where_no_column_has_a_name_none_is_named(body: object) -> None:
 
 
 def test_requirements_and_readme_name_the_same_systems() -> None:
-    """onnxruntime has one wheel a system; Windows cannot bound a process that reads a slide."""
+    """onnxruntime has one wheel for each system; Windows cannot bound a process that reads a slide."""
     root = Path(__file__).resolve().parents[2]
     assert "win32" not in (root / "requirements.txt").read_text()
     assert "Windows is not supported" in (root / "README.md").read_text()

@@ -1,4 +1,4 @@
-"""The server over real HTTP: whom it lets in, what it tells of errors, what it counts."""
+"""The server over real HTTP: whom it lets in, what its errors reveal, what it counts."""
 
 import json
 import os
@@ -213,7 +213,7 @@ def test_what_was_asked_is_counted_over_all_workers_and_logged_without_names(ser
 
 @pytest.fixture
 def proxy(served: Served, tmp_path: Path) -> Iterator[str]:
-    """nginx with deploy/nginx.conf before the server, on ports of this test and with a certificate of its own."""
+    """nginx with deploy/nginx.conf before the server, with ports and a certificate of this test."""
     if not (shutil.which("nginx") and shutil.which("openssl")):
         pytest.skip("wants nginx and openssl")
     key, certificate, port = tmp_path / "nic.key", tmp_path / "nic.crt", free_port()
@@ -241,7 +241,7 @@ def proxy(served: Served, tmp_path: Path) -> Iterator[str]:
         try:
             requests.get(f"{url}/health", verify=certificate, timeout=10)
         except requests.exceptions.SSLError:
-            break  # it speaks TLS; the name on the certificate is not its number
+            break  # TLS works; the certificate has another name than this address
         except requests.ConnectionError:
             time.sleep(0.05)
     yield url

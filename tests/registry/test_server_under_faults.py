@@ -1,4 +1,4 @@
-"""The server over HTTP while things go wrong: rows fail alone, it stays up, its own faults count as 5xx."""
+"""The server over HTTP while things go wrong: rows fail alone, the server stays up, its own faults count as 5xx."""
 
 import os
 import shutil
@@ -64,7 +64,7 @@ class Served:
         return [child for child in children if "nic.slides.reading_process" in " ".join(child.cmdline())]
 
     def peak_mb(self) -> float:
-        """Of the process that answers: the most that it ever held."""
+        """Peak memory of the process that answers."""
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return next(float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
@@ -127,7 +127,7 @@ def test_hostile_files_of_codes_cost_their_rows_and_no_memory(served: Served) ->
     assert "a pipe" in pipe["reason"]
     print(f"peak memory of the server: {served.peak_mb():.0f} MB; before the hostile files {before_mb:.0f} MB")
     assert served.peak_mb() - before_mb < 150
-    assert (served.counted(500), served.counted(200)) == (0, 1)  # also where one worker has nobody to share with
+    assert (served.counted(500), served.counted(200)) == (0, 1)  # also with a single worker
 
 
 def test_a_stopped_reader_costs_a_row_and_the_next_is_answered(served: Served) -> None:
@@ -147,10 +147,10 @@ def test_a_stopped_reader_costs_a_row_and_the_next_is_answered(served: Served) -
     assert "UnreachedSlide" in stopped.result()[0]["reason"]
     assert time.monotonic() - start < SECONDS
     until = time.monotonic() + 60
-    while served.ask(row)[0]["status"] != "ok" and time.monotonic() < until:  # one that looks after the other
+    while served.ask(row)[0]["status"] != "ok" and time.monotonic() < until:  # the opening processes take turns
         pass
     assert served.ask(row)[0]["status"] == "ok"
-    for reader in served.readers():  # those that nobody asked meanwhile
+    for reader in served.readers():  # those that had no job meanwhile
         os.kill(reader.pid, signal.SIGCONT)
 
 
@@ -168,7 +168,7 @@ def test_256_rows_of_codes_past_the_deadline_end_there(served: Served) -> None:
 
 
 def test_a_full_disk_is_the_servers_fault_and_costs_the_rows_that_need_it(served: Served) -> None:
-    """A real one: the small file system for temporary files is filled to its last byte."""
+    """A real one: the small file system for temporary files is filled."""
     slides, before = served.folder / "slides", served.counted(500)
     if not (served.folder / "tmp").is_mount():
         pytest.skip("wants to mount a small file system")

@@ -1,4 +1,4 @@
-"""What an address means is read once and strictly; whatever two programs could read in two ways is refused."""
+"""Addresses are parsed strictly; one that two programs could read differently is refused."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A cohort's answers: the server's own, kept one by one, not asked for twice."""
+"""Answers for a cohort are those of the server, kept one by one, and not asked for twice."""
 
 import json
 import os
@@ -67,7 +67,7 @@ def of_one_slide(name: str, slide: SlideSource) -> Patient:
 
 @pytest.fixture
 def patients(folder: Path, tmp_path: Path) -> list[Patient]:
-    """p1 of two slides, p2 of one, p3 of one that cannot be read; in a folder of the test."""
+    """p1 with two slides, p2 with one, p3 with one that cannot be read; in a folder of the test."""
     for name in ("a.tif", "b.tif", "c.tif", "bad.svs"):
         shutil.copy(folder / name, tmp_path / name)
 
@@ -86,7 +86,7 @@ def test_answers_are_those_of_the_served_model_in_the_order_of_the_patients(
     served = recorder.model.answer(pd.DataFrame(rows), RequestParams()).to_dict("records")
     assert [answer["status"] for answer in answers] == ["ok", "ok", "refused"]
     assert answers[:2] == served[:2]
-    # To a server slides have no names; in one's own table they have.
+    # A server does not know the names of slides; a table does.
     assert answers[2] == served[2] | {"reason": served[2]["reason"].replace("slide 1", "bad")}
 
 

@@ -1,4 +1,4 @@
-"""How many tiles are encoded at a time is the client's to say: it reaches the process that encodes, codes stay."""
+"""The client's batch_tiles reaches the encoder, and does not change the codes."""
 
 from collections.abc import Callable
 from pathlib import Path

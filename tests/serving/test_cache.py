@@ -1,4 +1,4 @@
-"""A slide is compressed once for all who ask, the folder stays small, and what was cut short is not read."""
+"""A slide is compressed once for all requests, the folder stays small, and truncated files are not read."""
 
 import errno
 import fcntl
@@ -113,7 +113,7 @@ def test_threads_and_processes_remove_old_files_without_an_error(slide: Compress
         assert out == f"{{{len(slide.codes)}}}\n", fault
         assert not fault
     held = list((tmp_path / "cache").glob("*.h5"))
-    assert 1 <= len(held) <= 3 + 3 * 4  # what others were writing while the last one counted
+    assert 1 <= len(held) <= 3 + 3 * 4  # others were writing while the last one counted
     for file in held:
         CompressedSlide.load(file)
     assert not list((tmp_path / "cache").glob(".*.h5.*"))

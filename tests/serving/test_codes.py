@@ -1,4 +1,4 @@
-"""An image that is sent to the server is read as the same image in a folder of tiles."""
+"""An image in a request is decoded like the same image in a folder of tiles."""
 
 import base64
 import io

@@ -1,4 +1,4 @@
-"""How much a server does is the operator's to say, in variables that are read strictly."""
+"""The operator sets the limits of a server, in variables that are parsed strictly."""
 
 from pathlib import Path
 

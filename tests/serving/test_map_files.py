@@ -1,4 +1,4 @@
-"""No two patients share the file of a map, and a map says of which slide it is."""
+"""No two patients share the file of a map, and each map names its slide."""
 
 import io
 from itertools import combinations

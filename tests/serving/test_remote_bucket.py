@@ -1,4 +1,4 @@
-"""Slides in a bucket that rows name: those under the prefix, in the version that is there now, within the deadline."""
+"""Rows that name slides in a bucket get those under the prefix, in their current version, within the deadline."""
 
 import time
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
-    """Credentials, as a server has them in its environment."""
+    """Credentials in the environment, as of a server."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
@@ -78,7 +78,7 @@ def test_a_slide_in_a_bucket_is_fetched_again_when_it_has_changed(bucket: Any, f
     [staged] = (tmp_path / "staged").glob("*/*")
     staged.unlink()
     assert ask(model, "s3://slides/tcga/a.tif") == [there]
-    assert not list((tmp_path / "staged").glob("*/*"))  # its codes are kept
+    assert not list((tmp_path / "staged").glob("*/*"))  # its codes are cached
     bucket.upload_file(str(folder / "b.tif"), "slides", "tcga/a.tif")
     assert ask(model, "s3://slides/tcga/a.tif")[0]["prediction"] == ask(model, str(folder / "b.tif"))[0]["prediction"]
 

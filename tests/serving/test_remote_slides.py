@@ -1,4 +1,4 @@
-"""Slides that rows name by address: nobody is asked unless the operator allows it, and nothing leads elsewhere."""
+"""Slides that rows name by address: no server is asked unless the operator allows it, and none leads elsewhere."""
 
 import importlib.util
 import json
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def site(folder: Path, tmp_path: Path) -> Iterator[Archive]:
-    """/wsi/a.tif, what misbehaves, and /secret/Jane_Roe_1931.tif, which is not to be read."""
+    """/wsi/a.tif, misbehaving files, and /secret/Jane_Roe_1931.tif, which must not be read."""
     wsi, secret = tmp_path / "site" / "wsi", tmp_path / "site" / "secret"
     for place in (wsi, secret):
         place.mkdir(parents=True)
@@ -105,7 +105,7 @@ def test_a_path_is_requested_as_it_was_parsed(site: Archive, model: ServedModel,
     names = ("Weiß, b+c;d 100%25.tif", "Wei%C3%9F,%20b+c;d%20100%25.tif")
     assert {answer["status"] for answer in ask(model, *({"slide": f"{site.url}/wsi/{n}"} for n in names))} == {"ok"}
     assert fetched(site) == ["GET /wsi/Wei%C3%9F,%20b+c;d%20100%25.tif"]
-    ask(model, {"slide": f"{site.url}/wsi/%62.tif"})  # no letter of it is decoded on the way
+    ask(model, {"slide": f"{site.url}/wsi/%62.tif"})  # the path is not decoded on the way
     assert {line.split()[1] for line in site.requests[-2:]} == {"/wsi/%62.tif"}
 
 

@@ -1,4 +1,4 @@
-"""Only what lies under the roots is opened, however it is named."""
+"""Only files under the roots are opened, however they are named."""
 
 import os
 from pathlib import Path
@@ -68,7 +68,7 @@ def vms(image: str, group: str = "Virtual Microscope Specimen") -> str:
     return f"[{group}]\nNoLayers=1\n ImageFile = whole.jpg\nImageFile(1,0)={image}\nMapFile=map.jpg\n"
 
 
-@pytest.mark.parametrize("name", ["a.vms", "a.vmu", "a.svs"])  # OpenSlide knows them by content
+@pytest.mark.parametrize("name", ["a.vms", "a.vmu", "a.svs"])  # OpenSlide recognises them by content
 @pytest.mark.parametrize("image", ["../secret.svs", "deep/../../secret.svs", "..", "out.svs", r"..\secret.svs", "pipe"])
 def test_a_hamamatsu_slide_may_only_name_files_of_its_own_folder(roots: Path, name: str, image: str) -> None:
     os.mkfifo(roots / "pipe")

@@ -1,4 +1,4 @@
-"""Rows are read by processes: one that stops or dies costs its row, and the next row finds another one."""
+"""Processes read rows: one that stops or dies costs its row, and is replaced for the next one."""
 
 import os
 import signal
@@ -41,7 +41,7 @@ def reading(folder: Path) -> Iterator[RowReader]:
 
 @pytest.fixture
 def foreign(folder: Path) -> Iterator[RowReader]:
-    """Of a model whose codes are of another tool."""
+    """For a model whose codes are of another tool."""
     reading = RowReader.within(Limits((folder,), at_once=1, readers=1), None, Tiling())
     yield reading
     reading.stop()
@@ -115,7 +115,7 @@ def test_a_slide_that_is_late_is_refused_and_the_next_one_is_not(
 
 
 class Waiting(PixelEncoder):
-    """Holds a slide up until it is told to go on."""
+    """Waits with each batch until go_on is set."""
 
     def __init__(self) -> None:
         self.go_on = False

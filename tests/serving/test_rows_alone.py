@@ -1,4 +1,4 @@
-"""Whatever goes wrong with a row is that row's alone, costs bounded memory and time, and is told without its text."""
+"""An error costs its row alone, with bounded memory and time, and its text is not revealed."""
 
 import errno
 import json

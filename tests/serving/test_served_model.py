@@ -1,4 +1,4 @@
-"""Requests as they come: slides, codes, images, nonsense; an answer a patient, and it tells no names."""
+"""Requests with slides, codes, images and nonsense get one answer a patient, without names of files."""
 
 import base64
 import io
@@ -51,7 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model(folder: Path, tmp_path: Path) -> ServedModel:
-    return loaded(folder, tmp_path, Limits((folder,), readers=0))  # processes: test_reading.py
+    return loaded(folder, tmp_path, Limits((folder,), readers=0))  # with processes: test_row_reader.py
 
 
 def loaded(folder: Path, cache: Path, limits: Limits) -> ServedModel:
@@ -68,7 +68,7 @@ def png(pixels: NDArray[np.uint8]) -> str:
 
 
 def bomb(side: int) -> str:
-    """A PNG of some hundred bytes that says it is side x side px."""
+    """A PNG of some hundred bytes that claims side x side px."""
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b"")]
     parts = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks]
@@ -157,7 +157,7 @@ def test_the_limits_hold(folder: Path, tmp_path: Path) -> None:
     model = loaded(folder, tmp_path, Limits((folder,)))
     assert model.answer(rows, RequestParams(max_tiles=5))["status"][0] == "refused"
     assert model.answer(rows, RequestParams())["status"][0] == "ok"
-    assert model.answer(rows, RequestParams(max_tiles=5))["status"][0] == "refused"  # also where the codes are at hand
+    assert model.answer(rows, RequestParams(max_tiles=5))["status"][0] == "refused"  # also if the codes are cached
 
 
 def test_a_small_file_that_declares_terabytes_is_not_read(model: ServedModel, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A slide is tiled for a model as those of its training were, whoever reads it."""
+"""A served model tiles slides as in its training."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A file of codes is looked at before it is read: it may lead nowhere else, and be no larger than allowed."""
+"""A file of codes is checked before it is read: it may not link to other files, nor be larger than allowed."""
 
 import resource
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Files in odd shapes: read rightly, or refused by what is odd about them; and files that cannot be reached."""
+"""Unusual files are read correctly, or refused with the reason; an unreachable file is not called damaged."""
 
 import os
 import re
@@ -76,7 +76,7 @@ def test_levels_of_a_big_endian_pyramid_are_read_in_its_subdirectories_too(tmp_p
 
 @pytest.mark.parametrize("side", [250, 387])
 def test_tiles_of_any_side_are_read(tmp_path: Path, side: int) -> None:
-    """Written by hand: tifffile writes multiples of 16 alone."""
+    """Written by hand, because tifffile writes only multiples of 16."""
     down, across = -(-700 // side), -(-900 // side)
     padded = np.full((down * side, across * side, 3), 255, np.uint8)
     padded[:700, :900] = IMAGE
@@ -190,7 +190,7 @@ def test_a_little_colour_is_not_called_grey(tmp_path: Path) -> None:
 
 
 def test_an_unreachable_file_is_not_called_damaged(tmp_path: Path) -> None:
-    """The system's errors are real: memory that nobody mapped gives EIO, a link to itself ELOOP."""
+    """The system's errors are real: unmapped memory gives EIO, a link to itself ELOOP."""
     (tmp_path / "lost.svs").symlink_to("/proc/self/mem")
     (tmp_path / "loop.svs").symlink_to(tmp_path / "loop.svs")
     slide = tiff(tmp_path / "a.tif")

@@ -1,4 +1,4 @@
-"""Pixels of every kind of file, held against the colours that were written."""
+"""The pixels of every kind of image file, against the colours that were written."""
 
 import io
 from collections.abc import Callable

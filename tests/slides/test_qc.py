@@ -1,4 +1,4 @@
-"""Ink, darkness and blur are told from tissue; each excluded cell keeps its reason."""
+"""QC tests find pen marks, dark regions and blur, and each excluded cell keeps the test that it failed."""
 
 from pathlib import Path
 

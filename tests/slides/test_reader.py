@@ -1,4 +1,4 @@
-"""Tiles: at the exact um/px by brute force, from the right level, with OpenSlide's pixels, and none lost."""
+"""Tiles have the exact um/px (checked by brute force), the right level, and OpenSlide's pixels; none is lost."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -107,7 +107,7 @@ def test_other_tiles_than_jpeg_are_read_by_openslide(tmp_path: Path) -> None:
 
 
 def test_raw_tiles_that_differ_from_openslide_are_not_trusted(tmp_path: Path) -> None:
-    """A file that calls its YCbCr RGB: the two decoders do not agree on what that means."""
+    """A file that calls its YCbCr RGB, which the two decoders interpret differently."""
     path = write_slide(tmp_path / "a.tif", tissue_image(900, 700))
     with tifffile.TiffFile(path) as file:
         tags = [page.aspage().tags["PhotometricInterpretation"] for page in file.pages]
@@ -187,7 +187,7 @@ def test_cells_of_whole_pixels_are_the_same_beside_holes(factor: int) -> None:
 
 @pytest.mark.parametrize(("mpp", "downsamples"), [(0.25, (1,)), (0.2425, (1,)), (0.12, (1, 2)), (0.1667, (1, 3))])
 def test_tiles_do_not_depend_on_the_cells_beside_them(tmp_path: Path, mpp: float, downsamples: tuple[int, ...]) -> None:
-    """Also where the lower level's size is no whole fraction, so that OpenSlide shifts what it is asked for."""
+    """Also at a lower level of a fractional downsample, where OpenSlide shifts regions."""
     path = write_slide(tmp_path / "a.tif", tissue_image(3001, 1003), mpp, downsamples, "deflate")
     with Slide.open(SlideSource("a", path)) as slide:
         grid = TileGrid.covering(slide.bounds_l0px, slide.mpp, 64, 1.0)
@@ -216,7 +216,7 @@ def test_area_weights_of_a_whole_ratio_are_plain_means() -> None:
 
 
 def test_a_level_that_claims_more_than_its_tiles_is_not_read_raw(tmp_path: Path) -> None:
-    """As found by spoiling files at random: it ended the run of a whole cohort."""
+    """Found by fuzzing: such a file once ended the run of a whole cohort."""
     path = write_slide(tmp_path / "a.tif", tissue_image(900, 700))
     with tifffile.TiffFile(path) as file:
         tag = file.pages[0].aspage().tags["ImageLength"]

@@ -1,4 +1,4 @@
-"""Finding slides: in folders, by globs, in tables; each is found or named, none is passed over in silence."""
+"""The search for slides in folders, by globs and from tables; none is skipped silently."""
 
 import os
 import unicodedata
@@ -126,5 +126,5 @@ def test_a_cell_that_could_mean_two_files_or_none_is_not_guessed(tmp_path: Path)
     with pytest.raises(UnreachedSlide, match=r"a: no such file, but a\.svs and a\.tif"):
         file_of(in_table("a", tmp_path))
     assert file_of(in_table("a.ndpi", tmp_path)) == tmp_path / "a.ndpi"
-    source = SlideSource("a", tmp_path / "a")  # of no table: it is what it says
+    source = SlideSource("a", tmp_path / "a")  # not of a table: the path is exact
     assert file_of(source) == tmp_path / "a"

@@ -1,4 +1,4 @@
-"""Opening slides: what they say of themselves, and what cannot be opened."""
+"""An open slide: its resolution, its pixels, its overview; and files that cannot be opened."""
 
 from pathlib import Path
 
@@ -201,7 +201,7 @@ def test_an_overview_marks_what_cannot_be_decoded(tmp_path: Path) -> None:
 
 
 def test_lower_levels_of_other_colours_are_not_used(tmp_path: Path, shared_data: Path) -> None:
-    """The lower levels of this DICOM are not decoded in their true colours, and some not at all."""
+    """OpenSlide decodes the lower levels of this DICOM in wrong colours, and some not at all."""
     sources = {s.slide_id: s for s in find_slides(shared_data / "wsi")}
     with (
         Slide.open(sources["derived_CMU-1-Small-Region_dicom"]) as dicom,

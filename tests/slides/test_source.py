@@ -1,4 +1,4 @@
-"""Ids: one of a name, wherever it stands."""
+"""A name has one id, whether it is a file's, a table's, an address or a Windows path."""
 
 import os
 import unicodedata

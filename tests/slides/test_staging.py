@@ -1,4 +1,4 @@
-"""Slides that lie elsewhere: found, brought here once, within a bounded folder, and brought again when they change."""
+"""Remote slides: listed, fetched once into a bounded folder, and fetched again when they have changed."""
 
 import errno
 import fcntl
@@ -151,7 +151,7 @@ def test_waiting_ends_at_the_deadline(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("store")
 def test_a_copy_that_vanishes_while_room_is_counted_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "gone.svs").symlink_to(tmp_path / "nowhere")  # there in a listing, and not to be found
+    (tmp_path / "other" / "gone.svs").symlink_to(tmp_path / "nowhere")  # listed, but missing
     with Staging(tmp_path, 1500).local(at("a")) as local:
         assert local.path.read_bytes() == b"a" * 1000
 

@@ -1,4 +1,4 @@
-"""Processes that read: one that stops, hangs or dies costs its own job, and the next job finds another one."""
+"""A process that stops, hangs or dies costs its own job, and is replaced for the next one."""
 
 import errno
 import os
@@ -127,7 +127,7 @@ def test_a_deadline_ends_running_and_waiting_jobs() -> None:
         time.sleep(0.5)
         with pytest.raises(ReadersBusy):
             one.ask(YieldsBatches(1), time.monotonic() + 0.2)
-        with pytest.raises((ReaderLate, ReaderHung)):  # by the kernel's alarm, or on a busy machine by our own clock
+        with pytest.raises((ReaderLate, ReaderHung)):  # by the kernel's alarm; on a busy machine by our own clock
             late.result()
         assert one.ask(YieldsBatches(1), time.monotonic() + 60)["batches"] == 1
 
@@ -206,7 +206,7 @@ def test_no_process_outlives_its_parent(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("module", ["nic.slides.reading_process", "nic.encoder.encoding_process"])
 def test_a_process_whose_parent_died_before_it_was_ready_ends_silently(tmp_path: Path, module: str) -> None:
-    """Else its traceback stands below the one sentence that says why a run ended."""
+    """Otherwise its traceback follows the sentence that says why a run ended."""
     memory, graphs = SharedTiles(), tmp_path / "graphs"
     graphs.mkdir()
     write_plain_graphs(graphs)
@@ -236,7 +236,7 @@ def _runs(pid: int) -> bool:
 
 
 def test_no_process_is_started_beside_too_many_stuck_ones() -> None:
-    """Sleepers stand for those that the kernel cannot end: a share that hangs holds them."""
+    """Sleeping processes stand for those that wait for a share and cannot be killed."""
     stuck = StuckProcesses()
     sleepers = [subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(MOST_STUCK)]
     for sleeper in sleepers:

@@ -1,4 +1,4 @@
-"""Tissue is what is stained; glass, ink and an empty slide are not."""
+"""Tissue is stained; glass, ink and an empty slide are not tissue."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_a_black_picture_has_no_tissue() -> None:
 
 
 def by_pixel(mask: NDArray[np.bool_], grid: TileGrid, row: int, col: int) -> float:
-    """Share of a tile by counting, where its side and the stride are whole numbers of mask pixels."""
+    """The share of a tile by counting; its side and the stride must be whole numbers of mask pixels."""
     side, stride = round(grid.side_l0px), round(grid.stride_l0px)
     part = mask[row * stride : row * stride + side, col * stride : col * stride + side]
     return float(part.sum()) / side**2
@@ -56,7 +56,7 @@ def by_pixel(mask: NDArray[np.bool_], grid: TileGrid, row: int, col: int) -> flo
 @pytest.mark.parametrize(("overlap_px", "shape"), [(0, (7, 9)), (16, (8, 11)), (60, (85, 115))])
 def test_fractions_are_exact_areas_also_beyond_the_edge(overlap_px: int, shape: tuple[int, int]) -> None:
     mask = np.random.default_rng(1).random((100, 130)) < 0.5
-    grid = TileGrid.covering((0, 0, 130, 100), 4.0, 64, 1.0, overlap_px)  # 16 px a tile; the last ones hang over
+    grid = TileGrid.covering((0, 0, 130, 100), 4.0, 64, 1.0, overlap_px)  # 16 px a tile; some reach over the edge
     fraction = tissue_fraction(mask, (130, 100), grid)
     assert fraction.shape == shape
     for row in range(shape[0]):

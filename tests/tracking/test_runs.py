@@ -177,8 +177,8 @@ def test_the_source_of_a_stage_is_kept_with_its_run() -> None:
 
 
 def test_the_template_of_a_report_is_part_of_its_source() -> None:
-    assert "report.html" in [file.name for file in source_files("evaluate")]
-    assert "report.html" not in [file.name for file in source_files("compress")]
+    assert "report_page.html" in [file.name for file in source_files("evaluate")]
+    assert "report_page.html" not in [file.name for file in source_files("compress")]
 
 
 @pytest.mark.parametrize("changes", [{"b": b""}, {"a": b"12"}, {"folder/a": b"1"}])
