@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from entrypoints.cli import launch, names_in
 from nic.encoder.spec import Runtime
+
+if TYPE_CHECKING:
+    from nic.compression.slide_of_cohort import CompressionOptions
 
 
 @dataclass(frozen=True)
@@ -74,33 +77,36 @@ def inputs(config: Config) -> dict[str, str]:
     return compress.inputs(config.slides, config.columns, config.encoder, config.tissue)
 
 
-def run(config: Config) -> dict[str, Any]:
-    """Compress every slide. A bad slide is recorded with the reason, and the others go on.
-
-    Raises UnreachedSlides in the end when a slide could not be read; the next run then keeps the finished files.
-    """
+def options(config: Config) -> "CompressionOptions":
     from nic.compression.slide_of_cohort import CompressionOptions
     from nic.compression.tiling import Tiling
     from nic.compression.tissue_rule import tissue_named
     from nic.slides.qc import qc_tests_named
     from nic.slides.staging import Staging
+
+    tests, (tissue, masks) = qc_tests_named(config.exclude), tissue_named(config.tissue, config.mask_bounds)
+    return CompressionOptions(
+        Tiling(overlap_px=config.overlap_px, min_tissue=config.min_tissue, exclude=tests, tissue=tissue),
+        masks=masks,
+        d4_variants=config.variants,
+        accept=names_in(config.accept),
+        staging=Staging(config.staged.absolute(), int(config.staged_gb * 1e9)),
+        batch_tiles=config.batch_tiles,
+        silent_s=config.patience_s,
+    )
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Compress every slide. A bad slide is recorded with the reason, and the others go on.
+
+    Raises UnreachedSlides in the end when a slide could not be read; the next run then keeps the finished files.
+    """
     from nic.stages import compress
     from nic.stages.selection import selected_slides
     from nic.tracking.runs import stage_run
 
     with stage_run("compress", config, inputs(config)) as stage:
-        tests, (tissue, masks) = qc_tests_named(config.exclude), tissue_named(config.tissue, config.mask_bounds)
-        tiling = Tiling(overlap_px=config.overlap_px, min_tissue=config.min_tissue, exclude=tests, tissue=tissue)
-        options = CompressionOptions(
-            tiling,
-            masks=masks,
-            d4_variants=config.variants,
-            accept=names_in(config.accept),
-            staging=Staging(config.staged.absolute(), int(config.staged_gb * 1e9)),
-            batch_tiles=config.batch_tiles,
-            silent_s=config.patience_s,
-        )
-        work = selected_slides(config.slides, config.columns), config.encoder, config.out, options
+        work = selected_slides(config.slides, config.columns), config.encoder, config.out, options(config)
         device = config.runtime, config.device
         if config.engine == "ray":
             report = compress.compress_on_cluster(*work, *device, config.address, config.cpus, config.gpus)

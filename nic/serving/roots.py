@@ -10,7 +10,6 @@ from pathlib import Path
 from nic.errors import OutsideRoots, UnreadableSlide
 
 Roots = tuple[Path, ...]
-ANYWHERE: Roots = (Path("/"),)
 REMOTE = "://"
 LONGEST_PLACE = 4096
 """Characters of a path; Linux opens no longer one."""

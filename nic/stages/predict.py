@@ -32,7 +32,7 @@ def inputs(model: str, codes: Path | None, slides: str) -> dict[str, str]:
 def check(out: Path, codes: Path | None, device: str, engine: Literal["local", "ray"]) -> None:
     """Raises RequestRefused for parameters that do not go together, NoDevice when the device is not there."""
     if out.suffix not in (".csv", ".parquet"):
-        raise RequestRefused(f"out={out}: neither .csv nor .parquet")
+        raise RequestRefused(f"out={out}: wanted a .csv or a .parquet file")
     if codes and engine == "local" and not codes.is_dir():
         raise RequestRefused(f"codes={codes}: no such folder")
     Device.named(device)  # raises

@@ -19,7 +19,7 @@ from nic.tracking.training_data import (
     PATIENTS_FILE,
     SLIDES_FILE,
     TileOrigins,
-    origins_behind,
+    origins_of_encoder,
     slides_table,
     training_of,
 )
@@ -91,7 +91,7 @@ def audit_evaluation(
     """
     if part != EXTERNAL:
         return [f"The model was trained on the patients of part {part}; they were not audited for leaks"]
-    training, origins = training_of(version), origins_behind(spec)
+    training, origins = training_of(version), origins_of_encoder(spec.encoder_version, spec.encoder_sha256)
     measured = slides_to_audit(patients, [EXTERNAL] * len(patients), codes)
     check_leaks([*(training.known if training else ()), *measured], origins or {})
     unknown = {

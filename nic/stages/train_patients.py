@@ -30,7 +30,7 @@ from nic.tracking.digests import manifest
 from nic.tracking.recorded_estimates import record_estimates
 from nic.tracking.registry import RegisteredVersion, encoder_of_codes, register_patient_model
 from nic.tracking.runs import StageRun, lineage
-from nic.tracking.training_data import origins_behind_encoder
+from nic.tracking.training_data import origins_of_encoder
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def train(
     patients = read_patients(study_file, endpoint, codes, encoder)
     labelled, cells = patients.labelled, patients.gathered.cells
     folds = folds_of(labelled, plan.split_by, plan.folds, plan.repeats, plan.seed)
-    tiles = origins_behind_encoder(patients.encoder, patients.gathered.encoder.sha256)
+    tiles = origins_of_encoder(patients.encoder, patients.gathered.encoder.sha256)
     weights = count_weights(untrained(plan.recipe.network, cells))
     log_split(labelled, folds, audit(patients.cohort, labelled, folds, codes, tiles, weights), stage)
     ensembles = fit_partitions(cells, labelled.targets, folds, plan.recipe, plan.seed, stage.log)

@@ -15,7 +15,6 @@ import pandas as pd
 from nic.errors import RegistryError, UnknownModel
 from nic.graphs.files import graph_sha256
 from nic.patients.audit import PICTURE_PX, TRAINING, AuditedSlide
-from nic.patients.model_spec import PatientModelSpec
 from nic.tasks.tile_task import TileTask
 from nic.tracking.recorded_estimates import artifact_text
 from nic.tracking.registry import RegisteredVersion, encoder_file, find_version
@@ -88,12 +87,7 @@ def origins_text(origins: TileOrigins) -> str:
     return json.dumps({name: sorted(slides) for name, slides in origins.items()}, indent=1)
 
 
-def origins_behind(spec: PatientModelSpec) -> TileOrigins | None:
-    """Tile origins of the encoder of a patient model, see `origins_behind_encoder`."""
-    return origins_behind_encoder(spec.encoder_version, spec.encoder_sha256)
-
-
-def origins_behind_encoder(encoder: str, sha256: str) -> TileOrigins | None:
+def origins_of_encoder(encoder: str, sha256: str) -> TileOrigins | None:
     """Tile origins of an encoder; None where they are not known: it was made elsewhere, or before they were kept.
 
     encoder: name/version. sha256: of its graph; the version must have the same.

@@ -1,4 +1,4 @@
-"""Many runs on one folder: each slide once, none lost, and what is in quarantine says how it gets out."""
+"""Many runs on one folder: each slide once, none lost, and a remedy for each slide in quarantine."""
 
 import csv
 import json

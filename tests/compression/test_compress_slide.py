@@ -79,7 +79,7 @@ def test_the_field_reads_the_file(tmp_path: Path, pixel_encoder: PixelEncoder) -
 
 
 @pytest.mark.parametrize("turn", range(D4_VARIANTS))
-def test_a_variant_turned_is_the_slide_turned(tmp_path: Path, pixel_encoder: PixelEncoder, turn: int) -> None:
+def test_a_d4_variant_of_the_codes_is_that_of_the_slide(tmp_path: Path, pixel_encoder: PixelEncoder, turn: int) -> None:
     """Through the file and the patient models' own turning, against a slide whose pixels were turned."""
     image = tissue_image(1024, 768)
     upright = compress_slide(
@@ -112,7 +112,7 @@ def test_glass_alone_is_no_tissue(tmp_path: Path, pixel_encoder: PixelEncoder) -
         compress_slide(source(path), pixel_encoder)
 
 
-def test_tiles_of_224_px_are_cut_and_averaged_as_the_encoder_takes_them(tmp_path: Path) -> None:
+def test_tiles_of_224_px_are_read_and_averaged_as_the_encoder_takes_them(tmp_path: Path) -> None:
     """As foundation models do: 224 px at 0.5 um/px, read at 0.5, of a slide of 0.25."""
 
     class Means:

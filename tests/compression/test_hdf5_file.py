@@ -1,4 +1,4 @@
-"""What a file of codes holds is told by its head, and rows that are not those that were written are refused."""
+"""The head of a file has the digests of its content, and rows that are not those that were written are refused."""
 
 import hashlib
 import os

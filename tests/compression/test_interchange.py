@@ -1,4 +1,4 @@
-"""What nic hands over comes back as it was, and is laid out as the other tools lay out their own."""
+"""What nic exports comes back as it was, in the layout of the other tools."""
 
 import json
 from dataclasses import replace

@@ -34,7 +34,7 @@ def test_slideflow_is_read(tmp_path: Path) -> None:
     assert slide.encoder.tasks == ("CTransPathFeatures", "slideflow")
 
 
-def test_what_is_wrong_with_bags_is_said(tmp_path: Path) -> None:
+def test_a_refusal_of_bags_names_what_is_wrong(tmp_path: Path) -> None:
     coords, codes = block(9, 11, 604), random_codes(99)
     bags = slideflow(tmp_path, coords + 302, codes, tile_um="20x")
     assert "tile_um is '20x'" in refused(bags, "slideflow", Hints(mpp=0.5))

@@ -55,7 +55,7 @@ def test_clam_bags_take_their_places_from_the_patches(tmp_path: Path) -> None:
     assert "55 codes and 56 coordinates" in refused(tmp_path / "features" / "pt_files", "clam", hints)
 
 
-def test_contours_are_moved_each_as_a_whole_and_by_how_much_is_said(tmp_path: Path) -> None:
+def test_each_contour_is_moved_as_a_whole_and_the_report_says_how_far(tmp_path: Path) -> None:
     large, small = block(9, 9, 512, 1000, 1000), block(3, 4, 512, 9000 + 100, 1000 + 256)
     codes = random_codes(93)
     slide, report = taken_in(tmp_path / "features", "clam", clam(tmp_path, [large, small], codes))

@@ -72,7 +72,7 @@ def test_older_stamp_is_read(tmp_path: Path, attributes: dict[str, Any], per_til
         ({name: NEW[name] for name in NEW if name != "extractor"}, 1.0, "give encoder="),
     ],
 )
-def test_what_is_wrong_with_a_stamp_file_is_said(
+def test_a_refusal_of_a_stamp_file_names_what_is_wrong(
     tmp_path: Path, attributes: dict[str, Any], scale: float, message: str
 ) -> None:
     features = stamp(tmp_path, block(5, 5, 1) * 256.0 * scale, random_codes(25), **attributes)

@@ -148,7 +148,9 @@ GOOD = block(6, 6, 512)
         (lambda d: trident(d, GOOD, random_codes(36), patch_size="big"), Hints(mpp=0.25), "'patch_size' is big"),
     ],
 )
-def test_what_is_wrong_with_a_trident_file_is_said(tmp_path: Path, broken: Broken, hints: Hints, message: str) -> None:
+def test_a_refusal_of_a_trident_file_names_what_is_wrong(
+    tmp_path: Path, broken: Broken, hints: Hints, message: str
+) -> None:
     evidence = refused(broken(tmp_path), "trident", hints)
     assert re.search(message, evidence), evidence
     assert str(tmp_path) not in evidence

@@ -135,7 +135,7 @@ def test_what_hdf5_says_of_the_system_is_known_from_what_it_says_of_the_content(
         assert not isinstance(refused.value, UnreachedCodes)
 
 
-def test_many_slides_in_a_row_that_cannot_be_had_end_the_run(tmp_path: Path, slides: list[SlideSource]) -> None:
+def test_many_slides_in_a_row_that_cannot_be_reached_end_the_run(tmp_path: Path, slides: list[SlideSource]) -> None:
     missing = [SlideSource(f"m{number:03}", tmp_path / "away" / f"m{number:03}.svs") for number in range(200)]
     out = tmp_path / "codes"
     compress_here(slides, PixelEncoder(), out)

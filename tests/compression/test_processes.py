@@ -1,4 +1,4 @@
-"""Slides are read by processes, and nobody can see it in the codes; what kills or holds up one costs its own slide."""
+"""Codes are the same when processes read the slides; a slide that kills or holds up a process costs itself alone."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -76,7 +76,7 @@ class Meeting(PixelEncoder):
 
 
 @pytest.mark.skipif(cores() < 2, reason="wants two cores")
-def test_one_slide_is_given_all_cores(tmp_path: Path) -> None:
+def test_one_slide_gets_all_cores(tmp_path: Path) -> None:
     """Two batches, so two threads can meet; with one they would wait in vain."""
     path = write_slide(tmp_path / "a.tif", tissue_image(1800, 1600), 0.5)
     slide = SlideSource("a", path)
@@ -161,7 +161,7 @@ def test_what_kills_or_holds_up_a_process_costs_its_own_slide(tmp_path: Path) ->
     assert CompressedSlide.load(tmp_path / "codes" / "good0.h5").tiling.tissue == OwnMask()
 
 
-def test_how_the_work_was_shared_is_said(tmp_path: Path) -> None:
+def test_the_report_says_how_the_work_was_shared(tmp_path: Path) -> None:
     slide = SlideSource("a", write_slide(tmp_path / "a.tif", tissue_image(600, 500)))
     report = compress_cohort([slide], PixelEncoder(), tmp_path / "codes", readers=1)
     tiles = len(CompressedSlide.load(tmp_path / "codes" / "a.h5").codes)

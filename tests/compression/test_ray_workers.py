@@ -1,4 +1,4 @@
-"""What the processes of a cluster keep from slide to slide, which devices they see, and what they survive."""
+"""Processes of a cluster keep their encoder from slide to slide, see their own device, and survive a bad slide."""
 
 import os
 import time
@@ -213,7 +213,7 @@ def test_actors_that_never_start_end_the_run(tmp_path: Path, graph: Path, slides
     assert len(list(notes.iterdir())) >= LOSSES
 
 
-def test_a_device_that_a_node_has_not_is_said(tmp_path: Path, slides: list[SlideSource]) -> None:
+def test_a_device_that_a_node_lacks_is_an_error(tmp_path: Path, slides: list[SlideSource]) -> None:
     try:
         cuda_devices()
     except NoDevice:

@@ -1,4 +1,4 @@
-"""Slides in a bucket: brought here, compressed once, not brought again, and named when they cannot be had."""
+"""Slides in a bucket: fetched and compressed once, not fetched again, and named when they cannot be reached."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Tiles go to the nearest cells of one grid, lattice by lattice, and what that costs is told."""
+"""Tiles move to the nearest cells of one grid, lattice by lattice, and the report says how far."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What counts as tissue, by each rule, and what a mask that does not fit is told."""
+"""Each tissue rule, and the refusal of a mask that does not fit."""
 
 import json
 from pathlib import Path

@@ -143,7 +143,7 @@ def test_a_cohort_is_predicted_and_watched(folder: Path, model: str) -> None:
     assert pd.read_csv(folder / "lost_answers.csv")["status"].tolist() == ["refused"]
     with pytest.raises(RequestRefused, match="no such folder"):
         predict.run(predict.Config(model, codes=str(folder / "cods"), out=out))
-    with pytest.raises(RequestRefused, match=r"wanted a \.csv or a \.parquet"):
+    with pytest.raises(RequestRefused, match=r"neither \.csv nor \.parquet"):
         predict.run(predict.Config(model, codes=codes, out=folder / "answers.xlsx"))
 
 
@@ -195,7 +195,7 @@ def test_the_model_answers_for_files_of_codes_alone(folder: Path, model: str) ->
     assert list(answers["status"]) == ["ok", "ok", "refused", "refused"]
     assert answers["prediction"][0] < answers["prediction"][1]
     assert set(answers["encoder_version"]) == {"uni_v1/TRIDENT"}
-    assert "the encoder is of another tool; give a file of its codes as features" in answers["reason"][2]
+    assert "this model has no encoder for pixels; give a file of codes of its tool as features" in answers["reason"][2]
 
 
 def test_codes_of_another_encoder_are_refused(folder: Path, model: str) -> None:

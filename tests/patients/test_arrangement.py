@@ -1,4 +1,4 @@
-"""What the grid network is for: a class told by how tissues lie to one another, where averages know nothing."""
+"""The grid network learns a class from the arrangement of tissues, where averages cannot."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What answers promise is kept on patients not seen, and a calibration survives its journey in the model's spec."""
+"""Calibrated answers hold on unseen patients, and a calibration survives its journey in the model's spec."""
 
 import json
 from dataclasses import asdict
@@ -95,7 +95,7 @@ def test_probabilities_are_kept_on_other_patients(fit) -> None:
         assert positive[chosen].mean() == pytest.approx(probability[chosen].mean(), abs=0.04)
 
 
-def test_perfect_order_has_an_end_and_turned_order_says_nothing() -> None:
+def test_perfect_order_has_a_finite_slope_and_inverted_order_a_slope_of_0() -> None:
     positive, logit = np.arange(20) > 9, np.arange(20.0)
     fitted = platt(positive, logit)
     assert 0 < fitted.slope < 10

@@ -278,7 +278,7 @@ def test_a_folder_is_no_table(tmp_path: Path) -> None:
         read_cohort(tmp_path)
 
 
-def test_a_real_table_of_another_study_is_told_what_it_lacks(shared_data: Path) -> None:
+def test_a_real_table_of_another_study_is_refused_with_the_columns_it_lacks(shared_data: Path) -> None:
     table = next((shared_data / "tcga_brca_mako").glob("*.csv"))
     with pytest.raises(UnknownColumn, match="no column 'patient'; it has"):
         read_cohort(table)

@@ -57,7 +57,7 @@ def test_a_word_for_nothing_known_leaves_a_column_of_numbers(tmp_path: Path, wor
 
 
 @pytest.mark.parametrize("bound", [">89", "≥90", "90+", "< 18", ">= 89"])
-def test_a_bound_is_no_number_and_is_said(tmp_path: Path, bound: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bound_counts_as_unknown_with_a_warning(tmp_path: Path, bound: str, caplog: pytest.LogCaptureFixture) -> None:
     found = covariates_of(aged(tmp_path, bound, *NUMBERS), ["age"])
     assert found.names == ("age",)
     assert np.isnan(found.values[0, 0])

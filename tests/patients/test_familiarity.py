@@ -1,4 +1,4 @@
-"""The score tells patients of the training's kind from others, by distances that scipy gives too."""
+"""The score separates patients like those of the training from others, by the distances of scipy."""
 
 from collections.abc import Callable
 from pathlib import Path

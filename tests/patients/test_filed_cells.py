@@ -1,4 +1,4 @@
-"""Codes that stay in their files train as those in memory do, and what is held of a patient does not know his cells."""
+"""Codes that stay in their files train as those in memory, and the memory of a patient does not grow with his cells."""
 
 import pickle
 import sys

@@ -1,4 +1,4 @@
-"""The exported model answers as the trained one, its map is its prediction, and it refuses what is not meant for it."""
+"""The exported model answers as the trained one, its map is its prediction, and it refuses other codes."""
 
 import json
 from collections.abc import Callable

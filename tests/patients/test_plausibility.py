@@ -1,4 +1,4 @@
-"""What is implausible is said with its size; what is plausible is not spoken of."""
+"""An implausible cohort is reported with the size of its fault; a plausible one passes without a word."""
 
 import numpy as np
 import pytest
@@ -28,34 +28,34 @@ def targets_of(kind: str, site: np.ndarray, strength: float, seed: int = 0) -> T
 
 
 @pytest.mark.parametrize("kind", ["regression", "classification", "survival"])
-def test_a_site_that_tells_the_label_is_said_with_its_association(kind: str) -> None:
+def test_a_site_that_predicts_the_label_is_reported_with_its_association(kind: str) -> None:
     site = np.random.default_rng(1).choice(SITES, 400)
-    told = warnings_of(targets_of(kind, site, 1.0), site.tolist(), 1)
+    warnings = warnings_of(targets_of(kind, site, 1.0), site.tolist(), 1)
     words = {"regression": "explains ", "classification": "Cramer's V 0.", "survival": "log-rank"}
-    assert len(told) == 1
-    assert words[kind] in told[0]
-    assert "p = " in told[0]
+    assert len(warnings) == 1
+    assert words[kind] in warnings[0]
+    assert "p = " in warnings[0]
     assert warnings_of(targets_of(kind, site, 0.0), site.tolist(), 1) == []
     assert warnings_of(targets_of(kind, site, 1.0), [""] * 400, 1) == []
     assert warnings_of(targets_of(kind, site, 1.0), ["one"] * 400, 1) == []
 
 
-def test_an_event_column_turned_round_is_caught_and_a_right_one_is_not() -> None:
+def test_an_inverted_event_column_is_reported_and_a_right_one_is_not() -> None:
     for seed in range(20):
         right = trial(seed)
         assert warnings_of(right, [""] * 300, 1) == []
-        (told,) = warnings_of(Survival(right.time_months, ~right.event), [""] * 300, 1)
-        assert "is the event column inverted?" in told
+        (warning,) = warnings_of(Survival(right.time_months, ~right.event), [""] * 300, 1)
+        assert "is the event column inverted?" in warning
 
 
-def test_few_patients_and_few_events_are_said_in_numbers() -> None:
+def test_few_patients_and_few_events_are_reported_in_numbers() -> None:
     few = Values(np.arange(30.0))
     assert warnings_of(few, [""] * 30, 3) == ["30 training patients, fewer than 100: expect wide intervals"]
     rare = Classes(np.arange(200) < 12, ("no", "yes"))
-    (told,) = warnings_of(rare, [""] * 200, 2400)
-    assert told.startswith("12 patients of the rarer of no and yes for 2400 trained weights, 0.005 each")
-    (told,) = warnings_of(trial(0), [""] * 300, 1000)
-    assert told.startswith(f"{trial(0).event.sum()} events for 1000 trained weights")
+    (warning,) = warnings_of(rare, [""] * 200, 2400)
+    assert warning.startswith("12 patients of the rarer of no and yes for 2400 trained weights, 0.005 each")
+    (warning,) = warnings_of(trial(0), [""] * 300, 1000)
+    assert warning.startswith(f"{trial(0).event.sum()} events for 1000 trained weights")
 
 
 def test_all_events_and_constant_values_are_no_reason_to_fail() -> None:

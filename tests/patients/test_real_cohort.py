@@ -62,7 +62,7 @@ def test_cox_on_clinical_columns_has_scikit_survivals_c_index(cohort: Cohort, ta
     assert ours.low > 0.5
 
 
-def test_a_name_that_the_table_does_not_have_is_said(tmp_path: Path) -> None:
+def test_an_unknown_column_is_named(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("case,file,part,patient\na,a.svs,train,x\n")
     with pytest.raises(UnknownColumn, match="no column 'slide'"):
         read_cohort(tmp_path / "c.csv", columns=Columns(patient="case"))

@@ -1,4 +1,4 @@
-"""Folds part no patient and no site, are balanced as far as that lets them, or are those of the table."""
+"""Folds keep patients and sites whole, are as balanced as that allows, or are those of the table."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What goes wrong with survival and several slides a patient: the right answer, or an error that says where."""
+"""Survival and several slides a patient: the right answer, or an error that names the place."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -82,7 +82,7 @@ def test_deaths_that_are_all_at_one_time_are_learned_from(study: Path) -> None:
     assert np.isfinite(fit_folds(gathered.cells, ties, Recipe(epochs=2), folds=2).out_of_fold).all()
 
 
-def test_a_cohort_turned_round_is_said_before_training(study: Path) -> None:
+def test_an_inverted_event_column_is_reported_before_training(study: Path) -> None:
     targets = train(study).targets
     assert isinstance(targets, Survival)
     sites = [""] * len(targets)
