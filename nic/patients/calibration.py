@@ -37,8 +37,17 @@ class ResidualInterval:
         return {"low": score - self.half_width, "high": score + self.half_width}
 
 
+class ClassProbability:
+    """The calibrated probability is the prediction of a class; nothing stands beside it."""
+
+    names: tuple[str, ...] = ()
+
+    def of(self, score: float) -> dict[str, float]:
+        return {}
+
+
 @dataclass(frozen=True)
-class PlattProbability:
+class PlattProbability(ClassProbability):
     """Probability of the positive class, logistic in the score. threshold: score at and above which it is called."""
 
     slope: float
@@ -46,32 +55,18 @@ class PlattProbability:
     threshold: float
     method: Literal["platt"] = "platt"
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return ()
-
-    def of(self, score: float) -> dict[str, float]:
-        return {}
-
     def probability(self, score: Floats) -> Floats:
         return logistic(self.slope * score + self.intercept)
 
 
 @dataclass(frozen=True)
-class IsotonicProbability:
+class IsotonicProbability(ClassProbability):
     """Probability of the positive class, rising from score to score and flat beyond the last. threshold: as above."""
 
     scores: tuple[float, ...]
     probabilities: tuple[float, ...]
     threshold: float
     method: Literal["isotonic"] = "isotonic"
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return ()
-
-    def of(self, score: float) -> dict[str, float]:
-        return {}
 
     def probability(self, score: Floats) -> Floats:
         return np.interp(score, self.scores, self.probabilities)

@@ -69,6 +69,17 @@ class Survival:
 Targets = Values | Classes | Survival
 
 
+def label_columns(targets: Targets) -> dict[str, NDArray[np.float64] | NDArray[np.int_]]:
+    """The labels as columns of a table; a class and an event as 0 or 1."""
+    match targets:
+        case Values(value):
+            return {"label": value}
+        case Classes(positive, _):
+            return {"label": positive.astype(int)}
+        case Survival(time_months, event):
+            return {"time_months": time_months, "event": event.astype(int)}
+
+
 def guess_of(targets: Targets) -> float | None:
     """The answer for everybody without a model: the median value, the share of positives; None for survival."""
     match targets:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from nic.errors import StudyError
-from nic.phantom.plan import CELL_PLAN, PLAN_MPP, Layer, Mask, Plan, by_cell, places, section_outline
+from nic.phantom.plan import CELL_PLAN, PLAN_MPP, Layer, Mask, Plan, places, section_outline
 
 GAP_UM = (70.0, 80.0)
 """Loose tissue between a nest and its ring: wider than a tile, so that no tile shows both edges."""
@@ -26,9 +25,6 @@ MITOSES_PER_MM2 = 15.0
 
 WAVES, WAVE = 3, 0.065
 """Waves along an object's outline and the most each adds to its radius."""
-
-GLASS, LOOSE, TUMOUR, NODULE, RING = range(5)
-"""Values of a truth map."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +72,7 @@ def liver_layout(slide: LiverSlide, rng: np.random.Generator) -> LiverLayout:
 
 
 def liver_plan(slide: LiverSlide, layout: LiverLayout, rng: np.random.Generator) -> Plan:
-    nests, nodules, rings = (_union(masks) for masks in (layout.nests, layout.nodules, layout.rings))
+    nests, nodules, rings = (np.logical_or.reduce(masks) for masks in (layout.nests, layout.nodules, layout.rings))
     loose = layout.section & ~nests & ~nodules & ~rings
     around = zip(layout.rings, layout.ring_centres, strict=True)
     return Plan(
@@ -90,18 +86,6 @@ def liver_plan(slide: LiverSlide, layout: LiverLayout, rng: np.random.Generator)
         whole_cells={"pyknosis": places(rng, nests, MITOSES_PER_MM2), "mitosis": places(rng, nests, MITOSES_PER_MM2)},
         nucleus_size=slide.nucleus_size,
     )
-
-
-def truth_map(layout: LiverLayout) -> NDArray[np.uint8]:
-    """What covers most of each 64 um cell: GLASS, LOOSE, TUMOUR, NODULE or RING, [rows, cols]."""
-    objects = [_union(masks) for masks in (layout.nests, layout.nodules, layout.rings)]
-    loose = layout.section & ~objects[0] & ~objects[1] & ~objects[2]
-    shares = np.stack([by_cell(mask) for mask in (~layout.section, loose, *objects)])
-    return np.asarray(shares.argmax(axis=0), dtype=np.uint8)
-
-
-def _union(masks: tuple[Mask, ...]) -> Mask:
-    return np.asarray(np.logical_or.reduce(masks))
 
 
 def _try_layout(slide: LiverSlide, section: Mask, rng: np.random.Generator) -> LiverLayout | None:

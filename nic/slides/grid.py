@@ -66,11 +66,6 @@ class TileGrid:
         (x, y), margin = self.origin_l0px, self._margin_l0px
         return x + round(col * self.stride_l0px + margin), y + round(row * self.stride_l0px + margin)
 
-    def cell_at(self, x_l0px: int, y_l0px: int) -> tuple[int, int]:
-        """(row, col) of the cell that holds the middle of a pixel; it may lie outside the grid."""
-        x, y = (at + self._margin_l0px for at in self.origin_l0px)
-        return math.floor((y_l0px - y + 0.5) / self.stride_l0px), math.floor((x_l0px - x + 0.5) / self.stride_l0px)
-
     @property
     def _margin_l0px(self) -> float:
         """From a tile's edge to its cell's."""

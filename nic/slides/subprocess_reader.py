@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from types import TracebackType
 
 from nic.slides import reading_process  # run by its name; the import lets digests of code follow it
 from nic.slides.jobs import NO_DEADLINE, Answer, CheckedTiles, Job
@@ -108,9 +107,7 @@ class SubprocessReader:
     def __enter__(self) -> "SubprocessReader":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:

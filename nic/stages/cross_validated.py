@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +33,7 @@ from nic.patients.covariates import covariates_of
 from nic.patients.model_spec import PatientModelSpec
 from nic.patients.out_of_fold import OutOfFold
 from nic.patients.predictor import PatientModel, PatientPrediction, score_map
-from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.patients.targets import Classes, Survival, Targets, Values, label_columns
 from nic.stages.model_figures import calibrated_columns, estimates_of
 from nic.tracking.recorded_estimates import artifact_text
 from nic.tracking.registry import RegisteredVersion
@@ -213,15 +212,8 @@ def cross_validated_table(labelled: Labelled, out_of_fold: OutOfFold, spec: Pati
     prediction: of a class, the probability for the score that the ensemble is expected to give. score_as_ensemble: with
     the spread of the ensemble's scores, for comparison with served scores.
     """
-    match labelled.targets:
-        case Values(value):
-            labels: dict[str, Any] = {"label": value}
-        case Classes(positive, _):
-            labels = {"label": positive.astype(int)}
-        case Survival(time_months, event):
-            labels = {"time_months": time_months, "event": event.astype(int)}
     patients = {"patient": [p.patient_id for p in labelled.patients], "site": [p.site for p in labelled.patients]}
     score = out_of_fold.mean_score
     prediction = spec.predictions(out_of_fold.expected) if spec.kind == "classification" else score
     columns = {"score": score, "prediction": prediction, "score_as_ensemble": out_of_fold.as_ensemble}
-    return pd.DataFrame({**patients, **labels, **columns})
+    return pd.DataFrame({**patients, **label_columns(labelled.targets), **columns})

@@ -28,9 +28,5 @@ def promote(model: str, gates: Mapping[str, Gate], stage: StageRun) -> dict[str,
     version, estimate = verdict.served or verdict.candidate, f"{verdict.gate.figure} {verdict.estimate}"
     print(f"{version.name} version {version.version}: {'promoted' if verdict.promoted else 'refused'} ({estimate})")
     print("".join(f"  + {c.name}: {c.observed}\n" if c.passed else f"  - {c}\n" for c in verdict.checks), end="")
-    return {
-        "name": version.name,
-        "version": version.version,
-        "promoted": verdict.promoted,
-        "reasons": list(verdict.reasons),
-    }
+    served = {"name": version.name, "version": version.version}
+    return served | {"promoted": verdict.promoted, "reasons": list(verdict.reasons)}

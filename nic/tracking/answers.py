@@ -20,7 +20,7 @@ from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import Estimate, Figure, estimate
 from nic.patients.cohort import Endpoint, Patient
 from nic.patients.model_spec import PatientModelSpec
-from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.patients.targets import Classes, Survival, Targets, Values, label_columns
 from nic.tables.cells import MISSING
 from nic.tracking.digests import digest
 
@@ -114,17 +114,10 @@ class Answers:
     @property
     def table(self) -> pd.DataFrame:
         """The rows as they are written."""
-        match self.labels:
-            case Values(value):
-                labels: dict[str, Any] = {"label": value}
-            case Classes(positive, _):
-                labels = {"label": positive.astype(int)}
-            case Survival(time_months, event):
-                labels = {"time_months": time_months, "event": event.astype(int)}
         return pd.DataFrame(
             {
                 "patient": self.patients,
-                **labels,
+                **label_columns(self.labels),
                 "score": self.score,
                 "prediction": self.prediction,
                 **self.calibrated,

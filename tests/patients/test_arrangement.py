@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from liver_truth import truth_map
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -11,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.ensemble import fit_folds
 from nic.patients.targets import Classes
-from nic.phantom.liver import liver_layout, truth_map
+from nic.phantom.liver import liver_layout
 from nic.phantom.synthetic_patients import liver_patients
 
 pytestmark = pytest.mark.slow

@@ -9,13 +9,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from liver_truth import truth_map
 from numpy.typing import NDArray
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from nic.phantom.liver import liver_layout, truth_map
+from nic.phantom.liver import liver_layout
 from nic.phantom.synthetic_patients import liver_patients
 
 Maps = tuple[torch.Tensor, torch.Tensor, NDArray[np.int64]]
