@@ -235,10 +235,10 @@ def main() -> None:
     slopes, intervals, alarms, followed, thresholds = ("\n".join(lines) for lines in parts)
     REPORT.write_text(
         f"""# Is the ensemble calibrated, and are figures right in patients unlike the training patients?
-`OMP_NUM_THREADS=1 python -m benchmarks.calibration`: {COHORTS} simulated cohorts a line, {PATIENTS} training patients
+`OMP_NUM_THREADS=1 python -m benchmarks.calibration`: {COHORTS} simulated cohorts per line, {PATIENTS} training patients
 in {FOLDS} folds, {NEW:,} new patients. `a -> b`: before and after the correction that the section describes. `linear`
-networks differ only by their patients, `drawn` networks also by random hidden weights. Networks of nic lie between the
-two or beyond.
+networks differ only by their patients, `drawn` networks also by random hidden weights. Networks of nic differ by an
+amount between the two, or by more.
 
 ## Slopes and percentiles
 A served patient gets the mean score of all networks. A score out of fold comes from one network and varies more.
@@ -270,20 +270,20 @@ guarantees 80% (Barber et al. 2021). Measured:
 {intervals}
 
 ## False alarms of `monitor`
-Served are the ensemble's scores of {SERVED} patients like the training patients, {MONITORED} times a cohort. The
-reference are the scores out of fold as they are -> with the spread of the ensemble, which `monitor` uses. There should
-be 1% of alarms or fewer. There are more where the networks differ much and there is one partition, because their
-disagreement is then underestimated.
+The served scores are the ensemble's scores of {SERVED} patients like the training patients, {MONITORED} times per
+cohort. The reference are the scores out of fold: unchanged -> with the spread of the ensemble, which `monitor` uses.
+There should be 1% of alarms or fewer. There are more if the networks differ much and there is one partition, because
+their disagreement is then underestimated.
 
 | networks | partitions | alarms (p < {ALPHA} and KS of {LEAST_KS} or more) | p < {ALPHA} alone |
 |---|---|---|---|
 {alarms}
 
 ## Patients with a shorter follow-up than the training patients
-The model knows the true survival. The training patients were censored between months 60 and 120, the measured patients
-evenly up to the month in the first column. Before the correction, the censoring of the training patients was used. The
-values should be 0, or not defined (n. d.) beyond the follow-up. Brier: integrated score minus its true value, up to
-month 48 or 0.8 of the follow-up.
+The model knows the true survival. The training patients were censored between months 60 and 120. The measured patients
+were censored evenly up to the month in the first column. Before the correction, the censoring of the training patients
+was used. The values should be 0, or not defined (n. d.) beyond the follow-up. Brier: integrated score minus its true
+value, up to month 48 or 0.8 of the follow-up.
 
 | followed up to month | calibration at month 24 | at month 48 | Brier |
 |---|---|---|---|
@@ -291,7 +291,7 @@ month 48 or 0.8 of the follow-up.
 
 ## Two models with different thresholds
 Balanced accuracy of two models that give the same scores to 300 patients. One calls scores from 0.6 on positive, the
-other from -1 on. Before the correction, the threshold of the first was used for both.
+other scores from -1 on. Before the correction, the threshold of the first was used for both.
 
 | model | other | difference |
 |---|---|---|

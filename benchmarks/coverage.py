@@ -148,9 +148,10 @@ def main() -> None:
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     REPORT.write_text(
         f"""# How often do the intervals contain the truth?
-`OMP_NUM_THREADS=1 python -m benchmarks.coverage`: {COHORTS} simulated cohorts a line, {RESAMPLES} draws an interval. So
-a share is known to about one in a hundred. A 95% interval should contain the truth in 92 to 97%. "5 folds": the figure
-is taken in each fold and averaged; Spearman's truth is then lower, because it is biased downwards in few patients.
+`OMP_NUM_THREADS=1 python -m benchmarks.coverage`: {COHORTS} simulated cohorts per line, {RESAMPLES} draws per interval.
+So a share is known to about one in a hundred. A 95% interval should contain the truth in 92 to 97%. "5 folds": the
+figure is estimated in each fold and averaged; Spearman's truth is then lower, because it is biased downwards in few
+patients.
 
 | figure | patients | interval | truth | contains it | all above the truth | all below |
 |---|---|---|---|---|---|---|
@@ -159,13 +160,14 @@ is taken in each fold and averaged; Spearman's truth is then lower, because it i
         + f"""
 
 A cross-validated interval takes the networks as given and the folds as independent. Without signal the folds are not
-independent, because each is the test of networks that the others trained. With a ridge regression on noise and three
-folds, their Spearman correlations correlate by 0.4, and the mean varies by a third more than the interval says, though
+independent, because each fold tests networks that the other folds trained. With a ridge regression on noise and three
+folds, their Spearman correlations correlate by 0.4. The mean varies by a third more than the interval states, but
 without bias (`tests/patients/test_null.py`). About one interval in seven then misses chance, half of them above it. A
 promotion is therefore decided by a figure of external patients.
 
-90% intervals of values, from the out-of-fold residuals of five linear models whose mean answers new patients. The noise
-has heavy tails. {COHORTS} cohorts, 100 new patients each. The interval should contain 87 to 93% of their labels.
+90% intervals of values come from the out-of-fold residuals of five linear models. The mean of the models answers new
+patients. The noise has heavy tails. There are {COHORTS} cohorts with 100 new patients each. The interval should contain
+87 to 93% of their labels.
 
 | training patients | new labels in the interval |
 |---|---|
