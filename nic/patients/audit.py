@@ -20,7 +20,7 @@ EXTERNAL = "external"
 TRAINING = "the model's training"
 PICTURE_PX = 32
 COMPARED_AT_ONCE = 128
-"""Pictures that are held against all others at a time: of 5,000 slides, 3 MB a D4 variant."""
+"""Pictures that are compared with all others at a time: with 5,000 slides, 3 MB for each D4 variant."""
 SAME_PICTURE = 0.97
 """Correlation of two small pictures from which on they are held to show one slide; different phantom slides reach 0.82,
 one slide scanned or saved again 0.99."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 LEAST_COMMON = 0.25
-"""Least share of the scores' variance that is taken for common to all networks; of few patients it may look less."""
+"""Least share of the variance of scores common to all networks. From few patients the estimate may be lower."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ from nic.patients.model_spec import PatientModelSpec
 from nic.patients.out_of_fold import OutOfFold
 from nic.patients.predictor import PatientModel, PatientPrediction, score_map
 from nic.patients.targets import Classes, Survival, Targets, Values, label_columns
-from nic.stages.model_figures import calibrated_columns, estimates_of
+from nic.stages.model_figures import calibrated_columns, estimate_each
 from nic.tracking.recorded_estimates import artifact_text
 from nic.tracking.registry import RegisteredVersion
 from nic.tracking.training_data import PATIENTS_FILE
@@ -167,7 +167,7 @@ def cross_validated_estimates(
 
     Raises EndpointError when the deciding figure is not defined.
     """
-    estimates = estimates_of(cross_validated_figures(labelled.targets, of, spec), seed)
+    estimates = estimate_each(cross_validated_figures(labelled.targets, of, spec), seed)
     if isinstance(labelled.targets, Survival) and isinstance(spec.calibration, Prognosis):
         known = covariates_of(labelled.patients, covariates).values
         median, deviation = float(np.median(of.expected)), float(of.expected.std()) or 1.0

@@ -39,7 +39,7 @@ def model_estimates(
     answers: of the labelled patients, in their order. covariates: columns of the cohort's table that a hazard ratio is
     adjusted for. Raises EndpointError when the deciding figure is not defined.
     """
-    estimates = estimates_of(model_figures(labelled.targets, answers, spec), seed)
+    estimates = estimate_each(model_figures(labelled.targets, answers, spec), seed)
     if isinstance(labelled.targets, Survival) and isinstance(spec.calibration, Prognosis):
         known = covariates_of(labelled.patients, covariates)
         scores = np.array([answer.score for answer in answers])
@@ -49,7 +49,7 @@ def model_estimates(
     return estimates
 
 
-def estimates_of(figures: Sequence[Figure], seed: int) -> list[Estimate]:
+def estimate_each(figures: Sequence[Figure], seed: int) -> list[Estimate]:
     """One a figure. Raises EndpointError when the first, which decides, is not defined."""
     deciding, *others = figures
     return [estimate(deciding, seed=seed).required(), *(estimate(figure, seed=seed) for figure in others)]

@@ -94,5 +94,5 @@ def _grid(note: Mapping[str, Any]) -> TileGrid:
         origin_l0px=(int(x), int(y)),
         rows=int(note["rows"]),
         cols=int(note["cols"]),
-        overlap_px=float(note.get("overlap_px", 0)),  # of before there was any
+        overlap_px=float(note.get("overlap_px", 0)),  # older notes have none
     )
