@@ -17,6 +17,7 @@ from nic.threads import cores
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 LONGEST = (
     "tracking/test_small_store.py",
+    "compression/test_ray_workers.py",
     "registry/test_server.py",
     "stages/test_compare.py",
     "encoder/test_resume.py",

@@ -22,8 +22,8 @@ from nic.slides.subprocess_reader import SILENT_S, ReaderDied, ReaderHung, Reade
 from nic.threads import SharedThreads
 
 STAGING = Staging(Path("work/staged"), 200 << 30)
-ANSWERS_S = 20.0
-"""For a share to show that it answers."""
+ANSWERS_S = 60.0
+"""Seconds that a share has to answer. A reading process may have to start first, on a busy machine."""
 
 
 @dataclass(frozen=True)
