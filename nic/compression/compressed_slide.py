@@ -262,8 +262,8 @@ class CompressedSlide:
         """What is wrong with the arrays, if anything."""
         cells, shape = (len(self.codes),), (self.grid.rows, self.grid.cols)
         if self.codes.ndim != 2 or self.codes.dtype != np.float16 or self.codes.shape[1] != self.encoder.code_size:
-            wanted = f"float16 [N, {self.encoder.code_size}]"
-            return f"codes are {self.codes.dtype} {list(self.codes.shape)}, wanted {wanted}"
+            form = f"float16 [N, {self.encoder.code_size}]"
+            return f"codes are {self.codes.dtype} {list(self.codes.shape)}, wanted {form}"
         if not (self.row.shape == self.col.shape == cells and self.tissue.shape == self.failed.shape == shape):
             return f"rows, columns and masks do not fit {cells[0]} codes on a grid of {shape[0]} x {shape[1]}"
         place = self.row.astype(np.int64) * shape[1] + self.col

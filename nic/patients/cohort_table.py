@@ -133,8 +133,8 @@ def _row(path: Path, number: int, cells: dict[str, str]) -> SlideRow:
     if cells["split"] not in SPLITS:
         raise bad_cell(path.name, number, "split", cells["split"], " or ".join(SPLITS))
     if ROUNDED.fullmatch(cells["patient"]):
-        wanted = "an identifier that no spreadsheet has rounded; format its column as text"
-        raise bad_cell(path.name, number, "patient", cells["patient"], wanted)
+        remedy = "an identifier that no spreadsheet has rounded; format its column as text"
+        raise bad_cell(path.name, number, "patient", cells["patient"], remedy)
     text = cells.get("mpp", "")
     try:
         mpp = None if is_missing(text) else positive_number(text)

@@ -87,7 +87,7 @@ class BatchPredictor:
         return str(codes if codes and codes.is_file() else source.uri or _file(source))
 
     def _key(self, patient: Patient) -> str:
-        """Of the question: another model, file, um/px or kind of map is another question."""
+        """Key of an answer in the journal. Another model, file, um/px or kind of map gives another key."""
         places = [self._place(source) for source in patient.slides]
         states = [_state(place) for place in places]
         question = [self.model, patient.patient_id, [s.mpp for s in patient.slides], places, states]

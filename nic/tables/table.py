@@ -36,7 +36,7 @@ class Table:
 
 
 def is_table(place: str | Path) -> bool:
-    """Whether a name has the suffix of a table; whether it can be read is another question."""
+    """Whether a name has the suffix of a table. The file may still be unreadable."""
     return str(place).lower().endswith((*READ, *REFUSED))
 
 

@@ -54,8 +54,8 @@ def make_champion(candidate: RegisteredVersion, instead_of: RegisteredVersion | 
     """Make the candidate champion and the champion `previous`; a version of <name>.dev is copied to <name> first.
 
     instead_of: the champion that the candidate was compared with. Returns the version that is served. Raises Overtaken
-    when there is another champion by now: of two promotions at once, one succeeds, and the other was never compared
-    with it.
+    when the champion has changed since: of two promotions at the same time one succeeds, and the other candidate was
+    not compared with the new champion.
     """
     name = served_name(candidate)
     client = MlflowClient()

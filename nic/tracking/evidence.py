@@ -61,7 +61,7 @@ def _ends_apart(one: RecordedEstimate, other: RecordedEstimate) -> tuple[float, 
 
 
 def _record(version: RegisteredVersion, estimate: RecordedEstimate, part: str) -> Answers:
-    """The record behind an estimate. Raises RegistryError when it is gone, was changed, or is another version's."""
+    """The record of an estimate. Raises RegistryError when it is gone or changed, or belongs to another version."""
     if estimate.answers is None:
         raise RegistryError(f"{version.full_name} was measured before answers were recorded; run `evaluate` again")
     answers, digest = read_answers(estimate.run, part)

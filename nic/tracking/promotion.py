@@ -51,7 +51,7 @@ class Verdict:
 
     @property
     def about(self) -> tuple[RegisteredVersion, ...]:
-        """The candidate and, where it is another version, the copy of it that is served."""
+        """The candidate and, if it was copied to the served name, its copy."""
         return tuple({v.full_name: v for v in (self.candidate, self.served) if v}.values())
 
     @property

@@ -41,26 +41,26 @@ def test_codes_do_not_depend_on_how_many_are_made_at_a_time(
     tmp_path: Path, pixel_encoder: PixelEncoder, batch_tiles: int
 ) -> None:
     slide = source(write_slide(tmp_path / "a.tif", tissue_image(1280, 1024)))
-    usual, found = (compress_slide(slide, pixel_encoder, **how) for how in ({}, {"batch_tiles": batch_tiles}))
-    assert np.array_equal(found.codes, usual.codes)
-    assert np.array_equal(found.row, usual.row)
-    assert np.array_equal(found.col, usual.col)
+    usual, other = (compress_slide(slide, pixel_encoder, **how) for how in ({}, {"batch_tiles": batch_tiles}))
+    assert np.array_equal(other.codes, usual.codes)
+    assert np.array_equal(other.row, usual.row)
+    assert np.array_equal(other.col, usual.col)
 
 
 def test_a_file_holds_all_that_was_written(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
     slide = compress_slide(source(write_slide(tmp_path / "a.tif", tissue_image(1024, 1024), 0.499)), pixel_encoder)
     slide.save(tmp_path / "a.h5")
-    found = CompressedSlide.load(tmp_path / "a.h5")
-    assert (found.slide_id, found.grid, found.encoder, found.fingerprint) == (
+    loaded = CompressedSlide.load(tmp_path / "a.h5")
+    assert (loaded.slide_id, loaded.grid, loaded.encoder, loaded.fingerprint) == (
         slide.slide_id,
         slide.grid,
         slide.encoder,
         slide.fingerprint,
     )
     for name in ("codes", "row", "col", "tissue", "failed"):
-        assert np.array_equal(getattr(found, name), getattr(slide, name))
-    assert np.array_equal(found.dense()[:, found.valid].T.astype(np.float16), found.codes)
-    assert (found.dense()[:, ~found.valid] == 0).all()
+        assert np.array_equal(getattr(loaded, name), getattr(slide, name))
+    assert np.array_equal(loaded.dense()[:, loaded.valid].T.astype(np.float16), loaded.codes)
+    assert (loaded.dense()[:, ~loaded.valid] == 0).all()
 
 
 def test_the_field_reads_the_file(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
@@ -88,11 +88,11 @@ def test_a_d4_variant_of_the_codes_is_that_of_the_slide(tmp_path: Path, pixel_en
     upright.save(tmp_path / "a.h5")
     cells = SlideCells.of(CompressedSlide.load(tmp_path / "a.h5"), CompressedSlide.load_variants(tmp_path / "a.h5"))
     other = write_slide(tmp_path / "b.tif", d4_variant(image[None], turn)[0], compression="deflate")
-    expected, found = SlideCells.of(compress_slide(source(other), pixel_encoder)), cells.d4_variant(turn)
-    order = np.lexsort((found.col.numpy(), found.row.numpy()))
-    assert np.array_equal(found.row[order], expected.row)
-    assert np.array_equal(found.col[order], expected.col)
-    assert (found.codes[order] - expected.codes).abs().max() <= 1e-3
+    expected, varied = SlideCells.of(compress_slide(source(other), pixel_encoder)), cells.d4_variant(turn)
+    order = np.lexsort((varied.col.numpy(), varied.row.numpy()))
+    assert np.array_equal(varied.row[order], expected.row)
+    assert np.array_equal(varied.col[order], expected.col)
+    assert (varied.codes[order] - expected.codes).abs().max() <= 1e-3
 
 
 def test_d4_variants_are_made_when_a_file_has_none(tmp_path: Path, pixel_encoder: PixelEncoder) -> None:
@@ -342,11 +342,11 @@ def test_a_file_that_is_no_compressed_slide_is_named(tmp_path: Path) -> None:
 
 
 def test_three_formats_of_one_real_slide_give_one_grid(shared_data: Path, pixel_encoder: PixelEncoder) -> None:
-    found = {
+    compressed = {
         s.slide_id: compress_slide(s, pixel_encoder) for s in find_slides(shared_data / "wsi") if "CMU" in s.slide_id
     }
-    svs, dicom = found["CMU-1-Small-Region"], found["derived_CMU-1-Small-Region_dicom"]
-    tiff = found["derived_CMU-1-Small-Region_pyramid"]
+    svs, dicom = compressed["CMU-1-Small-Region"], compressed["derived_CMU-1-Small-Region_dicom"]
+    tiff = compressed["derived_CMU-1-Small-Region_pyramid"]
     assert svs.grid == dicom.grid == tiff.grid
     assert (svs.reader, dicom.reader, tiff.reader) == ("jpeg tiles", "openslide", "jpeg tiles")
     assert np.array_equal(svs.valid, dicom.valid)

@@ -62,9 +62,9 @@ def test_each_contour_is_moved_as_a_whole_and_the_report_says_how_far(tmp_path: 
     # 9100 - 1000 = 16 * 512 - 92: the small contour is moved right by 92 px; up by 256 px, which is halfway
     moved = np.concatenate([large, small + np.array([92, -256])])
     assert same_places(slide, moved, codes)
-    found = report.imported[0]
-    assert (found.lattices, found.moved, found.max_l0px, found.collisions) == (2, 12, 256.0, 0)
-    assert found.mean_l0px == pytest.approx(12 * 256 / 93)
+    snapping = report.imported[0]
+    assert (snapping.lattices, snapping.moved, snapping.max_l0px, snapping.collisions) == (2, 12, 256.0, 0)
+    assert snapping.mean_l0px == pytest.approx(12 * 256 / 93)
 
 
 def test_contours_that_meet_in_a_cell_are_refused_unless_declared(tmp_path: Path) -> None:

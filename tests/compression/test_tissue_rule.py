@@ -146,20 +146,20 @@ def test_another_rule_or_another_mask_compresses_anew(slide: SlideSource, tmp_pa
         found = compress_here([slide], PixelEncoder(), out, how)
         return found.compressed, found.reused
 
-    given = CompressionOptions(Tiling(tissue=OwnMask(), exclude=()), MaskFolder(masks))
+    masked = CompressionOptions(Tiling(tissue=OwnMask(), exclude=()), MaskFolder(masks))
     assert report(CompressionOptions()) == (["s"], [])
-    assert report(given) == (["s"], [])
-    assert report(given) == ([], ["s"])
+    assert report(masked) == (["s"], [])
+    assert report(masked) == ([], ["s"])
     assert CompressedSlide.load(out / "s.h5").tiling.mask == MaskFolder(masks).digest("s")
     cv2.imwrite(str(masks / "s.png"), np.eye(15, 20, dtype=np.uint8))
-    assert report(given) == (["s"], [])
+    assert report(masked) == (["s"], [])
     before = (out / "s.h5").read_bytes()
     (masks / "s.png").rename(masks / "other.png")
-    assert report(given) == ([], [])
-    (refusal,) = compress_here([slide], PixelEncoder(), out, given).quarantined
+    assert report(masked) == ([], [])
+    (refusal,) = compress_here([slide], PixelEncoder(), out, masked).quarantined
     assert (refusal.reason, refusal.slide) == ("MaskError", "s")
     (masks / "other.png").unlink()
-    (miss,) = compress_here([slide], PixelEncoder(), out, given).unreached
+    (miss,) = compress_here([slide], PixelEncoder(), out, masked).unreached
     assert (miss.reason, miss.slide) == ("UnreachedSlide", "s")
     assert (out / "s.h5").read_bytes() == before
     assert report(CompressionOptions()) == (["s"], [])

@@ -83,9 +83,9 @@ def test_training_from_files_is_that_from_memory_to_the_last_bit(
     cohort: tuple[list[Patient], Path], name: NetworkName, targets: Targets
 ) -> None:
     filed = fit_folds(gather_cells(*cohort).cells, targets, Recipe(name, epochs=2), folds=2, seed=3)
-    wanted = fit_folds(in_memory(*cohort), targets, Recipe(name, epochs=2), folds=2, seed=3)
-    np.testing.assert_array_equal(filed.out_of_fold, wanted.out_of_fold)
-    for one, other in zip(filed.networks, wanted.networks, strict=True):
+    held = fit_folds(in_memory(*cohort), targets, Recipe(name, epochs=2), folds=2, seed=3)
+    np.testing.assert_array_equal(filed.out_of_fold, held.out_of_fold)
+    for one, other in zip(filed.networks, held.networks, strict=True):
         found, expected = one.state_dict(), other.state_dict()
         assert found.keys() == expected.keys()
         assert all(torch.equal(found[key], expected[key]) for key in expected)
@@ -93,9 +93,9 @@ def test_training_from_files_is_that_from_memory_to_the_last_bit(
 
 def test_a_batch_from_files_is_that_from_memory(cohort: tuple[list[Patient], Path]) -> None:
     filed, memory = gather_cells(*cohort).cells, in_memory(*cohort)
-    found, wanted = make_batch(filed), make_batch(memory)
+    of_files, of_memory = make_batch(filed), make_batch(memory)
     for name in ("cells", "place", "valid", "patient"):
-        assert torch.equal(getattr(found, name), getattr(wanted, name))
+        assert torch.equal(getattr(of_files, name), getattr(of_memory, name))
     for one, other in zip(filed, memory, strict=True):
         assert [s.shape for s in one.slides] == [s.shape for s in other.slides]
         assert [s.codes_shape for s in one.slides] == [s.codes_shape for s in other.slides]
