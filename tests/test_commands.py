@@ -27,7 +27,7 @@ from nic.serving.served_model import RequestParams
 
 COMMANDS = all_commands()
 ENTRY_POINTS = set(yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"])
-NOT_OURS = {"docker", "docker-compose", "ray", "nginx", "openssl", "mkdir"}
+NOT_OURS = {"docker", "docker-compose", "git", "ray", "nginx", "openssl", "mkdir"}
 """Programs of others. Of their commands, files of this repository are looked up, and nothing else."""
 DOTTED = re.compile(r"[\w/.-]+\.(?:yaml|yml|txt|md|py|sh|example|conf)")
 

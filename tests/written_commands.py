@@ -33,7 +33,7 @@ MODULES = sorted(
 )
 PROGRAMS = (
     *("mlflow", "python", "python3.11", "make", "pip", "pytest", "curl", "docker", "docker-compose", "sh", "cp", "ray"),
-    *("nginx", "openssl", "mkdir"),
+    *("git", "nginx", "openssl", "mkdir"),
 )
 ANYTHING = "..."
 """Stands for a value in a command that shows a form; a <placeholder> and a value of an f-string are read as it."""

@@ -35,7 +35,8 @@ NOT_RUN = {
     r"^mlflow( \w+| models \w+| migrate-filestore)$": "the name of a command; those with options are run",
     r"^make": "the whole study, the suite, pip, or the image: tests/tracking/test_deployment.py writes one",
     r"^(pip|pytest)": "installs; or runs tests",
-    r"^(docker|docker-compose|nginx|ray|mkdir)": "programs of others, which need a service or root",
+    r"git://": "an address as an example; https://git.example.org is run, by a server on this machine",
+    r"^(docker|docker-compose|git|nginx|ray|mkdir)": "programs of others, which need a service or root",
     r"engine=ray": "tests/compression/test_on_ray.py has a cluster",
     r"^(curl|mlflow models serve|python -m registry.server|mlflow ui|mlflow server)": "run by the tests of servers",
     r"^mlflow run \. --env-manager local$|compare_networks$": "the phantom study; -P study=studies/mine.yaml runs all",
@@ -67,7 +68,6 @@ class Here:
             "/slides/A-12.svs": f"{slides}/s12.tif",
             "/slides/B-07.tif": f"{slides}/s7.tif",
             "P slides=/slides": f"P slides={slides}",
-            "NIC_SLIDE_ROOTS=/slides": f"NIC_SLIDE_ROOTS={slides}",
             "/shared/": f"{shared}/",
             "/data/mine/": f"{self.project}/mine/",
             "https://git.example.org/lab/nic": f"git://127.0.0.1:{self.git_port}/project",
@@ -95,8 +95,9 @@ class Here:
 
     def run(self, words: list[str], timeout_s: int = 900) -> str:
         """What a command prints. Raises AssertionError when it fails."""
+        environment = self.environment | {"NIC_SLIDE_ROOTS": str(self.place.folder / "slides")}
         ran = subprocess.run(
-            words, cwd=self.project, env=self.environment, capture_output=True, text=True, timeout=timeout_s
+            words, cwd=self.project, env=environment, capture_output=True, text=True, timeout=timeout_s
         )
         assert ran.returncode == 0, f"{words}\n{ran.stdout[-3000:]}{ran.stderr[-6000:]}"
         return ran.stdout
@@ -151,6 +152,8 @@ def example_files(project: Path, place: Place) -> None:
     study = yaml.safe_load((place.folder / "study.yaml").read_text()) | {"root": str(place.folder)}
     for file in ("studies/mine.yaml", "mine/study.yaml"):
         (project / file).write_text(yaml.safe_dump(study))
+    request = {"dataframe_records": [{"slide": f"{place.folder}/slides/s5.tif"}]}
+    (project / "request.json").write_text(json.dumps(request))
     for codes in ("codes", "work/codes", "work/codes/breast"):
         shutil.copytree(place.codes, project / codes, dirs_exist_ok=True)
     features = project / "job" / "20x_256px_0px_overlap" / "features_uni_v1"
