@@ -74,7 +74,7 @@ def check_mlflow(words: list[str], command: Command) -> None:
     group, path = mlflow_commands(), "mlflow"
     while isinstance(group, click.Group) and words and not words[0].startswith("-"):
         name, *words = words
-        subcommand = group.commands.get(name)
+        subcommand = group.get_command(click.Context(group), name)
         require(subcommand, f"{path} has no {name}; it has {', '.join(group.commands)}")
         group, path = subcommand, f"{path} {name}"
     arguments = list(check_options(group, words))
@@ -117,6 +117,8 @@ def check_options(command: click.Command, words: list[str]) -> Iterator[str]:
             require(value, f"{name} without a value")
             if isinstance(option.type, click.Choice | click.types.IntParamType) and value != ANYTHING:
                 option.type.convert(value, option, None)
+            elif name == "--env-manager" and option.callback:
+                option.callback(click.Context(command), option, value)
 
 
 def parameters(words: list[str] | tuple[str, ...]) -> list[tuple[str, str]]:

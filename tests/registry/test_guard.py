@@ -167,8 +167,8 @@ KNOWN = "known columns are slide, features, image, patient, mpp"
             {"dataframe_records": [{"slide": "jane"}, {"slide": "jane", "mmp": 0.25}]},
             "unknown column mmp (did you mean mpp?)",
         ),
-        ({"inputs": {"slide": ["jane"], "age": [1]}}, "unknown column age"),
-        ({"instances": [{"slide": "jane", "site": "x"}]}, "unknown column site"),
+        ({"inputs": {"slide": ["jane"], "hospital": [1]}}, "unknown column hospital"),
+        ({"instances": [{"slide": "jane", "weight": 1}]}, "unknown column weight"),
     ],
 )
 def test_a_column_that_is_not_known_is_refused_before_mlflow_drops_it(body: object, reason: str) -> None:
