@@ -2,15 +2,17 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from nic.errors import StudyError
+from nic.errors import StudyError, TableError
+from nic.patients.clinical_table import Clinical
 from nic.patients.cohort import Cohort, Endpoint
 from nic.patients.cohort_table import Columns, read_cohort
 from nic.slides.qc import qc_tests_named
 from nic.strict_yaml import fault_sentence, read_yaml
+from nic.tables.text import TextForm
 from nic.tasks.entries import ENTRIES, TileTaskEntry, Words
 
 
@@ -122,35 +124,76 @@ class CompressEntry(_StudyPart):
         return parameters if tissue is None else parameters | {"tissue": str(tissue)}
 
 
-class CohortEntry(_StudyPart):
-    """A cohort's table, its names of the columns that every cohort has, and how its slides are compressed.
+class _TableKeys(_StudyPart):
+    """A table, and how its text is written where that is not to be detected.
 
-    split: None when all patients are for training.
+    separator: comma, semicolon, tab or bar. decimal: comma or point. encoding: as Python calls it, such as cp1252.
     """
 
     table: Path
-    patient: str = "patient"
-    slide: str = "slide"
-    split: str | None = "split"
-    compress: CompressEntry = CompressEntry()
+    separator: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _a_path_alone_is_a_table(cls, content: Any) -> Any:
         return {"table": content} if isinstance(content, str) else content
 
+    @model_validator(mode="after")
+    def _the_form_is_known(self) -> Self:
+        try:
+            TextForm.named(self._words)
+        except TableError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @property
+    def form(self) -> TextForm:
+        return TextForm.named(self._words)
+
+    @property
+    def _words(self) -> dict[str, str]:
+        words = {"separator": self.separator, "decimal": self.decimal, "encoding": self.encoding}
+        return {name: word for name, word in words.items() if word is not None}
+
+
+class ClinicalEntry(_TableKeys):
+    """A second table of a cohort, of one row a patient. patient: its column of identifiers."""
+
+    patient: str = "patient"
+
+    @property
+    def clinical(self) -> Clinical:
+        return Clinical(self.table, self.patient, self.form)
+
+
+class CohortEntry(_TableKeys):
+    """A cohort's table, its names of the columns that every cohort has, and how its slides are compressed.
+
+    split: None when all patients are for training. clinical: a second table, joined by patient.
+    """
+
+    patient: str = "patient"
+    slide: str = "slide"
+    split: str | None = "split"
+    clinical: ClinicalEntry | None = None
+    compress: CompressEntry = CompressEntry()
+
     @property
     def columns(self) -> Columns:
-        return Columns(self.patient, self.slide, self.split)
+        return Columns(self.patient, self.slide, self.split, self.form)
 
     def under(self, root: Path) -> "CohortEntry":
         masks = self.compress.masks
         compress = self.compress.model_copy(update={"masks": root / masks if masks else None})
-        return self.model_copy(update={"table": root / self.table, "compress": compress})
+        clinical = self.clinical and self.clinical.model_copy(update={"table": root / self.clinical.table})
+        return self.model_copy(update={"table": root / self.table, "compress": compress, "clinical": clinical})
 
     def read(self) -> Cohort:
         """Raises CohortError and what `read_cohort` raises."""
-        return read_cohort(self.table, columns=self.columns)
+        clinical = self.clinical.clinical if self.clinical else None
+        return read_cohort(self.table, columns=self.columns, clinical=clinical)
 
 
 class Study(_StudyPart):
@@ -199,6 +242,8 @@ def _keys_at(place: Sequence[int | str]) -> Collection[str]:
             entry = ENTRIES[layout]
         case ("cohorts", _, "compress", _, *_):
             entry = CompressEntry
+        case ("cohorts", _, "clinical", _, *_):
+            entry = ClinicalEntry
         case ("cohorts", _, _, *_):
             entry = CohortEntry
         case ("endpoints", _, _, *_):

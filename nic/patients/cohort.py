@@ -59,11 +59,19 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class SlideRow:
-    """One line of the table. number: as a spreadsheet counts, the header being row 1. cells: text by column."""
+    """One line of the table. number: as a spreadsheet counts, the header being row 1. cells: text by column.
+
+    places: file and row of the cells that come from a second table.
+    """
 
     number: int
     slide: SlideSource
     cells: Mapping[str, str]
+    places: Mapping[str, tuple[str, int]] = field(default_factory=dict, repr=False)
+
+    def place(self, file: str, column: str) -> tuple[str, int]:
+        """File and row of a cell. file: of the line."""
+        return self.places.get(column, (file, self.number))
 
 
 @dataclass(frozen=True)
@@ -209,7 +217,7 @@ class Cohort:
             try:
                 parsed.append(parse(text))
             except ValueError as error:
-                raise bad_cell(self.file, row.number, column, text, wanted) from error
+                raise bad_cell(*row.place(self.file, column), column, text, wanted) from error
         return parsed
 
 
@@ -231,7 +239,7 @@ def _relative(slide: str) -> str:
 
 
 def bad_cell(file: str, row: int, column: str, text: str, wanted: str) -> CohortError:
-    hint = "; write decimals with a point, thousands without a comma" if re.fullmatch(r"[\d.]+,\d+", text) else ""
+    hint = "; write a decimal point, or `decimal: comma` in the study" if re.fullmatch(r"[\d.]+,\d+", text) else ""
     return CohortError(f"{file}, row {row}, column {column!r}: found {text!r}, wanted {wanted}{hint}")
 
 
