@@ -1,7 +1,7 @@
 """A second table of a cohort, of one row a patient, and its join with the table of slides. Needs no torch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nic.errors import CohortError
@@ -29,6 +29,18 @@ class ClinicalRow:
     number: int
     cells: Mapping[str, str]
     rows: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of a table of slides, under our names. number: as a spreadsheet counts. cells: text by column.
+
+    places: file and row of the cells that come from another table.
+    """
+
+    number: int
+    cells: dict[str, str]
+    places: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
 def read_clinical(clinical: Clinical) -> dict[str, ClinicalRow]:
@@ -69,19 +81,53 @@ def _merged(file: str, patient_id: str, first: ClinicalRow, second: ClinicalRow)
     return ClinicalRow(first.number, cells, rows)
 
 
+def joined(
+    slides_file: str,
+    rows: Sequence[TableRow],
+    clinical_file: str,
+    known: Mapping[str, ClinicalRow],
+    ours: Mapping[str, str],
+) -> list[TableRow]:
+    """The rows with the columns of the clinical table; empty cells for a patient that it has not.
+
+    ours: our names by those of the clinical table. Raises CohortError when the tables differ in a cell.
+    """
+    names = next(iter(known.values())).cells
+    joined_rows = []
+    for row in rows:
+        cells, places, clinical = dict(row.cells), dict(row.places), known.get(row.cells["patient"])
+        for theirs in names:
+            column, own = ours.get(theirs, theirs), cells.get(ours.get(theirs, theirs), "")
+            if clinical is None:
+                cells[column] = own
+            elif is_missing(own):
+                cells[column], places[column] = clinical.cells[theirs], (clinical_file, clinical.rows[theirs])
+            elif not is_missing(text := clinical.cells[theirs]) and text != own:
+                raise CohortError(
+                    f"column {column!r}: patient {row.cells['patient']} is {own!r} in {slides_file}, row {row.number}, "
+                    f"and {text!r} in {clinical_file}, row {clinical.rows[theirs]}; leave it in one of the tables"
+                )
+        joined_rows.append(TableRow(row.number, cells, places))
+    return joined_rows
+
+
 def unmatched(
-    slides_file: str, slide_patients: Mapping[str, int], clinical_file: str, clinical_patients: Mapping[str, int]
+    slides_file: str, rows: Sequence[TableRow], clinical_file: str, known: Mapping[str, ClinicalRow]
 ) -> list[str]:
-    """Sentences about the patients that one table has and the other has not. Each: row by patient.
+    """Sentences about the patients that one table has and the other has not.
 
     Raises CohortError when no patient is in both, and when one seems to be spelled in two ways.
     """
+    slide_patients: dict[str, int] = {}
+    for row in rows:
+        slide_patients.setdefault(row.cells["patient"], row.number)
+    clinical_patients = {patient_id: clinical.number for patient_id, clinical in known.items()}
     spelled = {spelling(patient_id): patient_id for patient_id in clinical_patients}
-    for patient_id, row in slide_patients.items():
+    for patient_id, number in slide_patients.items():
         other = spelled.get(spelling(patient_id))
         if other is not None and patient_id not in clinical_patients:
             raise CohortError(
-                f"{patient_id!r} ({slides_file}, row {row}) and {other!r} ({clinical_file}, row "
+                f"{patient_id!r} ({slides_file}, row {number}) and {other!r} ({clinical_file}, row "
                 f"{clinical_patients[other]}) look like one patient; spell one patient one way in both tables"
             )
     without_clinical = [patient_id for patient_id in slide_patients if patient_id not in clinical_patients]

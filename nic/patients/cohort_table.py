@@ -2,12 +2,12 @@
 
 import logging
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nic.errors import CohortError, PatientInTwoParts, UnknownColumn
-from nic.patients.clinical_table import Clinical, read_clinical, unmatched
+from nic.patients.clinical_table import Clinical, TableRow, joined, read_clinical, unmatched
 from nic.patients.cohort import (
     REQUIRED,
     SPLITS,
@@ -98,16 +98,7 @@ def read_cohort(
     )
 
 
-@dataclass(frozen=True)
-class _Row:
-    """A row under our names. places: file and row of the cells that come from another table."""
-
-    number: int
-    cells: dict[str, str]
-    places: dict[str, tuple[str, int]] = field(default_factory=dict)
-
-
-def _read_rows(path: Path, columns: Columns, clinical: Clinical | None) -> Iterator[_Row]:
+def _read_rows(path: Path, columns: Columns, clinical: Clinical | None) -> Iterator[TableRow]:
     required = columns.without_split.required if clinical else columns.required
     table = table_of_patients(path, columns.patient, required, columns.form)
     ours = dict(zip(columns.required, REQUIRED, strict=False))  # without a split there are but two
@@ -115,48 +106,20 @@ def _read_rows(path: Path, columns: Columns, clinical: Clinical | None) -> Itera
     if twice := sorted({column for column in header if header.count(column) > 1}):
         raise CohortError(f"{path.name}: column {twice[0]!r} stands twice in the header")
     rows = [
-        _Row(number, dict(zip(header, cells, strict=True)))
+        TableRow(number, dict(zip(header, cells, strict=True)))
         for number, cells in zip(table.numbers, zip(*table.cells.values(), strict=True), strict=True)
     ]
     if clinical:
-        rows = _joined(path, rows, clinical, {columns.split: "split"} if columns.split else {})
+        known = read_clinical(clinical)
+        for sentence in unmatched(path.name, rows, clinical.table.name, known):
+            log_once(str(path), sentence)
+        rows = joined(path.name, rows, clinical.table.name, known, {columns.split: "split"} if columns.split else {})
         if columns.split and "split" not in rows[0].cells:
             there_are = existing_names(columns.split, tuple(rows[0].cells))
             raise UnknownColumn(f"{path.name} and {clinical.table.name}: no column {columns.split!r}; {there_are}")
     _check_own_names(path.name, rows[0].cells)
     everybody = {} if columns.split else {"split": "train"}
     return (replace(row, cells=row.cells | everybody) for row in rows)
-
-
-def _joined(path: Path, rows: Sequence[_Row], clinical: Clinical, ours: dict[str, str]) -> list[_Row]:
-    """The rows with the columns of the clinical table; empty cells for a patient that it has not.
-
-    ours: our names by theirs. Who is in one table alone is logged once. Raises CohortError.
-    """
-    file, of_patient = clinical.table.name, read_clinical(clinical)
-    slide_patients: dict[str, int] = {}
-    for row in rows:
-        slide_patients.setdefault(row.cells["patient"], row.number)
-    for sentence in unmatched(path.name, slide_patients, file, {name: row.number for name, row in of_patient.items()}):
-        log_once(str(path), sentence)
-    names = next(iter(of_patient.values())).cells
-    joined = []
-    for row in rows:
-        known = of_patient.get(row.cells["patient"])
-        cells, places = dict(row.cells), {}
-        for theirs in names:
-            column, text = ours.get(theirs, theirs), known.cells[theirs] if known else ""
-            own = cells.get(column, "")
-            if is_missing(own):
-                cells[column] = text or own
-                places[column] = (file, known.rows[theirs] if known else row.number)
-            elif not is_missing(text) and text != own:
-                raise CohortError(
-                    f"column {column!r}: patient {row.cells['patient']} is {own!r} in {path.name}, row {row.number}, "
-                    f"and {text!r} in {file}, row {known.rows[theirs] if known else 0}; leave it in one of the tables"
-                )
-        joined.append(_Row(row.number, cells, places))
-    return joined
 
 
 def _check_own_names(file: str, header: Collection[str]) -> None:
@@ -168,7 +131,7 @@ def _check_own_names(file: str, header: Collection[str]) -> None:
             LOG.warning("%s: column %r is not read as the site; rename it to 'site' if it is", file, column)
 
 
-def _row(path: Path, row: _Row) -> SlideRow:
+def _row(path: Path, row: TableRow) -> SlideRow:
     cells, places = row.cells, row.places
     for column in REQUIRED:
         if is_missing(text := cells[column]):
