@@ -13,8 +13,8 @@ from nic.tables.text import TextForm
 WHOLE_NUMBER = re.compile(r"0*(\d+?)(?:\.0+)?", re.ASCII)
 
 
-def table_of_patients(path: Path, patient: str, columns: Collection[str], form: TextForm) -> Table:
-    """A table with at least these columns. patient: that of the identifiers.
+def table_of_patients(path: Path, patient: str | None, columns: Collection[str], form: TextForm) -> Table:
+    """A table with at least these columns. patient: that of the identifiers; None where it is not known yet.
 
     Raises EmptyCohort, UnknownColumn, CohortError.
     """
@@ -26,6 +26,8 @@ def table_of_patients(path: Path, patient: str, columns: Collection[str], form: 
         raise UnknownColumn(str(error)) from error
     except TableError as error:
         raise CohortError(str(error)) from error
+    if patient is None:
+        return table
     identifiers = table.cells[patient]
     if all(text.endswith(".0") and text[:-2].isdecimal() for text in identifiers):
         # A spreadsheet adds ".0" to all whole numbers of a column with gaps, never to some of them.
