@@ -239,7 +239,11 @@ def _relative(slide: str) -> str:
 
 
 def bad_cell(file: str, row: int, column: str, text: str, wanted: str) -> CohortError:
-    hint = "; write a decimal point, or `decimal: comma` in the study" if re.fullmatch(r"[\d.]+,\d+", text) else ""
+    hint = (
+        "; write decimals with a point, or say `decimal: comma` in the study"
+        if re.fullmatch(r"[\d.]+,\d+", text)
+        else ""
+    )
     return CohortError(f"{file}, row {row}, column {column!r}: found {text!r}, wanted {wanted}{hint}")
 
 

@@ -81,8 +81,9 @@ def cohort_draft(sources: Sources, folder: Path) -> CohortDraft:
         known = read_clinical(Clinical(other.path, other.patient, sources.form))
         if with_slides is not None or other is not others[0]:
             wanted = "the same identifier in both tables, or nothing if it is right so"
-            sentences = unmatched(first_file, rows, other.table.file, known)
-            undecided += [Undecided(*sentence.split(": ", 1), wanted) for sentence in sentences]
+            for sentence in unmatched(first_file, rows, other.table.file, known):
+                file, _, there = sentence.partition(": ")
+                undecided.append(Undecided(file, there, wanted))
         rows = joined(first_file, rows, other.table.file, known, _own_names(list(next(iter(known.values())).cells)))
     by_id = {source.slide_id: source for source in slides}
     parted, of_parts = _parted(rows, sources)
@@ -130,19 +131,20 @@ def _slide_column(table: _PatientTable, sources: Sources, slides: Sequence[Slide
 def _by_name(
     table: _PatientTable, slides: Sequence[SlideSource], names: Mapping[str, str]
 ) -> tuple[Matching, list[TableRow]]:
-    patients = dict(reversed(_patients(table)))
+    patients = _first_rows(table)
     check_spellings(table.table.file, table.patient, patients)
-    in_order = list(dict.fromkeys(text for text, _ in _patients(table)))
-    matching = matched_by_name(in_order, slides, names)
-    place = {patient: number for number, patient in enumerate(in_order)}
-    of_patients = sorted(matching.patients.items(), key=lambda pair: place[pair[1]])
+    matching = matched_by_name(list(patients), slides, names)
+    of_patients = sorted(matching.patients.items(), key=lambda pair: patients[pair[1]])
     return matching, [TableRow(patients[p], {"patient": p, "slide": slide}) for slide, p in of_patients]
 
 
-def _patients(table: _PatientTable) -> list[tuple[str, int]]:
-    """Identifier and row of each row that has one."""
-    texts = table.table.cells[table.patient]
-    return [(text, number) for text, number in zip(texts, table.table.numbers, strict=True) if not is_missing(text)]
+def _first_rows(table: _PatientTable) -> dict[str, int]:
+    """The first row of each identifier, in their order."""
+    rows: dict[str, int] = {}
+    for text, number in zip(table.table.cells[table.patient], table.table.numbers, strict=True):
+        if not is_missing(text):
+            rows.setdefault(text, number)
+    return rows
 
 
 def _by_column(
@@ -152,7 +154,7 @@ def _by_column(
     named = list(zip(table.table.numbers, cells[table.patient], cells[column], strict=True))
     matching = matched_by_column(column, named, slides, names)
     slide_of = {number: slide for slide, number in matching.rows.items()}
-    check_spellings(table.table.file, table.patient, dict(reversed(_patients(table))))
+    check_spellings(table.table.file, table.patient, _first_rows(table))
     own = _own_names([name for name in cells if name not in (table.patient, column)])
     rows = []
     for place, number in enumerate(table.table.numbers):
