@@ -7,7 +7,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nic.errors import CohortError, EmptyCohort, EmptyTable, NoColumn, PatientInTwoParts, TableError, UnknownColumn
+from nic.errors import (
+    CohortError,
+    EmptyCohort,
+    EmptyTable,
+    NoColumn,
+    PatientInTwoParts,
+    TableError,
+    UnknownColumn,
+    raise_all,
+)
+from nic.patients.bad_cells import bad_cell
 from nic.patients.cohort import (
     REQUIRED,
     SPLITS,
@@ -15,7 +25,6 @@ from nic.patients.cohort import (
     Patient,
     SlideRow,
     Split,
-    bad_cell,
     digest_of_rows,
     positive_number,
 )
@@ -31,7 +40,10 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Columns:
-    """What a table calls the columns that every cohort has. split: None where all its patients are for training."""
+    """What a table calls the columns that every cohort has.
+
+    split: None where all patients are for training; so they are in a table without a column `split`, the default.
+    """
 
     patient: str = "patient"
     slide: str = "slide"
@@ -39,7 +51,8 @@ class Columns:
 
     @property
     def required(self) -> tuple[str, ...]:
-        return tuple(name for name in (self.patient, self.slide, self.split) if name is not None)
+        split = () if self.split in (None, "split") else (self.split,)
+        return (self.patient, self.slide, *split)
 
     @property
     def without_split(self) -> "Columns":
@@ -73,7 +86,13 @@ def read_cohort(path: Path, name: str | None = None, columns: Columns = NAMES) -
     PatientInTwoParts, CohortError, naming file, row and column.
     """
     path = Path(path)
-    rows = [_row(path, number, cells) for number, cells in _read_rows(path, columns)]
+    rows, faults = [], []
+    for number, cells in _read_rows(path, columns):
+        try:
+            rows.append(_row(path, number, cells))
+        except CohortError as fault:
+            faults.append(fault)
+    raise_all(faults)
     _check_slides(path.name, rows)
     patients: dict[str, list[SlideRow]] = {}
     for row in rows:
@@ -91,12 +110,12 @@ def read_cohort(path: Path, name: str | None = None, columns: Columns = NAMES) -
 def _read_rows(path: Path, columns: Columns) -> Iterator[tuple[int, dict[str, str]]]:
     """Row number and cells by column, under our names."""
     table = _table(path, columns)
-    ours = dict(zip(columns.required, REQUIRED, strict=False))  # without a split there are but two
+    ours = dict(zip(columns.required, REQUIRED, strict=False))  # without a split of its own name there are but two
     header = [ours.get(column, column) for column in table.columns]
     if twice := sorted({column for column in header if header.count(column) > 1}):
         raise CohortError(f"{path.name}: column {twice[0]!r} stands twice in the header")
-    _check_own_names(path.name, header)
-    everybody = {} if columns.split else {"split": "train"}
+    _check_own_names(path.name, header, columns.split is not None)
+    everybody = {} if columns.split and "split" in header else {"split": "train"}
     for row, cells in zip(table.numbers, zip(*table.cells.values(), strict=True), strict=True):
         yield row, dict(zip(header, cells, strict=True)) | everybody
 
@@ -117,11 +136,19 @@ def _table(path: Path, columns: Columns) -> Table:
     return table
 
 
-def _check_own_names(file: str, header: list[str]) -> None:
-    """`mpp` and `site` are optional: a name that is nearly theirs must not pass in silence."""
+def _check_own_names(file: str, header: list[str], is_split: bool) -> None:
+    """`mpp`, `site` and `split` are optional: a name that is nearly theirs must not pass in silence.
+
+    is_split: whether a split is read.
+    """
     for column in header:
         if column.lower() == "mpp" and "mpp" not in header:
             raise CohortError(f"{file}: column {column!r} is read as um/px under the name 'mpp' alone; rename it")
+        if is_split and column.lower() == "split" and "split" not in header:
+            raise CohortError(
+                f"{file}: column {column!r} is read as the split under the name 'split' alone; rename it, or write "
+                f"split: {column} in the study file, or split: null if all patients are for training"
+            )
         if column.lower() == "site" and "site" not in header:
             LOG.warning("%s: column %r is not read as the site; rename it to 'site' if it is", file, column)
 
