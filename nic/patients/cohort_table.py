@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nic.errors import CohortError, PatientInTwoParts, UnknownColumn
+from nic.errors import CohortError, PatientInTwoParts, UnknownColumn, raise_all
+from nic.patients.bad_cells import bad_cell
 from nic.patients.clinical_table import Clinical, TableRow, joined, read_clinical, unmatched
 from nic.patients.cohort import (
     REQUIRED,
@@ -15,7 +16,6 @@ from nic.patients.cohort import (
     Patient,
     SlideRow,
     Split,
-    bad_cell,
     digest_of_rows,
     positive_number,
 )
@@ -32,8 +32,9 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Columns:
-    """What a table calls the columns that every cohort has. split: None where all its patients are for training.
+    """What a table calls the columns that every cohort has.
 
+    split: None where all patients are for training; so they are in a table without a column `split`, the default.
     form: how the table is written, where it is not to be detected.
     """
 
@@ -44,7 +45,8 @@ class Columns:
 
     @property
     def required(self) -> tuple[str, ...]:
-        return tuple(name for name in (self.patient, self.slide, self.split) if name is not None)
+        split = () if self.split in (None, "split") else (self.split,)
+        return (self.patient, self.slide, *split)
 
     @property
     def without_split(self) -> "Columns":
@@ -82,7 +84,13 @@ def read_cohort(
     PatientInTwoParts, CohortError, naming file, row and column.
     """
     path = Path(path)
-    rows = [_row(path, row) for row in _read_rows(path, columns, clinical)]
+    rows, faults = [], []
+    for row_of_table in _read_rows(path, columns, clinical):
+        try:
+            rows.append(_row(path, row_of_table))
+        except CohortError as fault:
+            faults.append(fault)
+    raise_all(faults)
     _check_slides(path.name, rows)
     patients: dict[str, list[SlideRow]] = {}
     for row in rows:
@@ -101,7 +109,7 @@ def read_cohort(
 def _read_rows(path: Path, columns: Columns, clinical: Clinical | None) -> Iterator[TableRow]:
     required = columns.without_split.required if clinical else columns.required
     table = table_of_patients(path, columns.patient, required, columns.form)
-    ours = dict(zip(columns.required, REQUIRED, strict=False))  # without a split there are but two
+    ours = dict(zip(columns.required, REQUIRED, strict=False))  # without a split of its own name there are but two
     header = [ours.get(column, column) for column in table.columns]
     if twice := sorted({column for column in header if header.count(column) > 1}):
         raise CohortError(f"{path.name}: column {twice[0]!r} stands twice in the header")
@@ -114,19 +122,27 @@ def _read_rows(path: Path, columns: Columns, clinical: Clinical | None) -> Itera
         for sentence in unmatched(path.name, rows, clinical.table.name, known):
             log_once(str(path), sentence)
         rows = joined(path.name, rows, clinical.table.name, known, {columns.split: "split"} if columns.split else {})
-        if columns.split and "split" not in rows[0].cells:
-            there_are = existing_names(columns.split, tuple(rows[0].cells))
+        if columns.split not in (None, "split") and "split" not in rows[0].cells:
+            there_are = existing_names(str(columns.split), tuple(rows[0].cells))
             raise UnknownColumn(f"{path.name} and {clinical.table.name}: no column {columns.split!r}; {there_are}")
-    _check_own_names(path.name, rows[0].cells)
-    everybody = {} if columns.split else {"split": "train"}
+    _check_own_names(path.name, rows[0].cells, columns.split is not None)
+    everybody = {} if columns.split and "split" in rows[0].cells else {"split": "train"}
     return (replace(row, cells=row.cells | everybody) for row in rows)
 
 
-def _check_own_names(file: str, header: Collection[str]) -> None:
-    """`mpp` and `site` are optional: a name that is nearly theirs must not pass in silence."""
+def _check_own_names(file: str, header: Collection[str], is_split: bool) -> None:
+    """`mpp`, `site` and `split` are optional: a name that is nearly theirs must not pass in silence.
+
+    is_split: whether a split is read.
+    """
     for column in header:
         if column.lower() == "mpp" and "mpp" not in header:
             raise CohortError(f"{file}: column {column!r} is read as um/px under the name 'mpp' alone; rename it")
+        if is_split and column.lower() == "split" and "split" not in header:
+            raise CohortError(
+                f"{file}: column {column!r} is read as the split under the name 'split' alone; rename it, or write "
+                f"split: {column} in the study file, or split: null if all patients are for training"
+            )
         if column.lower() == "site" and "site" not in header:
             LOG.warning("%s: column %r is not read as the site; rename it to 'site' if it is", file, column)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, Literal
 
-from nic.tables.cells import NUMBER, is_missing
+from nic.tables.cells import LEAST_NUMBERS, NUMBER, is_missing
 
 POSITIVE = {
     *("yes", "y", "ja", "oui", "true", "1", "+", "pos", "positive", "present", "high", "mutated", "mutant", "mut"),
@@ -37,8 +37,6 @@ DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
 NUMBERED = re.compile(r"(\D*?)(\d+)(\D*)")
 MOST_GRADES, MOST_CLASSES, PATIENTS_A_CLASS = 6, 8, 3
 """More different whole numbers are a measurement; more words, or with fewer patients each, are free text."""
-NUMBERS = 0.8
-"""Least share of numbers in a column of numbers."""
 COMMON, MORE_COMMON = 3, 3
 """A misspelt word is rare: the right one has this many patients, and this many times as many."""
 
@@ -86,7 +84,7 @@ def _kind(column: str, words: Counter[str], known: Mapping[str, str]) -> ColumnK
     numbers = sum(count for word, count in words.items() if NUMBER.fullmatch(word))
     if (values := _event_values(column, words)) is not None:
         return ColumnKind(column, "event", "an event", {"values": values} if values else {})
-    if NUMBERS * words.total() <= numbers:
+    if LEAST_NUMBERS * words.total() <= numbers:
         return _of_numbers(column, words, known)
     if len(words) == 2:
         return _two_classes(column, words)
@@ -110,12 +108,12 @@ def _of_numbers(column: str, words: Counter[str], known: Mapping[str, str]) -> C
     if len(numbers) == 2 and whole and not odd:
         return _two_classes(column, words)
     if whole and len(numbers) <= MOST_GRADES:
-        asked = Undecided(
+        question = Undecided(
             f"column {column!r}", f"{', '.join(numbers)}: grades or numbers", "`kind: regression`, if numbers"
         )
         sure = bool(GRADE.search(column))
         return ColumnKind(
-            column, "endpoint", "grades", _grades(column, numbers), undecided if sure else (*undecided, asked)
+            column, "endpoint", "grades", _grades(column, numbers), undecided if sure else (*undecided, question)
         )
     return ColumnKind(column, "endpoint", "a number", {"kind": "regression", "column": column}, undecided)
 
@@ -126,9 +124,11 @@ def _two_classes(column: str, words: Counter[str]) -> ColumnKind:
     known = [word for word in words if word.casefold() in POSITIVE]
     positive = known[0] if len(known) == 1 else min(words, key=lambda word: (words[word], word))
     shown = " or ".join(f"{word!r} ({count})" for word, count in words.most_common())
-    asked = Undecided(f"column {column!r}", shown, f"`positive:`, the class that counts as 1; {positive!r} is written")
+    question = Undecided(
+        f"column {column!r}", shown, f"`positive:`, the class that counts as 1; {positive!r} is written"
+    )
     keys = {"kind": "classification", "column": column, "positive": positive}
-    return ColumnKind(column, "endpoint", "two classes", keys, () if len(known) == 1 else (asked,))
+    return ColumnKind(column, "endpoint", "two classes", keys, () if len(known) == 1 else (question,))
 
 
 def _several_classes(column: str, words: Sequence[str]) -> ColumnKind:
@@ -139,12 +139,12 @@ def _several_classes(column: str, words: Sequence[str]) -> ColumnKind:
     keys = {"kind": "multiclass", "column": column, "classes": sorted(words)}
     if not GRADE.search(column):
         return ColumnKind(column, "endpoint", "several classes", keys)
-    asked = Undecided(
+    question = Undecided(
         f"column {column!r}",
         f"{', '.join(sorted(words))}: in an order?",
         "`kind: ordinal`, with `classes:` lowest first",
     )
-    return ColumnKind(column, "endpoint", "several classes", keys, (asked,))
+    return ColumnKind(column, "endpoint", "several classes", keys, (question,))
 
 
 def _grades(column: str, names: Sequence[str]) -> dict[str, Any]:
@@ -217,8 +217,10 @@ def survival_pairs(kinds: Sequence[ColumnKind]) -> tuple[list[ColumnKind], list[
 
 def _survival(time: ColumnKind, event: ColumnKind) -> ColumnKind:
     keys = {"kind": "survival", "time": time.column, "event": event.column, **event.keys, "unit": "log hazard"}
-    asked = Undecided(f"column {time.column!r}", "a time, perhaps not in months", "months; days are divided by 30.44")
-    doubts = (asked,) if OTHER_UNIT.search(time.column) else ()
+    question = Undecided(
+        f"column {time.column!r}", "a time, perhaps not in months", "months; days are divided by 30.44"
+    )
+    doubts = (question,) if OTHER_UNIT.search(time.column) else ()
     return ColumnKind(
         f"{time.column}+{event.column}",
         "endpoint",

@@ -78,7 +78,7 @@ def cohort_draft(sources: Sources, folder: Path) -> CohortDraft:
         raise CohortError(_nobody(matching, slides, names))
     undecided = [*_ambiguous(tables), *matching.undecided]
     for other in others:
-        known = read_clinical(Clinical(other.path, other.patient, sources.form))
+        known = read_clinical(Clinical(other.path, other.patient, other.form))
         if with_slides is not None or other is not others[0]:
             wanted = "the same identifier in both tables, or nothing if it is right so"
             for sentence in unmatched(first_file, rows, other.table.file, known):
@@ -104,10 +104,11 @@ class _PatientTable:
     path: Path
     table: Table
     patient: str
+    form: TextForm
 
 
 def _read(path: Path, sources: Sources) -> _PatientTable:
-    table = table_of_patients(path, None, (), sources.form)
+    table, form = _in_its_form(path, sources.form)
     if sources.patient in table.columns:
         patient = sources.patient
     else:
@@ -118,7 +119,18 @@ def _read(path: Path, sources: Sources) -> _PatientTable:
             there_are = existing_names(sources.patient or "patient", table.columns)
             raise UnknownColumn(f"{path.name}: {wanted}{there_are}; write patient=NAME")
         patient = names[0]
-    return _PatientTable(path, table_of_patients(path, patient, (patient,), sources.form), patient)
+    return _PatientTable(path, table_of_patients(path, patient, (patient,), form), patient, form)
+
+
+def _in_its_form(path: Path, form: TextForm) -> tuple[Table, TextForm]:
+    """The table, and how it is written. A comma that is the decimal sign of one column is that of all."""
+    table, with_commas = table_of_patients(path, None, (), form), replace(form, decimal="comma")
+    if form.decimal or "decimal comma" not in table.form:
+        return table, form
+    try:
+        return table_of_patients(path, None, (), with_commas), with_commas
+    except CohortError:  # another column has points
+        return table, form
 
 
 def _slide_column(table: _PatientTable, sources: Sources, slides: Sequence[SlideSource]) -> str | None:

@@ -65,8 +65,8 @@ def init_study(
     draft = StudyDraft(name, files, rows, chosen, covariates, encoder, folders)
     _, of_file = write_draft(draft, study_file, table)
     of_slides = [Undecided(f"slide {slide}", str(error), error.remedy) for slide, error in estimate.faults.items()]
-    asked = (*cohort.undecided, *of_slides, *undecided, *of_file)
-    return InitialStudy(study_file, table, cohort, tuple(kinds), asked, estimate)
+    question = (*cohort.undecided, *of_slides, *undecided, *of_file)
+    return InitialStudy(study_file, table, cohort, tuple(kinds), question, estimate)
 
 
 def file_name(text: str) -> str:
@@ -87,7 +87,7 @@ def _kinds(
     ]
     if endpoints:
         chosen = [_named(text, cells) for text in endpoints]
-        return kinds, chosen, [asked for kind in chosen for asked in kind.undecided]
+        return kinds, chosen, [question for kind in chosen for question in kind.undecided]
     pairs, unpaired = survival_pairs(kinds)
     chosen = [*(kind for kind in kinds if kind.role == "endpoint"), *pairs]
     names = ", ".join(kind.column for kind in chosen)
@@ -95,7 +95,7 @@ def _kinds(
         raise StudyError(f"no column may be an endpoint; there are {', '.join(cells)}; write endpoints=NAME,TIME+EVENT")
     if len(chosen) > MOST_ENDPOINTS:
         raise StudyError(f"{len(chosen)} columns may be endpoints; write those to predict, some of endpoints={names}")
-    return kinds, chosen, [*unpaired, *(asked for kind in chosen for asked in kind.undecided)]
+    return kinds, chosen, [*unpaired, *(question for kind in chosen for question in kind.undecided)]
 
 
 def _named(text: str, cells: Mapping[str, Mapping[str, str] | None]) -> ColumnKind:
@@ -163,8 +163,8 @@ def show_initial_study(study: InitialStudy) -> None:
         console.print(f"Compression of the slides: {size}. Training is not counted.", soft_wrap=True)
     if study.undecided:
         undecided = Table("where", "what is there", "what to write", title="To be decided by you")
-        for asked in study.undecided:
-            undecided.add_row(asked.where, asked.there, asked.write)
+        for question in study.undecided:
+            undecided.add_row(question.where, question.there, question.write)
         console.print(undecided)
     console.print(f"Study: {study.study_file}\nTable: {study.table}", markup=False, soft_wrap=True)
     command = f"mlflow run . --env-manager local -e check_study -P study={study.study_file}"

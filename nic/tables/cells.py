@@ -19,6 +19,8 @@ SPREADSHEET_ERROR = re.compile(r"#(?:REF|VALUE|DIV/0|NUM|NULL|SPILL|CALC)!|#NAME
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?", re.ASCII)
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+", re.ASCII)
+LEAST_NUMBERS = 0.8
+"""Share of a column's known cells that are numbers, in a column of numbers."""
 Decimal = Literal["comma", "point"]
 _BLANK = r"[\s\u200b-\u200d\u2060\ufeff]+"
 _BLANK_ENDS = re.compile(f"^{_BLANK}|{_BLANK}$")
@@ -44,18 +46,19 @@ def number(text: str) -> float:
 def without_commas(texts: list[str], decimal: Decimal | None) -> list[str]:
     """The cells of a column of numbers with points as decimal signs and nothing between thousands; others as they are.
 
-    decimal: the decimal sign; None where it is to be detected. Raises ValueError, with the cell as its text, for a
-    number with a point where the sign is the comma.
+    decimal: the decimal sign; then some cells of the column may be no numbers. None where the sign is to be detected.
+    Raises ValueError, with the cell as its text, for a number with a point where the sign is the comma.
     """
-    known = [text for text in texts if not is_missing(text)]
     if decimal is None:
         return [text.replace(",", ".") for text in texts] if has_decimal_commas(texts) else texts
-    other = THOUSANDS if decimal == "point" else DECIMAL_COMMA
-    if not all(NUMBER.fullmatch(text) or other.fullmatch(text) for text in known):
+    with_comma, point = (THOUSANDS, "") if decimal == "point" else (DECIMAL_COMMA, ".")
+    known = [text for text in texts if not is_missing(text)]
+    numbers = [text for text in known if NUMBER.fullmatch(text) or with_comma.fullmatch(text)]
+    if len(numbers) < LEAST_NUMBERS * len(known):
         return texts
-    if decimal == "comma" and (points := [text for text in known if "." in text]):
+    if decimal == "comma" and (points := [text for text in numbers if "." in text]):
         raise ValueError(points[0])
-    return [text.replace(",", "" if decimal == "point" else ".") for text in texts]
+    return [text.replace(",", point) if with_comma.fullmatch(text) else text for text in texts]
 
 
 def may_be_thousands(texts: list[str]) -> bool:

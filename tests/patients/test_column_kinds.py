@@ -80,16 +80,16 @@ def test_yes_and_no_of_another_column_are_two_classes() -> None:
     ],
 )
 def test_what_is_not_sure_is_asked(column: str, words: list[str], there: str, write: str) -> None:
-    (asked,) = kind_of(column, *words).undecided
-    assert asked.where == f"column {column!r}"
-    assert (asked.there, asked.write[: len(write)]) == (there, write)
+    (question,) = kind_of(column, *words).undecided
+    assert question.where == f"column {column!r}"
+    assert (question.there, question.write[: len(write)]) == (there, write)
 
 
 @pytest.mark.parametrize(
     "words", [["grade 1"] * 9 + ["grade 2"] * 2, ["mutated"] * 9 + ["unmutated"] * 2, ["IDH"] * 9 + ["IDC"]]
 )
 def test_words_that_differ_on_purpose_are_not_taken_for_slips(words: list[str]) -> None:  # fmt: skip
-    assert not any("misspelt" in asked.write for asked in kind_of("Type", *words).undecided)
+    assert not any("misspelt" in question.write for question in kind_of("Type", *words).undecided)
 
 
 def test_a_time_goes_with_the_event_of_its_name() -> None:
@@ -109,9 +109,9 @@ def test_a_time_in_days_or_without_its_event_is_asked() -> None:
     assert pair.keys == {"kind": "survival", "time": "Survival days", "event": "dead", "unit": "log hazard"}
     assert pair.undecided[0].write == "months; days are divided by 30.44"
     assert not undecided
-    pairs, (asked,) = survival_pairs([days])
+    pairs, (question,) = survival_pairs([days])
     assert not pairs
-    assert asked.there == "a time without its event"
+    assert question.there == "a time without its event"
     assert survival_pairs([event])[1][0].write == "a column of months, for survival"
 
 

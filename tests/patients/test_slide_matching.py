@@ -20,7 +20,7 @@ def by_name(patients: list[str], *files: str) -> Matching:
 def test_identifiers_are_whole_words_and_the_longest_wins() -> None:
     matching = by_name(["P1", "P1-2", "P007", "p003", "P00"], *NUMBER_AND_WORDS)
     assert matching.patients == {"P007.HE.v1.2": "P007", "P003 block 1": "p003", "P1": "P1", "P1-2 a": "P1-2"}
-    assert [(asked.where, asked.there) for asked in matching.undecided] == [
+    assert [(question.where, question.there) for question in matching.undecided] == [
         ("patient P00", "no slide has this in its name")
     ]
 
@@ -32,14 +32,14 @@ def test_a_folder_names_the_patient_where_the_file_does_not() -> None:
 def test_two_patients_in_a_name_are_not_guessed() -> None:
     matching = by_name(["P5", "P6"], "P5 and P6.tif")
     assert not matching.patients
-    assert [(asked.where, asked.there) for asked in matching.undecided] == [
+    assert [(question.where, question.there) for question in matching.undecided] == [
         ("P5 and P6.tif", "patients P5 and P6 in its name")
     ]
 
 
 def test_who_has_no_slide_and_which_slide_has_nobody_are_listed() -> None:
     matching = by_name(["P009", "P1"], "P1.tif", "b/P0O9 HE.tif", "test.tif")
-    assert [(asked.where, asked.write) for asked in matching.undecided] == [
+    assert [(question.where, question.write) for question in matching.undecided] == [
         ("patient P009", "perhaps 'b/P0O9 HE.tif'"),
         ("b/P0O9 HE.tif", "a row of the table, if it is of the study"),
         ("test.tif", "a row of the table, if it is of the study"),
@@ -64,7 +64,7 @@ def test_a_column_names_slides_wherever_they_lie() -> None:
     matching = matched_by_column("File", rows, slides, names)
     assert matching.patients == {"P1.x": "1", "P2": "2"}
     assert matching.rows == {"P1.x": 2, "P2": 3}
-    assert [(asked.where, asked.there, asked.write) for asked in matching.undecided] == [
+    assert [(question.where, question.there, question.write) for question in matching.undecided] == [
         ("patient 3, column 'File'", "no slide 'othr.tif'", "perhaps 'other'"),
         ("column 'File', row 5", "'', 'P2.tif'", "a patient and a file, or remove the row"),
         ("patient 1, column 'File'", "slide 'P2.tif', which an earlier row names for patient 2", "each slide once"),

@@ -1,4 +1,4 @@
-"""Tables and a folder of slides as they are become the rows of a cohort; what is not sure is asked."""
+"""Tables and a folder of slides as they are become the rows of a cohort; what is not sure is question."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def test_one_table_of_patients_finds_slides_by_their_names(folder: Path) -> None
         {"patient": "P2", "slide": "../slides/P2.tif", "Hospital": "elm", "Score": ""},
         {"patient": "P3", "slide": "../slides/P3.tif", "Hospital": "elm", "Score": "1.5"},
     )
-    assert [(asked.where, asked.write) for asked in cohort.undecided] == [
+    assert [(question.where, question.write) for question in cohort.undecided] == [
         ("left over.tif", "a row of the table, if it is of the study"),
         ("column 'Hospital'", "site=Hospital external=ONE OF THEM, if one is to be"),
     ]
@@ -56,20 +56,24 @@ def test_a_table_of_slides_and_one_of_patients_are_joined(folder: Path) -> None:
         assert cohort.rows[0] == {**first, "Score": "0.5"}
         assert [row["split"] for row in cohort.rows] == ["train", "train", "external"]
         assert [source.mpp for source in cohort.slides] == [0.25, None, None]
-        assert any("P3" in asked.there and "no slide" in asked.there for asked in cohort.undecided)
+        assert any("P3" in question.there and "no slide" in question.there for question in cohort.undecided)
 
 
 def test_a_patient_without_a_site_is_in_no_part(folder: Path) -> None:
     cohort = draft(folder, CLINICAL.replace("oak", ""), site="Hospital", external=("elm",))
     assert [row["split"] for row in cohort.rows] == ["", "", "external", "external"]
-    assert {asked.where for asked in cohort.undecided} >= {"patient P1, column 'Hospital'"}
+    assert {question.where for question in cohort.undecided} >= {"patient P1, column 'Hospital'"}
 
 
 def test_a_split_of_the_table_is_kept(folder: Path) -> None:
     cohort = draft(folder, CLINICAL.replace("Hospital", "Split").replace("oak", "train").replace("elm", "test"))
     assert [row["split"] for row in cohort.rows] == ["train", "train", "test", "test"]
-    asked = cohort.undecided[-1]
-    assert (asked.where, asked.there, asked.write) == ("column 'split', patient P3", "'test'", "train or external")
+    question = cohort.undecided[-1]
+    assert (question.where, question.there, question.write) == (
+        "column 'split', patient P3",
+        "'test'",
+        "train or external",
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,4 +102,6 @@ def test_slides_are_wanted_in_a_folder(tmp_path: Path) -> None:
 
 def test_numbers_that_may_be_thousands_are_asked(folder: Path) -> None:
     cohort = draft(folder, CLINICAL.replace("0,5", "1,234").replace("1,5", "2,345"))
-    assert [asked.where for asked in cohort.undecided if "thousands" in asked.there] == ["t0.csv, column 'Score'"]
+    assert [question.where for question in cohort.undecided if "thousands" in question.there] == [
+        "t0.csv, column 'Score'"
+    ]

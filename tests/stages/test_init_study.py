@@ -66,9 +66,9 @@ def test_folds_follow_the_rarest_label(begun_study: InitialStudy) -> None:
 
 
 def test_what_only_a_person_can_decide_is_listed(begun_study: InitialStudy, capsys: pytest.CaptureFixture[str]) -> None:
-    asked = {asked.where: asked.there for asked in begun_study.undecided}
-    assert asked["tile task some task"] == "no um/px in its manifest.json"
-    assert asked["mine.yaml"] == "no gates, so no version would be promoted"
+    question = {question.where: question.there for question in begun_study.undecided}
+    assert question["tile task some task"] == "no um/px in its manifest.json"
+    assert question["mine.yaml"] == "no gates, so no version would be promoted"
     show_initial_study(begun_study)
     printed = capsys.readouterr().out
     assert "clinical.csv: separator ';', decimal comma, utf-8; patients in column 'Patient ID'" in printed

@@ -176,6 +176,13 @@ def test_a_table_is_read_as_it_is_said_to_be_written(tmp_path: Path) -> None:
     assert TextForm.named(form.words) == form
 
 
+def test_a_word_among_numbers_of_a_known_sign_stays_alone(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("name;score\n" + "a;0,5\n" * 8 + "b;0,O5\n")
+    assert read_table(tmp_path / "t.csv", ("name",)).cells["score"] == ["0,5"] * 8 + ["0,O5"]
+    with_commas = read_table(tmp_path / "t.csv", ("name",), form=TextForm(decimal="comma"))
+    assert with_commas.cells["score"] == ["0.5"] * 8 + ["0,O5"]
+
+
 def test_a_point_in_a_table_of_decimal_commas_is_refused_by_its_cell(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("name;score\na;0,5\nb;1.234\n")
     with pytest.raises(TableError, match=r"t\.csv, row 3, column 'score': found '1\.234'"):
