@@ -94,7 +94,7 @@ class Bare:
         self.whole, self.passes = isinstance(targets, Survival), passes
         chunks = chunks_of(network, cells, np.arange(len(cells)), np.random.default_rng(0))
         self.batches = [(chunk, make_batch([cells[i] for i in chunk.patients]).to(device)) for chunk in chunks]
-        self.optimizer = optimizer_of(network, 1e-3)
+        self.optimizer = optimizer_of(list(network.parameters()), device, 1e-3)
 
     def step(self) -> None:
         self.optimizer.zero_grad()

@@ -7,8 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from nic.errors import StudyError
+from nic.patients.choices import Kind
 from nic.patients.cohort import Cohort, Endpoint
 from nic.patients.cohort_table import Columns, read_cohort
+from nic.patients.targets import LEAST_CLASSES
 from nic.slides.qc import qc_tests_named
 from nic.strict_yaml import fault_sentence, read_yaml
 from nic.tasks.entries import ENTRIES, TileTaskEntry, Words
@@ -23,14 +25,17 @@ class _StudyPart(BaseModel):
 class EndpointEntry(_StudyPart):
     """What is predicted for a patient, and the columns of the cohort's table that hold it.
 
+    classes: of a multiclass or an ordinal endpoint; grades from the lowest on. Without them the column says which there
+    are; grades then are numbers.
     covariates: columns of what else is known (age, stage); `evaluate` measures what a survival model adds to them.
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     cohort: str
-    kind: Literal["regression", "classification", "survival"]
+    kind: Kind
     column: str | None = None
     positive: str | None = None
+    classes: Words = ()
     time: str | None = None
     event: str | None = None
     unit: str = ""
@@ -38,7 +43,13 @@ class EndpointEntry(_StudyPart):
 
     @model_validator(mode="after")
     def _columns_fit_the_kind(self) -> "EndpointEntry":
-        needed = {"regression": ("column",), "classification": ("column", "positive"), "survival": ("time", "event")}
+        needed = {
+            "regression": ("column",),
+            "classification": ("column", "positive"),
+            "multiclass": ("column",),
+            "ordinal": ("column",),
+            "survival": ("time", "event"),
+        }
         fields = ("column", "positive", "time", "event")
         missing = [f for f in needed[self.kind] if getattr(self, f) is None]
         surplus = [f for f in fields if f not in needed[self.kind] and getattr(self, f) is not None]
@@ -46,6 +57,10 @@ class EndpointEntry(_StudyPart):
             raise ValueError(f"{self.kind} takes {', '.join(needed[self.kind])}; missing {missing}, surplus {surplus}")
         if self.covariates and self.kind != "survival":
             raise ValueError(f"covariates are for survival only; leave them out of a {self.kind}")
+        if self.classes and self.kind not in ("multiclass", "ordinal"):
+            raise ValueError(f"classes are for multiclass and ordinal only; leave them out of a {self.kind}")
+        if self.classes and (len(self.classes) < LEAST_CLASSES or len(set(self.classes)) < len(self.classes)):
+            raise ValueError(f"classes: wanted {LEAST_CLASSES} or more, each once, not {', '.join(self.classes)}")
         return self
 
     @property
@@ -57,6 +72,7 @@ class EndpointEntry(_StudyPart):
             columns=tuple(column for column in columns if column is not None),
             unit=self.unit,
             positive=self.positive,
+            classes=self.classes,
         )
 
     def cohort_digest(self, cohort: Cohort) -> str:

@@ -19,12 +19,22 @@ from nic.errors import (
     OneClass,
     UnknownColumn,
 )
-from nic.patients.targets import Classes, Index, Survival, Targets, Values, check_teachable
+from nic.patients.choices import Kind
+from nic.patients.targets import (
+    LEAST_CLASSES,
+    Categories,
+    Classes,
+    Grades,
+    Index,
+    Survival,
+    Targets,
+    Values,
+    check_teachable,
+)
 from nic.slides.slide import SlideSource
 from nic.tables.cells import SPREADSHEET_ERROR, is_missing, number
 from nic.tables.table import existing_names
 
-Kind = Literal["regression", "classification", "survival"]
 Split = Literal["train", "external"]
 SPLITS = ("train", "external")
 REQUIRED = ("patient", "slide", "split")
@@ -42,7 +52,8 @@ T = TypeVar("T")
 class Endpoint:
     """What is predicted for a patient.
 
-    columns: the label's column; for survival (time in months, event). positive: the class that counts as 1.
+    columns: the label's column; for survival (time in months, event). positive: of two classes, the one that counts as
+    1. classes: of several; grades from the lowest on. Empty when the column says which there are.
     """
 
     name: str
@@ -50,11 +61,18 @@ class Endpoint:
     columns: tuple[str, ...]
     unit: str = ""
     positive: str | None = None
+    classes: tuple[str, ...] = ()
 
     @property
     def definition(self) -> str:
-        """All fields as one line of JSON; labels of another definition are not those that a model learned."""
-        return json.dumps(asdict(self), sort_keys=True)
+        """All fields as one line of JSON; labels of another definition are not those that a model learned.
+
+        Without classes there is no such field: definitions from before there were several are equal to those of today.
+        """
+        fields = asdict(self)
+        if not self.classes:
+            del fields["classes"]
+        return json.dumps(fields, sort_keys=True)
 
 
 @dataclass(frozen=True)
@@ -168,7 +186,13 @@ class Cohort:
             months = np.array(self._parsed(patients, time, positive_number, "months > 0"), np.float64)
             self._check_lifetimes(patients, time, months)
             return Survival(months, np.array(self._parsed(patients, event, _event, "0, 1, true or false"), np.bool_))
-        return self._classes(endpoint, patients)
+        if endpoint.kind == "classification":
+            return self._classes(endpoint, patients)
+        names = self._names(endpoint)
+        place = names.index  # raises ValueError for another label, as _parsed wants it
+        labels = self._parsed(patients, endpoint.columns[0], place, f"one of the classes {', '.join(names)}")
+        index = np.array(labels, np.intp)
+        return Categories(index, names) if endpoint.kind == "multiclass" else Grades(index, names)
 
     def _check_lifetimes(self, patients: list[Patient], column: str, months: NDArray[np.float64]) -> None:
         if (months > LONGEST_MONTHS).any():
@@ -179,25 +203,54 @@ class Cohort:
             )
 
     def _classes(self, endpoint: Endpoint, patients: list[Patient]) -> Classes:
-        """The class names are those of the whole cohort, so that every split calls them the same."""
         column, positive = endpoint.columns[0], endpoint.positive
-        where = f"{self.file}, column {column!r}, endpoint {endpoint.name}"
-        names = sorted({label[1] for patient in self.patients if (label := self._label(patient, column))})
+        where, names = self._where(endpoint), self._labels_of(endpoint)
+        if positive not in names:
+            raise EndpointError(f"{where}: the positive class is {positive!r}, found {', '.join(names)}")
+        if len(names) == 1:
+            raise OneClass(f"{where}: all patients are {positive!r}; wanted both classes")
+        if len(names) > 2:
+            raise EndpointError(
+                f"{where}: wanted two classes, found {len(names)}: {', '.join(names)}; write kind: multiclass, or "
+                "kind: ordinal where they have an order, without positive"
+            )
+        negative = next(name for name in names if name != positive)
+        texts = self._parsed(patients, column, str, "a class")
+        return Classes(np.array([text == positive for text in texts]), (negative, positive))
+
+    def _names(self, endpoint: Endpoint) -> tuple[str, ...]:
+        """Of several classes: as the endpoint lists them; else sorted, grades by number and classes by name."""
+        there, where = self._labels_of(endpoint), self._where(endpoint)
+        if endpoint.classes:
+            return endpoint.classes
+        if len(there) < LEAST_CLASSES:
+            raise EndpointError(
+                f"{where}: {endpoint.kind} takes {LEAST_CLASSES} or more classes, found {len(there)}: "
+                f"{', '.join(there)}; for two write kind: classification and positive:, or list all under classes:"
+            )
+        if endpoint.kind == "multiclass":
+            return tuple(there)
+        try:
+            return tuple(sorted(there, key=number))
+        except ValueError as error:
+            raise EndpointError(
+                f"{where}: the order of {', '.join(there)} is not known; write classes: [...], the lowest first"
+            ) from error
+
+    def _labels_of(self, endpoint: Endpoint) -> list[str]:
+        """The classes of the whole cohort, sorted, so that every split calls them the same."""
+        names = sorted({label[1] for p in self.patients if (label := self._label(p, endpoint.columns[0]))})
+        where = self._where(endpoint)
         if broken := [name for name in names if SPREADSHEET_ERROR.fullmatch(name)]:
             raise EndpointError(f"{where}: {broken[0]} is a spreadsheet's error; correct the cell, or leave it empty")
         if "-" in names and "+" not in names:
             raise EndpointError(
                 f"{where}: '-' may be a class or a missing value; write a word, or leave the cell empty"
             )
-        if positive not in names:
-            raise EndpointError(f"{where}: the positive class is {positive!r}, found {', '.join(names)}")
-        if len(names) == 1:
-            raise OneClass(f"{where}: all patients are {positive!r}; wanted both classes")
-        if len(names) > 2:
-            raise EndpointError(f"{where}: wanted two classes, found {len(names)}: {', '.join(names)}")
-        negative = next(name for name in names if name != positive)
-        texts = self._parsed(patients, column, str, "a class")
-        return Classes(np.array([text == positive for text in texts]), (negative, positive))
+        return names
+
+    def _where(self, endpoint: Endpoint) -> str:
+        return f"{self.file}, column {endpoint.columns[0]!r}, endpoint {endpoint.name}"
 
     def _parsed(self, patients: list[Patient], column: str, parse: Callable[[str], T], wanted: str) -> list[T]:
         """Labels of patients that have one, parsed. Raises CohortError naming file, row and column."""
