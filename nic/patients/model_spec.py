@@ -75,6 +75,16 @@ class PatientModelSpec:
         return len(self.classes) if self.kind == "multiclass" else 1
 
     @property
+    def map_classes(self) -> tuple[str, ...]:
+        """The classes that have a map of their own; empty where there is one map."""
+        return self.classes if self.outputs > 1 else ()
+
+    @property
+    def has_class(self) -> bool:
+        """Whether an answer names the most probable of several classes or grades."""
+        return self.kind in ("multiclass", "ordinal")
+
+    @property
     def training_codes(self) -> TrainingCodes:
         """For nic.compression.compatibility, which decides what codes the model takes."""
         return TrainingCodes(

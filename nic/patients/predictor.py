@@ -59,7 +59,7 @@ class SlideScores:
     @property
     def tiles(self) -> int:
         """N."""
-        return self.cells.shape[-1]
+        return int(self.cells.shape[-1])
 
 
 class PatientModel:
@@ -156,9 +156,9 @@ def stacked_scores(answers: Sequence[PatientPrediction]) -> NDArray[np.float64]:
 
 
 def score_map(slide: CompressedSlide, scores: SlideScores) -> NDArray[np.float32]:
-    """The scores on the slide's grid, [rows, cols], NaN where there is no code."""
-    shown = np.full((slide.grid.rows, slide.grid.cols), np.nan, np.float32)
-    shown[slide.row, slide.col] = scores.cells
+    """The scores on the slide's grid, [rows, cols], or of several classes [C, rows, cols]; NaN without a code."""
+    shown = np.full((*scores.cells.shape[:-1], slide.grid.rows, slide.grid.cols), np.nan, np.float32)
+    shown[..., slide.row, slide.col] = scores.cells
     return shown
 
 
