@@ -89,8 +89,11 @@ def _without_keys(content: Mapping[str, Any], places: Iterable[Place]) -> dict[s
     rest = copy.deepcopy(dict(content))
     for place in places:
         parent: Any = rest
-        for part in place[:-1]:  # a part that is no key is the layout of a tile task
-            parent = parent[part] if isinstance(parent, list) or part in parent else parent
+        for part in place[:-1]:
+            if isinstance(parent, list):
+                parent = parent[int(part)]
+            elif part in parent:  # else it is the layout of a tile task
+                parent = parent[part]
         del parent[place[-1]]
     return rest
 
