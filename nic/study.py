@@ -8,12 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from nic.compression.compress_entry import CompressEntry
-from nic.errors import StudyError
+from nic.errors import StudyError, TableError
 from nic.patients.choices import NetworkName
+from nic.patients.clinical_table import Clinical
 from nic.patients.cohort import TRUTH, Cohort, Endpoint
 from nic.patients.cohort_table import Columns, read_cohort
 from nic.strict_yaml import UNKNOWN_KEY, Place, fault_sentence, read_yaml, valid_part
 from nic.tables.cells import is_missing
+from nic.tables.text import SEPARATOR_NAMES, TextForm
 from nic.tasks.entries import ENTRIES, TileTaskEntry, Words
 from nic.tracking.gates import Gate
 
@@ -122,37 +124,74 @@ class EndpointEntry(_StudyPart):
         return f"nic-{self.name}"
 
 
-class CohortEntry(_StudyPart):
-    """A cohort's table, its names of the columns that every cohort has, and how its slides are compressed."""
+def _known_encoding(name: str) -> str:
+    """Raises ValueError, which is what pydantic expects."""
+    try:
+        return TextForm.named({"encoding": name}).encoding or name
+    except TableError as error:
+        raise ValueError(str(error)) from error
+
+
+def _table_alone(content: Any) -> Any:
+    return {"table": content} if isinstance(content, str | Path) else content
+
+
+class _TableKeys(_StudyPart):
+    """A table, and how its text is written."""
 
     table: Path
-    """The table: one row per slide."""
+    """The file: CSV, TSV or Excel."""
     patient: str = "patient"
     """Its column of patients."""
+    separator: Literal["comma", "semicolon", "tab", "bar"] | None = None
+    """What stands between its cells, where it cannot be detected."""
+    decimal: Literal["comma", "point"] | None = None
+    """Its decimal sign, where it cannot be detected."""
+    encoding: Annotated[str, AfterValidator(_known_encoding)] | None = None
+    """Its encoding, where it cannot be detected, such as cp1252."""
+
+    @property
+    def form(self) -> TextForm:
+        return TextForm(SEPARATOR_NAMES[self.separator] if self.separator else None, self.decimal, self.encoding)
+
+
+class ClinicalEntry(_TableKeys):
+    """A second table of a cohort: one row per patient."""
+
+    @property
+    def clinical(self) -> Clinical:
+        return Clinical(self.table, self.patient, self.form)
+
+
+class CohortEntry(_TableKeys):
+    """A cohort's table, one row per slide, and its names of the columns that every cohort has."""
+
     slide: str = "slide"
     """Its column of slides: paths, relative to the table."""
     split: str | None = "split"
     """Its column with train or external. null, or no such column: all patients are for training, and figures are those
     of the cross-validation."""
+    clinical: Annotated[
+        ClinicalEntry | None, BeforeValidator(_table_alone, json_schema_input_type=str | ClinicalEntry | None)
+    ] = None
+    """A second table, one row per patient, which is joined by patient."""
     compress: CompressEntry = CompressEntry()
     """Parameters of `compress`, where they differ from its defaults."""
 
     @property
     def columns(self) -> Columns:
-        return Columns(self.patient, self.slide, self.split)
+        return Columns(self.patient, self.slide, self.split, self.form)
 
     def under(self, root: Path) -> "CohortEntry":
         masks = self.compress.masks
         compress = self.compress.model_copy(update={"masks": root / masks if masks else None})
-        return self.model_copy(update={"table": root / self.table, "compress": compress})
+        clinical = self.clinical and self.clinical.model_copy(update={"table": root / self.clinical.table})
+        return self.model_copy(update={"table": root / self.table, "compress": compress, "clinical": clinical})
 
     def read(self) -> Cohort:
         """Raises CohortError and what `read_cohort` raises."""
-        return read_cohort(self.table, columns=self.columns)
-
-
-def _table_alone(content: Any) -> Any:
-    return {"table": content} if isinstance(content, str | Path) else content
+        clinical = self.clinical.clinical if self.clinical else None
+        return read_cohort(self.table, columns=self.columns, clinical=clinical)
 
 
 def _registered(name: str) -> str:
@@ -215,6 +254,8 @@ def _keys_at(place: Place) -> Collection[str]:
             entry = ENTRIES[layout]
         case ("cohorts", _, "compress", _, *_):
             entry = CompressEntry
+        case ("cohorts", _, "clinical", _, *_):
+            entry = ClinicalEntry
         case ("cohorts", _, _, *_):
             entry = CohortEntry
         case ("endpoints", _, "gate", _, *_):

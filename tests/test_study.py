@@ -239,6 +239,38 @@ def test_a_study_file_in_another_encoding_is_read_or_refused(tmp_path: Path) -> 
         read_study(tmp_path)
 
 
+def test_a_cohort_may_have_a_clinical_table_and_say_how_tables_are_written(tmp_path: Path) -> None:
+    clinical = {"table": "clinical.csv", "patient": "Patient ID", "decimal": "comma"}
+    cohort = {"table": "slides.csv", "split": None, "separator": "semicolon", "clinical": clinical}
+    study = read_study(edited(tmp_path, root=".", cohorts={"breast": cohort, "liver": "liver.csv"}))
+    (tmp_path / "slides.csv").write_text("patient;slide;a,b\nP1;a.svs;x\n")
+    (tmp_path / "clinical.csv").write_text("Patient ID;score\nP1;1,234\n")
+    read = study.cohorts["breast"].read()
+    assert read.columns == ("patient", "slide", "a,b", "score", "split")
+    assert read.patients[0].rows[0].cells["score"] == "1.234"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"separator": "blank"},
+            r"cohorts\.breast\.separator: found 'blank', wanted 'comma', 'semicolon', 'tab' or 'bar'",
+        ),
+        ({"encoding": "ansi8"}, "encoding: found 'ansi8'"),
+        (
+            {"clinical": {"table": "c.csv", "decimal": "dot"}},
+            "clinical.decimal: found 'dot', wanted 'comma' or 'point'",
+        ),
+        ({"clinical": {"table": "c.csv", "patent": "ID"}}, r"clinical\.patent: no such key; did you mean 'patient'\?"),
+    ],
+)
+def test_a_wrong_key_of_a_table_is_refused(tmp_path: Path, changes: dict[str, object], said: str) -> None:
+    cohorts = {"breast": {"table": "breast.csv", **changes}, "liver": "liver.csv"}
+    with pytest.raises(StudyError, match=said):
+        read_study(edited(tmp_path, cohorts=cohorts))
+
+
 WHOLE = """
 name: s
 encoder: nic-encoder@champion

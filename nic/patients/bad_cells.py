@@ -30,7 +30,7 @@ def _first(words: Sequence[str]) -> str:
 
 def _remedy(texts: Sequence[str], wanted: str) -> str:
     if any(re.fullmatch(r"[\d.]+,\d+", text) for text in texts):
-        return "; write decimals with a point, thousands without a comma"
+        return "; write decimals with a point, or say `decimal: comma` in the study"
     words = [text for text in texts if text[:1].isalpha()]
     if wanted in (A_NUMBER, AN_EVENT) and 0 < len(words) <= MOST_NAMED:
         values = ", ".join(f"{word}: {'0 or 1' if wanted == AN_EVENT else 'a number'}" for word in words)

@@ -80,11 +80,19 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class SlideRow:
-    """One line of the table. number: as a spreadsheet counts, the header being row 1. cells: text by column."""
+    """One line of the table. number: as a spreadsheet counts, the header being row 1. cells: text by column.
+
+    places: file and row of the cells that come from a second table.
+    """
 
     number: int
     slide: SlideSource
     cells: Mapping[str, str]
+    places: Mapping[str, tuple[str, int]] = field(default_factory=dict, repr=False)
+
+    def place(self, file: str, column: str) -> tuple[str, int]:
+        """File and row of a cell. file: of the line."""
+        return self.places.get(column, (file, self.number))
 
 
 @dataclass(frozen=True)
@@ -246,9 +254,10 @@ class Cohort:
             try:
                 parsed.append(parse(text))
             except ValueError:
-                unread.append((row.number, text))
-        if unread:
-            faults.append(bad_cells(self.file, unread, column, wanted))
+                unread.append((row.place(self.file, column), text))
+        for file in sorted({place[0] for place, _ in unread}):
+            cells = sorted((place[1], text) for place, text in unread if place[0] == file)
+            faults.append(bad_cells(file, cells, column, wanted))
         return parsed
 
 
