@@ -100,7 +100,7 @@ def _columns_of_json(content: object) -> list[str]:
     split = form.get("dataframe_split")
     if isinstance(split, dict) and isinstance(split.get("columns"), list):
         return [str(name) for name in split["columns"]]
-    rows = next((form[name] for name in ("dataframe_records", "inputs", "instances") if name in form), [])
+    rows: object = next((form[name] for name in ("dataframe_records", "inputs", "instances") if name in form), [])
     if isinstance(rows, dict):  # a list of cells by column
         return [str(name) for name in rows]
     named = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
