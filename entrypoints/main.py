@@ -28,6 +28,7 @@ class Config:
 def run(config: Config) -> None:
     """Run the whole study. A stage that finished before with the same parameters, inputs and code is reused."""
     from nic.stages.steps import Steps, part_to_measure
+    from nic.stages.study_page import log_study
     from nic.study import read_whole_study
     from nic.tracking.runs import stage_run
 
@@ -60,7 +61,8 @@ def run(config: Config) -> None:
 
         endpoints = [entry.name for entry in study.endpoints]
         stage.result.update(steps.summary(endpoints))
-        steps.show(endpoints)
+        log_study(steps, endpoints, stage)
+        steps.show(endpoints, stage.run_id)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,8 @@ def shown(promoted: bool, reasons: list[str]) -> str:
     """As shown after a verdict on version 2, reused from an earlier call."""
     verdict = {"name": NAME, "version": "2", "promoted": promoted, "reasons": reasons}
     text = StringIO()
-    Steps({"promote score": Finished("", verdict, True, 0.0)}, Console(file=text, width=200)).show([])
+    run = MlflowClient().create_run("0").info.run_id
+    Steps({"promote score": Finished("", verdict, True, 0.0)}, Console(file=text, width=200)).show([], run)
     return text.getvalue()
 
 
