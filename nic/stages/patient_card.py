@@ -13,9 +13,9 @@ from nic.patients.model_spec import PatientModelSpec
 from nic.stages.report_words import misuses, question
 from nic.stages.study_tables import StudyTable
 from nic.tracking.aliases import REASONS, ROLLED_BACK, VERDICT
-from nic.tracking.answers import FigureName
 from nic.tracking.descriptions import describe_model, describe_version
 from nic.tracking.evidence import spec_of
+from nic.tracking.figure_name import FigureName
 from nic.tracking.recorded_estimates import RecordedEstimate, tagged_estimates
 from nic.tracking.registry import CHAMPION, RegisteredVersion, alias_version, find_version
 from nic.tracking.runs import find_run, input_file, run_page

@@ -35,5 +35,7 @@ def _link(title: str, row: Sequence[str], steps: Steps) -> str:
             return f"[{first}]({run_page(steps.finished[f'evaluate {first}'].run_id, 'report.html')})"
         case "Registry":
             return f"[{first}]({find_version(f'models:/{first}/{row[1]}').page})"
+        case "Failures":
+            return first
     run = steps.finished[first].run_id
     return f"[{first}]({run_page(run)})" if run else first

@@ -19,6 +19,7 @@ from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.networks import count_weights
 from nic.patients.predictor import PatientModel
 from nic.patients.splits import Folds
+from nic.patients.targets import scores_for
 from nic.patients.training import untrained
 from nic.stages.companions import write_companions
 from nic.stages.cross_validated import CROSS_VALIDATED, cross_validated_table
@@ -27,8 +28,8 @@ from nic.stages.patient_card import describe
 from nic.stages.report_pictures import result_plot
 from nic.stages.splitting import audit, fold_columns, folds_of, log_split
 from nic.study import EndpointEntry, read_study
-from nic.tracking.answers import FigureName
 from nic.tracking.digests import manifest
+from nic.tracking.figure_name import FigureName
 from nic.tracking.recorded_estimates import record_estimates
 from nic.tracking.registry import RegisteredVersion, encoder_of_codes, register_patient_model
 from nic.tracking.runs import StageRun, lineage
@@ -75,9 +76,9 @@ def train(
     """Train and register; the stage's result. register_as: a name; empty for the endpoint's own."""
     patients = read_patients(study_file, endpoint, codes, encoder)
     labelled, cells = patients.labelled, patients.gathered.cells
-    folds = folds_of(labelled, plan.split_by, plan.folds, plan.repeats, plan.seed)
+    folds = folds_of(labelled, plan.split_by, plan.folds, plan.repeats, plan.seed, endpoint)
     tiles = origins_of_encoder(patients.encoder, patients.gathered.encoder.sha256)
-    weights = count_weights(untrained(plan.recipe.network, cells))
+    weights = count_weights(untrained(plan.recipe.network, cells, scores_for(labelled.targets)))
     log_split(labelled, folds, audit(patients.cohort, labelled, folds, codes, tiles, weights), stage)
     ensembles = fit_partitions(cells, labelled.targets, folds, plan.recipe, plan.seed, stage.log)
     with TemporaryDirectory(prefix="nic-") as folder:

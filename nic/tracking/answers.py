@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from io import StringIO
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from nic.errors import EndpointError, RegistryError
 from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import Estimate, Figure, estimate
+from nic.patients.choices import Kind
 from nic.patients.cohort import Endpoint, Patient
 from nic.patients.model_spec import PatientModelSpec
-from nic.patients.targets import Classes, Survival, Targets, Values, label_columns
+from nic.patients.targets import Categories, Classes, Grades, Survival, Targets, Values, label_columns, names_of
 from nic.tables.cells import MISSING
 from nic.tracking.digests import digest
 
@@ -33,25 +34,6 @@ NOT_COPIED = ("patient", "slide", "split", "mpp")
 """Columns of a cohort's table by which patients are not grouped."""
 BETWEEN_SLIDES = " | "
 FLOATS = ("label", "time_months", "score", "prediction")
-
-
-@dataclass(frozen=True)
-class FigureName:
-    """A figure on one part of the data, written <part>.<figure>: `external.auc` is the AUC of the external patients."""
-
-    part: str
-    figure: str
-
-    @classmethod
-    def parse(cls, text: str) -> "FigureName":
-        """Raises RegistryError when the text has not the form <part>.<figure>."""
-        part, _, figure = text.partition(".")
-        if not part or not figure:
-            raise RegistryError(f"{text!r} names no figure; wanted <part>.<figure>, such as external.auc")
-        return cls(part, figure)
-
-    def __str__(self) -> str:
-        return f"{self.part}.{self.figure}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,13 +65,17 @@ class Answers:
     fold: NDArray[np.intp] | None = None
 
     @property
-    def kind(self) -> Literal["regression", "classification", "survival"]:
+    def kind(self) -> Kind:
         """Of the endpoint, by its labels."""
         match self.labels:
             case Values():
                 return "regression"
             case Classes():
                 return "classification"
+            case Categories():
+                return "multiclass"
+            case Grades():
+                return "ordinal"
             case Survival():
                 return "survival"
 
@@ -225,8 +211,8 @@ def cell_of(patient: Patient, column: str) -> str:
 
 
 def classes_of(labels: Targets) -> tuple[str, ...]:
-    """(negative, positive) of a classification, else empty."""
-    return labels.names if isinstance(labels, Classes) else ()
+    """(negative, positive) of a classification, all of several classes, else empty."""
+    return names_of(labels)
 
 
 def unlike(spec: PatientModelSpec, definition: str, classes: Sequence[str]) -> str:

@@ -170,7 +170,7 @@ def _register(
     with TemporaryDirectory(prefix="nic-") as folder:
         info = Model.log(
             artifact_path=None,
-            flavor=mlflow.pyfunc,
+            flavor=_Served,
             name=name.replace(".", "-"),  # of the logged model, which may have no dot
             python_model=str(PROJECT / "registry" / code_file),
             artifacts={key: str(_artifact(key, path, Path(folder))) for key, path in files.items()},
@@ -180,7 +180,7 @@ def _register(
             model_config=model_config,
             registered_model_name=name,
             input_example=request,
-            validate_serving_input=False,  # it would load the model once more; the example comes with its answer
+            validate_serving_input=False,
         )
     version = str(info.registered_model_version)
     graphs = {key: graph_in(path) for key, path in files.items() if key in GRAPHS}
@@ -188,6 +188,15 @@ def _register(
     made_by = {SERVING_TAG: serving_digest(code_file), "nic.run": info.run_id}
     tag_version(name, version, {**lineage, **digests, **made_by})
     return find_version(f"models:/{name}/{version}")
+
+
+class _Served:
+    """The flavor mlflow.pyfunc for Model.log. `mlflow.pyfunc.log_model` would also load the model to try the example,
+    which takes seconds and writes the operator's log; whoever registers a version has tried its example."""
+
+    @staticmethod
+    def save_model(validate_serving_input: bool, **options: Any) -> None:
+        mlflow.pyfunc.save_model(**options)
 
 
 def _artifact(key: str, path: Path, folder: Path) -> Path:

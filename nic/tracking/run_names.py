@@ -6,6 +6,7 @@ from string import Formatter
 
 NAMES = {
     "main": "study {study}",
+    "check_study": "check {study}",
     "make_phantom": "make phantom",
     "train_encoder": "train nic-encoder, {objective}",
     "import_encoder": "import {source} as nic-encoder",

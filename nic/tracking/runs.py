@@ -179,10 +179,11 @@ def _failure_noted(run_id: str) -> Iterator[None]:
 
 
 def note_failure(run_id: str, reason: str) -> None:
-    """Note on a run's page, and in a tag for the list of runs, why it failed."""
-    sentence = " ".join(reason.split())
-    for tag, text in {FAILED: sentence, MLFLOW_RUN_NOTE: f"**Failed.** {sentence}"}.items():
-        MlflowClient().set_tag(run_id, tag, text)
+    """Note on a run's page, above its description, and in a tag for the list of runs, why it failed."""
+    client, sentence = MlflowClient(), " ".join(reason.split())
+    described = client.get_run(run_id).data.tags.get(MLFLOW_RUN_NOTE, "")
+    for tag, text in {FAILED: sentence, MLFLOW_RUN_NOTE: f"**Failed.** {sentence}\n\n{described}".rstrip()}.items():
+        client.set_tag(run_id, tag, text)
 
 
 def note_failure_before_stage(stage: str, parameters: Mapping[str, object], reason: str) -> None:
