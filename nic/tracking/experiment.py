@@ -10,7 +10,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PROJECT_ENTRY_POINT, MLFLOW_RUN_NOTE
 from nic.tracking.source_digest import PROJECT
 
 NAME = "nic"
-"""Used where the user names none, by MLFLOW_EXPERIMENT_NAME or `mlflow run --experiment-name`."""
+"""Used where the user names none, by MLFLOW_EXPERIMENT_NAME or the option --experiment-name of MLflow."""
 DEFAULT_ID, DEFAULT_NAME = "0", "Default"
 """The experiment that MLflow makes with each new store, and uses where none is named."""
 KIND = "mlflow.experimentKind"
