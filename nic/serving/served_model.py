@@ -107,8 +107,11 @@ class ServedModel:
             )
 
     def answer(self, rows: pd.DataFrame, params: RequestParams) -> pd.DataFrame:
-        """One row a patient, in the order of their first rows. Raises RequestRefused when no row can be read, or when
-        there are too many."""
+        """One row a patient, in the order of their first rows; docs/serving.md explains the fields.
+
+        Raises RequestRefused when no row can be read, a column is unknown, there are too many rows, or a map is asked
+        for of a class that has none.
+        """
         check_map_class(params.map_class, self.patient_model.spec.map_classes)
         limits = self.codes.limits
         tiles = min(params.max_tiles or limits.tiles, limits.tiles)
@@ -137,12 +140,12 @@ class ServedModel:
         answered = prediction.class_name if prediction else ""
         return {
             "patient": request.patient,
-            "score": prediction.score if prediction else None,
             "prediction": prediction.prediction if prediction else None,
+            "unit": spec.prediction_unit,
             **({"class": answered or None} if spec.has_class else {}),
-            "uncertainty": prediction.uncertainty if prediction else None,
             **{name: prediction.calibrated[name] if prediction else None for name in spec.answers},
-            "unit": spec.unit,
+            "uncertainty": prediction.uncertainty if prediction else None,
+            "score": prediction.score if prediction else None,
             "tiles": prediction.tiles if prediction else 0,
             "failed_tiles": sums.failed_tiles,
             "tissue_mm2": sums.tissue_um2 / UM2_PER_MM2,

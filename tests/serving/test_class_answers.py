@@ -78,7 +78,7 @@ def test_an_answer_names_the_most_probable_class_and_has_the_probability_of_each
         assert answer["score"] == pytest.approx(scores[place], abs=1e-5)
         half, more = softmax(np.array(scores) / 1.5), softmax(np.array(scores) / 0.75)  # of the two networks
         assert answer["uncertainty"] == pytest.approx(abs(half - more)[place] / 2, abs=1e-5)
-        assert answer["status"] == "ok"
+        assert (answer["unit"], answer["status"]) == ("probability of the class", "ok")
 
 
 def test_a_refused_patient_has_no_class(model: ServedModel, folder: Path) -> None:
@@ -134,6 +134,7 @@ def test_an_answer_of_grades_has_the_expected_grade_in_the_grades_own_numbers(
     assert [answer[f"probability_{name}"] for name in ("1", "2", "4")] == pytest.approx(list(probability), abs=1e-6)
     assert answer["class"] == ("1", "2", "4")[int(probability.argmax())]
     assert answer["prediction"] == pytest.approx(probability @ [1, 2, 4])
+    assert answer["unit"] == "expected grade, 1 to 4"
     assert squares(answer["map"][0]) == [0, 1.5]
     assert json.loads(answer["map"][0])["nic"]["unit"] == "log odds of a higher grade"
 
