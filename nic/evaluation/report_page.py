@@ -8,8 +8,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from nic.evaluation.endpoint_figures import meaning_of, title_of
 from nic.evaluation.figure import Estimate
+from nic.evaluation.figure_words import meaning_of, title_of
 from nic.evaluation.subgroups import LEAST_PATIENTS, Subgroup
 
 FEW_PATIENTS = 30

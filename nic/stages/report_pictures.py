@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure as Plot
 from numpy.typing import NDArray
 
-from nic.evaluation import plots
+from nic.evaluation import calibration_plots, plots
 from nic.evaluation.figure import Estimate
 from nic.evaluation.map_picture import png
 from nic.evaluation.report_page import Picture
@@ -44,12 +44,12 @@ def calibration_picture(evaluation: Evaluation) -> Picture | None:
     """Predicted against observed; None where the model is not calibrated."""
     match evaluation.labelled.targets, evaluation.spec.calibration:
         case Values(value), ResidualInterval(level, half_width):
-            plot = plots.calibration_of_values(value, evaluation.scores, half_width, level)
+            plot = calibration_plots.calibration_of_values(value, evaluation.scores, half_width, level)
         case Classes(positive, names), calibration if calibration is not None:
-            plot = plots.calibration_of_probabilities(positive, evaluation.predictions, names[1])
+            plot = calibration_plots.calibration_of_probabilities(positive, evaluation.predictions, names[1])
         case Survival(months, event), Prognosis(stated_months=stated) if stated:
             survival = {month: evaluation.calibrated[f"survival_{month:g}m"] for month in _spread(stated)}
-            plot = plots.calibration_of_survival(months, event, survival)
+            plot = calibration_plots.calibration_of_survival(months, event, survival)
         case _:
             return None
     kind = evaluation.spec.kind

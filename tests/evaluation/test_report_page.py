@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from nic.evaluation.endpoint_figures import meaning_of, title_of
 from nic.evaluation.figure import Estimate
+from nic.evaluation.figure_words import meaning_of, title_of
 from nic.evaluation.report_page import Excluded, FlowStep, Picture, Report, interval, reference, render, verdict
 from nic.evaluation.subgroups import Subgroup
 
