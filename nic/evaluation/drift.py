@@ -27,7 +27,8 @@ LEAST_KS = 0.15
 """The smallest distance of two distributions (Kolmogorov-Smirnov) that matters, however many patients there are."""
 LEAST_SHARES = 0.15
 """The smallest difference of class shares that matters: of so many patients the class would have to change."""
-PERMUTATIONS = 2000
+FEWEST_EXPECTED, PERMUTATIONS = 5, 2000
+"""Patients of a class that are expected for the chi-square test; with fewer, patients are permuted so often."""
 MOST_UNANSWERED, MOST_FAILED = 0.05, 0.01
 """Share of patients without a full answer, and of tiles that could not be decoded."""
 
@@ -87,18 +88,25 @@ def _predictions(served: Floats, training: Floats) -> DriftCheck:
 
 
 def _class_shares(classes: CalledClasses) -> DriftCheck:
-    """By a permutation test, which is right for rare classes and few patients."""
     shares = classes.shares
-    counts = (shares * [len(classes.served), len(classes.training)]).round().to_numpy().T
+    counts = (shares * [len(classes.served), len(classes.training)]).round().to_numpy(int).T
     apart = float((shares["served"] - shares["training"]).abs().sum() / 2)
-    method = PermutationMethod(n_resamples=PERMUTATIONS, rng=np.random.default_rng(0))
-    p = float(chi2_contingency(counts, correction=False, method=method).pvalue) if len(shares) > 1 else 1.0
+    p = _p_of_equal_shares(counts) if len(shares) > 1 else 1.0
     listed = ", ".join(
         f"{name} {row['served']:.0%} (training {row['training']:.0%})" for name, row in shares.iterrows()
     )
     expected = f"shares as in training (difference below {LEAST_SHARES:.0%} or p above {ALPHA})"
     text = f"{listed}; difference {apart:.0%}, p = {p:.2g}"
     return DriftCheck("classes", text, expected, bool(p < ALPHA and apart >= LEAST_SHARES))
+
+
+def _p_of_equal_shares(counts: NDArray[np.int_]) -> float:
+    """Of patients by group (row) and class."""
+    test = chi2_contingency(counts, correction=False)
+    if test.expected_freq.min() < FEWEST_EXPECTED:
+        permuted = PermutationMethod(n_resamples=PERMUTATIONS, rng=np.random.default_rng(0))
+        test = chi2_contingency(counts, correction=False, method=permuted)
+    return float(test.pvalue)
 
 
 def _strangers(strange: NDArray[np.bool_]) -> DriftCheck:

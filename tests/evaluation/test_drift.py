@@ -131,6 +131,13 @@ def test_other_shares_of_classes_are_an_alarm_and_are_named() -> None:
     assert "difference 30%" in check.observed
 
 
+def test_a_rare_class_is_an_alarm_only_when_it_is_more_than_chance() -> None:
+    """One patient of a class that five of a hundred had is no alarm, although chi-square would call it one."""
+    training = ["low"] * 95 + ["rare"] * 5
+    assert not class_check(["low", "rare"], training).alarm
+    assert class_check(["rare"] * 4, training).alarm
+
+
 def test_a_small_difference_of_many_patients_is_no_alarm() -> None:
     assert not class_check(["high"] * 6000 + ["low"] * 4000, ["high"] * 5000 + ["low"] * 5000).alarm
 

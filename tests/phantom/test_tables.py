@@ -1,6 +1,5 @@
 """The phantom's tables: new columns change nothing that is there, and an older phantom gets them."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +7,13 @@ import pandas as pd
 import pytest
 from sklearn.metrics import cohen_kappa_score, roc_auc_score
 
-from nic.phantom.phantom_study import PhantomConfig, PhantomStudy, make_phantom, tables_of
+from nic.phantom.phantom_study import PhantomConfig, tables_of
 from nic.phantom.synthetic_patients import GRADE_CUTS, TUMOUR_PATTERNS, breast_patients, liver_patients
 from nic.study import read_study
 from nic.tracking.answers import Answers, slides_of
 from nic.tracking.gates import read_gates
 
 PROJECT = Path(__file__).parents[2]
-SMALL = PhantomConfig(seed=5, breast_train=1, breast_external=1, liver_train=1, liver_external=1, tiles_per_task=36)
 
 
 def test_the_patients_that_decide_are_those_of_the_gates(tmp_path: Path) -> None:
@@ -67,21 +65,3 @@ def test_the_oracle_of_the_pattern_gives_probabilities_that_are_calibrated() -> 
     shares = pd.get_dummies(liver.tumour_pattern)[list(TUMOUR_PATTERNS)].mean()
     np.testing.assert_allclose(probability.mean(0), shares, atol=0.02)
     assert shares.between(0.25, 0.42).all()
-
-
-def test_an_older_phantom_gets_the_new_columns_and_keeps_its_slides(tmp_path: Path) -> None:
-    study = make_phantom(tmp_path, SMALL, workers=1)
-    whole = {name: (tmp_path / name).read_text() for name in tables_of(SMALL)}
-    slides = {path: path.stat().st_mtime_ns for path in (tmp_path / "slides").rglob("*.tif")}
-    older = pd.read_csv(tmp_path / "breast.csv").drop(columns="grade")
-    older.to_csv(tmp_path / "breast.csv", index=False)
-    assert digest_in(tmp_path) == study.digest
-
-    again: PhantomStudy = make_phantom(tmp_path, SMALL, workers=1)
-    assert {name: (tmp_path / name).read_text() for name in whole} == whole
-    assert {path: path.stat().st_mtime_ns for path in slides} == slides
-    assert again.digest == digest_in(tmp_path) == study.digest
-
-
-def digest_in(folder: Path) -> str:
-    return str(json.loads((folder / "phantom.json").read_text())["digest"])
