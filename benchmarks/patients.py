@@ -6,12 +6,13 @@
 Made codes of 128 numbers on grids of side x side cells lie in files as `compress` leaves them (500 patients with 300 x
 300 take 4.6 GB). The loop is `fit_network`: codes mapped from the files, turned, made dense, forward, backward,
 optimizer. The bare step is the same network's passes, two of survival, and the same optimizer in the same precision, on
-one batch in memory that never changes; both take turns, so that they suffer alike when the machine is busy. Beside wall
-time stands processor time, which neighbours on a shared machine disturb less. Memory is what the process itself
-holds (RssAnon): pages of the files belong to the system, which drops them when it needs them. It is taken with a
-quarter of the patients and with all of them, after opening and at its peak in training, each in a process of its own;
-the difference is what a patient costs. Descriptors and maps that stay open are counted too: where nobody raised it, a
-process may have 1024 of the one and 65530 of the other.
+batches that were drawn before and stay in memory: a quarter of the patients and at least 16, or as many as have
+KEPT_BYTES of codes. Fewer would stay in the processor's cache. Both take turns, so that they suffer alike when the
+machine is busy. Beside wall time stands processor time, which neighbours on a shared machine disturb less. Memory is
+what the process itself holds (RssAnon): pages of the files belong to the system, which drops them when it needs them.
+It is taken with a quarter of the patients and with all of them, after opening and at its peak in training, each in a
+process of its own; the difference is what a patient costs. Descriptors and maps that stay open are counted too: where
+nobody raised it, a process may have 1024 of the one and 65530 of the other.
 """
 
 import argparse
@@ -32,15 +33,18 @@ from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
 from nic.patients.choices import Recipe
 from nic.patients.cohort import Patient, SlideRow
-from nic.patients.crops import PatientCells, gather_cells, make_batch
+from nic.patients.crops import Batch, PatientCells, gather_cells
 from nic.patients.networks import PatientNetwork
 from nic.patients.targets import Survival, Targets, Values
 from nic.patients.training import (
     BATCH_PATIENTS,
+    KEPT_BYTES,
+    Chunk,
     Scored,
     backward_of_all,
     backward_of_mean,
     chunks_of,
+    drawn,
     fit_network,
     loss_of,
     optimizer_of,
@@ -84,7 +88,7 @@ def labels(endpoint: str, patients: int) -> Targets:
 
 
 class Bare:
-    """The passes and the optimizer, on patients whose codes stay in memory and never change."""
+    """The passes and the optimizer, on batches that are drawn once and stay in memory."""
 
     def __init__(self, network: PatientNetwork, cells: list[PatientCells], targets: Targets, passes: int) -> None:
         device = training_device()
@@ -92,26 +96,30 @@ class Bare:
         self.network = network.to(device).train()
         self.loss, self.size = loss_of(targets), len(cells)
         self.whole, self.passes = isinstance(targets, Survival), passes
-        chunks = chunks_of(network, cells, np.arange(len(cells)), np.random.default_rng(0))
-        self.batches = [(chunk, make_batch([cells[i] for i in chunk.patients]).to(device)) for chunk in chunks]
+        parts = [np.arange(len(cells))]
+        if not self.whole:
+            parts = np.array_split(parts[0], -(-len(cells) // BATCH_PATIENTS))
+        plan = [chunks_of(network, cells, part, np.random.default_rng(0)) for part in parts]
+        self.steps = [[(chunk, drawn(network, cells, device, chunk)[1].to(device)) for chunk in step] for step in plan]
         self.optimizer = optimizer_of(network, 1e-3)
 
-    def step(self) -> None:
+    def step(self, batches: list[tuple[Chunk, Batch]]) -> None:
         self.optimizer.zero_grad()
         if self.whole:
-            backward_of_all(self.loss, [self.one_pass() for _ in range(self.passes)])
+            backward_of_all(self.loss, [self.one_pass(batches) for _ in range(self.passes)])
         else:
-            backward_of_mean(self.loss, self.one_pass(), self.size)
+            backward_of_mean(self.loss, self.one_pass(batches), sum(len(chunk.patients) for chunk, _ in batches))
         self.optimizer.step()
 
-    def one_pass(self) -> Iterator[Scored]:
-        return scores_in_turn(self.network, self.batches, self.precision)
+    def one_pass(self, batches: list[tuple[Chunk, Batch]]) -> Iterator[Scored]:
+        return scores_in_turn(self.network, batches, self.precision)
 
-    def seconds_a_patient(self, steps: int) -> np.ndarray:
+    def seconds_a_patient(self, epochs: int) -> np.ndarray:
         start = now()
-        for _ in range(steps):
-            self.step()
-        return (now() - start) / steps / self.size
+        for _ in range(epochs):
+            for batches in self.steps:
+                self.step(batches)
+        return (now() - start) / epochs / self.size
 
 
 def now() -> np.ndarray:
@@ -165,7 +173,8 @@ class Measured:
 def measure(given: argparse.Namespace, count: int, epochs: int) -> Measured:
     """Open and train the first patients."""
     patients = make_codes(given.folder, count, given.side, given.tissue)
-    few = list(gather_cells(patients[: BATCH_PATIENTS if given.side < 200 else 4], given.folder).cells)
+    few = list(gather_cells(patients[: max(BATCH_PATIENTS, given.patients // 4)], given.folder).cells)
+    few = few[: max(1, KEPT_BYTES // few[0].code_bytes)]
     mib, files, start = held_mib(), open_files(), now()
     cells = gather_cells(patients, given.folder).cells
     opening_ms = (now() - start)[0] / count * 1e3

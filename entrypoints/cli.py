@@ -30,7 +30,7 @@ BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "
 
 WRITTEN = ("work", "out", "maps")
 """Parameters of entry points that are paths to write to."""
-READ = ("study", "gates", "slides", "codes", "features", "answers", "source")
+READ = ("study", "gates", "slides", "codes", "features", "answers", "source", "table", "clinical", "tile_tasks")
 """Those that are paths to read from."""
 
 _rules = ConstructorRegistry()

@@ -14,7 +14,9 @@ class Config:
     """Version to promote: models:/nic-<endpoint>/<version>. A version of nic-<endpoint>.dev is copied to
     nic-<endpoint>."""
     gates: Path = Path("registry/promotion.yaml")
-    """File of the gates: what a version of each registered name must show."""
+    """File of gates: what a version of each registered name must show."""
+    study: str = ""
+    """Study file; the gates of its endpoints replace those of `gates`. Empty: none."""
     strict: bool = False
     """Exit with code 1 when the version is refused."""
 
@@ -22,16 +24,15 @@ class Config:
 def inputs(config: Config) -> dict[str, str]:
     from nic.stages import promote
 
-    return promote.inputs(config.model, config.gates)
+    return promote.inputs(config.model, promote.gates_in(config.gates, config.study))
 
 
 def run(config: Config) -> dict[str, Any]:
     """Give a version the alias champion if it passes its gate and is no worse than the champion; else say why not."""
     from nic.stages import promote
-    from nic.tracking.gates import read_gates
     from nic.tracking.runs import stage_run
 
-    gates = read_gates(config.gates)
+    gates = promote.gates_in(config.gates, config.study)
     with stage_run("promote", config, inputs(config)) as stage:
         stage.result.update(promote.promote(config.model, gates, stage))
     if config.strict and not stage.result["promoted"]:

@@ -11,17 +11,35 @@
         CohortError         EmptyCohort, UnknownColumn, ConflictingLabels, PatientInTwoParts, LeakFound
         EndpointError       OneClass, NoEvents
         RequestRefused      OutsideRoots, OverLimit
-        RegistryError       UnknownModel, Overtaken
+        RegistryError       UnknownModel, NoGate, Overtaken
         UnreachedSlides, UnwritableFolder, UnknownQCTest, MissingExtra, StudyError, StageFailed, SettingError,
         SmokeFailed, StoreUnreached
 
 Every class also derives from the builtin that a caller would expect, so that `except ValueError` works for those who
-do not know nic. `remedy` of a slide's error is what to do where the message itself does not say it.
+do not know nic. `remedy` of a slide's error is what to do where the message itself does not say it. An error of several
+faults holds one sentence for each, in `args`.
 """
+
+from collections.abc import Sequence
+
+MOST_SENTENCES = 12
+"""Faults of one kind that are listed; the others are counted."""
 
 
 class NicError(Exception):
     """Root of all that nic refuses."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
+
+
+def raise_all(errors: Sequence[NicError]) -> None:
+    """Raise one error with the sentences of all, of the class of the first; nothing where there are none."""
+    sentences = list(dict.fromkeys(str(sentence) for error in errors for sentence in error.args))
+    if beyond := sentences[MOST_SENTENCES:]:
+        sentences = [*sentences[:MOST_SENTENCES], f"{len(beyond)} more faults of this kind; correct these first"]
+    if errors:
+        raise type(errors[0])(*sentences)
 
 
 class SlideError(NicError):
@@ -189,8 +207,6 @@ class EmptyCohort(CohortError):
 class UnknownColumn(CohortError, KeyError):
     """The table lacks a named column."""
 
-    __str__ = Exception.__str__  # KeyError would print the message in quotes
-
 
 class ConflictingLabels(CohortError):
     """One patient has two labels."""
@@ -258,6 +274,10 @@ class RegistryError(NicError):
 
 class UnknownModel(RegistryError, LookupError):
     """The registry has no such name, version or alias."""
+
+
+class NoGate(RegistryError, LookupError):
+    """A registered name has no gate, so that none of its versions can be promoted."""
 
 
 class Overtaken(RegistryError):

@@ -1,11 +1,13 @@
 """YAML for people: every word stays as it is written, and each fault becomes one sentence."""
 
+import copy
 import difflib
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from nic.errors import StudyError, TableError
@@ -18,6 +20,11 @@ NAMES = {
     r"^\w[\w -]*$": "letters, digits, underscores, hyphens and blanks",
 }
 """Patterns of names, and what they mean."""
+UNKNOWN_KEY = "extra_forbidden"
+"""pydantic's type of this fault."""
+Place = tuple[int | str, ...]
+"""Of a key in a file, as pydantic states it."""
+M = TypeVar("M", bound=BaseModel)
 BOUNDS = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
 
 
@@ -54,6 +61,55 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise StudyError(f"{path.name}: empty, or not a mapping; copy studies/phantom.yaml and edit it")
     return content
+
+
+def valid_part(model: type[M], defaults: Mapping[str, Any], content: Mapping[str, Any]) -> tuple[M, list[ErrorDetails]]:
+    """The content without its faulty entries, and all its faults. defaults: for required keys that are left out.
+
+    Unknown keys are left out alone, other faults with the entry of the list or mapping that they are in.
+    """
+    faults: list[ErrorDetails] = []
+    while unknown := [fault for fault in _faults(model, content) if fault["type"] == UNKNOWN_KEY]:
+        faults += unknown
+        content = _without_keys(content, [fault["loc"] for fault in unknown])
+    faults += (others := _faults(model, content))
+    rest = _without_entries(content, [fault["loc"] for fault in others])
+    return model.model_validate({**defaults, **rest}), faults
+
+
+def _faults(model: type[BaseModel], content: Mapping[str, Any]) -> list[ErrorDetails]:
+    try:
+        model.model_validate(content)
+    except ValidationError as error:
+        return error.errors()
+    return []
+
+
+def _without_keys(content: Mapping[str, Any], places: Iterable[Place]) -> dict[str, Any]:
+    rest = copy.deepcopy(dict(content))
+    for place in places:
+        parent: Any = rest
+        for part in place[:-1]:
+            if isinstance(parent, list):
+                parent = parent[int(part)]
+            elif part in parent:  # else it is the layout of a tile task
+                parent = parent[part]
+        del parent[place[-1]]
+    return rest
+
+
+def _without_entries(content: Mapping[str, Any], places: Iterable[Place]) -> dict[str, Any]:
+    faulty = {place[:2] if isinstance(content.get(str(place[0])), list | dict) else place[:1] for place in places}
+    rest = dict(content)
+    for key in {str(place[0]) for place in faulty}:
+        match rest.get(key) if (key,) not in faulty else None:
+            case list(items):
+                rest[key] = [item for number, item in enumerate(items) if (key, number) not in faulty]
+            case dict(items):
+                rest[key] = {name: item for name, item in items.items() if (key, name) not in faulty}
+        if (key,) in faulty or not rest[key]:
+            rest.pop(key, None)
+    return rest
 
 
 def fault_sentence(error: ErrorDetails, keys: Collection[str]) -> str:

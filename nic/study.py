@@ -1,40 +1,67 @@
-"""The study file: the tile tasks, cohorts and endpoints of a study. A user copies an existing one and edits it."""
+"""The study file: the encoder or its tile tasks, the cohorts and the endpoints. docs/study.md explains each key."""
 
-from collections.abc import Collection, Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from nic.errors import StudyError
-from nic.patients.cohort import Cohort, Endpoint
+from nic.compression.compress_entry import CompressEntry
+from nic.errors import StudyError, TableError
+from nic.patients.choices import NetworkName
+from nic.patients.clinical_table import Clinical
+from nic.patients.cohort import TRUTH, Cohort, Endpoint
 from nic.patients.cohort_table import Columns, read_cohort
-from nic.slides.qc import qc_tests_named
-from nic.strict_yaml import fault_sentence, read_yaml
+from nic.strict_yaml import UNKNOWN_KEY, Place, fault_sentence, read_yaml, valid_part
+from nic.tables.cells import is_missing
+from nic.tables.text import SEPARATOR_NAMES, TextForm
 from nic.tasks.entries import ENTRIES, TileTaskEntry, Words
+from nic.tracking.gates import Gate
+
+VERSION = re.compile(r"(models:/)?[^/@:]+(/\d+|@[^/@]+)")
 
 
 class _StudyPart(BaseModel):
-    """Refuses unknown keys: they are typing errors."""
+    """Refuses unknown keys: they are typing errors. The text below a field is its help in an editor."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _number_of_truth(value: Any) -> Any:
+    return float(TRUTH[str(value).lower()]) if str(value).lower() in TRUTH else value
+
+
+def _as_word(value: Any) -> Any:
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 class EndpointEntry(_StudyPart):
-    """What is predicted for a patient, and the columns of the cohort's table that hold it.
-
-    covariates: columns of what else is known (age, stage); `evaluate` measures what a survival model adds to them.
-    """
+    """What is predicted for a patient, and the columns of the cohort's table that hold it."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    """Small letters, digits and hyphens. The model is registered as nic-<name>."""
     cohort: str
+    """Name of one of the cohorts."""
     kind: Literal["regression", "classification", "survival"]
+    """regression: a number. classification: two classes. survival: months and an event."""
     column: str | None = None
-    positive: str | None = None
+    """The label's column, of a regression or a classification."""
+    positive: Annotated[str | None, BeforeValidator(_as_word)] = None
+    """The class that counts as 1, of a classification; capitals do not matter, and yes, true and 1 are the same."""
     time: str | None = None
+    """The column of months until the event or the last contact, of survival."""
     event: str | None = None
+    """The column that says whether the event was seen: 1, true, yes; or 0, false, no."""
+    values: dict[str, Annotated[float, BeforeValidator(_number_of_truth)]] = {}
+    """Words of the event's or the regression's column, and what they mean: {Dead: 1, Alive: 0}."""
     unit: str = ""
+    """Unit of the answer, for reports."""
     covariates: Words = ()
+    """Columns of what else is known (age, stage), of survival. No input of the model: `evaluate` measures what the
+    model adds to them."""
+    gate: Gate | None = None
+    """What a version must show to be promoted; else the gate of registry/promotion.yaml, if it has one."""
 
     @model_validator(mode="after")
     def _columns_fit_the_kind(self) -> "EndpointEntry":
@@ -43,9 +70,24 @@ class EndpointEntry(_StudyPart):
         missing = [f for f in needed[self.kind] if getattr(self, f) is None]
         surplus = [f for f in fields if f not in needed[self.kind] and getattr(self, f) is not None]
         if missing or surplus:
-            raise ValueError(f"{self.kind} takes {', '.join(needed[self.kind])}; missing {missing}, surplus {surplus}")
+            faults = {"missing": missing, "to leave out": surplus}
+            words = "; ".join(f"{what}: {', '.join(names)}" for what, names in faults.items() if names)
+            hint = "; what words mean stands under values: {Dead: 1, Alive: 0}" if "positive" in surplus else ""
+            raise ValueError(f"{self.kind} takes {', '.join(needed[self.kind])}; {words}{hint}")
         if self.covariates and self.kind != "survival":
             raise ValueError(f"covariates are for survival only; leave them out of a {self.kind}")
+        return self
+
+    @model_validator(mode="after")
+    def _words_have_one_meaning(self) -> "EndpointEntry":
+        if self.values and self.kind == "classification":
+            raise ValueError("values are for a regression or an event; a class is the word in the table, see positive")
+        if unread := [word for word in self.values if is_missing(word)]:
+            raise ValueError(f"values: {unread[0]!r} means an empty cell in every table; its patients have no label")
+        if len({word.casefold() for word in self.values}) < len(self.values):
+            raise ValueError("values: two words differ in capitals only; write one of them, capitals do not matter")
+        if self.kind == "survival" and (odd := [w for w, value in self.values.items() if value not in (0, 1)]):
+            raise ValueError(f"values: {odd[0]}: {self.values[odd[0]]:g}, wanted 1 (the event was seen) or 0")
         return self
 
     @property
@@ -57,6 +99,7 @@ class EndpointEntry(_StudyPart):
             columns=tuple(column for column in columns if column is not None),
             unit=self.unit,
             positive=self.positive,
+            values=tuple(self.values.items()),
         )
 
     def cohort_digest(self, cohort: Cohort) -> str:
@@ -81,106 +124,113 @@ class EndpointEntry(_StudyPart):
         return f"nic-{self.name}"
 
 
-def _whole_number(value: Any) -> Any:
-    """The number that a text stands for: pydantic does not convert text where it expects one of several numbers."""
-    return int(value) if isinstance(value, str) and value.isdecimal() else value
+def _known_encoding(name: str) -> str:
+    """Raises ValueError, which is what pydantic expects."""
+    try:
+        return TextForm.named({"encoding": name}).encoding or name
+    except TableError as error:
+        raise ValueError(str(error)) from error
 
 
-class CompressEntry(_StudyPart):
-    """How a cohort's slides are compressed, where it differs from the defaults of `compress`.
-
-    Each field is the parameter of that name. masks: a folder of tissue masks, in place of `tissue`.
-    mask_bounds: whether coordinates of GeoJSON masks begin at the corner of the slide's bounds.
-    """
-
-    min_tissue: float | None = Field(default=None, gt=0, le=1)
-    overlap_px: int | None = Field(default=None, ge=0, lt=64)  # our encoders' tiles are 64 px wide
-    variants: Annotated[Literal[1, 8] | None, BeforeValidator(_whole_number)] = None
-    exclude: Words | None = None
-    tissue: Literal["otsu", "all"] | Annotated[float, Field(ge=0, lt=255)] | None = None
-    masks: Path | None = None
-    mask_bounds: bool | None = None
-
-    @field_validator("exclude")
-    @classmethod
-    def _tests_are_known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return qc_tests_named(",".join(names)) if names else names
-
-    @model_validator(mode="after")
-    def _one_rule_for_tissue(self) -> "CompressEntry":
-        if self.tissue is not None and self.masks:
-            raise ValueError("both tissue and masks; leave one of them out")
-        return self
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """The parameters that differ from the defaults, as `compress` takes them."""
-        parameters = self.model_dump(exclude_none=True)
-        if self.exclude is not None:
-            parameters["exclude"] = ",".join(self.exclude)
-        tissue = parameters.pop("masks", parameters.get("tissue"))
-        return parameters if tissue is None else parameters | {"tissue": str(tissue)}
+def _table_alone(content: Any) -> Any:
+    return {"table": content} if isinstance(content, str | Path) else content
 
 
-class CohortEntry(_StudyPart):
-    """A cohort's table, its names of the columns that every cohort has, and how its slides are compressed.
-
-    split: None when all patients are for training.
-    """
+class _TableKeys(_StudyPart):
+    """A table, and how its text is written."""
 
     table: Path
+    """The file: CSV, TSV or Excel."""
     patient: str = "patient"
-    slide: str = "slide"
-    split: str | None = "split"
-    compress: CompressEntry = CompressEntry()
+    """Its column of patients."""
+    separator: Literal["comma", "semicolon", "tab", "bar"] | None = None
+    """What stands between its cells, where it cannot be detected."""
+    decimal: Literal["comma", "point"] | None = None
+    """Its decimal sign, where it cannot be detected."""
+    encoding: Annotated[str, AfterValidator(_known_encoding)] | None = None
+    """Its encoding, where it cannot be detected, such as cp1252."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _a_path_alone_is_a_table(cls, content: Any) -> Any:
-        return {"table": content} if isinstance(content, str) else content
+    @property
+    def form(self) -> TextForm:
+        return TextForm(SEPARATOR_NAMES[self.separator] if self.separator else None, self.decimal, self.encoding)
+
+
+class ClinicalEntry(_TableKeys):
+    """A second table of a cohort: one row per patient."""
+
+    @property
+    def clinical(self) -> Clinical:
+        return Clinical(self.table, self.patient, self.form)
+
+
+class CohortEntry(_TableKeys):
+    """A cohort's table, one row per slide, and its names of the columns that every cohort has."""
+
+    slide: str = "slide"
+    """Its column of slides: paths, relative to the table."""
+    split: str | None = "split"
+    """Its column with train or external. null, or no such column: all patients are for training, and figures are those
+    of the cross-validation."""
+    clinical: Annotated[
+        ClinicalEntry | None, BeforeValidator(_table_alone, json_schema_input_type=str | ClinicalEntry | None)
+    ] = None
+    """A second table, one row per patient, which is joined by patient."""
+    compress: CompressEntry = CompressEntry()
+    """Parameters of `compress`, where they differ from its defaults."""
 
     @property
     def columns(self) -> Columns:
-        return Columns(self.patient, self.slide, self.split)
+        return Columns(self.patient, self.slide, self.split, self.form)
 
     def under(self, root: Path) -> "CohortEntry":
         masks = self.compress.masks
         compress = self.compress.model_copy(update={"masks": root / masks if masks else None})
-        return self.model_copy(update={"table": root / self.table, "compress": compress})
+        clinical = self.clinical and self.clinical.model_copy(update={"table": root / self.clinical.table})
+        return self.model_copy(update={"table": root / self.table, "compress": compress, "clinical": clinical})
 
     def read(self) -> Cohort:
         """Raises CohortError and what `read_cohort` raises."""
-        return read_cohort(self.table, columns=self.columns)
+        clinical = self.clinical.clinical if self.clinical else None
+        return read_cohort(self.table, columns=self.columns, clinical=clinical)
+
+
+def _registered(name: str) -> str:
+    """The URI of a registered version. Raises ValueError, which is what pydantic expects."""
+    if not VERSION.fullmatch(name):
+        raise ValueError(
+            f"found {name!r}, wanted a registered version: models:/nic-encoder/3 or nic-encoder@champion; "
+            "register a file by -e import_encoder"
+        )
+    return name if name.startswith("models:/") else f"models:/{name}"
 
 
 class Study(_StudyPart):
-    """The whole file. Paths in it are relative to `root`, and `root` is relative to the file.
-
-    A study without cohorts and endpoints trains encoders only.
-    """
+    """The whole file. Paths in it are relative to `root`, and `root` is relative to the file."""
 
     name: str
+    """Name of the study, for messages."""
     root: Path = Path()
+    """Folder of the data, relative to the study file; all other paths are relative to it. Absolute paths stay."""
     phantom: bool = False
-    tile_tasks: tuple[TileTaskEntry, ...] = Field(min_length=1)
-    cohorts: dict[str, CohortEntry] = {}
+    """Whether `make_phantom` draws the data into the root."""
+    encoder: Annotated[str, AfterValidator(_registered)] | None = None
+    """A registered encoder to use, models:/nic-encoder/3 or nic-encoder@champion; `main` then trains none."""
+    tile_tasks: tuple[TileTaskEntry, ...] = Field(default=(), min_length=1)
+    """Labelled tiles that the encoder learns from; optional where `encoder` is set."""
+    cohorts: dict[
+        str, Annotated[CohortEntry, BeforeValidator(_table_alone, json_schema_input_type=str | CohortEntry)]
+    ] = {}
+    """Cohorts by name: a table, or a table and the names of its columns."""
     endpoints: tuple[EndpointEntry, ...] = ()
+    """What is predicted; without cohorts and endpoints a study trains encoders only."""
+    folds: int = Field(default=5, ge=2)
+    """Folds of each training: a network is trained for each, without its patients. No more than patients of a label."""
+    network: NetworkName = "grid-cnn"
+    """The patients' network."""
+    epochs: int = Field(default=60, ge=1)
+    """Epochs of each patients' network."""
     truth: Path | None = None
-
-    @model_validator(mode="after")
-    def _names_are_unique_and_known(self) -> "Study":
-        for what, names in (
-            ("tile task", [t.name for t in self.tile_tasks]),
-            ("endpoint", [e.name for e in self.endpoints]),
-        ):
-            if twice := sorted({n for n in names if names.count(n) > 1}):
-                raise ValueError(f"{what} named twice: {', '.join(twice)}")
-        if self.cohorts and not self.endpoints:
-            raise ValueError("cohorts but no endpoints; add what is predicted for their patients")
-        if unknown := [e for e in self.endpoints if e.cohort not in self.cohorts]:
-            known = ", ".join(self.cohorts) or "none"
-            raise ValueError(f"endpoint {unknown[0].name}: cohort {unknown[0].cohort!r} is not among {known}")
-        return self
+    """Only for a phantom: the answers of an oracle."""
 
     def endpoint(self, name: str) -> EndpointEntry:
         """Raises StudyError when the study has no such endpoint."""
@@ -190,8 +240,13 @@ class Study(_StudyPart):
         known = ", ".join(e.name for e in self.endpoints) or "none"
         raise StudyError(f"study {self.name}: no endpoint {name!r}; it has {known}")
 
+    @property
+    def gates(self) -> dict[str, Gate]:
+        """The gates in the file, by registered name."""
+        return {entry.model_name: entry.gate for entry in self.endpoints if entry.gate}
 
-def _keys_at(place: Sequence[int | str]) -> Collection[str]:
+
+def _keys_at(place: Place) -> Collection[str]:
     """The keys that are allowed beside a key. place: of that key, as pydantic gives it."""
     entry: type[BaseModel] = Study
     match place:
@@ -199,8 +254,12 @@ def _keys_at(place: Sequence[int | str]) -> Collection[str]:
             entry = ENTRIES[layout]
         case ("cohorts", _, "compress", _, *_):
             entry = CompressEntry
+        case ("cohorts", _, "clinical", _, *_):
+            entry = ClinicalEntry
         case ("cohorts", _, _, *_):
             entry = CohortEntry
+        case ("endpoints", _, "gate", _, *_):
+            entry = Gate
         case ("endpoints", _, _, *_):
             entry = EndpointEntry
     return entry.model_fields
@@ -209,20 +268,42 @@ def _keys_at(place: Sequence[int | str]) -> Collection[str]:
 def read_study(path: Path) -> Study:
     """Read and check a study file; its paths are returned resolved.
 
-    Raises StudyError, which names the file and the field. Whether a path exists is checked where it is opened: the
-    paths of the phantom study do not exist before it is drawn.
+    Raises StudyError with a sentence for each fault, which names the file and the field. Whether a path exists is
+    checked where it is opened: the paths of the phantom study do not exist before it is drawn.
     """
-    content = read_yaml(path)
-    try:
-        study = Study.model_validate(content)
-    except ValidationError as error:
-        faults = error.errors()
-        # A list whose items are all wrong also counts as too short: only its items are reported.
-        wrong = {fault["loc"][:1] for fault in faults if fault["type"] != "too_short"}
-        own = [fault for fault in faults if fault["type"] != "too_short" or fault["loc"][:1] not in wrong]
-        sentences = "; ".join(fault_sentence(fault, _keys_at(fault["loc"])) for fault in own)
-        raise StudyError(f"{path.name}: {sentences}") from error
-    return _resolved(study, path.parent)
+    study, faults = readable_part(path)
+    if faults:
+        raise StudyError(*faults)
+    return study
+
+
+def readable_part(path: Path) -> tuple[Study, tuple[str, ...]]:
+    """The study without its faulty entries, and a sentence for each fault.
+
+    Raises StudyError when the file is missing or not YAML.
+    """
+    study, faults = valid_part(Study, {"name": path.stem}, read_yaml(path))
+    # A list whose items are all wrong also counts as too short: only its items are reported.
+    wrong = {fault["loc"][:1] for fault in faults if fault["type"] != "too_short"}
+    own = [fault for fault in faults if fault["type"] != "too_short" or fault["loc"][:1] not in wrong]
+    sentences = [fault_sentence(fault, _keys_at(fault["loc"])) for fault in own]
+    incomplete = {str(fault["loc"][0]) for fault in faults if fault["type"] != UNKNOWN_KEY}
+    sentences += _faults_between(study, incomplete)
+    return _resolved(study, path.parent), tuple(f"{path.name}: {sentence}" for sentence in sentences)
+
+
+def _faults_between(study: Study, incomplete: Collection[str]) -> Iterator[str]:
+    """Faults that lie between entries. incomplete: keys of which entries were left out."""
+    for what, names in (("tile task", study.tile_tasks), ("endpoint", study.endpoints)):
+        if twice := sorted({e.name for e in names if [other.name for other in names].count(e.name) > 1}):
+            yield f"{what} named twice: {', '.join(twice)}"
+    if not (study.tile_tasks or study.encoder or {"tile_tasks", "encoder"} & set(incomplete)):
+        yield "neither tile_tasks nor encoder; add tile_tasks to train an encoder, or name a registered one"
+    if study.cohorts and not study.endpoints and "endpoints" not in incomplete:
+        yield "cohorts but no endpoints; add what is predicted for their patients"
+    for entry in study.endpoints if "cohorts" not in incomplete else ():
+        if entry.cohort not in study.cohorts:
+            yield f"endpoint {entry.name}: cohort {entry.cohort!r} is not among {', '.join(study.cohorts) or 'none'}"
 
 
 def read_whole_study(path: Path) -> Study:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from entrypoints import train_patients
 from entrypoints.compress import Config
 from nic.errors import StudyError
-from nic.study import Study, read_study, read_whole_study
+from nic.study import EndpointEntry, Study, read_study, read_whole_study, readable_part
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "tile_tasks.md"
 PHANTOM = Path(__file__).resolve().parents[1] / "studies" / "phantom.yaml"
@@ -42,7 +43,7 @@ def test_the_embedded_study_has_the_three_kinds_of_endpoint() -> None:
     ("changes", "said"),
     [
         ({"cohort": {}}, "cohort"),
-        ({"endpoints": []}, "endpoints"),
+        ({"endpoints": []}, "cohorts but no endpoints"),
         ({"endpoints": [{"name": "x", "cohort": "lung", "kind": "regression", "column": "y"}]}, "lung"),
         ({"endpoints": [{"name": "x", "cohort": "liver", "kind": "survival", "time": "t"}]}, "event"),
         ({"endpoints": [{"name": "x", "cohort": "liver", "kind": "ranking", "column": "y"}]}, "kind"),
@@ -198,7 +199,10 @@ def test_numbers_and_booleans_are_read_where_a_field_needs_them(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f"name: s\ntile_tasks:\n{TASK}{ENDPOINT % 'null'}", r"classification takes column, positive; missing"),
+        (
+            f"name: s\ntile_tasks:\n{TASK}{ENDPOINT % 'null'}",
+            r"takes column, positive; missing: positive",
+        ),
         (f"name: s\ntile_tasks:\n{TASK}{ENDPOINT % '[a]'}", r"endpoints\.0\.positive: found a list, wanted text"),
         ("name: s\ntile_tasks: [{name: a, path: x, mpp: '0,5'}]", r"mpp: found '0,5', wanted a number"),
         ("name: s\ntile_tasks: [{name: a, path: x, mpp: -1}]", r"mpp: found '-1', wanted above 0"),
@@ -233,3 +237,172 @@ def test_a_study_file_in_another_encoding_is_read_or_refused(tmp_path: Path) -> 
         read_study(tmp_path / "study.yaml")
     with pytest.raises(StudyError, match="cannot be read"):
         read_study(tmp_path)
+
+
+def test_a_cohort_may_have_a_clinical_table_and_say_how_tables_are_written(tmp_path: Path) -> None:
+    clinical = {"table": "clinical.csv", "patient": "Patient ID", "decimal": "comma"}
+    cohort = {"table": "slides.csv", "split": None, "separator": "semicolon", "clinical": clinical}
+    study = read_study(edited(tmp_path, root=".", cohorts={"breast": cohort, "liver": "liver.csv"}))
+    (tmp_path / "slides.csv").write_text("patient;slide;a,b\nP1;a.svs;x\n")
+    (tmp_path / "clinical.csv").write_text("Patient ID;score\nP1;1,234\n")
+    read = study.cohorts["breast"].read()
+    assert read.columns == ("patient", "slide", "a,b", "score", "split")
+    assert read.patients[0].rows[0].cells["score"] == "1.234"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"separator": "blank"},
+            r"cohorts\.breast\.separator: found 'blank', wanted 'comma', 'semicolon', 'tab' or 'bar'",
+        ),
+        ({"encoding": "ansi8"}, "encoding: found 'ansi8'"),
+        (
+            {"clinical": {"table": "c.csv", "decimal": "dot"}},
+            "clinical.decimal: found 'dot', wanted 'comma' or 'point'",
+        ),
+        ({"clinical": {"table": "c.csv", "patent": "ID"}}, r"clinical\.patent: no such key; did you mean 'patient'\?"),
+    ],
+)
+def test_a_wrong_key_of_a_table_is_refused(tmp_path: Path, changes: dict[str, object], said: str) -> None:
+    cohorts = {"breast": {"table": "breast.csv", **changes}, "liver": "liver.csv"}
+    with pytest.raises(StudyError, match=said):
+        read_study(edited(tmp_path, cohorts=cohorts))
+
+
+WHOLE = """
+name: s
+encoder: nic-encoder@champion
+cohorts: {c: c.csv}
+endpoints:
+  - {name: e, cohort: c, kind: survival, time: t, event: e}
+"""
+
+
+def changed(folder: Path, old: str, new: str) -> Study:
+    return written(folder, WHOLE.replace(old, new))
+
+
+@pytest.mark.parametrize("name", ["nic-encoder@champion", "nic-encoder/3", "models:/nic-encoder/3", "uni-h@challenger"])
+def test_a_study_on_a_registered_encoder_needs_no_tile_tasks(tmp_path: Path, name: str) -> None:
+    study = changed(tmp_path, "nic-encoder@champion", name)
+    assert study.encoder == f"models:/{name.removeprefix('models:/')}"
+    assert study.tile_tasks == ()
+
+
+@pytest.mark.parametrize("name", ["encoder.onnx", "/data/encoder.h5", "nic-encoder", "models:/nic-encoder/latest"])
+def test_an_encoder_that_is_no_registered_version_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StudyError, match=r"encoder: found .*, wanted a registered version: .*import_encoder"):
+        changed(tmp_path, "nic-encoder@champion", name)
+
+
+def test_a_study_without_tile_tasks_and_encoder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="neither tile_tasks nor encoder"):
+        changed(tmp_path, "encoder: nic-encoder@champion", "")
+
+
+def test_a_study_says_how_its_patients_networks_are_trained(tmp_path: Path) -> None:
+    study = changed(tmp_path, "name: s", "name: s\nfolds: 3\nnetwork: pooled-linear\nepochs: 15")
+    assert (study.folds, study.network, study.epochs) == (3, "pooled-linear", 15)
+    usual, config = changed(tmp_path, "", ""), train_patients.Config(Path("s"), "e", Path("codes"))
+    assert (usual.folds, usual.network, usual.epochs) == (config.folds, config.network, config.epochs)
+    for key, message in (("folds: 1", "folds: found '1', wanted at least 2"), ("network: cnn", "wanted 'grid-cnn', ")):
+        with pytest.raises(StudyError, match=message):
+            changed(tmp_path, "name: s", f"name: s\n{key}")
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ("{Dead: 1, Alive: 0}", (("Dead", 1.0), ("Alive", 0.0))),
+        ("{Dead: yes, Alive: no}", (("Dead", 1.0), ("Alive", 0.0))),
+        ("{Dead: true, Alive: False, lost: 0}", (("Dead", 1.0), ("Alive", 0.0), ("lost", 0.0))),
+    ],
+)
+def test_words_of_an_event_have_a_meaning(tmp_path: Path, values: str, wanted: tuple[tuple[str, float], ...]) -> None:
+    (entry,) = changed(tmp_path, "event: e", f"event: e, values: {values}").endpoints
+    assert entry.endpoint.values == wanted
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("event: e", "event: e, values: {Dead: 2}", r"values: Dead: 2, wanted 1 \(the event was seen\) or 0"),
+        ("event: e", "event: e, values: {Dead: 1, dead: 0}", "two words differ in capitals only"),
+        ("event: e", "event: e, values: {unknown: 0}", "'unknown' means an empty cell in every table"),
+        ("event: e", "event: e, values: {Dead: perhaps}", "values.Dead: found 'perhaps', wanted a number"),
+        ("event: e", "event: e, positive: Dead", r"to leave out: positive; .* values: \{Dead: 1, Alive: 0\}"),
+        (
+            "kind: survival, time: t, event: e",
+            "kind: classification, column: x, positive: a, values: {a: 1}",
+            "values are for a regression or an event",
+        ),
+    ],
+)
+def test_words_without_one_meaning_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        changed(tmp_path, old, new)
+
+
+def test_a_definition_without_the_newer_keys_is_what_it_was(tmp_path: Path) -> None:
+    """Models of older studies are compared by it."""
+    (entry,) = changed(tmp_path, "", "").endpoints
+    older = '{"columns": ["t", "e"], "kind": "survival", "name": "e", "positive": null, "unit": ""}'
+    assert entry.endpoint.definition == older
+    (entry,) = changed(tmp_path, "event: e", "event: e, gate: {figure: external.c_index, at_least: 0.6}").endpoints
+    assert entry.endpoint.definition == older
+    (entry,) = changed(tmp_path, "event: e", "event: e, values: {Dead: 1}").endpoints
+    assert '"values": [["Dead", 1.0]]' in entry.endpoint.definition
+
+
+def test_a_gate_stands_under_its_endpoint(tmp_path: Path) -> None:
+    study = changed(tmp_path, "event: e", "event: e, gate: {figure: external.c_index, at_least: 0.6, margin: 0.1}")
+    assert {name: (str(gate.figure), gate.at_least, gate.margin) for name, gate in study.gates.items()} == {
+        "nic-e": ("external.c_index", 0.6, 0.1)
+    }
+    with pytest.raises(StudyError, match=r"endpoints\.0\.gate\.at_leats: no such key; did you mean 'at_least'"):
+        changed(tmp_path, "event: e", "event: e, gate: {figure: external.c_index, at_leats: 0.6}")
+
+
+BROKEN = """
+nmae: s
+folds: 1
+tile_tasks: [{name: a, path: x, mmp: 1}, {name: b/c, path: y}]
+cohorts: {c: c.csv, d: {table: d.csv, compress: {stride: 3}}}
+endpoints:
+ - {name: e, cohort: c, kind: classification, column: msi}
+ - {name: twin, cohort: c, kind: survival, time: t, event: e, covariate: [age]}
+ - {name: twin, cohort: f, kind: regression, column: x}
+"""
+
+
+def test_all_faults_of_a_file_are_reported_at_once_and_the_rest_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "study.yaml").write_text(BROKEN)
+    with pytest.raises(StudyError) as caught:
+        read_study(tmp_path / "study.yaml")
+    wanted = [
+        "nmae: no such key; did you mean 'name'?",
+        "name: missing",
+        "folds: found '1', wanted at least 2",
+        "tile_tasks.0.folder.mmp: no such key; did you mean 'mpp'?",
+        "tile_tasks.1.folder.name: found 'b/c'",
+        "cohorts.d.compress.stride: no such key",
+        "endpoints.0: classification takes column, positive; missing: positive",
+        "endpoints.1.covariate: no such key; did you mean 'covariates'?",
+        "endpoint named twice: twin",
+        "endpoint twin: cohort 'f' is not among c, d",
+    ]
+    lines = str(caught.value).splitlines()
+    assert len(lines) == len(wanted)
+    assert all(any(line.startswith(f"study.yaml: {part}") for line in lines) for part in wanted), lines
+    study, faults = readable_part(tmp_path / "study.yaml")
+    assert faults == tuple(lines)
+    assert [task.name for task in study.tile_tasks] == ["a"]
+    assert [entry.kind for entry in study.endpoints] == ["survival", "regression"]
+
+
+def test_a_truth_of_yaml_is_the_word_of_the_table() -> None:
+    """Who builds a study in Python may have a bool where the file has a word."""
+    entry = EndpointEntry(name="e", cohort="c", kind="classification", column="x", positive=True)  # type: ignore[arg-type]
+    assert entry.positive == "true"

@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -18,7 +17,9 @@ from nic.errors import (
     EndpointError,
     OneClass,
     UnknownColumn,
+    raise_all,
 )
+from nic.patients.bad_cells import A_NUMBER, AN_EVENT, bad_cells
 from nic.patients.targets import Classes, Index, Survival, Targets, Values, check_teachable
 from nic.slides.slide import SlideSource
 from nic.tables.cells import SPREADSHEET_ERROR, is_missing, number
@@ -30,9 +31,10 @@ SPLITS = ("train", "external")
 REQUIRED = ("patient", "slide", "split")
 ALWAYS_READ = (*REQUIRED, "mpp", "site")
 """Columns that every stage reads, under our names."""
-EVENTS = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
-NOTHING_SEEN = [(zero, event) for zero in ("0", "0.0") for event, seen in EVENTS.items() if not seen]
-"""Survival labels, (time, event), of patients who were never followed."""
+TRUTH = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
+"""What yes and no are written as in a table, in small letters."""
+LATER_FIELDS = ("values",)
+"""Fields of an endpoint that older definitions lack."""
 LONGEST_MONTHS = 1320.0
 """110 years. A longer follow-up is in days, not months."""
 T = TypeVar("T")
@@ -42,7 +44,8 @@ T = TypeVar("T")
 class Endpoint:
     """What is predicted for a patient.
 
-    columns: the label's column; for survival (time in months, event). positive: the class that counts as 1.
+    columns: the label's column; for survival (time in months, event). positive: the class that counts as 1, see
+    `positive_among`. values: what words of a regression's or an event's column mean, (word, number).
     """
 
     name: str
@@ -50,20 +53,46 @@ class Endpoint:
     columns: tuple[str, ...]
     unit: str = ""
     positive: str | None = None
+    values: tuple[tuple[str, float], ...] = ()
 
     @property
     def definition(self) -> str:
-        """All fields as one line of JSON; labels of another definition are not those that a model learned."""
-        return json.dumps(asdict(self), sort_keys=True)
+        """The fields as one line of JSON; labels of another definition are not those that a model learned.
+
+        LATER_FIELDS are in it only where they are set, so that models of older definitions can be compared.
+        """
+        fields = {name: value for name, value in asdict(self).items() if value or name not in LATER_FIELDS}
+        return json.dumps(fields, sort_keys=True)
+
+    def number_in(self, text: str) -> float:
+        """The number that a cell means: of a word in `values`, else as it is written. Raises ValueError."""
+        words = {word.casefold(): value for word, value in self.values}
+        return words[text.casefold()] if text.casefold() in words else number(text)
+
+    def event_in(self, text: str) -> bool:
+        """Whether a cell means that the event was seen: by `values`, else by TRUTH. Raises ValueError."""
+        words = {word.casefold(): bool(value) for word, value in self.values}
+        for meanings in (words, TRUTH):
+            if text.casefold() in meanings:
+                return meanings[text.casefold()]
+        raise ValueError(text)
 
 
 @dataclass(frozen=True)
 class SlideRow:
-    """One line of the table. number: as a spreadsheet counts, the header being row 1. cells: text by column."""
+    """One line of the table. number: as a spreadsheet counts, the header being row 1. cells: text by column.
+
+    places: file and row of the cells that come from a second table.
+    """
 
     number: int
     slide: SlideSource
     cells: Mapping[str, str]
+    places: Mapping[str, tuple[str, int]] = field(default_factory=dict, repr=False)
+
+    def place(self, file: str, column: str) -> tuple[str, int]:
+        """File and row of a cell. file: of the line."""
+        return self.places.get(column, (file, self.number))
 
 
 @dataclass(frozen=True)
@@ -120,7 +149,13 @@ class Cohort:
         """
         self._require(endpoint.columns, endpoint)
         members = [patient for patient in self.patients if patient.split == split]
-        known = [patient for patient in members if self._is_known(endpoint, patient)]
+        known, conflicts = [], []
+        for patient in members:
+            try:
+                known += [patient] if self._is_known(endpoint, patient) else []
+            except ConflictingLabels as conflict:
+                conflicts.append(conflict)
+        raise_all(conflicts)
         if not known:
             raise EmptyCohort(
                 f"{self.file}: {len(members)} patients in split {split!r}, none with a label in "
@@ -136,17 +171,15 @@ class Cohort:
         wanted = 2 if endpoint.kind == "survival" else 1
         if len(columns) != wanted:
             raise EndpointError(f"endpoint {endpoint.name}: {endpoint.kind} takes {wanted} column(s), found {columns}")
-        for column in columns:
-            if column not in self.columns:
-                there_are = existing_names(column, self.columns)
-                raise UnknownColumn(f"{self.file}: no column {column!r} for endpoint {endpoint.name}; {there_are}")
+        beginnings = {c: f"{self.file}: no column {c!r} for endpoint {endpoint.name}" for c in columns}
+        missing = [column for column in columns if column not in self.columns]
+        raise_all([UnknownColumn(f"{beginnings[c]}; {existing_names(c, self.columns)}") for c in missing])
 
     def _is_known(self, endpoint: Endpoint, patient: Patient) -> bool:
-        labels = [self._label(patient, column) for column in endpoint.columns]
-        if not all(labels):
+        texts = [label[1] for column in endpoint.columns if (label := self._label(patient, column))]
+        if len(texts) < len(endpoint.columns):
             return False
-        texts = tuple(label[1].lower() for label in labels if label)
-        return endpoint.kind != "survival" or texts not in NOTHING_SEEN
+        return endpoint.kind != "survival" or texts[0] not in ("0", "0.0") or not _is_censored(endpoint, texts[1])
 
     def _label(self, patient: Patient, column: str) -> tuple[SlideRow, str] | None:
         """Where the patient's label stands and its text; None when it is empty."""
@@ -161,13 +194,20 @@ class Cohort:
         return labels[0] if labels else None
 
     def _targets(self, endpoint: Endpoint, patients: list[Patient]) -> Targets:
+        faults: list[CohortError] = []
         if endpoint.kind == "regression":
-            return Values(np.array(self._parsed(patients, endpoint.columns[0], number, "a number"), np.float64))
+            (column,) = endpoint.columns
+            numbers = self._parsed(patients, column, endpoint.number_in, A_NUMBER, faults)
+            raise_all(faults)
+            return Values(np.array(numbers, np.float64))
         if endpoint.kind == "survival":
             time, event = endpoint.columns
-            months = np.array(self._parsed(patients, time, positive_number, "months > 0"), np.float64)
-            self._check_lifetimes(patients, time, months)
-            return Survival(months, np.array(self._parsed(patients, event, _event, "0, 1, true or false"), np.bool_))
+            months = self._parsed(patients, time, positive_number, "months > 0", faults)
+            seen = self._parsed(patients, event, endpoint.event_in, AN_EVENT, faults)
+            raise_all(faults)
+            survival = Survival(np.array(months, np.float64), np.array(seen, np.bool_))
+            self._check_lifetimes(patients, time, survival.time_months)
+            return survival
         return self._classes(endpoint, patients)
 
     def _check_lifetimes(self, patients: list[Patient], column: str, months: NDArray[np.float64]) -> None:
@@ -180,9 +220,10 @@ class Cohort:
 
     def _classes(self, endpoint: Endpoint, patients: list[Patient]) -> Classes:
         """The class names are those of the whole cohort, so that every split calls them the same."""
-        column, positive = endpoint.columns[0], endpoint.positive
+        column = endpoint.columns[0]
         where = f"{self.file}, column {column!r}, endpoint {endpoint.name}"
         names = sorted({label[1] for patient in self.patients if (label := self._label(patient, column))})
+        positive = positive_among(names, endpoint.positive or "")
         if broken := [name for name in names if SPREADSHEET_ERROR.fullmatch(name)]:
             raise EndpointError(f"{where}: {broken[0]} is a spreadsheet's error; correct the cell, or leave it empty")
         if "-" in names and "+" not in names:
@@ -190,26 +231,33 @@ class Cohort:
                 f"{where}: '-' may be a class or a missing value; write a word, or leave the cell empty"
             )
         if positive not in names:
-            raise EndpointError(f"{where}: the positive class is {positive!r}, found {', '.join(names)}")
+            raise EndpointError(
+                f"{where}: the positive class is {positive!r}, found {', '.join(names)}; write one of them"
+            )
         if len(names) == 1:
             raise OneClass(f"{where}: all patients are {positive!r}; wanted both classes")
         if len(names) > 2:
             raise EndpointError(f"{where}: wanted two classes, found {len(names)}: {', '.join(names)}")
         negative = next(name for name in names if name != positive)
-        texts = self._parsed(patients, column, str, "a class")
+        texts = [label[1] for patient in patients if (label := self._label(patient, column))]
         return Classes(np.array([text == positive for text in texts]), (negative, positive))
 
-    def _parsed(self, patients: list[Patient], column: str, parse: Callable[[str], T], wanted: str) -> list[T]:
-        """Labels of patients that have one, parsed. Raises CohortError naming file, row and column."""
-        parsed = []
+    def _parsed(
+        self, patients: list[Patient], column: str, parse: Callable[[str], T], wanted: str, faults: list[CohortError]
+    ) -> list[T]:
+        """Labels of patients that have one, parsed. faults: one is added where cells cannot be read; it names rows."""
+        parsed, unread = [], []
         for patient in patients:
             label = self._label(patient, column)
             assert label is not None
             row, text = label
             try:
                 parsed.append(parse(text))
-            except ValueError as error:
-                raise bad_cell(self.file, row.number, column, text, wanted) from error
+            except ValueError:
+                unread.append((row.place(self.file, column), text))
+        for file in sorted({place[0] for place, _ in unread}):
+            cells = sorted((place[1], text) for place, text in unread if place[0] == file)
+            faults.append(bad_cells(file, cells, column, wanted))
         return parsed
 
 
@@ -230,9 +278,15 @@ def _relative(slide: str) -> str:
     return path.name if path.is_absolute() else path.as_posix()
 
 
-def bad_cell(file: str, row: int, column: str, text: str, wanted: str) -> CohortError:
-    hint = "; write decimals with a point, thousands without a comma" if re.fullmatch(r"[\d.]+,\d+", text) else ""
-    return CohortError(f"{file}, row {row}, column {column!r}: found {text!r}, wanted {wanted}{hint}")
+def positive_among(classes: Sequence[str], positive: str) -> str:
+    """The class of a table that a study means: the same word, else the same but for capitals, else the same truth.
+
+    A table's TRUE, Yes or 1 is thus `positive: yes`. Where none or several are alike, the study's word.
+    """
+    truth = TRUTH.get(positive.lower())
+    alike = [name for name in classes if name.casefold() == positive.casefold()]
+    alike = alike or [name for name in classes if truth is not None and TRUTH.get(name.lower()) is truth]
+    return alike[0] if positive not in classes and len(alike) == 1 else positive
 
 
 def positive_number(text: str) -> float:
@@ -242,8 +296,8 @@ def positive_number(text: str) -> float:
     return value
 
 
-def _event(text: str) -> bool:
+def _is_censored(endpoint: Endpoint, event: str) -> bool:
     try:
-        return EVENTS[text.lower()]
-    except KeyError as error:
-        raise ValueError(text) from error
+        return not endpoint.event_in(event)
+    except ValueError:  # reported with all cells that cannot be read
+        return False

@@ -2,12 +2,13 @@
 
 import logging
 import re
-import unicodedata
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nic.errors import CohortError, EmptyCohort, EmptyTable, NoColumn, PatientInTwoParts, TableError, UnknownColumn
+from nic.errors import CohortError, PatientInTwoParts, UnknownColumn, raise_all
+from nic.patients.bad_cells import bad_cell
+from nic.patients.clinical_table import Clinical, TableRow, joined, read_clinical, unmatched
 from nic.patients.cohort import (
     REQUIRED,
     SPLITS,
@@ -15,31 +16,37 @@ from nic.patients.cohort import (
     Patient,
     SlideRow,
     Split,
-    bad_cell,
     digest_of_rows,
     positive_number,
 )
+from nic.patients.identifiers import check_spellings, table_of_patients
 from nic.slides.search import in_table
 from nic.tables.cells import is_missing
-from nic.tables.table import Table, read_table
+from nic.tables.table import existing_names, log_once
+from nic.tables.text import DETECTED, TextForm
 
 ROUNDED = re.compile(r"\d(?:\.\d+)?[eE]\+\d+")
 """What a spreadsheet makes of a long number: many patients come out as one."""
-WHOLE_NUMBER = re.compile(r"0*(\d+?)(?:\.0+)?", re.ASCII)
 LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What a table calls the columns that every cohort has. split: None where all its patients are for training."""
+    """What a table calls the columns that every cohort has.
+
+    split: None where all patients are for training; so they are in a table without a column `split`, the default.
+    form: how the table is written, where it is not to be detected.
+    """
 
     patient: str = "patient"
     slide: str = "slide"
     split: str | None = "split"
+    form: TextForm = field(default=DETECTED, repr=False)
 
     @property
     def required(self) -> tuple[str, ...]:
-        return tuple(name for name in (self.patient, self.slide, self.split) if name is not None)
+        split = () if self.split in (None, "split") else (self.split,)
+        return (self.patient, self.slide, *split)
 
     @property
     def without_split(self) -> "Columns":
@@ -50,35 +57,46 @@ class Columns:
     def named(cls, text: str) -> "Columns":
         """From "patient=case_id,slide=file,split=": what is not named keeps our name, an empty split means none.
 
-        Raises UnknownColumn for a column that is none of the three.
+        It may also name separator=, decimal= and encoding=. Raises UnknownColumn for another name.
         """
         names = dict(part.strip().partition("=")[::2] for part in text.split(",") if part.strip())
-        if unknown := sorted(set(names) - set(REQUIRED)):
+        if unknown := sorted(set(names) - {*REQUIRED, *vars(DETECTED)}):
             raise UnknownColumn(f"columns {text!r}: {unknown[0]!r}, wanted {', '.join(REQUIRED)}, each as ours=theirs")
         patient, slide, split = (names.get(ours, ours) for ours in REQUIRED)
-        return cls(patient, slide, split or None)
+        return cls(patient, slide, split or None, TextForm.named(names))
 
     def __str__(self) -> str:
-        return ",".join(f"{ours}={theirs or ''}" for ours, theirs in vars(self).items() if theirs != ours)
+        names = {ours: theirs for ours, theirs in vars(self).items() if ours != "form" and theirs != ours}
+        return ",".join(f"{key}={value or ''}" for key, value in {**names, **self.form.words}.items())
 
 
 NAMES = Columns()
 
 
-def read_cohort(path: Path, name: str | None = None, columns: Columns = NAMES) -> Cohort:
+def read_cohort(
+    path: Path, name: str | None = None, columns: Columns = NAMES, clinical: Clinical | None = None
+) -> Cohort:
     """Read a table of one row a slide: `patient, slide, split` and any of `mpp`, `site`, labels, covariates.
 
-    columns: what the table calls the first three. Slide paths are relative to the table; whether the files exist is
+    columns: what the table calls the first three. clinical: a second table, whose columns are added to each slide of
+    the patient; the split may be one of them. Slide paths are relative to the table; whether the files exist is
     found out where they are opened. Identifiers are text: "007" stays. Raises EmptyCohort, UnknownColumn,
     PatientInTwoParts, CohortError, naming file, row and column.
     """
     path = Path(path)
-    rows = [_row(path, number, cells) for number, cells in _read_rows(path, columns)]
+    rows, faults = [], []
+    for row_of_table in _read_rows(path, columns, clinical):
+        try:
+            rows.append(_row(path, row_of_table))
+        except CohortError as fault:
+            faults.append(fault)
+    raise_all(faults)
     _check_slides(path.name, rows)
     patients: dict[str, list[SlideRow]] = {}
     for row in rows:
         patients.setdefault(row.cells["patient"], []).append(row)
-    _check_patients(path.name, {patient_id: of_patient[0].number for patient_id, of_patient in patients.items()})
+    first_rows = {patient_id: of_patient[0].number for patient_id, of_patient in patients.items()}
+    check_spellings(path.name, "patient", first_rows)
     return Cohort(
         name=name or path.stem,
         file=path.name,
@@ -88,79 +106,64 @@ def read_cohort(path: Path, name: str | None = None, columns: Columns = NAMES) -
     )
 
 
-def _read_rows(path: Path, columns: Columns) -> Iterator[tuple[int, dict[str, str]]]:
-    """Row number and cells by column, under our names."""
-    table = _table(path, columns)
-    ours = dict(zip(columns.required, REQUIRED, strict=False))  # without a split there are but two
+def _read_rows(path: Path, columns: Columns, clinical: Clinical | None) -> Iterator[TableRow]:
+    required = columns.without_split.required if clinical else columns.required
+    table = table_of_patients(path, columns.patient, required, columns.form)
+    ours = dict(zip(columns.required, REQUIRED, strict=False))  # without a split of its own name there are but two
     header = [ours.get(column, column) for column in table.columns]
     if twice := sorted({column for column in header if header.count(column) > 1}):
         raise CohortError(f"{path.name}: column {twice[0]!r} stands twice in the header")
-    _check_own_names(path.name, header)
-    everybody = {} if columns.split else {"split": "train"}
-    for row, cells in zip(table.numbers, zip(*table.cells.values(), strict=True), strict=True):
-        yield row, dict(zip(header, cells, strict=True)) | everybody
+    rows = [
+        TableRow(number, dict(zip(header, cells, strict=True)))
+        for number, cells in zip(table.numbers, zip(*table.cells.values(), strict=True), strict=True)
+    ]
+    if clinical:
+        known = read_clinical(clinical)
+        for sentence in unmatched(path.name, rows, clinical.table.name, known):
+            log_once(str(path), sentence)
+        rows = joined(path.name, rows, clinical.table.name, known, {columns.split: "split"} if columns.split else {})
+        if columns.split not in (None, "split") and "split" not in rows[0].cells:
+            there_are = existing_names(str(columns.split), tuple(rows[0].cells))
+            raise UnknownColumn(f"{path.name} and {clinical.table.name}: no column {columns.split!r}; {there_are}")
+    _check_own_names(path.name, rows[0].cells, columns.split is not None)
+    everybody = {} if columns.split and "split" in rows[0].cells else {"split": "train"}
+    return (replace(row, cells=row.cells | everybody) for row in rows)
 
 
-def _table(path: Path, columns: Columns) -> Table:
-    try:
-        table = read_table(path, columns.required)
-    except EmptyTable as error:
-        raise EmptyCohort(str(error)) from error
-    except NoColumn as error:
-        raise UnknownColumn(str(error)) from error
-    except TableError as error:
-        raise CohortError(str(error)) from error
-    identifiers = table.cells[columns.patient]
-    if all(text.endswith(".0") and text[:-2].isdecimal() for text in identifiers):
-        # A spreadsheet adds ".0" to all whole numbers of a column with gaps, never to some of them.
-        return replace(table, cells={**table.cells, columns.patient: [text[:-2] for text in identifiers]})
-    return table
+def _check_own_names(file: str, header: Collection[str], is_split: bool) -> None:
+    """`mpp`, `site` and `split` are optional: a name that is nearly theirs must not pass in silence.
 
-
-def _check_own_names(file: str, header: list[str]) -> None:
-    """`mpp` and `site` are optional: a name that is nearly theirs must not pass in silence."""
+    is_split: whether a split is read.
+    """
     for column in header:
         if column.lower() == "mpp" and "mpp" not in header:
             raise CohortError(f"{file}: column {column!r} is read as um/px under the name 'mpp' alone; rename it")
+        if is_split and column.lower() == "split" and "split" not in header:
+            raise CohortError(
+                f"{file}: column {column!r} is read as the split under the name 'split' alone; rename it, or write "
+                f"split: {column} in the study file, or split: null if all patients are for training"
+            )
         if column.lower() == "site" and "site" not in header:
             LOG.warning("%s: column %r is not read as the site; rename it to 'site' if it is", file, column)
 
 
-def _row(path: Path, number: int, cells: dict[str, str]) -> SlideRow:
+def _row(path: Path, row: TableRow) -> SlideRow:
+    cells, places = row.cells, row.places
     for column in REQUIRED:
         if is_missing(text := cells[column]):
-            raise CohortError(f"{path.name}, row {number}, column {column!r}: {repr(text) if text else 'empty'}")
+            raise CohortError(f"{path.name}, row {row.number}, column {column!r}: {repr(text) if text else 'empty'}")
     if cells["split"] not in SPLITS:
-        raise bad_cell(path.name, number, "split", cells["split"], " or ".join(SPLITS))
+        file, number = places.get("split", (path.name, row.number))
+        raise bad_cell(file, number, "split", cells["split"], " or ".join(SPLITS))
     if ROUNDED.fullmatch(cells["patient"]):
         remedy = "an identifier that no spreadsheet has rounded; format its column as text"
-        raise bad_cell(path.name, number, "patient", cells["patient"], remedy)
+        raise bad_cell(path.name, row.number, "patient", cells["patient"], remedy)
     text = cells.get("mpp", "")
     try:
         mpp = None if is_missing(text) else positive_number(text)
     except ValueError as error:
-        raise bad_cell(path.name, number, "mpp", text, "um/px > 0, or nothing") from error
-    return SlideRow(number, in_table(cells["slide"], path.parent, mpp), cells)
-
-
-def _check_patients(file: str, first_rows: Mapping[str, int]) -> None:
-    """Two spellings of one identifier would be two patients, perhaps on both sides of a split."""
-    spelled: dict[str, str] = {}
-    for patient_id, row in first_rows.items():
-        other = spelled.setdefault(_spelling(patient_id), patient_id)
-        if other != patient_id:
-            raise CohortError(
-                f"{file}, column 'patient': {other!r} (row {first_rows[other]}) and {patient_id!r} (row {row}) look "
-                "like one patient; spell one patient one way, and give two patients names that differ by more"
-            )
-
-
-def _spelling(patient_id: str) -> str:
-    """What is left of an identifier without what a spreadsheet or a keyboard changes: case, blanks, zeros, accents'
-    encoding."""
-    text = " ".join(unicodedata.normalize("NFKC", patient_id).casefold().split())
-    whole = WHOLE_NUMBER.fullmatch(text)
-    return whole[1] if whole else text
+        raise bad_cell(path.name, row.number, "mpp", text, "um/px > 0, or nothing") from error
+    return SlideRow(row.number, in_table(cells["slide"], path.parent, mpp), cells, places)
 
 
 def _patient(file: str, patient_id: str, rows: list[SlideRow]) -> Patient:

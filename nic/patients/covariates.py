@@ -62,7 +62,9 @@ def _cell(patient: Patient, column: str) -> _Cell | None:
     if column not in patient.rows[0].cells:
         there_are = existing_names(column, tuple(patient.rows[0].cells))
         raise UnknownColumn(f"no column {column!r} for a covariate; {there_are}")
-    cells = [_Cell(row.cells[column], row.number) for row in patient.rows if not is_missing(row.cells[column])]
+    cells = [
+        _Cell(row.cells[column], row.place("", column)[1]) for row in patient.rows if not is_missing(row.cells[column])
+    ]
     if len(texts := sorted({cell.text for cell in cells})) > 1:
         raise ConflictingLabels(f"covariate {column!r}: patient {patient.patient_id} is {' and '.join(texts)}")
     return cells[0] if cells else None

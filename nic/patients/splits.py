@@ -22,8 +22,8 @@ def stratified_folds(targets: Targets, folds: int, seed: int) -> Folds:
 
     Raises EndpointError when a label has fewer patients than there are folds.
     """
+    check_folds(targets, folds, "training")
     strata = strata_of(targets, folds)
-    _check_enough(strata, folds)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
     return _numbered(splitter.split(strata, strata), len(targets))
 
@@ -84,12 +84,30 @@ def strata_of(targets: Targets, folds: int) -> NDArray[np.intp]:
             return event.astype(np.intp)
 
 
-def _check_enough(strata: NDArray[np.intp], folds: int) -> None:
-    rarest = np.bincount(strata).min()
-    if rarest < folds:
-        raise EndpointError(
-            f"{folds} folds need {folds} patients of each label, found {rarest} of one; take fewer folds"
-        )
+def check_folds(targets: Targets, folds: int, where: str) -> None:
+    """Raises EndpointError when a label has fewer patients than there are folds. where: begins the message."""
+    counts = np.bincount(strata_of(targets, folds))
+    rarest = int(counts.min())
+    if rarest >= folds:
+        return
+    label = _label_names(targets)[int(counts.argmin())]
+    remedy = (
+        f"folds: {rarest} in the study file, or folds={rarest} of train_patients" if rarest > 1 else "more patients"
+    )
+    raise EndpointError(
+        f"{where}: {folds} folds need {folds} training patients of each label, found {rarest} {label}; take {remedy}"
+    )
+
+
+def _label_names(targets: Targets) -> Sequence[str]:
+    """What the strata of `strata_of` are called, in their order."""
+    match targets:
+        case Classes(_, names):
+            return [f"of class {name!r}" for name in names]
+        case Survival():
+            return ["without an event", "with an event"]
+        case Values():
+            return ["with a value"]
 
 
 def _numbered(parts: Sequence[tuple[NDArray[np.intp], NDArray[np.intp]]], patients: int) -> Folds:

@@ -24,7 +24,7 @@ from nic.graphs.device import Device
 from nic.stages.tile_inputs import selected_tasks, tasks_digest
 from nic.tasks.tile_auc import Resampled
 from nic.tasks.tile_task import TileTask
-from nic.tracking.answers import FigureName
+from nic.tracking.figure_name import FigureName
 from nic.tracking.recorded_estimates import record_estimates
 from nic.tracking.registry import encoder_file, find_version
 from nic.tracking.runs import StageRun

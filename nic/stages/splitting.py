@@ -12,7 +12,7 @@ from nic.patients.audit import EXTERNAL, TRAINING, AuditedSlide, check_leaks, sl
 from nic.patients.cohort import Cohort, Labelled, Patient
 from nic.patients.model_spec import PatientModelSpec
 from nic.patients.plausibility import warnings_of
-from nic.patients.splits import Folds, fixed_folds, site_folds, stratified_folds
+from nic.patients.splits import Folds, check_folds, fixed_folds, site_folds, stratified_folds
 from nic.tracking.registry import RegisteredVersion
 from nic.tracking.runs import StageRun
 from nic.tracking.training_data import (
@@ -27,14 +27,15 @@ from nic.tracking.training_data import (
 UNKNOWN_TILES = "which tiles the encoder was trained on, so no slide was compared with them"
 
 
-def folds_of(labelled: Labelled, split_by: str, folds: int, repeats: int, seed: int) -> list[Folds]:
-    """Partitions of the patients into folds.
+def folds_of(labelled: Labelled, split_by: str, folds: int, repeats: int, seed: int, endpoint: str) -> list[Folds]:
+    """Partitions of the patients into folds. endpoint: for messages.
 
     split_by: label or site makes `repeats` partitions; else it is a column of the cohort's table that holds one. Raises
-    EndpointError when that one is to be repeated.
+    EndpointError when that one is to be repeated, or a label has fewer patients than there are folds.
     """
     seeds = range(seed, seed + repeats)
     if split_by == "label":
+        check_folds(labelled.targets, folds, f"endpoint {endpoint}")
         return [stratified_folds(labelled.targets, folds, each) for each in seeds]
     if split_by == "site":
         sites = [patient.site for patient in labelled.patients]

@@ -1,6 +1,7 @@
 """The steps of a study: each is run or reused, and all are shown in the end."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -8,10 +9,19 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from rich.console import Console
 from rich.table import Table
 
+from nic.errors import NicError, NoGate, StageFailed, StoreUnreached
 from nic.patients.choices import CohortPart
 from nic.patients.cohort import Cohort
 from nic.tracking.aliases import rollback_reason
-from nic.tracking.registry import CHAMPION, ENCODER_NAME, RegisteredVersion, alias_version, find_version
+from nic.tracking.gates import EXAMPLE
+from nic.tracking.registry import (
+    CHAMPION,
+    ENCODER_NAME,
+    RegisteredVersion,
+    alias_version,
+    encoder_digest,
+    find_version,
+)
 from nic.tracking.runs import Finished, artifact_place, run_or_reuse
 
 if TYPE_CHECKING:
@@ -40,10 +50,11 @@ class EntryPoint(Protocol[Own]):
 
 @dataclass
 class Steps:
-    """Finished stages by the title of their step."""
+    """Finished stages by the title of their step. failures: the reason of each endpoint that was not finished."""
 
     finished: dict[str, Finished] = field(default_factory=dict)
     console: Console = field(default_factory=lambda: Console(width=max(100, get_terminal_size().columns)))
+    failures: dict[str, str] = field(default_factory=dict)
 
     def take(self, title: str, entry_point: EntryPoint[ConfigT], config: ConfigT) -> dict[str, Any]:
         """Run an entry point as a child run, or reuse a finished run; its result."""
@@ -54,16 +65,48 @@ class Steps:
         return step.result
 
     def promote(self, title: str, entry_point: EntryPoint[ConfigT], config: ConfigT, model: str) -> dict[str, Any]:
-        """As `take`, of `promote`. A model that was rolled back is skipped: only a person promotes it again."""
+        """As `take`, of `promote`. A model without a gate is skipped.
+
+        So is one that was rolled back: only a person promotes it again.
+        """
         version = find_version(model)
-        if (reason := rollback_reason(version)) is None:
+        if (reason := rollback_reason(version)) is not None:
+            refusal = f"rolled back{reason and ': '}{reason}; promote it by hand to serve it again"
+            return self._skip(title, version, refusal)
+        try:
             return self.take(title, entry_point, config)
-        self.console.rule(f"[bold]{title}")
-        refusal = f"rolled back{reason and ': '}{reason}; promote it by hand to serve it again"
-        self.console.print(f"{title}: skipped, {version.full_name} was {refusal}")
-        result = {"name": version.name, "version": version.version, "promoted": False, "reasons": [refusal]}
-        self.finished[title] = Finished("", result, True, 0.0)
+        except NoGate:
+            return self._skip(title, version, self._gate_to_write(title))
+
+    def _skip(self, title: str, version: RegisteredVersion, reason: str) -> dict[str, Any]:
+        self.console.print(f"{title}: {version.full_name} is not promoted: {reason}")
+        result = {"name": version.name, "version": version.version, "promoted": False, "reasons": [reason]}
+        self.finished[title] = Finished("", {**result, "skipped": True}, True, 0.0)
         return result
+
+    def _gate_to_write(self, title: str) -> str:
+        measured = self.finished.get(title.replace("promote", "evaluate"))
+        if measured is None:  # an encoder
+            return "no gate; add nic-encoder to registry/promotion.yaml"
+        example = EXAMPLE.format(f"{measured.result['part']}.{measured.result['metric']}")
+        return f"no gate; write one under the endpoint, such as {example}"
+
+    @contextmanager
+    def endpoint(self, name: str) -> Iterator[None]:
+        """The stages of an endpoint. Where one fails the other endpoints go on, and `check` raises in the end."""
+        try:
+            yield
+        except StoreUnreached:
+            raise
+        except NicError as error:
+            self.failures[name] = str(error)
+            self.console.print(f"[bold red]{name} failed[/]: {error}", soft_wrap=True)
+
+    def check(self) -> None:
+        """Raises StageFailed when an endpoint was not finished."""
+        if self.failures:
+            reasons = [f"endpoint {name}: {reason}" for name, reason in self.failures.items()]
+            raise StageFailed(*reasons, "start again when this is corrected; finished stages are kept")
 
     def summary(self, endpoints: Sequence[str]) -> dict[str, Any]:
         """Figures and verdicts by endpoint, as they are kept with the parent run."""
@@ -71,6 +114,7 @@ class Steps:
         return {
             name: {k: v for stage in stages for k, v in self.finished[f"{stage} {name}"].result.items()}
             for name in endpoints
+            if name not in self.failures
         }
 
     def show(self, endpoints: Sequence[str]) -> None:
@@ -89,8 +133,13 @@ class Steps:
             champion = champions[verdict["name"]]
             models.add_row(verdict["name"], verdict["version"], *_standing(verdict, champion))
         self.console.print(times, figures, models)
+        if self.failures:
+            failures = Table("endpoint", "why it was not finished", title="Failures")
+            for name, reason in self.failures.items():
+                failures.add_row(name, reason)
+            self.console.print(failures)
         served = [SERVE.format(name, v.version) for name, v in champions.items() if v and name != ENCODER_NAME]
-        evaluations = {name: self.finished[f"evaluate {name}"].run_id for name in endpoints}
+        evaluations = {name: self.finished[f"evaluate {name}"].run_id for name in self.summary(endpoints)}
         reports = [REPORT.format(name, artifact_place(run, "report.html")) for name, run in evaluations.items()]
         self.console.print(LOOK, *reports, *served, sep="\n", soft_wrap=True)
 
@@ -99,13 +148,18 @@ def _standing(verdict: Mapping[str, Any], champion: RegisteredVersion | None) ->
     """Whether the version was promoted, and which version is champion now: aliases may have moved since."""
     now = f"version {champion.version}" if champion else "none"
     if not verdict["promoted"]:
-        return "refused: " + "; ".join(verdict["reasons"]), now
+        return ("not promoted: " if "skipped" in verdict else "refused: ") + "; ".join(verdict["reasons"]), now
     if champion and champion.version == verdict["version"]:
         return "yes", now
     version = find_version(f"models:/{verdict['name']}/{verdict['version']}")
     reason = rollback_reason(version)
     since = "another one was promoted since" if reason is None else f"rolled back{reason and ': '}{reason}"
     return f"no more: {since}", now
+
+
+def registered_encoder(uri: str) -> dict[str, str]:
+    """A registered encoder as `train_encoder` would leave it: version and sha256. An alias becomes its version."""
+    return {"version": find_version(uri).uri, "sha256": encoder_digest(uri)}
 
 
 def part_to_measure(cohort: Cohort) -> CohortPart:

@@ -14,8 +14,10 @@ from nic.tracking.runs import SERVING
 
 
 def selected_tasks(study_file: Path, names: Sequence[str] = ()) -> list[TileTask]:
-    """The tasks of these names; all where there are none. Raises StudyError for a task that the study does not have."""
+    """The tasks of these names; all where there are none. Raises StudyError for a task that the study lacks."""
     entries = {entry.name: entry for entry in read_study(study_file).tile_tasks}
+    if not entries:
+        raise StudyError(f"{study_file.name}: no tile_tasks; add labelled tiles, which an encoder learns from")
     if unknown := [name for name in names if name not in entries]:
         raise StudyError(f"{study_file.name}: no tile task {unknown[0]!r}; it has {', '.join(entries)}")
     return [read_task(entries[name]) for name in names or entries]

@@ -25,8 +25,8 @@ from nic.stages.cross_validated import CROSS_VALIDATED, cross_validated_table
 from nic.stages.report_pictures import result_plot
 from nic.stages.splitting import audit, fold_columns, folds_of, log_split
 from nic.study import EndpointEntry, read_study
-from nic.tracking.answers import FigureName
 from nic.tracking.digests import manifest
+from nic.tracking.figure_name import FigureName
 from nic.tracking.recorded_estimates import record_estimates
 from nic.tracking.registry import RegisteredVersion, encoder_of_codes, register_patient_model
 from nic.tracking.runs import StageRun, lineage
@@ -73,7 +73,7 @@ def train(
     """Train and register; the stage's result. register_as: a name; empty for the endpoint's own."""
     patients = read_patients(study_file, endpoint, codes, encoder)
     labelled, cells = patients.labelled, patients.gathered.cells
-    folds = folds_of(labelled, plan.split_by, plan.folds, plan.repeats, plan.seed)
+    folds = folds_of(labelled, plan.split_by, plan.folds, plan.repeats, plan.seed, endpoint)
     tiles = origins_of_encoder(patients.encoder, patients.gathered.encoder.sha256)
     weights = count_weights(untrained(plan.recipe.network, cells))
     log_split(labelled, folds, audit(patients.cohort, labelled, folds, codes, tiles, weights), stage)

@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Literal
 
 MISSING = frozenset(
     {
@@ -18,6 +19,9 @@ SPREADSHEET_ERROR = re.compile(r"#(?:REF|VALUE|DIV/0|NUM|NULL|SPILL|CALC)!|#NAME
 NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?", re.ASCII)
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+", re.ASCII)
+LEAST_NUMBERS = 0.8
+"""Share of a column's known cells that are numbers, in a column of numbers."""
+Decimal = Literal["comma", "point"]
 _BLANK = r"[\s\u200b-\u200d\u2060\ufeff]+"
 _BLANK_ENDS = re.compile(f"^{_BLANK}|{_BLANK}$")
 
@@ -37,6 +41,31 @@ def number(text: str) -> float:
     if not NUMBER.fullmatch(text) or not math.isfinite(value := float(text)):
         raise ValueError(f"{text!r} is not a number")
     return value
+
+
+def without_commas(texts: list[str], decimal: Decimal | None) -> list[str]:
+    """The cells of a column of numbers with points as decimal signs and nothing between thousands; others as they are.
+
+    decimal: the decimal sign; then some cells of the column may be no numbers. None where the sign is to be detected.
+    Raises ValueError, with the cell as its text, for a number with a point where the sign is the comma.
+    """
+    if decimal is None:
+        return [text.replace(",", ".") for text in texts] if has_decimal_commas(texts) else texts
+    with_comma, point = (THOUSANDS, "") if decimal == "point" else (DECIMAL_COMMA, ".")
+    known = [text for text in texts if not is_missing(text)]
+    numbers = [text for text in known if NUMBER.fullmatch(text) or with_comma.fullmatch(text)]
+    if len(numbers) < LEAST_NUMBERS * len(known):
+        return texts
+    if decimal == "comma" and (points := [text for text in numbers if "." in text]):
+        raise ValueError(points[0])
+    return [text.replace(",", point) if with_comma.fullmatch(text) else text for text in texts]
+
+
+def may_be_thousands(texts: list[str]) -> bool:
+    """Whether the cells of a column are numbers whose commas may be decimal signs or stand after thousands: 1,234."""
+    known = [text for text in texts if not is_missing(text)]
+    commas = [text for text in known if "," in text]
+    return bool(commas) and all(THOUSANDS.fullmatch(text) or NUMBER.fullmatch(text) for text in known)
 
 
 def has_decimal_commas(texts: list[str]) -> bool:

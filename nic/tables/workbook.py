@@ -20,18 +20,18 @@ LEADING_ZEROS = re.compile("00+")
 LOG = logging.getLogger(__name__)
 
 
-def workbook_records(content: bytes, columns: Collection[str], file: str) -> list[Record]:
-    """The rows that are not blank of the one sheet that has cells; of several, of the one with these columns.
+def workbook_records(content: bytes, columns: Collection[str], file: str) -> tuple[list[Record], str]:
+    """The rows that are not blank of the one sheet that has cells; of several, of the one with these columns; its name.
 
     Raises TableError, which names the file: no workbook, no or several such sheets, a formula without its value.
     """
     sheets = {sheet.title: records for sheet in _sheets(content, file) if (records := _records(sheet))}
     title = _chosen({name: records[0][1] for name, records in sheets.items()}, columns, file)
     if title is None:
-        return []
+        return [], ""
     if _has_formulas(content):
         _check_formulas(content, title, file)
-    return sheets[title]
+    return sheets[title], title
 
 
 def _sheets(content: bytes, file: str, data_only: bool = True) -> list[Any]:

@@ -31,7 +31,7 @@ def read_image_folder(entry: FolderEntry) -> TileTask:
     folder = entry.path
     if not folder.is_dir():
         raise TaskError(f"{folder}: no such folder of labelled tiles")
-    manifest = _manifest(folder / MANIFEST)
+    manifest = read_manifest(folder / MANIFEST)
     mpp = entry.mpp or manifest.mpp
     if mpp is None:
         raise TaskError(f"{entry.name}: no um/px in {folder.name}; give mpp in the study file, or in {MANIFEST}")
@@ -59,7 +59,8 @@ def _own_group(file: str) -> str:
     return group if separator else file
 
 
-def _manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
+    """The manifest of a tile task; an empty one where the file does not exist. Raises TaskError."""
     if not path.is_file():
         return Manifest()
     try:

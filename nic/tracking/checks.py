@@ -11,8 +11,9 @@ from nic.errors import RegistryError
 from nic.evaluation.figure import Estimate, difference
 from nic.evaluation.subgroups import groups_of
 from nic.patients.audit import same_patients
-from nic.tracking.answers import Answers, FigureName, classes_of, unlike, unlike_models
+from nic.tracking.answers import Answers, classes_of, unlike, unlike_models
 from nic.tracking.evidence import Evidence, evidence_of, graph_sha256, spec_of, untrue_tags
+from nic.tracking.figure_name import FigureName
 from nic.tracking.gates import Bound, Gate, Subgroups
 from nic.tracking.recorded_estimates import RecordedEstimate, verified_estimate
 from nic.tracking.registry import RegisteredVersion

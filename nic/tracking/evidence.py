@@ -6,7 +6,8 @@ from nic.errors import RegistryError, UnknownModel
 from nic.graphs import files
 from nic.patients.model_spec import PatientModelSpec
 from nic.patients.predictor import PatientModel
-from nic.tracking.answers import Answers, FigureName
+from nic.tracking.answers import Answers
+from nic.tracking.figure_name import FigureName
 from nic.tracking.recorded_estimates import RecordedEstimate, read_answers, tagged_estimate, verified_estimate
 from nic.tracking.registry import ENCODER_NAME, RegisteredVersion, find_version, graph_file
 from nic.tracking.runs import find_run

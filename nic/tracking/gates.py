@@ -1,4 +1,4 @@
-"""The gates of registry/promotion.yaml, read and checked: what a candidate must show before it is served."""
+"""Gates, read and checked: what a candidate must show before it is served. A study file or a file of gates has them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Annotated
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError, model_validator
 
-from nic.errors import RegistryError
-from nic.tracking.answers import FigureName
+from nic.errors import NoGate, RegistryError
+from nic.tracking.figure_name import FigureName
 
 
 def _figure_name(text: object) -> FigureName:
@@ -19,20 +19,24 @@ def _figure_name(text: object) -> FigureName:
         raise ValueError(str(error)) from error
 
 
-GateFigure = Annotated[FigureName, BeforeValidator(_figure_name)]
+GateFigure = Annotated[FigureName, BeforeValidator(_figure_name, json_schema_input_type=str)]
+EXAMPLE = "gate: {{figure: {}, at_least: 0.7, margin: 0.1}}"
+"""The gate that a user without one may write under an endpoint of the study file."""
 
 
 class _StrictGate(BaseModel):
     """Refuses unknown keys: they are typing errors, and a typing error must not open a gate."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Bound(_StrictGate):
     """The range in which a figure must lie, ends included."""
 
     at_least: float | None = None
+    """Its lower end."""
     at_most: float | None = None
+    """Its upper end."""
 
     @model_validator(mode="after")
     def _has_an_end(self) -> "Bound":
@@ -51,45 +55,51 @@ class Bound(_StrictGate):
 
 
 class Subgroups(_StrictGate):
-    """The deciding figure in each group of patients; patients of unknown group are a group of their own.
-
-    column: of the cohort's table; a column of many numbers is split at its median. fewest: patients that a group must
-    have, else it is not judged.
-    """
+    """The deciding figure in each group of patients; patients of unknown group are a group of their own."""
 
     column: str = "site"
+    """Of the cohort's table; a column of many numbers is split at its median."""
     at_least: float
+    """The smallest value of the figure in each group."""
     fewest: int = 20
+    """Patients that a group must have, else it is not judged."""
 
 
 class Serving(_StrictGate):
-    """Limits for the candidate as the server loads it.
-
-    within: largest difference between its answers now and at registration. latency_s: of the reference request, once
-    the model is loaded. size_mb: of all its files.
-    """
+    """Limits for the candidate as the server loads it."""
 
     within: float = 1e-5
+    """Largest difference between its answers now and at registration."""
     latency_s: float
+    """Seconds for the reference request, once the model is loaded."""
     size_mb: float
+    """Of all its files."""
 
 
 class Gate(_StrictGate):
-    """What a candidate of one registered model must show; registry/promotion.yaml explains each key.
-
-    figure: the deciding one; it must have a bound.
-    """
+    """What a candidate of one registered model must show; docs/registry.md explains each check."""
 
     figure: GateFigure
+    """The figure that decides: external.auc, external.c_index, external.spearman; cross_validated.auc without external
+    patients."""
     patients: str | None = None
+    """Digest of the patients, labels and slides on which the figure must be measured."""
     at_least: float | None = None
+    """The smallest value of the figure. A gate needs this key or `low_above`."""
     low_above: float | None = None
+    """The lower end of the figure's 95% interval must be above this value."""
     margin: float = 0.0
+    """How much worse than the champion a candidate may be; 0 asks for a significantly better one."""
     parity: float = 1e-4
+    """The largest difference between the ONNX graph and the trained network."""
     others: dict[GateFigure, Bound] = {}
+    """Bounds of further figures: {external.brier: {at_most: 0.25}}."""
     subgroups: Subgroups | None = None
+    """The smallest value of the figure in each group of a column."""
     serving: Serving | None = None
+    """Limits for the candidate as the server loads it."""
     foreign_encoder: bool = False
+    """Whether codes of another tool's encoder are accepted."""
 
     @model_validator(mode="after")
     def _decides(self) -> "Gate":
@@ -115,7 +125,8 @@ def read_gates(path: Path) -> dict[str, Gate]:
 
 
 def gate_of(name: str, gates: Mapping[str, Gate]) -> Gate:
-    """Raises RegistryError when the registered name has no gate."""
+    """Raises NoGate when the registered name has none."""
     if name not in gates:
-        raise RegistryError(f"{name}: no gate in promotion.yaml; add one that names the deciding figure")
+        example = EXAMPLE.format("external.auc")
+        raise NoGate(f"{name}: no gate; write one under the endpoint in the study file, such as {example}")
     return gates[name]

@@ -19,7 +19,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from nic.errors import RegistryError
-from nic.tracking.answers import Answers, FigureName, digest_of
+from nic.tracking.answers import Answers, digest_of
+from nic.tracking.figure_name import FigureName
 from nic.tracking.registry import ENCODER_NAME, RegisteredVersion, tag_version
 
 TAG = "figure."

@@ -23,11 +23,13 @@ from entrypoints import (
     evaluate,
     import_features,
     promote,
+    train_encoder,
     train_patients,
 )
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
+from nic.errors import StudyError
 from nic.slides.grid import TileGrid
 from nic.tracking.runs import stage_key
 
@@ -251,3 +253,39 @@ def test_a_version_that_was_measured_anew_is_judged_anew(number: str, tmp_path: 
     assert key(promote, config) == before
     client.set_model_version_tag("nic-dead", number, "figure.external.c_index", "{}")
     assert key(promote, config) != before
+
+
+def test_only_the_gate_of_the_version_and_its_bounds_judge_it_anew(tmp_path: Path) -> None:
+    file, config = tmp_path / "gates.yaml", promote.Config("models:/nic-dead/2", tmp_path / "gates.yaml")
+    keys = []
+    for at_least, other in ((0.5, 0.7), (0.5, 0.9), (0.6, 0.9)):
+        file.write_text(
+            f"nic-dead: {{figure: external.c_index, at_least: {at_least}}}\n"
+            f"nic-grade: {{figure: external.auc, at_least: {other}}}\n"
+        )
+        keys.append(key(promote, config))
+    assert keys[0] == keys[1] != keys[2]
+    study = STUDY["endpoints"][1] | {"gate": {"figure": "external.c_index", "at_least": 0.6}}  # type: ignore[index]
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY | {"endpoints": [study]}))
+    file.write_text("nic-dead: {figure: external.c_index, at_least: 0.5}\n")
+    assert key(promote, replace(config, study=str(tmp_path / "study.yaml"))) == keys[2]
+
+
+def test_an_encoder_is_not_trained_again_for_another_path_of_its_study(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("no", "yes"):
+        (folder / "tiles" / name).mkdir(parents=True)
+        (folder / "tiles" / name / "1.png").write_bytes(name.encode())
+    write(folder, STUDY | {"tile_tasks": [{"name": "a", "path": "tiles", "mpp": 1.0}]})
+    absolute = key(train_encoder, train_encoder.Config(folder / "study.yaml", folder / "work"))
+    monkeypatch.chdir(folder.parent)
+    assert key(train_encoder, train_encoder.Config(Path("one/study.yaml"), Path("one/work"))) == absolute
+
+
+def test_a_study_without_tile_tasks_trains_patients_and_no_encoder(folder: Path) -> None:
+    before = trained(folder)
+    write(folder, {name: value for name, value in STUDY.items() if name != "tile_tasks"} | {"encoder": "nic-encoder/1"})
+    assert trained(folder) == before
+    with pytest.raises(StudyError, match="no tile_tasks; add labelled tiles"):
+        key(train_encoder, train_encoder.Config(folder / "study.yaml"))

@@ -1,5 +1,6 @@
 """A cohort is read whole or refused with file, row and column; nobody is lost in silence."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from nic.errors import (
     PatientInTwoParts,
     UnknownColumn,
 )
-from nic.patients.cohort import Cohort, Endpoint
-from nic.patients.cohort_table import read_cohort
+from nic.patients.cohort import Cohort, Endpoint, positive_among
+from nic.patients.cohort_table import Columns, read_cohort
 from nic.patients.targets import Classes, Survival, Values
 from nic.slides.search import file_of
 
@@ -149,8 +150,8 @@ def test_a_missing_table_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_or_doubled_column_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UnknownColumn, match=r"no column 'split'; it has patient, slide"):
-        cohort(tmp_path, "1,a.svs", header="patient,slide")
+    with pytest.raises(UnknownColumn, match=r"no column 'slide'; it has patient, split"):
+        cohort(tmp_path, "1,train", header="patient,split")
     with pytest.raises(CohortError, match="'split' stands twice"):
         cohort(tmp_path, "1,a.svs,train,train", header="patient,slide,split,split")
 
@@ -170,7 +171,12 @@ def test_a_missing_or_doubled_column_is_named(tmp_path: Path) -> None:
             r"column 'score'.*patient 1 is '1' in row 2 and '2' in row 3",
         ),
         (SURVIVAL, ["1,a.svs,train,,,1,a,0,1"], CohortError, r"row 2, column 'time_months'.*'0'.*months > 0"),
-        (SURVIVAL, ["1,a.svs,train,,,1,a,5,dead"], CohortError, r"row 2, column 'event'.*'dead'.*0, 1, true or false"),
+        (
+            SURVIVAL,
+            ["1,a.svs,train,,,1,a,5,dead"],
+            CohortError,
+            r"row 2, column 'event'.*'dead'.*0, 1, true, .* yes or no",
+        ),
         (SURVIVAL, ["1,a.svs,train,,,1,a,5,2"], CohortError, r"row 2, column 'event'.*'2'"),
         (SURVIVAL, ["1,a.svs,train,,,1,a,5,0", "2,b.svs,external,,,1,a,5,1"], NoEvents, r"none of 1 patients"),
         (PATTERN, ["1,a.svs,train,,,1,desmoplastic,1,1"], OneClass, r"all patients are 'desmoplastic'"),
@@ -297,3 +303,89 @@ def test_a_digest_of_columns_does_not_see_the_others(tmp_path):
     other_cells = ("a,a.svs,train,x,3,50", "a,z.svs,train,x,1,50", "a,a.svs,external,x,1,50", "c,a.svs,train,x,1,50")
     for changed in other_cells:
         assert digest_of_score(header, changed, rows[1]) != first
+
+
+def test_a_table_without_a_split_is_all_training(tmp_path: Path) -> None:
+    read = cohort(tmp_path, "1,a.svs,1", "2,b.svs,2", header="patient,slide,score")
+    assert [patient.split for patient in read.patients] == ["train", "train"]
+    with pytest.raises(CohortError, match=r"column 'Split' is read as the split under the name 'split' alone; rename"):
+        cohort(tmp_path, "1,a.svs,external", header="patient,slide,Split")
+    (tmp_path / "other.csv").write_text("patient,slide,part\n1,a.svs,external\n")
+    with pytest.raises(UnknownColumn, match="no column 'fold'"):
+        read_cohort(tmp_path / "other.csv", columns=Columns(split="fold"))
+
+
+def test_all_bad_rows_of_a_table_are_reported_at_once(tmp_path: Path) -> None:
+    with pytest.raises(CohortError) as caught:
+        cohort(tmp_path, "1,a.svs,test,,,1,a,1,1", "2,b.svs,train,,wide,1,a,1,1", ",c.svs,train,,,1,a,1,1", ROWS[0])
+    assert [sentence.split(":")[0] for sentence in str(caught.value).splitlines()] == [
+        "liver.csv, row 2, column 'split'",
+        "liver.csv, row 3, column 'mpp'",
+        "liver.csv, row 4, column 'patient'",
+    ]
+    with pytest.raises(CohortError, match="8 more faults of this kind"):
+        cohort(tmp_path, *[f"{n},{n}.svs,test,,,1,a,1,1" for n in range(20)])
+
+
+def test_all_bad_cells_of_both_columns_are_reported_at_once(tmp_path: Path) -> None:
+    rows = [f"{n},{n}.svs,train,,,1,a,{time},{event}" for n, (time, event) in enumerate([(-1, "Dead"), (2, "Alive")])]
+    with pytest.raises(CohortError) as caught:
+        cohort(tmp_path, *rows, "9,z.svs,train,,,1,a,x,Dead").labelled(SURVIVAL, "train")
+    assert str(caught.value).splitlines() == [
+        "liver.csv, rows 2, 4, column 'time_months': found '-1', 'x', wanted months > 0",
+        "liver.csv, rows 2, 3, 4, column 'event': found 'Dead', 'Alive', wanted 0, 1, true, false, yes or no; or say "
+        "in the study file what the words mean, values: {Dead: 0 or 1, Alive: 0 or 1}",
+    ]
+    many = cohort(tmp_path, *[f"{n},{n}.svs,train,,,w{n},a,1,1" for n in range(9)])
+    with pytest.raises(CohortError, match=r"rows 2, 3, 4, 5, 6 and 4 more, .* found 'w0', .*'w4' and 4 more, wanted"):
+        many.labelled(SCORE, "train")
+
+
+def test_all_conflicts_and_all_missing_columns_are_reported_at_once(tmp_path: Path) -> None:
+    rows = [f"{n},{slide}{n}.svs,train,,,{score},a,1,1" for n in (1, 2) for slide, score in (("a", 1), ("b", 2))]
+    with pytest.raises(ConflictingLabels) as caught:
+        cohort(tmp_path, *rows).labelled(SCORE, "train")
+    assert [line.split(" is ")[0] for line in str(caught.value).splitlines()] == [
+        f"liver.csv, column 'score': patient {n}" for n in (1, 2)
+    ]
+    with pytest.raises(UnknownColumn) as missing:
+        cohort(tmp_path).labelled(Endpoint("s", "survival", ("months", "dead")), "train")
+    assert len(str(missing.value).splitlines()) == 2
+
+
+def test_words_have_the_meaning_that_the_study_gives_them(tmp_path: Path) -> None:
+    rows = ["1,a.svs,train,,,weak,a,5,Dead", "2,b.svs,train,,,2.5,a,0,alive", "3,c.svs,train,,,none,a,7,ALIVE"]
+    read = cohort(tmp_path, *rows)
+    dead = replace(SURVIVAL, values=(("Dead", 1.0), ("Alive", 0.0)))
+    labelled = read.labelled(dead, "train")
+    assert [patient.patient_id for patient in labelled.patients] == ["1", "3"]  # nothing was seen of 2
+    assert labelled.targets.arrays[1].tolist() == [True, False]
+    graded = replace(SCORE, values=(("none", 0.0), ("weak", 1.0)))
+    assert read.labelled(graded, "train").targets.arrays[0].tolist() == [1.0, 2.5, 0.0]
+    with pytest.raises(CohortError, match=r"row 2, column 'score': found 'weak', wanted a number"):
+        read.labelled(replace(SCORE, values=(("none", 0.0),)), "train")
+
+
+@pytest.mark.parametrize("cell", ["1", "1.0", "true", "TRUE", "yes", "Yes"])
+def test_an_event_may_be_any_word_for_yes(tmp_path: Path, cell: str) -> None:
+    read = cohort(tmp_path, f"1,a.svs,train,,,1,a,5,{cell}", "2,b.svs,train,,,1,a,5,no")
+    assert read.labelled(SURVIVAL, "train").targets.arrays[1].tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("classes", "positive", "wanted"),
+    [
+        (["no", "yes"], "yes", "yes"),
+        (["No", "Yes"], "yes", "Yes"),
+        (["FALSE", "TRUE"], "yes", "TRUE"),
+        (["0", "1"], "true", "1"),
+        (["0.0", "1.0"], "1", "1.0"),
+        (["0", "1"], "no", "0"),
+        (["high", "low"], "High", "high"),
+        (["1", "true"], "yes", "yes"),
+        (["a", "b"], "yes", "yes"),
+        (["A", "a"], "a", "a"),
+    ],
+)
+def test_the_positive_class_is_the_tables_word(classes: list[str], positive: str, wanted: str) -> None:
+    assert positive_among(classes, positive) == wanted

@@ -8,7 +8,7 @@ import pytest
 from nic.errors import EndpointError, UnknownColumn
 from nic.patients.cohort import Endpoint, Labelled
 from nic.patients.cohort_table import read_cohort
-from nic.patients.splits import fixed_folds, inner_folds, site_folds, stratified_folds
+from nic.patients.splits import check_folds, fixed_folds, inner_folds, site_folds, stratified_folds
 from nic.patients.targets import Classes, Survival, Targets, Values
 
 
@@ -77,3 +77,21 @@ def test_inner_folds_are_as_many_as_the_rarest_label_allows() -> None:
     assert len(inner) == 3
     assert all(positive[test].sum() == 1 for _, test in inner)
     assert sorted(i for _, test in inner for i in test) == list(range(30))
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (
+            Classes(np.arange(20) < 3, ("a", "b")),
+            r"^endpoint e: 5 folds need 5 .* found 3 of class .b.; take folds: 3",
+        ),
+        (Survival(np.ones(20), np.arange(20) >= 2), r"found 2 without an event; take folds: 2 in the study file"),
+        (Survival(np.ones(20), np.arange(20) < 1), r"found 1 with an event; take more patients"),
+        (Values(np.arange(4.0)), r"found 4 with a value; take folds: 4"),
+    ],
+)
+def test_a_rare_label_is_named_with_the_folds_that_it_allows(targets: Targets, message: str) -> None:
+    with pytest.raises(EndpointError, match=message):
+        check_folds(targets, 5, "endpoint e")
+    check_folds(targets, 1, "endpoint e")

@@ -11,7 +11,8 @@ from rich.console import Console
 from stores import new_store
 
 from entrypoints import promote
-from nic.stages.steps import Steps
+from nic.errors import EndpointError, StageFailed, StoreUnreached
+from nic.stages.steps import Steps, registered_encoder
 from nic.tracking.aliases import roll_back
 from nic.tracking.registry import CHAMPION, PREVIOUS
 from nic.tracking.runs import Finished
@@ -84,3 +85,49 @@ def test_a_version_that_was_rolled_back_is_not_promoted_again(client: MlflowClie
     assert result["promoted"] is False
     assert result["reasons"] == ["rolled back: blue stain; promote it by hand to serve it again"]
     assert client.get_model_version_by_alias(NAME, CHAMPION).version in ("1", 1)
+
+
+def test_a_version_without_a_gate_is_not_promoted_and_the_gate_to_write_is_shown(client: MlflowClient) -> None:
+    text = StringIO()
+    measured = {"metric": "auc", "part": "cross_validated", "measured": "0.8", "oracle": "", "cross_validated": "0.8"}
+    steps = Steps({"evaluate score": Finished("", measured, True, 0.0)}, Console(file=text, width=250))
+    result = steps.promote("promote score", promote, promote.Config(f"models:/{NAME}/2"), f"models:/{NAME}/2")
+    reason = (
+        "no gate; write one under the endpoint, such as gate: {figure: cross_validated.auc, at_least: 0.7, margin: 0.1}"
+    )
+    assert (result["promoted"], result["reasons"]) == (False, [reason])
+    steps.show([])
+    assert f"not promoted: {reason}" in text.getvalue()
+
+
+def test_where_an_endpoint_fails_the_others_go_on_and_the_end_is_an_error(client: MlflowClient) -> None:
+    text = StringIO()
+    steps = Steps(console=Console(file=text, width=250))
+    for name in ("grade", "score"):
+        with steps.endpoint(name):
+            if name == "grade":
+                raise EndpointError("cohort.csv: no label")
+            steps.finished["train score"] = Finished("", {"version": "models:/nic-score/1"}, False, 1.0)
+    assert steps.failures == {"grade": "cohort.csv: no label"}
+    assert steps.summary(["grade"]) == {}
+    steps.show(["grade"])
+    assert "why it was not finished" in text.getvalue()
+    with pytest.raises(StageFailed, match=r"endpoint grade: cohort\.csv: no label"):
+        steps.check()
+    Steps().check()
+
+
+def test_a_store_that_is_gone_ends_the_study() -> None:
+    steps = Steps(console=Console(file=StringIO()))
+    with pytest.raises(StoreUnreached), steps.endpoint("grade"):
+        raise StoreUnreached("tracking store: gone")
+
+
+def test_a_registered_encoder_stands_in_for_a_trained_one(client: MlflowClient) -> None:
+    client.create_registered_model("nic-encoder")
+    client.create_model_version("nic-encoder", "file:///nowhere", tags={"nic.encoder_sha256": "a" * 64})
+    client.set_registered_model_alias("nic-encoder", CHAMPION, "1")
+    assert registered_encoder("models:/nic-encoder@champion") == {
+        "version": "models:/nic-encoder/1",
+        "sha256": "a" * 64,
+    }

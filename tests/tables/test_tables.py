@@ -9,6 +9,7 @@ import pytest
 from nic.errors import EmptyTable, NoColumn, TableError
 from nic.tables.cells import is_missing, number, stripped
 from nic.tables.table import Table, is_table, read_table
+from nic.tables.text import TextForm
 
 TEXT = "patient,slide,site\n007,Größe.svs,Düsseldorf\n8,b.svs,Köln\n"
 CELLS = {"patient": ["007", "8"], "slide": ["Größe.svs", "b.svs"], "site": ["Düsseldorf", "Köln"]}
@@ -109,6 +110,9 @@ def test_decimal_commas_are_read_where_they_are_unambiguous(
         (b"\x1f\x8b\x08\x00\x00\x00", TableError, "t.csv: binary"),
         (b"a,b\n\x81,\x8d\n", TableError, "neither UTF-8 nor cp1252, at byte 4; save it as UTF-8"),
         ("<html><table></table></html>", TableError, "HTML or XML"),
+        (b"%PDF-1.7\n", TableError, "t.csv: a PDF, not a table; save the table as .xlsx or CSV"),
+        (b"\x89PNG\r\n\x1a\n", TableError, "t.csv: a PNG picture, not a table"),
+        (b"\xff\xd8\xff\xe0\x00", TableError, "t.csv: a JPEG picture, not a table"),
         (b"\xff\xfea\x00,", TableError, "neither UTF-8 nor utf-16-le"),
     ],
 )
@@ -148,3 +152,58 @@ def test_words_for_missing_values() -> None:
     assert all(map(is_missing, ("", "NA", "n/a", "NaN", "NULL", "#N/A", "[Not Available]", "?", "'--", "Unknown")))
     assert not any(map(is_missing, ("-", "none", "0", "no", "negative")))
     assert stripped("\u200b \xa0a b\ufeff\t") == "a b"
+
+
+def test_how_a_table_is_written_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    content = "name;score\na;0,5\n".encode("utf-8-sig")
+    with caplog.at_level(logging.WARNING):
+        assert read(tmp_path, content).form == "separator ';', decimal comma, utf-8"
+        read(tmp_path, content)
+        assert [record.getMessage() for record in caplog.records] == ["t.csv: separator ';', decimal comma, utf-8"]
+        caplog.clear()
+        assert read(tmp_path, "a,b\n1,2\n", name="plain.csv").form == "separator ',', decimal point, utf-8"
+        assert not caplog.text
+    assert read(tmp_path, "a\tb\nü\t2\n".encode("cp1252")).form == "separator tab, decimal point, cp1252"
+
+
+def test_a_table_is_read_as_it_is_said_to_be_written(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes("name|a;b\nŁ;d|1,234\n".encode("cp1250"))
+    form = TextForm.named({"separator": "bar", "decimal": "comma", "encoding": "cp1250"})
+    assert read_table(tmp_path / "t.csv", ("name",), form=form).cells == {"name": ["Ł;d"], "a;b": ["1.234"]}
+    thousands = TextForm(separator="|", decimal="point", encoding="cp1250")
+    assert read_table(tmp_path / "t.csv", ("name",), form=thousands).cells["a;b"] == ["1234"]
+    assert read_table(tmp_path / "t.csv", ("name",), form=TextForm("|")).ambiguous == ("a;b",)
+    assert TextForm.named(form.words) == form
+
+
+def test_a_word_among_numbers_of_a_known_sign_stays_alone(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("name;score\n" + "a;0,5\n" * 8 + "b;0,O5\n")
+    assert read_table(tmp_path / "t.csv", ("name",)).cells["score"] == ["0,5"] * 8 + ["0,O5"]
+    with_commas = read_table(tmp_path / "t.csv", ("name",), form=TextForm(decimal="comma"))
+    assert with_commas.cells["score"] == ["0.5"] * 8 + ["0,O5"]
+
+
+def test_a_point_in_a_table_of_decimal_commas_is_refused_by_its_cell(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("name;score\na;0,5\nb;1.234\n")
+    with pytest.raises(TableError, match=r"t\.csv, row 3, column 'score': found '1\.234'"):
+        read_table(tmp_path / "t.csv", ("name",), form=TextForm(decimal="comma"))
+
+
+def test_two_separators_that_fit_are_not_guessed(tmp_path: Path) -> None:
+    with pytest.raises(TableError, match="',' or ';' may stand between the cells; write which, as `separator: comma`"):
+        read(tmp_path, "a,b;c\n1,2;3\n")
+    assert read(tmp_path, "a,b;c\n1;3\n").columns == ("a,b", "c")
+    assert read(tmp_path, "a,b;c;d\n1,2;3;4\n").columns == ("a,b", "c", "d")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"separator": "blank"}, "separator: found 'blank', wanted comma, semicolon, tab, bar"),
+        ({"decimal": "."}, "decimal: found '.', wanted comma or point"),
+        ({"encoding": "ansi8"}, "encoding: found 'ansi8', wanted a name such as utf-8"),
+    ],
+)
+def test_a_form_that_no_table_has_is_refused(words: dict[str, str], message: str) -> None:
+    with pytest.raises(TableError, match=message):
+        TextForm.named(words)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from nic.errors import RegistryError
+from nic.stages.promote import gates_in
 from nic.tracking.gates import Bound, gate_of, read_gates
 
 SHIPPED = Path(__file__).resolve().parents[2] / "registry" / "promotion.yaml"
@@ -53,3 +54,17 @@ def test_a_file_or_a_name_without_a_gate_is_refused(tmp_path: Path) -> None:
 def test_a_bound_includes_its_ends_and_never_nan(value: float, holds: bool) -> None:
     assert Bound(at_least=0.5, at_most=0.7).holds(value) == holds
     assert not Bound(at_most=0.5).holds(float("nan"))
+
+
+def test_the_gates_of_a_study_replace_those_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "gates.yaml").write_text(
+        "nic-a: {figure: external.auc, at_least: 0.7}\nnic-b: {figure: external.auc, at_least: 0.8}\n"
+    )
+    (tmp_path / "study.yaml").write_text(
+        "name: s\nencoder: nic-encoder/1\ncohorts: {c: c.csv}\nendpoints:\n"
+        "  - {name: a, cohort: c, kind: regression, column: x, gate: {figure: external.spearman, at_least: 0.2}}\n"
+        "  - {name: b, cohort: c, kind: regression, column: x}\n"
+    )
+    gates = gates_in(tmp_path / "gates.yaml", str(tmp_path / "study.yaml"))
+    assert {name: gate.at_least for name, gate in gates.items()} == {"nic-a": 0.2, "nic-b": 0.8}
+    assert gates_in(tmp_path / "gates.yaml", "")["nic-a"].at_least == 0.7

@@ -9,7 +9,7 @@ from mlflow.tracking import MlflowClient
 
 from nic.evaluation.figure import Estimate
 from nic.tracking.aliases import roll_back, rollback_reason
-from nic.tracking.answers import FigureName
+from nic.tracking.figure_name import FigureName
 from nic.tracking.recorded_estimates import record_estimates, tagged_estimate
 from nic.tracking.registry import (
     CHAMPION,

@@ -1,0 +1,134 @@
+"""How long the compression of a folder of slides takes on this machine, and how much its codes weigh."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from nic.compression.compress_slide import DEFAULT_TILING, compress_slide
+from nic.compression.tile_jobs import PlanTiles, SlidePlan
+from nic.encoder.encoder_graph import export_encoder
+from nic.encoder.loading import LoadedEncoder, load_encoder
+from nic.encoder.network import TILE_PX, random_encoder
+from nic.encoder.spec import EncoderSpec
+from nic.errors import SlideError
+from nic.slides.jobs import IN_PROCESS, TileShape
+from nic.slides.slide import SlideSource
+from nic.threads import cores
+from nic.tracking.registry import encoder_file
+
+OPENED = 6
+"""Slides that are opened to count their tiles."""
+TIMED_TILES, TIMED_S = 1000, 20.0
+"""Most tiles that are read and encoded to time them, and most seconds."""
+BYTES_A_NUMBER, BYTES_A_PLACE = 2, 16
+"""A code is of float16; its place, of two int64."""
+
+
+@dataclass(frozen=True)
+class CompressionEstimate:
+    """hours: of the compression on this machine. gigabytes: of all codes. how: from what they follow, in sentences.
+
+    Both are None where no slide could be opened. faults: of the opened slides, why they cannot be compressed, by id.
+    """
+
+    hours: float | None
+    gigabytes: float | None
+    how: tuple[str, ...]
+    faults: dict[str, SlideError]
+
+
+class _Enough(Exception):
+    """As many tiles were read as are timed."""
+
+
+def estimated(slides: Sequence[SlideSource], encoder: str) -> CompressionEstimate:
+    """Open some slides, count their tiles, and read and encode a part of one.
+
+    encoder: a registered version or a graph's path; empty where there is none yet: nic's own network is timed then.
+    """
+    with TemporaryDirectory(prefix="nic-") as folder:
+        loaded = load_encoder(encoder_file(encoder) if encoder else _untrained(Path(folder)))
+        tiles, faults = _tiles_of(_spread(slides), loaded.spec)
+        timed = _timed(sorted(tiles, key=lambda source: abs(tiles[source] - np.median(list(tiles.values())))), loaded)
+    if timed is None:
+        return CompressionEstimate(
+            None, None, (f"None of {len(tiles) + len(faults)} opened slides can be used.",), faults
+        )
+    mean, code_bytes = float(np.mean(list(tiles.values()))), BYTES_A_NUMBER * loaded.spec.code_size + BYTES_A_PLACE
+    whole = mean * len(slides)
+    by = f"by {encoder}" if encoder else "by nic's own network, untrained: its weights do not change the time"
+    how = (
+        f"{len(tiles)} of {len(slides)} slides were opened: {min(tiles.values())} to {max(tiles.values())} tiles of "
+        f"tissue, {mean:.0f} on average, so about {whole:.0f} in all.",
+        f"{timed.tiles} tiles of {timed.slide_id} were read and encoded {by}, on {loaded.device_note}: "
+        f"{1000 * timed.core_s / timed.tiles:.1f} ms of one core for each tile; {cores()} cores work at a time.",
+        f"A tile's code takes {code_bytes} bytes.",
+    )
+    hours = whole * timed.core_s / timed.tiles / cores() / 3600
+    return CompressionEstimate(hours, whole * code_bytes / 1e9, how, faults)
+
+
+def _untrained(folder: Path) -> Path:
+    sample = np.zeros((1, TILE_PX, TILE_PX, 3), np.uint8)
+    export_encoder(random_encoder(0), "random", (), folder / "encoder.onnx", sample)
+    return folder / "encoder.onnx"
+
+
+def _spread(slides: Sequence[SlideSource]) -> list[SlideSource]:
+    """Some slides from the smallest to the largest file."""
+    by_size = sorted(slides, key=lambda source: source.path.stat().st_size)
+    places = np.linspace(0, len(by_size) - 1, min(OPENED, len(by_size)))
+    return [by_size[round(place)] for place in places]
+
+
+def _tiles_of(slides: Sequence[SlideSource], spec: EncoderSpec) -> tuple[dict[SlideSource, int], dict[str, SlideError]]:
+    """Number of tissue tiles of each slide, and what is wrong with the others."""
+    shape = TileShape(spec.tile_px, spec.tile_mpp, spec.read_mpp)
+    tiles: dict[SlideSource, int] = {}
+    faults: dict[str, SlideError] = {}
+    for source in slides:
+        try:
+            plan = SlidePlan.of(IN_PROCESS.ask(PlanTiles(source, shape, DEFAULT_TILING)))
+            tiles[source] = int(plan.tissue.sum())
+        except SlideError as error:
+            faults[source.slide_id] = error
+    return tiles, faults
+
+
+@dataclass(frozen=True)
+class _Timed:
+    """tiles: that were read and encoded. core_s: seconds of processors that this took."""
+
+    slide_id: str
+    tiles: int
+    core_s: float
+
+
+class _Watch:
+    """Counts the tiles that were read; raises _Enough at TIMED_TILES or after TIMED_S."""
+
+    def __init__(self) -> None:
+        self.tiles, self._began = 0, time.monotonic()
+
+    def __call__(self, tiles: int) -> None:
+        self.tiles = tiles
+        if tiles >= TIMED_TILES or time.monotonic() - self._began > TIMED_S:
+            raise _Enough
+
+
+def _timed(slides: Sequence[SlideSource], encoder: LoadedEncoder) -> _Timed | None:
+    """Tiles of the first slide that can be read; None where no slide can."""
+    for source in slides:
+        watch, start = _Watch(), time.process_time()
+        try:
+            compress_slide(source, encoder, watch=watch)
+        except _Enough:
+            pass
+        except SlideError:
+            continue
+        return _Timed(source.slide_id, max(watch.tiles, 1), time.process_time() - start)
+    return None
