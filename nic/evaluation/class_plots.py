@@ -1,6 +1,7 @@
 """Plots of several classes and of ordered grades: ROC curves, the confusion table, and scores by grade."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure as Plot
@@ -37,7 +38,8 @@ def roc_one_vs_rest(index: Index, logits: Floats, names: Sequence[str], estimate
     odds, everybody = multiclass.log_odds(logits), np.ones((1, len(index)))
     for label, name in enumerate(names):
         ours = index == label
-        style = {"color": COLOURS[label % len(COLOURS)], "linestyle": LINES[label // len(COLOURS) % len(LINES)]}
+        line = LINES[label // len(COLOURS) % len(LINES)]
+        style: dict[str, Any] = {"color": COLOURS[label % len(COLOURS)], "linestyle": line}
         if ours.all() or not ours.any():
             axes.plot([], [], **style, label=f"{name}: {'everybody' if ours.all() else 'nobody'}")
             continue

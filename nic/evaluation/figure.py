@@ -42,7 +42,7 @@ class Figure:
         name: str,
         statistic: Callable[..., Floats],
         labels: Labels,
-        answers: Floats,
+        answers: NDArray[Any],
         reference: float | None,
         direction: Direction = "higher",
         fold: Folds | None = None,

@@ -140,7 +140,7 @@ def tumour_patterns(latents: pd.DataFrame, draw: "_Even") -> NDArray[np.str_]:
     true = np.select([inflamed, desmoplastic], [1, 0], 2)
     noise = draw.uniform(0, 1)
     wrong_by = np.where(noise < PATTERN_NOISE / 2, 1, np.where(noise < PATTERN_NOISE, 2, 0))
-    return np.array(TUMOUR_PATTERNS)[(true + wrong_by) % len(TUMOUR_PATTERNS)]
+    return np.asarray(np.array(TUMOUR_PATTERNS)[(true + wrong_by) % len(TUMOUR_PATTERNS)])
 
 
 def pattern_probabilities(
