@@ -76,29 +76,31 @@ def confusion_table(index: Index, called: Index, names: Sequence[str]) -> Plot:
 
 
 def grade_strips(
-    index: Index, score: Floats, called: Index, names: Sequence[str], estimate: Estimate, title: str
+    index: Index, score: Floats, called: Index | None, names: Sequence[str], estimate: Estimate, title: str
 ) -> Plot:
     """Scores by true grade, a strip a grade, the lowest at the bottom, with the median of each.
 
-    A dot is a patient who is called the true grade, a cross one who is called another.
+    A dot is a patient who is called the true grade, a cross one who is called another. called: None where no grade is
+    called; then all are dots.
     """
     plot, axes = titled_axes(title, estimate)
+    right = np.ones(len(index), bool) if called is None else called == index
     for grade in range(len(names)):
         members = np.flatnonzero(index == grade)
         height = grade + STRIP * (_spread(len(members)) - 0.5)
-        right = called[members] == grade
         axes.axhspan(grade - STRIP / 2, grade + STRIP / 2, color=GREY, alpha=0.15, linewidth=0)
-        axes.scatter(score[members][right], height[right], s=22, color=LOW, alpha=0.75, linewidth=0)
-        axes.scatter(score[members][~right], height[~right], s=28, color=HIGH, marker="x", linewidth=1.3)
+        dots, crosses = right[members], ~right[members]
+        axes.scatter(score[members][dots], height[dots], s=22, color=LOW, alpha=0.75, linewidth=0)
+        axes.scatter(score[members][crosses], height[crosses], s=28, color=HIGH, marker="x", linewidth=1.3)
         if len(members):
             middle = float(np.median(score[members]))
             axes.plot([middle, middle], [grade - STRIP / 2, grade + STRIP / 2], color=INK, linewidth=2)
     axes.set_yticks(range(len(names)), [f"{name}\n(n = {(index == grade).sum()})" for grade, name in enumerate(names)])
-    wrong = int((called != index).sum())
-    axes.scatter([], [], s=22, color=LOW, label=f"called the true grade: {len(index) - wrong}")
-    axes.scatter([], [], s=28, color=HIGH, marker="x", label=f"called another grade: {wrong}")
     axes.set(xlabel="score", ylabel="true grade", ylim=(-0.6, len(names) - 0.1))
-    axes.legend(frameon=False, fontsize=9, loc="upper left", ncols=2)
+    if called is not None:
+        axes.scatter([], [], s=22, color=LOW, label=f"called the true grade: {right.sum()}")
+        axes.scatter([], [], s=28, color=HIGH, marker="x", label=f"called another grade: {(~right).sum()}")
+        axes.legend(frameon=False, fontsize=9, loc="upper left", ncols=2)
     return plot
 
 
