@@ -153,14 +153,17 @@ def grade_figures(
 
 
 def _recalls(index: Index, called: Index, names: Sequence[str]) -> list[Figure]:
-    """The share of each class's patients who are called it, and the mean of these shares first."""
-    labels, classes = (index,), len(names)
+    """The share of each class's patients who are called it, and the mean of these shares first.
+
+    Guessing as often as the model calls a class gets that share of its patients.
+    """
+    classes = len(names)
     balanced = partial(multiclass.balanced_accuracy, classes=classes)
-    recall_of = {slug: partial(multiclass.recall_of, label=label) for label, slug in enumerate(slugs(names))}
-    return [
-        Figure.of("balanced_accuracy", balanced, labels, called, 1 / classes),
-        *(Figure.of(f"recall_of_{slug}", recall, labels, called, 1 / classes) for slug, recall in recall_of.items()),
-    ]
+    figures = [Figure.of("balanced_accuracy", balanced, (index,), called, 1 / classes)]
+    for label, slug in enumerate(slugs(names)):
+        recall, share = partial(multiclass.recall_of, label=label), float((called == label).mean())
+        figures.append(Figure.of(f"recall_of_{slug}", recall, (index,), called, share))
+    return figures
 
 
 def _calibrations(events: Mapping[str, tuple[Bools, Floats]]) -> Iterator[Figure]:

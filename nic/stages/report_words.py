@@ -85,8 +85,8 @@ def question(spec: PatientModelSpec) -> str:
 
 def case_words(evaluation: Evaluation, place: int) -> str:
     """Label and answer of a patient."""
-    calibrated = {name: float(values[place]) for name, values in evaluation.calibrated.items()}
-    score, prediction = float(evaluation.scores[place]), float(evaluation.predictions[place])
+    answer = evaluation.answers[place]
+    calibrated, score, prediction = answer.calibrated, answer.score, answer.prediction
     match evaluation.labelled.targets:
         case Values(value):
             interval = f" (interval {calibrated['low']:.2f} to {calibrated['high']:.2f})" if "low" in calibrated else ""
@@ -94,16 +94,15 @@ def case_words(evaluation: Evaluation, place: int) -> str:
         case Classes(positive, names):
             return f"{names[int(positive[place])]}; answer: {names[1]} with probability {prediction:.2f}"
         case Categories(index, names):
-            own = calibrated[f"probability_{names[index[place]]}"]
-            answer = evaluation.answers[place].class_name
-            words = f"{names[index[place]]}; answer: {answer} with probability {prediction:.2f}"
-            return words if answer == names[index[place]] else f"{words}, {names[index[place]]} with {own:.2f}"
+            true = names[index[place]]
+            words = f"{true}; answer: {answer.class_name} with probability {prediction:.2f}"
+            own = f", {true} with {calibrated[f'probability_{true}']:.2f}"
+            return words if answer.class_name == true else words + own
         case Grades(index, names):
-            answer = evaluation.answers[place].class_name
-            probability = calibrated[f"probability_{answer}"]
+            probability = calibrated[f"probability_{answer.class_name}"]
             return (
-                f"grade {names[index[place]]}; answer: grade {answer} with probability {probability:.2f}; expected "
-                f"grade {prediction:.2f}, score {score:.2f}"
+                f"grade {names[index[place]]}; answer: grade {answer.class_name} with probability {probability:.2f}; "
+                f"expected grade {prediction:.2f}, score {score:.2f}"
             )
         case Survival(months, event):
             outcome = "died after" if event[place] else "alive when last seen after"

@@ -168,7 +168,7 @@ def test_a_grade_is_described_with_the_expected_grade(evaluation: Evaluation) ->
 
 def test_the_oracle_of_classes_answers_with_probabilities(evaluation: Evaluation, tmp_path: Path) -> None:
     of = replace(of_classes(evaluation, "multiclass"), name="tumour-pattern")
-    names = [f"{number:02d}" for number in range(30)]
+    names = [f"P{number}" for number in range(30)]
     patients = tuple(replace(of.labelled.patients[0], patient_id=name) for name in names)
     of = replace(of, labelled=replace(of.labelled, patients=patients))
     probability = np.random.default_rng(1).dirichlet(np.ones(3), 30)
