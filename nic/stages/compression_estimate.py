@@ -3,16 +3,16 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from nic.compression.compress_slide import DEFAULT_TILING, compress_slide
 from nic.compression.tile_jobs import PlanTiles, SlidePlan
-from nic.encoder.encoder_graph import export_encoder
+from nic.encoder.encoder_graph import READ_MPP, TILE_MPP, folded
 from nic.encoder.loading import LoadedEncoder, load_encoder
-from nic.encoder.network import TILE_PX, random_encoder
+from nic.encoder.network import CODE_SIZE, TILE_PX, random_encoder, scaled
 from nic.encoder.spec import EncoderSpec
 from nic.errors import SlideError
 from nic.slides.jobs import IN_PROCESS, TileShape
@@ -20,6 +20,7 @@ from nic.slides.slide import SlideSource
 from nic.threads import cores
 from nic.tracking.registry import encoder_file
 
+UNTRAINED = "nic's own network, untrained (its weights do not change the time)"
 OPENED = 6
 """Slides that are opened to count their tiles."""
 TIMED_TILES, TIMED_S = 1000, 20.0
@@ -50,32 +51,45 @@ def estimated(slides: Sequence[SlideSource], encoder: str) -> CompressionEstimat
 
     encoder: a registered version or a graph's path; empty where there is none yet: nic's own network is timed then.
     """
-    with TemporaryDirectory(prefix="nic-") as folder:
-        loaded = load_encoder(encoder_file(encoder) if encoder else _untrained(Path(folder)))
-        tiles, faults = _tiles_of(_spread(slides), loaded.spec)
-        timed = _timed(sorted(tiles, key=lambda source: abs(tiles[source] - np.median(list(tiles.values())))), loaded)
+    loaded: LoadedEncoder | _Untrained = load_encoder(encoder_file(encoder)) if encoder else _Untrained()
+    tiles, faults = _tiles_of(_spread(slides), loaded.spec)
+    timed = _timed(sorted(tiles, key=lambda source: abs(tiles[source] - np.median(list(tiles.values())))), loaded)
     if timed is None:
         return CompressionEstimate(
             None, None, (f"None of {len(tiles) + len(faults)} opened slides can be used.",), faults
         )
     mean, code_bytes = float(np.mean(list(tiles.values()))), BYTES_A_NUMBER * loaded.spec.code_size + BYTES_A_PLACE
     whole = mean * len(slides)
-    by = f"by {encoder}" if encoder else "by nic's own network, untrained: its weights do not change the time"
     how = (
         f"{len(tiles)} of {len(slides)} slides were opened: {min(tiles.values())} to {max(tiles.values())} tiles of "
         f"tissue, {mean:.0f} on average, so about {whole:.0f} in all.",
-        f"{timed.tiles} tiles of {timed.slide_id} were read and encoded {by}, on {loaded.device_note}: "
-        f"{1000 * timed.core_s / timed.tiles:.1f} ms of one core for each tile; {cores()} cores work at a time.",
+        f"{timed.tiles} tiles of {timed.slide_id} were read and encoded by {encoder or UNTRAINED}, on "
+        f"{loaded.device_note}: {1000 * timed.core_s / timed.tiles:.1f} ms of one core for each tile; {cores()} cores "
+        "work at a time.",
         f"A tile's code takes {code_bytes} bytes.",
     )
     hours = whole * timed.core_s / timed.tiles / cores() / 3600
     return CompressionEstimate(hours, whole * code_bytes / 1e9, how, faults)
 
 
-def _untrained(folder: Path) -> Path:
-    sample = np.zeros((1, TILE_PX, TILE_PX, 3), np.uint8)
-    export_encoder(random_encoder(0), "random", (), folder / "encoder.onnx", sample)
-    return folder / "encoder.onnx"
+class _Untrained:
+    """nic's own network with random weights, in PyTorch on one core."""
+
+    spec = EncoderSpec(CODE_SIZE, TILE_PX, TILE_MPP, READ_MPP, "random", ())
+    device_note = "cpu (PyTorch)"
+
+    def __init__(self) -> None:
+        self._layers = folded(random_encoder(0).eval())
+
+    def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Tiles uint8 [N, 64, 64, 3] to codes float32 [N, D]."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with torch.inference_mode():
+                return np.asarray(self._layers(scaled(torch.from_numpy(tiles))).numpy(), np.float32)
+        finally:
+            torch.set_num_threads(threads)
 
 
 def _spread(slides: Sequence[SlideSource]) -> list[SlideSource]:
@@ -120,7 +134,7 @@ class _Watch:
             raise _Enough
 
 
-def _timed(slides: Sequence[SlideSource], encoder: LoadedEncoder) -> _Timed | None:
+def _timed(slides: Sequence[SlideSource], encoder: LoadedEncoder | _Untrained) -> _Timed | None:
     """Tiles of the first slide that can be read; None where no slide can."""
     for source in slides:
         watch, start = _Watch(), time.process_time()
