@@ -1,7 +1,8 @@
 """A study file from tables and a folder of slides as they are, with what only a person can decide."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,9 +129,10 @@ def _by_patient(rows: Sequence[Mapping[str, str]], column: str) -> dict[str, str
     return cells
 
 
-def _with_mpp(rows: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
-    """The rows with a column for the um/px of slides whose files state none."""
-    return [{"patient": row["patient"], "slide": row["slide"], "mpp": "", **row} for row in rows]
+def _with_mpp(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """The rows with a column for the um/px of slides whose files state none, after the other OWN columns."""
+    own = [{name: row[name] for name in OWN if name in row} for row in rows]
+    return [{**first, "mpp": row.get("mpp", ""), **row} for first, row in zip(own, rows, strict=True)]
 
 
 def _tile_folders(path: Path) -> list[TileFolder]:
@@ -159,7 +161,7 @@ def show_initial_study(study: InitialStudy) -> None:
     for sentence in estimate.how:
         console.print(sentence, markup=False)
     if estimate.hours is not None:
-        size = f"about {estimate.hours:.2g} hours on this machine, {estimate.gigabytes:.2g} GB of codes"
+        size = f"about {_duration(estimate.hours)} on this machine, {estimate.gigabytes:.2g} GB of codes"
         console.print(f"Compression of the slides: {size}. Training is not counted.", soft_wrap=True)
     if study.undecided:
         undecided = Table("where", "what is there", "what to write", title="To be decided by you")
@@ -167,5 +169,9 @@ def show_initial_study(study: InitialStudy) -> None:
             undecided.add_row(question.where, question.there, question.write)
         console.print(undecided)
     console.print(f"Study: {study.study_file}\nTable: {study.table}", markup=False, soft_wrap=True)
-    command = f"mlflow run . --env-manager local -e check_study -P study={study.study_file}"
+    command = f"mlflow run . --env-manager local -e check_study -P study={shlex.quote(str(study.study_file))}"
     console.print(f"Next:  {command}", markup=False, soft_wrap=True)
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.2g} minutes"

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -92,7 +93,11 @@ def write_draft(draft: StudyDraft, study_file: Path, table: Path) -> tuple[Study
 def study_text(draft: StudyDraft, study_file: Path, table: Path, folds: int) -> str:
     """The study file. Paths in it are relative to its folder."""
     folder = study_file.parent
-    lines = [HEADER.format(tables=" and ".join(draft.tables), file=study_file), f"name: {_word(draft.name)}", ""]
+    lines = [
+        HEADER.format(tables=" and ".join(draft.tables), file=shlex.quote(str(study_file))),
+        f"name: {_word(draft.name)}",
+        "",
+    ]
     if draft.tile_folders:
         lines.append("tile_tasks:               # labelled tiles that the encoder learns from")
         for task in draft.tile_folders:
@@ -146,7 +151,11 @@ def _slug(text: str) -> str:
 
 def _word(value: Any) -> str:
     """A value as YAML in one line."""
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).removesuffix("...\n").strip()
+    return (
+        yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True, sort_keys=False)
+        .removesuffix("...\n")
+        .strip()
+    )
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -66,11 +66,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {
                 "Patient ID": "P0O9" if number == MISSPELT else f"P{number:03d}",
                 "Hospital": "Oak" if number <= TRAIN else "Elm",
-                "Age": rng.uniform(40, 80).round(1),
+                "Age": round(rng.uniform(40, 80), 1),
                 "Stage": ("I", "II", "III")[number % 3],
                 "Grade": 1 + (number - 1) % 3,
                 "Marker": "positive" if mitoses > 40 else "negative",
-                "Follow-up (months)": rng.uniform(2, 60).round(1),
+                "Follow-up (months)": round(rng.uniform(2, 60), 1),
                 "Status": "Daed" if number == DAED else known,
             }
         )
@@ -141,7 +141,7 @@ def test_a_newcomer_has_served_models_after_one_check_and_one_main(
         "slides belong to 23 patients: by the patient in the file's name",
         "perhaps 'P009.HE.v1.2.tif'",
         "'Daed' (patient P007)",
-        "hours on this machine",
+        "minutes on this machine",
     ):
         assert words in printed, printed
     source = folder / "clinical.csv"
