@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from nic.study import Study
 
 
+SAMPLE = 12
+"""Slides that are opened before anything long begins."""
+
+
 @dataclass(frozen=True)
 class Config:
     study: Path = Path("studies/phantom.yaml")
@@ -37,14 +41,18 @@ def run(config: Config) -> None:
     Where a stage of an endpoint fails, the other endpoints go on, and the exit code is 1.
     """
     from nic.stages.steps import Steps
-    from nic.study import read_whole_study
+    from nic.study import read_whole_study, readable_part
     from nic.tracking.runs import stage_run
 
-    config = replace(config, study=config.study.resolve(), work=config.work.resolve())
-    study, steps = read_whole_study(config.study), Steps()
+    config, steps = replace(config, study=config.study.resolve(), work=config.work.resolve()), Steps()
     with stage_run("main", config, {}) as stage:
-        if study.phantom:
-            steps.take("make phantom", make_phantom, make_phantom.Config(out=study.root))
+        part, faults = readable_part(config.study)
+        if part.phantom and not faults:
+            steps.take("make phantom", make_phantom, make_phantom.Config(out=part.root))
+        from nic.stages.check_study import check_study
+
+        check_study(config.study, config.work, promote.Config.gates, SAMPLE, stage)
+        study = read_whole_study(config.study)
         encoder = encoder_of(study, config, steps)
         codes = {name: config.work / "codes" / f"{name}-{encoder['sha256'][:8]}" for name in study.cohorts}
         for name, cohort in study.cohorts.items():

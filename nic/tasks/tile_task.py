@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -63,13 +63,39 @@ def load_tiles(task: TileTask, tile_px: int, tile_mpp: float, cache: Path, read_
     Raises TaskError when images are coarser than tile_mpp, when a field is smaller than the tile and the
     task sets no too_small, when more than a hundredth cannot be read, or when a class is left without tiles.
     """
-    if task.mpp > tile_mpp * COARSER:
-        raise TaskError(f"{task.name}: images at {task.mpp:g} um/px, wanted {tile_mpp:g} or finer")
+    check_resolution(task, tile_mpp)
     folder = cache / f"{task.name}-{task.digest}-{tile_px}px-{tile_mpp:g}mpp-{PIXELS}"
     if read_mpp not in (0, tile_mpp / 2):  # tiles at half of tile_mpp keep the folder that they always had
         folder = folder.with_name(f"{folder.name}-read{read_mpp:g}mpp")
     cached = cached_tiles(task.name, task.classes, task.source, TileField(tile_px, tile_mpp, read_mpp), folder)
     return TileSet(task, cached.tiles, cached.labels, cached.groups)
+
+
+def check_resolution(task: TileTask, tile_mpp: float) -> None:
+    """Raises TaskError when images are coarser than the tile."""
+    if task.mpp > tile_mpp * COARSER:
+        raise TaskError(f"{task.name}: images at {task.mpp:g} um/px, wanted {tile_mpp:g} or finer")
+
+
+def check_sources(task: TileTask, labels: NDArray[np.int64], groups: NDArray[np.str_]) -> None:
+    """Raises TaskError when a class comes from one slide or patient. labels, groups: [N], of all tiles."""
+    name, sources = _scarcest(task.classes, labels, groups)
+    if sources < 2:
+        raise _too_few(task.name, name, sources)
+
+
+def _scarcest(classes: Sequence[str], labels: NDArray[np.int64], groups: NDArray[np.str_]) -> tuple[str, int]:
+    """The class from the fewest slides or patients, and how many these are."""
+    sources = {name: len(np.unique(groups[labels == label])) for label, name in enumerate(classes)}
+    name = min(sources, key=sources.__getitem__)
+    return name, sources[name]
+
+
+def _too_few(task: str, name: str, sources: int) -> TaskError:
+    return TaskError(
+        f"{task}: class {name!r} comes from {sources} slides or patients, too few for both training and validation; "
+        "add tiles of others"
+    )
 
 
 def split(tile_set: TileSet, fraction: float, seed: int) -> Split:
@@ -91,12 +117,7 @@ def _split(tile_set: TileSet, fraction: float, seed: int) -> Split:
         for train, validation in _folds(labels, groups, distinct, count, seed):
             if set(labels[train]) == set(labels[validation]) == set(labels):
                 return np.asarray(train), np.asarray(validation)
-    sources = {name: len(np.unique(groups[labels == label])) for label, name in enumerate(tile_set.task.classes)}
-    scarce = min(sources, key=sources.__getitem__)
-    raise TaskError(
-        f"{tile_set.task.name}: class {scarce!r} comes from {sources[scarce]} slides or patients, too few for both "
-        "training and validation; add tiles of others"
-    )
+    raise _too_few(tile_set.task.name, *_scarcest(tile_set.task.classes, labels, groups))
 
 
 def _folds(

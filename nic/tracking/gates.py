@@ -20,6 +20,14 @@ def _figure_name(text: object) -> FigureName:
 
 
 GateFigure = Annotated[FigureName, BeforeValidator(_figure_name, json_schema_input_type=str)]
+DECIDING = {
+    "regression": "spearman",
+    "classification": "auc",
+    "multiclass": "macro_auc",
+    "ordinal": "grade_c_index",
+    "survival": "c_index",
+}
+"""The figure that decides, by kind of endpoint; tests hold it against `nic.evaluation.endpoint_figures`."""
 EXAMPLE = "gate: {{figure: {}, at_least: 0.7, margin: 0.1}}"
 """The gate that a user without one may write under an endpoint of the study file."""
 
