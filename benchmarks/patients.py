@@ -101,7 +101,7 @@ class Bare:
             parts = np.array_split(parts[0], -(-len(cells) // BATCH_PATIENTS))
         plan = [chunks_of(network, cells, part, np.random.default_rng(0)) for part in parts]
         self.steps = [[(chunk, drawn(network, cells, device, chunk)[1].to(device)) for chunk in step] for step in plan]
-        self.optimizer = optimizer_of(network, 1e-3)
+        self.optimizer = optimizer_of(list(network.parameters()), device, 1e-3)
 
     def step(self, batches: list[tuple[Chunk, Batch]]) -> None:
         self.optimizer.zero_grad()

@@ -9,10 +9,11 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from nic.compression.compress_entry import CompressEntry
 from nic.errors import StudyError, TableError
-from nic.patients.choices import NetworkName
+from nic.patients.choices import Kind, NetworkName
 from nic.patients.clinical_table import Clinical
 from nic.patients.cohort import TRUTH, Cohort, Endpoint
 from nic.patients.cohort_table import Columns, read_cohort
+from nic.patients.targets import LEAST_CLASSES
 from nic.strict_yaml import UNKNOWN_KEY, Place, fault_sentence, read_yaml, valid_part
 from nic.tables.cells import is_missing
 from nic.tables.text import SEPARATOR_NAMES, TextForm
@@ -43,12 +44,16 @@ class EndpointEntry(_StudyPart):
     """Small letters, digits and hyphens. The model is registered as nic-<name>."""
     cohort: str
     """Name of one of the cohorts."""
-    kind: Literal["regression", "classification", "survival"]
-    """regression: a number. classification: two classes. survival: months and an event."""
+    kind: Kind
+    """regression: a number. classification: two classes. multiclass: three or more. ordinal: three or more grades.
+    survival: months and an event."""
     column: str | None = None
-    """The label's column, of a regression or a classification."""
+    """The label's column, of all kinds but survival."""
     positive: Annotated[str | None, BeforeValidator(_as_word)] = None
     """The class that counts as 1, of a classification; capitals do not matter, and yes, true and 1 are the same."""
+    classes: Words = ()
+    """The labels of a multiclass or an ordinal endpoint, grades from the lowest on. Without them those in the column;
+    grades then must be numbers."""
     time: str | None = None
     """The column of months until the event or the last contact, of survival."""
     event: str | None = None
@@ -65,7 +70,13 @@ class EndpointEntry(_StudyPart):
 
     @model_validator(mode="after")
     def _columns_fit_the_kind(self) -> "EndpointEntry":
-        needed = {"regression": ("column",), "classification": ("column", "positive"), "survival": ("time", "event")}
+        needed = {
+            "regression": ("column",),
+            "classification": ("column", "positive"),
+            "multiclass": ("column",),
+            "ordinal": ("column",),
+            "survival": ("time", "event"),
+        }
         fields = ("column", "positive", "time", "event")
         missing = [f for f in needed[self.kind] if getattr(self, f) is None]
         surplus = [f for f in fields if f not in needed[self.kind] and getattr(self, f) is not None]
@@ -76,11 +87,15 @@ class EndpointEntry(_StudyPart):
             raise ValueError(f"{self.kind} takes {', '.join(needed[self.kind])}; {words}{hint}")
         if self.covariates and self.kind != "survival":
             raise ValueError(f"covariates are for survival only; leave them out of a {self.kind}")
+        if self.classes and self.kind not in ("multiclass", "ordinal"):
+            raise ValueError(f"classes are for multiclass and ordinal only; leave them out of a {self.kind}")
+        if self.classes and (len(self.classes) < LEAST_CLASSES or len(set(self.classes)) < len(self.classes)):
+            raise ValueError(f"classes: wanted {LEAST_CLASSES} or more, each once, not {', '.join(self.classes)}")
         return self
 
     @model_validator(mode="after")
     def _words_have_one_meaning(self) -> "EndpointEntry":
-        if self.values and self.kind == "classification":
+        if self.values and self.kind not in ("regression", "survival"):
             raise ValueError("values are for a regression or an event; a class is the word in the table, see positive")
         if unread := [word for word in self.values if is_missing(word)]:
             raise ValueError(f"values: {unread[0]!r} means an empty cell in every table; its patients have no label")
@@ -100,6 +115,7 @@ class EndpointEntry(_StudyPart):
             unit=self.unit,
             positive=self.positive,
             values=tuple(self.values.items()),
+            classes=self.classes,
         )
 
     def cohort_digest(self, cohort: Cohort) -> str:

@@ -16,6 +16,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs" / "tile_tasks.md"
 PHANTOM = Path(__file__).resolve().parents[1] / "studies" / "phantom.yaml"
 
 
+GRADE = {"name": "grade", "cohort": "liver", "kind": "ordinal", "column": "grade"}
 POINTS = {"name": "a", "path": "x.csv", "layout": "points", "mpp": 0.5}
 SLIDES = {"name": "a", "path": "slides", "layout": "slides", "annotations": "outlines"}
 
@@ -39,6 +40,15 @@ def test_the_embedded_study_has_the_three_kinds_of_endpoint() -> None:
     assert study.endpoint("growth-pattern").model_name == "nic-growth-pattern"
 
 
+def test_grades_are_read_as_they_are_written(tmp_path: Path) -> None:
+    """Numbers too: each is the name of a grade."""
+    grade = "  - {name: grade, cohort: liver, kind: ordinal, column: g, classes: [1, 2, 3+]}"
+    text = PHANTOM.read_text().replace("\ntruth:", f"{grade}\n\ntruth:")
+    (tmp_path / "study.yaml").write_text(text)
+    endpoint = read_study(tmp_path / "study.yaml").endpoint("grade").endpoint
+    assert (endpoint.kind, endpoint.columns, endpoint.classes) == ("ordinal", ("g",), ("1", "2", "3+"))
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -48,6 +58,13 @@ def test_the_embedded_study_has_the_three_kinds_of_endpoint() -> None:
         ({"endpoints": [{"name": "x", "cohort": "liver", "kind": "survival", "time": "t"}]}, "event"),
         ({"endpoints": [{"name": "x", "cohort": "liver", "kind": "ranking", "column": "y"}]}, "kind"),
         ({"endpoints": [{"name": "a/b", "cohort": "liver", "kind": "regression", "column": "y"}]}, "name"),
+        ({"endpoints": [GRADE | {"positive": "2"}]}, "ordinal takes column; to leave out: positive"),
+        (
+            {"endpoints": [GRADE | {"kind": "multiclass", "classes": ["a", "b"]}]},
+            "wanted 3 or more, each once, not a, b",
+        ),
+        ({"endpoints": [GRADE | {"classes": ["a", "b", "a"]}]}, "each once, not a, b, a"),
+        ({"endpoints": [GRADE | {"kind": "regression", "classes": ["a", "b", "c"]}]}, "leave them out of a regression"),
         ({"tile_tasks": [{"name": "a", "path": "x", "mpp": -1}]}, "mpp"),
         ({"tile_tasks": [{"name": "a", "path": "x"}, {"name": "a", "path": "y"}]}, "twice"),
         ({"tile_tasks": [{"name": "a/b", "path": "x"}]}, r"tile_tasks\.0\.folder\.name"),

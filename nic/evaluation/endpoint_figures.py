@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nic.errors import EndpointError
 from nic.evaluation import classification, regression, survival
 from nic.evaluation.figure import Figure, Folds, Labels
 
@@ -22,7 +23,7 @@ BRIER_MONTHS = 40
 
 
 def deciding_figure(
-    kind: Literal["regression", "classification", "survival"],
+    kind: Literal["regression", "classification", "multiclass", "ordinal", "survival"],
     labels: Labels,
     score: Floats,
     fold: Folds | None = None,
@@ -35,6 +36,8 @@ def deciding_figure(
             return Figure.of("auc", classification.auc, labels, score, 0.5, fold=fold)
         case "survival":
             return Figure.of("c_index", survival.harrell, labels, score, 0.5, fold=fold)
+        case _:
+            raise EndpointError(f"no figure decides an endpoint of kind {kind}")
 
 
 def regression_figures(

@@ -1,16 +1,20 @@
 """What a patient's score means, learned from the training patients' out-of-fold answers. Needs numpy alone.
 
-A score is what the networks give: a value in the endpoint's unit, log odds, or a log hazard. The calibrations are
-values that travel in the model's spec as JSON; `calibration_fit` makes them. The calibrated probability of a class is
-the prediction itself; what the other calibrations say stands beside the prediction, under their `names`.
+A score is what the networks give: a value in the endpoint's unit, log odds, or a log hazard; of several classes there
+is one for each. The calibrations are values that travel in the model's spec as JSON; `calibration_fit` makes them. The
+calibrated probability of one of two classes is the prediction itself; what the other calibrations say stands beside the
+prediction, under their `names`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
+
+from nic.tables.cells import number
 
 Floats = NDArray[np.float64]
 
@@ -73,6 +77,80 @@ class IsotonicProbability(ClassProbability):
 
 
 @dataclass(frozen=True)
+class SoftmaxProbabilities:
+    """Probabilities of several classes, a softmax of slope * score + bias. slope: 0 or more. biases: of mean 0."""
+
+    classes: tuple[str, ...]
+    slope: float
+    biases: tuple[float, ...]
+    method: Literal["softmax"] = "softmax"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return probability_names(self.classes)
+
+    def probabilities(self, scores: Floats) -> Floats:
+        """[..., C] of the classes' scores [..., C]."""
+        return np.asarray(softmax(self.slope * scores + np.array(self.biases), axis=-1))
+
+    def of(self, scores: Floats) -> dict[str, float]:
+        """scores: [C]."""
+        return dict(zip(self.names, self.probabilities(scores).tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class GradeProbabilities:
+    """Probabilities of ordered grades, by proportional odds: P(grade <= k) = logistic(threshold k - slope * score).
+
+    classes: from the lowest grade on. slope: 0 or more. thresholds: rising, one fewer than classes.
+    """
+
+    classes: tuple[str, ...]
+    slope: float
+    thresholds: tuple[float, ...]
+    method: Literal["proportional-odds"] = "proportional-odds"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return probability_names(self.classes)
+
+    def probabilities(self, score: Floats) -> Floats:
+        """[..., C] of scores [...]."""
+        at_most = logistic(np.array(self.thresholds) - self.slope * np.asarray(score)[..., None])
+        return np.diff(at_most, axis=-1, prepend=0.0, append=1.0)
+
+    def expected(self, score: Floats) -> Floats:
+        """The expected grade, [...] of scores [...]: the mean of `grade_values`, each weighed by its probability."""
+        return np.asarray(self.probabilities(score) @ np.array(grade_values(self.classes)))
+
+    def of(self, score: float) -> dict[str, float]:
+        return dict(zip(self.names, self.probabilities(np.array(score)).tolist(), strict=True))
+
+
+def probability_names(classes: Sequence[str]) -> tuple[str, ...]:
+    """What the probabilities of classes are called in an answer."""
+    return tuple(f"probability_{name}" for name in classes)
+
+
+def most_probable(probabilities: Floats) -> NDArray[np.intp]:
+    """The place of the class that is answered, [...] of [..., C]; the first of several that are equal."""
+    return np.asarray(probabilities.argmax(-1))
+
+
+def scores_of_classes(scores: Floats, places: NDArray[np.intp]) -> Floats:
+    """Of each patient the score of one class: [N], of scores [N, C] and the classes' places [N]."""
+    return np.take_along_axis(scores, places[:, None], axis=1)[:, 0]
+
+
+def grade_values(classes: Sequence[str]) -> tuple[float, ...]:
+    """The numbers that grades are averaged by: their own where all names are numbers, else 1 for the lowest, 2, ..."""
+    try:
+        return tuple(number(name) for name in classes)
+    except ValueError:
+        return tuple(float(place) for place in range(1, len(classes) + 1))
+
+
+@dataclass(frozen=True)
 class Prognosis:
     """Survival probabilities, exp(-H(t) exp(slope * log hazard)), and the place among the training patients.
 
@@ -108,12 +186,16 @@ class Prognosis:
         return alive
 
 
-Calibration = ResidualInterval | PlattProbability | IsotonicProbability | Prognosis
+Calibration = (
+    ResidualInterval | PlattProbability | IsotonicProbability | SoftmaxProbabilities | GradeProbabilities | Prognosis
+)
 METHODS: Mapping[str, Callable[..., Calibration]] = {
     "residuals": ResidualInterval,
     "conformal": ResidualInterval,  # as it was called before
     "platt": PlattProbability,
     "isotonic": IsotonicProbability,
+    "softmax": SoftmaxProbabilities,
+    "proportional-odds": GradeProbabilities,
     "breslow": Prognosis,
 }
 

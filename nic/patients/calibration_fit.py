@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import log_softmax
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_curve
@@ -17,13 +19,16 @@ from sksurv.util import Surv
 
 from nic.patients.calibration import (
     Calibration,
+    GradeProbabilities,
     IsotonicProbability,
     PlattProbability,
     Prognosis,
     ResidualInterval,
+    SoftmaxProbabilities,
 )
 from nic.patients.out_of_fold import OutOfFold
-from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.patients.proportional_odds import fit_proportional_odds
+from nic.patients.targets import Categories, Classes, Grades, Survival, Targets, Values
 
 Floats = NDArray[np.float64]
 LEVEL = 0.9
@@ -34,7 +39,7 @@ STATED_MONTHS = (12.0, 24.0, 36.0, 60.0, 120.0)
 LEAST_AT_RISK = 10
 """Training patients followed beyond a month for it to be stated."""
 PRIOR = 0.1
-"""Ridge of the Cox slope, of a score of deviation 1: as much as a few patients, so that perfect order has an end."""
+"""Ridge of a slope, of a score of deviation 1: as much as a few patients, so that perfect order has an end."""
 PERCENTS = 101
 
 
@@ -51,13 +56,17 @@ def fit_by_fold(targets: Targets, out_of_fold: OutOfFold, fold: NDArray[np.intp]
 
 
 def _fit(targets: Targets, mean_score: Floats, expected: Floats, as_ensemble: Floats) -> Calibration:
-    """Scores [N] as OutOfFold has them under these names."""
+    """Scores [N], or of several classes [N, C], as OutOfFold has them under these names."""
     match targets:
         case Values(value):
             return residual_interval(value, mean_score)
         case Classes(positive, _):
             fit = isotonic if len(positive) >= ISOTONIC_PATIENTS else platt
             return fit(positive, expected)
+        case Categories(index, names):
+            return recalibrated_softmax(index, names, expected)
+        case Grades(index, names):
+            return proportional_odds(index, names, expected)
         case Survival(time_months, event):
             return prognosis(time_months, event, expected, as_ensemble)
 
@@ -96,6 +105,43 @@ def isotonic(positive: NDArray[np.bool_], logit: Floats) -> IsotonicProbability:
     fit = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(logit, positive.astype(float))
     scores, probabilities = fit.X_thresholds_.tolist(), fit.y_thresholds_.tolist()
     return IsotonicProbability(tuple(scores), tuple(probabilities), best_threshold(positive, logit))
+
+
+def recalibrated_softmax(index: NDArray[np.intp], names: tuple[str, ...], scores: Floats) -> SoftmaxProbabilities:
+    """Multinomial regression of the class on the scores [N, C], with one slope for all classes and a bias for each.
+
+    It has as many numbers as there are classes, few enough for some ten patients a class. Its targets lie a little
+    inside (0, 1), as Platt's: a patient of a class of n patients counts (n + 1) / (n + 2) for it, and the rest evenly
+    for the others. Scores that did not part the training patients have the slope 0.
+    """
+    count = len(names)
+    own = (np.bincount(index, minlength=count)[index] + 1) / (np.bincount(index, minlength=count)[index] + 2)
+    target = np.repeat((1 - own) / (count - 1), count).reshape(-1, count)  # [N, C]
+    target[np.arange(len(index)), index] = own
+
+    def loss_and_slope(free: Floats) -> tuple[float, Floats]:
+        """free: the slope, then the biases. They are unique once their mean is 0, where they begin and stay."""
+        log_probability = log_softmax(free[0] * scores + free[1:], axis=1)
+        surplus = np.exp(log_probability) - target
+        return -float((target * log_probability).sum()), np.r_[(surplus * scores).sum(), surplus.sum(0)]
+
+    bounds = [(0.0, None)] + [(None, None)] * count
+    slope, *biases = minimize(
+        loss_and_slope, np.r_[1.0, np.zeros(count)], jac=True, method="L-BFGS-B", bounds=bounds
+    ).x.tolist()
+    return SoftmaxProbabilities(names, slope, tuple((np.array(biases) - np.mean(biases)).tolist()))
+
+
+def proportional_odds(index: NDArray[np.intp], names: tuple[str, ...], score: Floats) -> GradeProbabilities:
+    """Proportional-odds regression of the grade on the score [N].
+
+    A slope below 0 becomes 0: the score did not order the training patients, and every patient gets their shares.
+    """
+    deviation = float(score.std()) or 1.0
+    fit = fit_proportional_odds((score / deviation)[:, None], index, len(names), PRIOR)
+    if fit.coefficients[0] < 0:
+        fit = fit_proportional_odds(np.zeros((len(score), 1)), index, len(names), PRIOR)
+    return GradeProbabilities(names, float(fit.coefficients[0]) / deviation, tuple(fit.thresholds.tolist()))
 
 
 def best_threshold(positive: NDArray[np.bool_], score: Floats) -> float:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+Kind = Literal["regression", "classification", "multiclass", "ordinal", "survival"]
+"""Of an endpoint: a value, two classes, more classes without or with an order, or survival."""
 NetworkName = Literal["grid-cnn", "crop-cnn", "attention-mil", "pooled-linear"]
 """The networks of a patient model, see `nic.patients.networks`."""
 Ties = Literal["efron", "breslow"]

@@ -15,17 +15,26 @@ from nic.errors import (
     ConflictingLabels,
     EmptyCohort,
     EndpointError,
-    OneClass,
     UnknownColumn,
     raise_all,
 )
 from nic.patients.bad_cells import A_NUMBER, AN_EVENT, bad_cells
-from nic.patients.targets import Classes, Index, Survival, Targets, Values, check_teachable
+from nic.patients.choices import Kind
+from nic.patients.class_names import negative_and_positive, readable_labels, several_classes
+from nic.patients.targets import (
+    Categories,
+    Classes,
+    Grades,
+    Index,
+    Survival,
+    Targets,
+    Values,
+    check_teachable,
+)
 from nic.slides.slide import SlideSource
-from nic.tables.cells import SPREADSHEET_ERROR, is_missing, number
+from nic.tables.cells import is_missing, number
 from nic.tables.table import existing_names
 
-Kind = Literal["regression", "classification", "survival"]
 Split = Literal["train", "external"]
 SPLITS = ("train", "external")
 REQUIRED = ("patient", "slide", "split")
@@ -33,7 +42,7 @@ ALWAYS_READ = (*REQUIRED, "mpp", "site")
 """Columns that every stage reads, under our names."""
 TRUTH = {"1": True, "1.0": True, "true": True, "yes": True, "0": False, "0.0": False, "false": False, "no": False}
 """What yes and no are written as in a table, in small letters."""
-LATER_FIELDS = ("values",)
+LATER_FIELDS = ("values", "classes")
 """Fields of an endpoint that older definitions lack."""
 LONGEST_MONTHS = 1320.0
 """110 years. A longer follow-up is in days, not months."""
@@ -45,7 +54,8 @@ class Endpoint:
     """What is predicted for a patient.
 
     columns: the label's column; for survival (time in months, event). positive: the class that counts as 1, see
-    `positive_among`. values: what words of a regression's or an event's column mean, (word, number).
+    `positive_among`. values: what words of a regression's or an event's column mean, (word, number). classes: of
+    several; grades from the lowest on. Empty when the column says which there are.
     """
 
     name: str
@@ -54,6 +64,7 @@ class Endpoint:
     unit: str = ""
     positive: str | None = None
     values: tuple[tuple[str, float], ...] = ()
+    classes: tuple[str, ...] = ()
 
     @property
     def definition(self) -> str:
@@ -218,29 +229,24 @@ class Cohort:
                 f"{longest / 12:.0f} years; if these are days, divide the column by 30.44"
             )
 
-    def _classes(self, endpoint: Endpoint, patients: list[Patient]) -> Classes:
-        """The class names are those of the whole cohort, so that every split calls them the same."""
-        column = endpoint.columns[0]
+    def _classes(self, endpoint: Endpoint, patients: list[Patient]) -> Classes | Categories | Grades:
+        """The names are those of the whole cohort, so that every split calls them the same."""
+        (column,) = endpoint.columns
         where = f"{self.file}, column {column!r}, endpoint {endpoint.name}"
-        names = sorted({label[1] for patient in self.patients if (label := self._label(patient, column))})
-        positive = positive_among(names, endpoint.positive or "")
-        if broken := [name for name in names if SPREADSHEET_ERROR.fullmatch(name)]:
-            raise EndpointError(f"{where}: {broken[0]} is a spreadsheet's error; correct the cell, or leave it empty")
-        if "-" in names and "+" not in names:
-            raise EndpointError(
-                f"{where}: '-' may be a class or a missing value; write a word, or leave the cell empty"
-            )
-        if positive not in names:
-            raise EndpointError(
-                f"{where}: the positive class is {positive!r}, found {', '.join(names)}; write one of them"
-            )
-        if len(names) == 1:
-            raise OneClass(f"{where}: all patients are {positive!r}; wanted both classes")
-        if len(names) > 2:
-            raise EndpointError(f"{where}: wanted two classes, found {len(names)}: {', '.join(names)}")
-        negative = next(name for name in names if name != positive)
-        texts = [label[1] for patient in patients if (label := self._label(patient, column))]
-        return Classes(np.array([text == positive for text in texts]), (negative, positive))
+        there = readable_labels((label[1] for p in self.patients if (label := self._label(p, column))), where)
+        names: tuple[str, ...]
+        if endpoint.kind == "classification":
+            positive = positive_among(there, endpoint.positive or "")
+            names = negative_and_positive(there, positive, where)
+            texts = [label[1] for patient in patients if (label := self._label(patient, column))]
+            return Classes(np.array([text == positive for text in texts]), names)
+        names = endpoint.classes or several_classes(there, endpoint.kind, where)
+        faults: list[CohortError] = []
+        # index raises ValueError for another label, as _parsed wants it.
+        places = self._parsed(patients, column, names.index, f"one of {', '.join(names)}", faults)
+        raise_all(faults)
+        index = np.array(places, np.intp)
+        return Categories(index, names) if endpoint.kind == "multiclass" else Grades(index, names)
 
     def _parsed(
         self, patients: list[Patient], column: str, parse: Callable[[str], T], wanted: str, faults: list[CohortError]

@@ -25,24 +25,26 @@ class CropCNN(PatientNetwork):
     the lab's 0.99, which wants thousands of steps.
     """
 
-    def __init__(self, code_size: int, halvings: int = HALVINGS, width: int = 128, dropout: float = 0.2) -> None:
+    def __init__(
+        self, code_size: int, halvings: int = HALVINGS, width: int = 128, dropout: float = 0.2, outputs: int = 1
+    ) -> None:
         super().__init__(code_size)
         strides = (2,) * halvings + (1, 1)
         inputs = (code_size, *(width for _ in strides[1:]))
         layers = [_separable(size, width, stride, dropout) for size, stride in zip(inputs, strides, strict=True)]
         dense = (nn.Conv2d(width, width, 1), nn.BatchNorm2d(width), nn.LeakyReLU(SLOPE))
         self.trunk = nn.Sequential(*layers, *dense)
-        self.head = nn.Conv2d(width, 1, 1)
+        self.head = nn.Conv2d(width, outputs, 1)
         self.block_cells = 1 << halvings
         self.crop_cells = field_of(halvings)
 
     def forward(self, codes: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """codes [S, D, H, W] float32, valid [S, 1, H, W] of 0 and 1 -> scores [S, H, W], 0 where not valid."""
+        """codes [S, D, H, W] float32, valid [S, 1, H, W] of 0 and 1 -> scores [S, C, H, W], 0 where not valid."""
         before = self.crop_cells // 2 - self.block_cells // 2
         after = self.crop_cells - 1 - before
         padded = functional.pad(self._standard(codes, valid), (before, after, before, after))
         blocks = functional.interpolate(self.head(self.trunk(padded)), scale_factor=float(self.block_cells))
-        scores: torch.Tensor = (blocks[:, :, : codes.shape[2], : codes.shape[3]] * valid)[:, 0]
+        scores: torch.Tensor = blocks[:, :, : codes.shape[2], : codes.shape[3]] * valid
         return scores
 
     def drawn(self, patient: PatientCells, rng: np.random.Generator) -> PatientCells:
@@ -55,12 +57,12 @@ class CropCNN(PatientNetwork):
         return [slice(int(start), int(stop)) for start, stop in pairwise(edges)]
 
     def training_scores(self, batch: Batch) -> torch.Tensor:
-        """Mean score of the crops of each patient: [batch.patients]."""
+        """Mean scores of the crops of each patient: [batch.patients, C]."""
         short = [self.crop_cells - size for size in batch.codes.shape[2:]]
         crops = functional.pad(self._standard(batch.codes, batch.valid), (0, short[1], 0, short[0]))
-        scores = self.head(self.trunk(crops))[:, 0, 0, 0].float()
-        total: torch.Tensor = scores.new_zeros(batch.patients).index_add(0, batch.patient, scores)
-        return total.div(torch.bincount(batch.patient, minlength=batch.patients))
+        scores = self.head(self.trunk(crops))[:, :, 0, 0].float()
+        total: torch.Tensor = scores.new_zeros(batch.patients, scores.shape[1]).index_add(0, batch.patient, scores)
+        return total.div(torch.bincount(batch.patient, minlength=batch.patients)[:, None])
 
     def _standard(self, codes: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
         """Standardised codes, the background 0."""

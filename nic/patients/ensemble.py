@@ -24,9 +24,10 @@ SEEDS_APART = 1000
 class Ensemble:
     """The networks of one or more partitions of the training patients, one network for each fold.
 
-    Scores are values in the endpoint's unit, log odds, or log hazards (mean 0 in training). out_of_fold: [N] float64,
-    the score of each patient by the network that was not trained on that patient. fold: [N], the number of that
-    network; figures are taken by fold. scores: [K, N], of all training patients by each network; None where it is not
+    Scores are values in the endpoint's unit, log odds, or log hazards (mean 0 in training); of several classes C of
+    them, as a last axis of these arrays. out_of_fold: [N] float64, the score of each patient by the network that was
+    not trained on that patient. fold: [N], the number of that network; figures are taken by fold. scores:
+    [K, N], of all training patients by each network; None where it is not
     kept. repeats: the ensembles of the partitions; empty where there is one partition.
     """
 
@@ -118,7 +119,7 @@ def joined(ensembles: Sequence[Ensemble]) -> Ensemble:
 
 
 def ensemble_scores(ensemble: Ensemble, cells: Sequence[PatientCells]) -> NDArray[np.float64]:
-    """Mean score of all networks, [N], for patients that no network was trained on. The served model answers so."""
+    """Mean score of all networks, [N] or [N, C], for patients that none was trained on. The served model answers so."""
     return np.asarray(np.mean([scores_of(network, cells) for network in ensemble.networks], axis=0))
 
 

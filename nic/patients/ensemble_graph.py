@@ -6,17 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
 from nic.graphs.write import export_graph
+from nic.patients.calibration import Calibration, SoftmaxProbabilities, most_probable, scores_of_classes
 from nic.patients.calibration_fit import fit_calibration
 from nic.patients.cohort import Endpoint
 from nic.patients.ensemble import Ensemble
 from nic.patients.model_spec import METADATA, PatientModelSpec
 from nic.patients.networks import PatientNetwork
-from nic.patients.targets import Classes, Targets, guess_of
+from nic.patients.targets import Targets, guess_of, names_of, shares_of
 
 DEFAULT_TILING = Tiling()
 SAMPLE_CELLS = 23, 19
@@ -29,8 +31,8 @@ class _Ensemble(nn.Module):
         self.networks = nn.ModuleList(networks)
 
     def forward(self, codes: Tensor, valid: Tensor) -> Tensor:
-        """codes [1, D, rows, cols], valid [1, 1, rows, cols] -> score maps [K, rows, cols]; 0 where not valid."""
-        return torch.cat([network(codes, valid) for network in self.networks])
+        """codes [1, D, rows, cols], valid [1, 1, rows, cols] -> score maps [K * C, rows, cols]; 0 where not valid."""
+        return torch.cat([network(codes, valid)[0] for network in self.networks])
 
 
 def export_ensemble(
@@ -52,22 +54,24 @@ def export_ensemble(
     their slides. runtimes, pixel_versions: by which these codes were made; empty where that is not known.
     Raises ParityFailed when graph and networks differ by more than 1e-4.
     """
+    calibration = fit_calibration(targets, ensemble.comparable)
     spec = PatientModelSpec(
         endpoint=endpoint.name,
         kind=endpoint.kind,
         unit=endpoint.unit,
-        classes=targets.names if isinstance(targets, Classes) else (),
+        classes=names_of(targets),
         encoder_sha256=encoder.sha256,
         encoder_version=encoder_version,
         tile_um=encoder.tile_um,
         folds=len(ensemble.networks),
         cohort=cohort_digest,
         patients=len(targets),
-        median=float(np.median(ensemble.comparable.as_ensemble)),
-        calibration=fit_calibration(targets, ensemble.comparable),
+        median=float(np.median(_shown(ensemble.comparable.as_ensemble, calibration))),
+        calibration=calibration,
         tiling=replace(tiling, tile_um=encoder.tile_um),
         definition=endpoint.definition,
         guess=guess_of(targets),
+        shares=shares_of(targets),
         runtimes=tuple(sorted(runtimes)),
         pixel_versions=tuple(sorted(pixel_versions)),
     )
@@ -86,3 +90,10 @@ def export_ensemble(
         {METADATA: spec.to_json()},
         path,
     )
+
+
+def _shown(scores: NDArray[np.float64], calibration: Calibration) -> NDArray[np.float64]:
+    """One score a patient, [N]: of several classes, [N, C], that of the most probable."""
+    if not isinstance(calibration, SoftmaxProbabilities):
+        return scores
+    return scores_of_classes(scores, most_probable(calibration.probabilities(scores)))

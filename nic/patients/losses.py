@@ -3,10 +3,14 @@
 from collections.abc import Callable, Mapping
 
 import torch
+from torch import nn
 from torch.nn import functional
 
 from nic.errors import NoEvents
 from nic.patients.choices import Ties
+
+LEAST_DISTANCE = 1e-3
+"""Between two thresholds of neighbouring grades, in log odds."""
 
 
 def squared_error(score: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -21,6 +25,61 @@ def balanced_cross_entropy(logit: torch.Tensor, positive: torch.Tensor, positive
     """
     weight = torch.where(positive > 0, 0.5 / positive_share, 0.5 / (1 - positive_share))
     return functional.binary_cross_entropy_with_logits(logit, positive, weight)
+
+
+def balanced_softmax(logits: torch.Tensor, label: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of a softmax with all classes at equal total weight. logits: [N, C]. label: [N] int64.
+
+    shares: [C], of each class among the training patients, each above 0.
+    """
+    weight = 1 / (len(shares) * shares)
+    return (weight[label] * functional.cross_entropy(logits, label, reduction="none")).mean()
+
+
+class CumulativeLink(nn.Module):
+    """The loss of ordered grades, by proportional odds; its thresholds are learned with the network.
+
+    P(grade <= k) = logistic(threshold k - score). All grades have equal total weight. The distances between thresholds
+    are positive whatever is learned, so that they stay ordered. The mean of the thresholds is 0: the score's own level
+    says where the grades lie. At first a score of 0 makes all grades equally probable. Source: McCullagh 1980.
+    """
+
+    shares: torch.Tensor
+
+    def __init__(self, shares: torch.Tensor) -> None:
+        """shares: [C], of each grade among the training patients, each above 0."""
+        super().__init__()
+        below = torch.arange(1, len(shares)) / len(shares)
+        distances = torch.logit(below).diff() - LEAST_DISTANCE
+        self.raw = nn.Parameter(distances + torch.log(-torch.expm1(-distances)))  # softplus of it is the distance
+        self.register_buffer("shares", shares)
+
+    @property
+    def distances(self) -> torch.Tensor:
+        """Between neighbouring thresholds: [C - 2]."""
+        return functional.softplus(self.raw) + LEAST_DISTANCE
+
+    @property
+    def thresholds(self) -> torch.Tensor:
+        """[C - 1], rising."""
+        steps = functional.pad(self.distances.cumsum(0), (1, 0))
+        return steps - steps.mean()
+
+    def forward(self, score: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        """Mean negative log-likelihood. score: [N]. label: [N] int64, 0 = lowest grade."""
+        weight = 1 / (len(self.shares) * self.shares)
+        own = self.log_probabilities(score).gather(1, label[:, None])[:, 0]
+        return -(weight[label] * own).mean()
+
+    def log_probabilities(self, score: torch.Tensor) -> torch.Tensor:
+        """Of each grade: [N, C], finite for scores of any size.
+
+        With a threshold a below b, logistic(b) - logistic(a) = logistic(b) * logistic(-a) * (1 - exp(a - b)).
+        """
+        below = functional.logsigmoid(self.thresholds - score[:, None])  # not above threshold k
+        above = functional.logsigmoid(score[:, None] - self.thresholds)
+        between = torch.log(-torch.expm1(-self.distances))
+        return functional.pad(below, (0, 1)) + functional.pad(above, (1, 0)) + functional.pad(between, (1, 1))
 
 
 def cox_loss(log_hazard: torch.Tensor, time_months: torch.Tensor, event: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,8 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+
+import numpy as np
 
 from nic.compression.compatibility import TrainingCodes
 from nic.compression.tiling import Tiling
@@ -10,11 +11,15 @@ from nic.errors import CodesError
 from nic.patients.calibration import (
     Calibration,
     Floats,
+    GradeProbabilities,
     IsotonicProbability,
     PlattProbability,
+    SoftmaxProbabilities,
     calibration_from,
     logistic,
+    most_probable,
 )
+from nic.patients.choices import Kind
 
 METADATA = "nic.patient_model"
 """Key of the spec in the graph's metadata."""
@@ -24,20 +29,22 @@ METADATA = "nic.patient_model"
 class PatientModelSpec:
     """Travels in the ONNX metadata of a patient model.
 
-    endpoint, kind, unit: what is answered. classes: (negative, positive) of a classification, else empty.
+    endpoint, kind, unit: what is answered. classes: (negative, positive) of a classification; all of several, grades
+    from the lowest on; else empty.
     encoder_sha256, encoder_version: whose codes it takes. tile_um: side of a tile. tiling: of the training slides;
     a slide is compressed so before it is answered for. folds: score maps in the graph. cohort: digest of the
     training cohort. patients: how many it was trained on. median: of their scores out of fold, where risk groups are
     split. calibration: what a score means; None in models that were registered before there was one. definition: of
     the endpoint, see Endpoint.definition; empty in models that were registered before it was kept.
     guess: the answer for everybody without a model: the median of the training patients' values, or the share of
-    positives among them; None of survival, and in models from before it was kept. tiling_recorded: False in models
+    positives among them; None of other kinds, and in models from before it was kept. shares: of the training patients,
+    of each of several classes; empty of other kinds. tiling_recorded: False in models
     from before it was; theirs is the usual one, as far as is known. runtimes, pixel_versions: of the training codes;
     empty in models from before they were kept.
     """
 
     endpoint: str
-    kind: Literal["regression", "classification", "survival"]
+    kind: Kind
     unit: str
     classes: tuple[str, ...]
     encoder_sha256: str
@@ -54,6 +61,28 @@ class PatientModelSpec:
     tiling_recorded: bool = True
     runtimes: tuple[str, ...] = ()
     pixel_versions: tuple[int, ...] = ()
+    shares: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for several classes without the probabilities that their scores mean."""
+        wanted = {"multiclass": SoftmaxProbabilities, "ordinal": GradeProbabilities}.get(self.kind)
+        if wanted and not isinstance(self.calibration, wanted):
+            raise ValueError(f"a model of {self.kind} is always calibrated by {wanted.__name__}")
+
+    @property
+    def outputs(self) -> int:
+        """C, how many score maps each network has: one for each of several classes without an order, else one."""
+        return len(self.classes) if self.kind == "multiclass" else 1
+
+    @property
+    def map_classes(self) -> tuple[str, ...]:
+        """The classes that have a map of their own; empty where there is one map."""
+        return self.classes if self.outputs > 1 else ()
+
+    @property
+    def has_class(self) -> bool:
+        """Whether an answer names the most probable of several classes or grades."""
+        return self.kind in ("multiclass", "ordinal")
 
     @property
     def training_codes(self) -> TrainingCodes:
@@ -73,19 +102,56 @@ class PatientModelSpec:
         return self.calibration.names if self.calibration else ()
 
     def predictions(self, score: Floats) -> Floats:
-        """What a ward reads: the calibrated probability of a class, else the score itself.
+        """What a ward reads, [...] of scores [...]: the calibrated probability of a class, the expected grade, else the
+        score itself. Of several classes, the probability of the most probable one, of scores [..., C].
 
         A model from before calibration gives the probability of its log odds, as if half of the cohort were positive.
         """
-        if self.kind != "classification":
-            return score
-        if isinstance(self.calibration, PlattProbability | IsotonicProbability):
-            return self.calibration.probability(score)
-        return logistic(score)
+        match self.calibration:
+            case SoftmaxProbabilities():
+                return np.asarray(self.calibration.probabilities(score).max(-1))
+            case GradeProbabilities():
+                return self.calibration.expected(score)
+            case PlattProbability() | IsotonicProbability():
+                return self.calibration.probability(score)
+        return logistic(score) if self.kind == "classification" else score
+
+    def deviation(self, scores: Floats) -> float:
+        """Standard deviation of the predictions of several networks, [K] or [K, C].
+
+        Of several classes, of the probability of the class that is the most probable by the mean of the scores.
+        """
+        if isinstance(self.calibration, SoftmaxProbabilities):
+            answered = most_probable(self.calibration.probabilities(scores.mean(0)))
+            return float(self.calibration.probabilities(scores)[:, answered].std())
+        return float(self.predictions(scores).std())
+
+    def probabilities(self, score: Floats) -> Floats | None:
+        """Of several classes or grades, [..., C] of scores [..., C] or [...]; None of other kinds."""
+        if isinstance(self.calibration, SoftmaxProbabilities | GradeProbabilities):
+            return self.calibration.probabilities(score)
+        return None
+
+    def meaning(self, score: Floats) -> dict[str, float]:
+        """What a calibrated answer says beside score and prediction, by `answers`, of one patient's score."""
+        match self.calibration:
+            case None:
+                return {}
+            case SoftmaxProbabilities():
+                return self.calibration.of(score)
+        return self.calibration.of(float(score))
+
+    def class_of(self, score: Floats) -> int | None:
+        """Place of the most probable of several classes or grades, of one patient's score; None of other kinds."""
+        probabilities = self.probabilities(score)
+        return None if probabilities is None else int(most_probable(probabilities))
 
     def to_json(self) -> str:
-        """The tiling stands under the names that older models have."""
+        """The tiling stands under the names that older models have; what these do not know is left out where it is
+        empty."""
         fields = asdict(self)
+        if not self.shares:
+            del fields["shares"]
         older = {"cutting": fields.pop("tiling"), "cutting_recorded": fields.pop("tiling_recorded")}
         return json.dumps(fields | older, sort_keys=True)
 
@@ -97,7 +163,7 @@ class PatientModelSpec:
             calibration = calibration_from(fields["calibration"]) if fields.get("calibration") else None
             tile_um, tiling = fields["tile_um"], fields.pop("cutting", None)
             recorded = fields.pop("cutting_recorded", tiling is not None)
-            known = {name: tuple(fields.get(name, ())) for name in ("runtimes", "pixel_versions")}
+            known = {name: tuple(fields.get(name, ())) for name in ("runtimes", "pixel_versions", "shares")}
             return cls(
                 **{**fields, **known, "classes": tuple(fields["classes"]), "calibration": calibration},
                 tiling=Tiling.from_fields(tiling, tile_um) if tiling else Tiling(tile_um),

@@ -16,9 +16,9 @@ CROP_CELLS = 400
 class PatientNetwork(nn.Module, ABC):
     """A network that shows where its answer comes from, whatever is inside.
 
-    A patient's score is the mean of the map over the cells of all slides, in training and where it is served. mean,
-    deviation: [D] of the training codes. head: the last linear layer, one output. block_cells: side of the squares of
-    cells that have one score in common.
+    A patient's score is the mean of the map over the cells of all slides, in training and where it is served. There are
+    C scores and maps: one for each of several classes, else a single one. mean, deviation: [D] of the training codes.
+    head: the last linear layer, of C outputs. block_cells: side of the squares of cells that have one score in common.
     """
 
     mean: torch.Tensor
@@ -33,7 +33,7 @@ class PatientNetwork(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, codes: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """codes [S, D, H, W] float32, valid [S, 1, H, W] of 0 and 1 -> scores [S, H, W], 0 where not valid."""
+        """codes [S, D, H, W] float32, valid [S, 1, H, W] of 0 and 1 -> scores [S, C, H, W], 0 where not valid."""
 
     def start_from(self, codes: torch.Tensor) -> None:
         """Standardise by training codes, [N, D]; a dimension that never varies stays 0."""
@@ -48,6 +48,13 @@ class PatientNetwork(nn.Module, ABC):
             self.head.weight.mul_(factor)
             self.head.bias.mul_(factor).add_(offset)
 
+    def centre(self) -> None:
+        """Let the C scores of every cell have the mean 0, by one offset for all: a softmax of them does not change."""
+        assert self.head.bias is not None
+        with torch.no_grad():
+            self.head.weight.sub_(self.head.weight.mean(0, keepdim=True))
+            self.head.bias.sub_(self.head.bias.mean())
+
     def drawn(self, patient: PatientCells, rng: np.random.Generator) -> PatientCells:
         """The patient as one training step sees him: one D4 variant of the slides, large slides as crops."""
         return draw_crops(patient, CROP_CELLS, rng, whole=CROP_CELLS)
@@ -57,7 +64,7 @@ class PatientNetwork(nn.Module, ABC):
         return runs_of([patient.cells_within(CROP_CELLS) for patient in patients])
 
     def training_scores(self, batch: Batch) -> torch.Tensor:
-        """Scores of drawn patients: [batch.patients]."""
+        """Scores of drawn patients: [batch.patients, C]."""
         return patient_scores(self(batch.codes, batch.valid), batch.valid, batch.patient, batch.patients)
 
 
@@ -103,7 +110,7 @@ class ThroughBottleneck(PatientNetwork):
 
     @abstractmethod
     def scores(self, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """From the bottleneck's output [S, width, H, W] to [S, H, W], 0 where not valid; there x may be anything."""
+        """From the bottleneck's output [S, width, H, W] to [S, C, H, W], 0 where not valid; there x may be anything."""
 
     def start_from(self, codes: torch.Tensor) -> None:
         """Standardise by training codes, [N, D], and begin the bottleneck at their leading principal components."""
@@ -111,11 +118,11 @@ class ThroughBottleneck(PatientNetwork):
         self.bottleneck.start_from(codes, self.mean, self.deviation)
 
     def forward(self, codes: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """codes [S, D, H, W] float32, valid [S, 1, H, W] of 0 and 1 -> scores [S, H, W], 0 where not valid."""
+        """codes [S, D, H, W] float32, valid [S, 1, H, W] of 0 and 1 -> scores [S, C, H, W], 0 where not valid."""
         return self.scores(self.bottleneck.of_raw(codes, self.mean, self.deviation), valid)
 
     def training_scores(self, batch: Batch) -> torch.Tensor:
-        """Scores of drawn patients: [batch.patients]."""
+        """Scores of drawn patients: [batch.patients, C]."""
         scores = self.scores(self.bottleneck.of_cells(batch, self.mean, self.deviation), batch.valid)
         return patient_scores(scores, batch.valid, batch.patient, batch.patients)
 
@@ -126,11 +133,11 @@ def count_weights(network: PatientNetwork) -> int:
 
 
 def patient_scores(scores: torch.Tensor, valid: torch.Tensor, patient: torch.Tensor, patients: int) -> torch.Tensor:
-    """Mean score over the valid cells of all slides of each patient: [patients].
+    """Mean scores over the valid cells of all slides of each patient: [patients, C].
 
-    scores [S, H, W]; valid [S, 1, H, W]; patient [S] int64, whose the slide is.
+    scores [S, C, H, W]; valid [S, 1, H, W]; patient [S] int64, whose the slide is.
     """
     scores = scores.to(valid.dtype)  # a sum of thousands of cells is not for half precision
-    total = scores.new_zeros(patients).index_add(0, patient, scores.sum(dim=(1, 2)))
+    total = scores.new_zeros(patients, scores.shape[1]).index_add(0, patient, scores.sum(dim=(2, 3)))
     cells = scores.new_zeros(patients).index_add(0, patient, valid.sum(dim=(1, 2, 3)))
-    return total / cells
+    return total / cells[:, None]

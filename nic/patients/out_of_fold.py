@@ -23,7 +23,8 @@ class OutOfFold:
 
     score, fold: [R, N], the score by the network that never saw the patient, and which of its partition's networks that
     was. of_each: for each partition what all its K networks say, [K, N], also of the patients they were trained on;
-    empty where only scores out of fold are kept.
+    empty where only scores out of fold are kept. Where patients have a score for each of several classes, the arrays of
+    scores have these as a last axis; variances are summed over it.
     """
 
     score: Floats
@@ -37,7 +38,7 @@ class OutOfFold:
 
     @property
     def mean_score(self) -> Floats:
-        """Mean over the partitions, as the networks gave it: [N]."""
+        """Mean over the partitions, as the networks gave it: [N], or of several classes [N, C]."""
         return np.asarray(self.score.mean(0))
 
     @cached_property
@@ -48,12 +49,12 @@ class OutOfFold:
         """
         levels = [s.mean(1) for s in self.of_each] or list(map(_fold_means, self.score, self.fold))
         centred = np.stack([s - level[f] for s, level, f in zip(self.score, levels, self.fold, strict=True)])
-        return np.asarray(centred - centred.mean())
+        return np.asarray(centred - centred.mean((0, 1)))
 
     @cached_property
     def variance(self) -> float:
         """Of the centred scores' means over the partitions."""
-        return float(self.centred.mean(0).var())
+        return float(self.centred.mean(0).var(0).sum())
 
     @cached_property
     def between(self) -> float:
@@ -64,13 +65,13 @@ class OutOfFold:
         heart, so that what is corrected by it is never too much. 0 where nothing is known of it.
         """
         if len(self.score) > 1:
-            return float(self.centred.var(0, ddof=1).mean())
+            return float(self.centred.var(0, ddof=1).mean(0).sum())
         if not self.of_each or self.networks < 3:
             return 0.0
         (scores,), (fold,) = self.of_each, self.fold
-        saw = fold != np.arange(self.networks)[:, None]  # [K, N]
+        saw = (fold != np.arange(self.networks)[:, None]).reshape(scores.shape[:2] + (1,) * (scores.ndim - 2))
         among = np.where(saw, scores - scores.mean(1, keepdims=True), np.nan)
-        return float(np.nanvar(among, axis=0, ddof=1).mean())
+        return float(np.nanvar(among, axis=0, ddof=1).mean(0).sum())
 
     @cached_property
     def ensemble_variance(self) -> float:
@@ -85,18 +86,20 @@ class OutOfFold:
 
     @property
     def expected(self) -> Floats:
-        """What the ensemble is expected to score each patient, given his score out of fold: [N].
+        """What the ensemble is expected to score each patient, given his score out of fold: [N] or [N, C].
 
         What is fitted on it is right for the ensemble. Source: regression calibration, Prentice 1982.
         """
-        return np.asarray(self.score.mean() + self.centred.mean(0) / self.shrinkage)
+        return np.asarray(self.score.mean((0, 1)) + self.centred.mean(0) / self.shrinkage)
 
     @property
     def as_ensemble(self) -> Floats:
-        """Scores with the spread that the ensemble's have in patients like these, [N]: for percentiles."""
-        return np.asarray(self.score.mean() + self.centred.mean(0) / np.sqrt(self.shrinkage))
+        """Scores with the spread that the ensemble's have in patients like these, [N] or [N, C]: for percentiles."""
+        return np.asarray(self.score.mean((0, 1)) + self.centred.mean(0) / np.sqrt(self.shrinkage))
 
 
 def _fold_means(score: Floats, fold: NDArray[np.intp]) -> Floats:
-    """[K]; 0 of a fold without patients."""
+    """[K], or of several classes [K, C]; 0 of a fold without patients."""
+    if score.ndim == 2:
+        return np.stack([_fold_means(of_class, fold) for of_class in score.T], axis=1)
     return np.asarray(np.bincount(fold, score) / np.maximum(np.bincount(fold), 1))

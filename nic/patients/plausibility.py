@@ -11,7 +11,7 @@ from scipy.stats.contingency import association, crosstab
 from sksurv.compare import compare_survival
 from sksurv.util import Surv
 
-from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.patients.targets import Categories, Classes, Grades, Survival, Targets, Values
 
 FEW_PATIENTS = 100
 """With fewer, a 95% interval of AUC or Spearman is wider than about 0.2, whatever the model."""
@@ -45,6 +45,8 @@ def _few_events(targets: Targets, parameters: int) -> str:
     match targets:
         case Classes(positive, names):
             count, what = int(min(positive.sum(), (~positive).sum())), f"patients of the rarer of {' and '.join(names)}"
+        case Categories(index, names) | Grades(index, names):
+            count, what = int(np.bincount(index).min()), f"patients of the rarest of {', '.join(names)}"
         case Survival(_, event):
             count, what = int(event.sum()), "events"
         case Values():
@@ -76,8 +78,8 @@ def _association(targets: Targets, sites: Names) -> tuple[str, float]:
             between = sum(len(group) * (group.mean() - value.mean()) ** 2 for group in groups)
             explained = between / max(len(value) * value.var(), 1e-300)
             return f"it explains {explained:.0%} of the variance", _p_of_kruskal(groups)
-        case Classes(positive, _):
-            table = crosstab(sites, positive).count
+        case Classes(label, _) | Categories(label, _) | Grades(label, _):
+            table = crosstab(sites, label).count
             if min(table.shape) < 2:
                 return "", 1.0
             return f"Cramer's V {association(table):.2f}", float(chi2_contingency(table).pvalue)

@@ -21,12 +21,17 @@ from nic.patients.model_spec import METADATA, PatientModelSpec
 class PatientPrediction:
     """A patient's answer.
 
-    score: the mean of the score maps: in the endpoint's unit, log odds of the positive class, or a log hazard (higher =
-    dies earlier). prediction: what a ward reads: the score, or of a class its probability, calibrated where the model
-    is. uncertainty: deviation over the folds' networks, on the scale of the prediction. score_maps: one [rows, cols] a
-    slide, NaN where there is no code. tiles: cells behind it. calibrated: what the prediction means, by name: an
-    interval `low`, `high`; a `percentile` and survival at stated months. codes_differ: in what the codes differ from
-    those of the training, of what nic.compression.compatibility counts.
+    score: the mean of the score maps: in the endpoint's unit, log odds of the positive class or of a higher grade, or a
+    log hazard (higher = dies earlier); of several classes, that of `class_name`. prediction: what a ward reads: the
+    score, the expected grade, or the probability of the class, calibrated where the model is. uncertainty: deviation
+    over the folds' networks, on the scale of the prediction. score_maps: one [rows, cols] a slide, NaN where there is
+    no code; of several classes [C, rows, cols]. tiles: cells behind it. calibrated: what the prediction means, by name:
+    an interval `low`, `high`; the probability of each of several classes or grades; a `percentile` and survival at
+    stated months. codes_differ: in what the codes differ from those of the training, of what
+    nic.compression.compatibility counts.
+
+    class_name: the most probable of several classes or grades; empty of other kinds. class_scores: of several classes
+    [C], the mean of each map, log odds counted from the mean of all classes; empty of other kinds.
     """
 
     score: float
@@ -36,15 +41,25 @@ class PatientPrediction:
     tiles: int
     calibrated: Mapping[str, float]
     codes_differ: tuple[str, ...] = ()
+    class_name: str = ""
+    class_scores: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class SlideScores:
-    """What a slide adds to its patient's answer. sums: of each network's scores over the cells, [K]. cells: the mean of
-    the networks' scores at each code, [N]; of those that were asked to be shown."""
+    """What a slide adds to its patient's answer.
+
+    sums: of each network's scores over the cells, [K], or of several classes [K, C]. cells: the mean of the networks'
+    scores at each code, [N] or [C, N]; of those that were asked to be shown.
+    """
 
     sums: NDArray[np.float64]
     cells: NDArray[np.float32]
+
+    @property
+    def tiles(self) -> int:
+        """N."""
+        return int(self.cells.shape[-1])
 
 
 class PatientModel:
@@ -74,16 +89,12 @@ class PatientModel:
 
         Raises NoTissue when no cell has a code.
         """
-        tiles = sum(len(slide.cells) for slide in slides)
+        tiles = sum(slide.tiles for slide in slides)
         if not tiles:
             raise NoTissue("no cell has a code")
-        scores = np.sum([slide.sums for slide in slides], 0) / tiles  # [K]
-        score = float(scores.mean())
-        prediction = float(self.spec.predictions(np.array(score)))
-        deviation = float(self.spec.predictions(scores).std())
-        calibrated = self.spec.calibration.of(score) if self.spec.calibration else {}
-        differ = tuple(sorted(set(codes_differ)))
-        return PatientPrediction(score, prediction, deviation, score_maps, tiles, calibrated, differ)
+        scores = np.sum([slide.sums for slide in slides], 0) / tiles  # [K], or [K, C]
+        mean, differ = np.asarray(scores.mean(0)), tuple(sorted(set(codes_differ)))
+        return answered(self.spec, mean, mean, self.spec.deviation(scores), score_maps, tiles, differ)
 
     def check(self, slide: CompressedSlide) -> tuple[str, ...]:
         """In what a slide's codes differ from those of the training, of what is counted. Raises ForeignCodes.
@@ -96,20 +107,58 @@ class PatientModel:
         """Of a slide that `check` passed. Glass around the tissue is cut away, as in training, and never made dense: a
         grid may be far larger. shown: numbers of the networks whose scores the cells hold; None for all."""
         if not len(slide.codes):
-            return SlideScores(np.zeros(self.spec.folds), np.zeros(0, np.float32))
+            none = self._by_network(np.zeros((self.spec.folds * self.spec.outputs, 0), np.float32))
+            return SlideScores(none.sum(-1, dtype=np.float64), none.mean(0))
         row, col = slide.row - slide.row.min(), slide.col - slide.col.min()
         shape = int(row.max()) + 1, int(col.max()) + 1
         codes, valid = np.zeros((slide.codes.shape[1], *shape), np.float32), np.zeros(shape, np.float32)
         codes[:, row, col], valid[row, col] = slide.codes.T, 1
-        maps = self._graph.run(codes=codes[None], valid=valid[None, None])[0]  # [K, *shape]
-        cells = maps[:, row, col] if shown is None else maps[shown][:, row, col]
-        return SlideScores(maps.sum((1, 2), dtype=np.float64), cells.mean(0))
+        maps = self._by_network(self._graph.run(codes=codes[None], valid=valid[None, None])[0])
+        cells = maps[..., row, col] if shown is None else maps[shown][..., row, col]
+        return SlideScores(maps.sum((-2, -1), dtype=np.float64), cells.mean(0))
+
+    def _by_network(self, maps: NDArray[np.float32]) -> NDArray[np.float32]:
+        """From the graph's [K * C, ...] to [K, ...], or of several classes [K, C, ...]."""
+        outputs = self.spec.outputs
+        return maps if outputs == 1 else maps.reshape(-1, outputs, *maps.shape[1:])
+
+
+def answered(
+    spec: PatientModelSpec,
+    score: NDArray[np.float64],
+    calibrated_by: NDArray[np.float64],
+    uncertainty: float,
+    score_maps: tuple[NDArray[np.float32], ...],
+    tiles: int,
+    codes_differ: tuple[str, ...],
+) -> PatientPrediction:
+    """The answer of a patient's score, a number, or of several classes [C].
+
+    calibrated_by: the score that the calibration takes, of the same shape; out of fold it is not the one that is shown.
+    """
+    place, prediction = spec.class_of(calibrated_by), calibrated_by if spec.classes else score
+    return PatientPrediction(
+        score=float(score if score.ndim == 0 else score[place]),
+        prediction=float(spec.predictions(prediction)),
+        uncertainty=uncertainty,
+        score_maps=score_maps,
+        tiles=tiles,
+        calibrated=spec.meaning(calibrated_by),
+        codes_differ=codes_differ,
+        class_name="" if place is None else spec.classes[place],
+        class_scores=tuple(score.tolist()) if score.ndim else (),
+    )
+
+
+def stacked_scores(answers: Sequence[PatientPrediction]) -> NDArray[np.float64]:
+    """The scores of patients, [N], or of several classes [N, C]."""
+    return np.array([answer.class_scores or answer.score for answer in answers])
 
 
 def score_map(slide: CompressedSlide, scores: SlideScores) -> NDArray[np.float32]:
-    """The scores on the slide's grid, [rows, cols], NaN where there is no code."""
-    shown = np.full((slide.grid.rows, slide.grid.cols), np.nan, np.float32)
-    shown[slide.row, slide.col] = scores.cells
+    """The scores on the slide's grid, [rows, cols], or of several classes [C, rows, cols]; NaN without a code."""
+    shown = np.full((*scores.cells.shape[:-1], slide.grid.rows, slide.grid.cols), np.nan, np.float32)
+    shown[..., slide.row, slide.col] = scores.cells
     return shown
 
 

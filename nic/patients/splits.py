@@ -8,7 +8,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from nic.errors import EndpointError, UnknownColumn
 from nic.patients.cohort import Labelled
-from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.patients.targets import Categories, Classes, Grades, Survival, Targets, Values
 
 QUANTILES = 5
 INNER_FOLDS = 5
@@ -80,6 +80,8 @@ def strata_of(targets: Targets, folds: int) -> NDArray[np.intp]:
             return np.asarray(value.argsort(kind="stable").argsort() * bins // len(value))
         case Classes(positive, _):
             return positive.astype(np.intp)
+        case Categories(index, _) | Grades(index, _):
+            return index
         case Survival(_, event):
             return event.astype(np.intp)
 
@@ -102,7 +104,7 @@ def check_folds(targets: Targets, folds: int, where: str) -> None:
 def _label_names(targets: Targets) -> Sequence[str]:
     """What the strata of `strata_of` are called, in their order."""
     match targets:
-        case Classes(_, names):
+        case Classes(_, names) | Categories(_, names) | Grades(_, names):
             return [f"of class {name!r}" for name in names]
         case Survival():
             return ["without an event", "with an event"]

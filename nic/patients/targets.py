@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.errors import NoEvents, OneClass
+from nic.errors import EndpointError, NoEvents, OneClass
 
+LEAST_CLASSES = 3
+"""Of a multiclass or an ordinal endpoint; two are a classification."""
 Index = NDArray[np.intp] | NDArray[np.bool_]
 
 
@@ -30,7 +32,7 @@ class Values:
 
 @dataclass(frozen=True)
 class Classes:
-    """Targets of a classification. positive: [N] bool. names: (negative, positive)."""
+    """Targets of a classification, of two classes. positive: [N] bool. names: (negative, positive)."""
 
     positive: NDArray[np.bool_]
     names: tuple[str, str]
@@ -45,6 +47,47 @@ class Classes:
 
     def take(self, index: Index) -> "Classes":
         return Classes(self.positive[index], self.names)
+
+
+@dataclass(frozen=True)
+class Categories:
+    """Targets of three or more classes without an order. index: [N], the place of each patient's class in `names`."""
+
+    index: NDArray[np.intp]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def arrays(self) -> tuple[NDArray[np.intp]]:
+        """What a metric takes as truth."""
+        return (self.index,)
+
+    def take(self, index: Index) -> "Categories":
+        return Categories(self.index[index], self.names)
+
+
+@dataclass(frozen=True)
+class Grades:
+    """Targets of three or more classes in an order, from the lowest grade to the highest.
+
+    index: [N], the place of each patient's grade in `names`, 0 = lowest.
+    """
+
+    index: NDArray[np.intp]
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def arrays(self) -> tuple[NDArray[np.intp]]:
+        """What a metric takes as truth."""
+        return (self.index,)
+
+    def take(self, index: Index) -> "Grades":
+        return Grades(self.index[index], self.names)
 
 
 @dataclass(frozen=True)
@@ -66,22 +109,34 @@ class Survival:
         return Survival(self.time_months[index], self.event[index])
 
 
-Targets = Values | Classes | Survival
+Targets = Values | Classes | Categories | Grades | Survival
 
 
-def label_columns(targets: Targets) -> dict[str, NDArray[np.float64] | NDArray[np.int_]]:
-    """The labels as columns of a table; a class and an event as 0 or 1."""
+def names_of(targets: Targets) -> tuple[str, ...]:
+    """Names of the classes, in their order; empty of values and of survival."""
+    return targets.names if isinstance(targets, Classes | Categories | Grades) else ()
+
+
+def scores_for(targets: Targets) -> int:
+    """How many scores a patient has: one for each of several classes without an order, else one."""
+    return len(targets.names) if isinstance(targets, Categories) else 1
+
+
+def label_columns(targets: Targets) -> dict[str, NDArray[np.float64] | NDArray[np.int_] | NDArray[np.str_]]:
+    """The labels as columns of a table: one of two classes and an event as 0 or 1, one of several classes by name."""
     match targets:
         case Values(value):
             return {"label": value}
         case Classes(positive, _):
             return {"label": positive.astype(int)}
+        case Categories(index, names) | Grades(index, names):
+            return {"label": np.array(names)[index]}
         case Survival(time_months, event):
             return {"time_months": time_months, "event": event.astype(int)}
 
 
 def guess_of(targets: Targets) -> float | None:
-    """The answer for everybody without a model: the median value, the share of positives; None for survival."""
+    """The answer for everybody without a model: the median value, the share of positives; None for other kinds."""
     match targets:
         case Values(value):
             return float(np.median(value))
@@ -90,10 +145,24 @@ def guess_of(targets: Targets) -> float | None:
     return None
 
 
+def shares_of(targets: Targets) -> tuple[float, ...]:
+    """The share of patients of each of several classes, in the order of names; empty for other kinds."""
+    match targets:
+        case Categories(index, names) | Grades(index, names):
+            return tuple((np.bincount(index, minlength=len(names)) / len(index)).tolist())
+    return ()
+
+
 def check_teachable(targets: Targets, where: str) -> None:
-    """Raises OneClass or NoEvents when nothing can be learned from the labels. where: begins the message."""
+    """Raises OneClass, NoEvents or EndpointError when nothing can be learned from the labels, or nothing about one of
+    several classes. where: begins the message."""
     match targets:
         case Classes(positive, names) if positive.all() or not positive.any():
             raise OneClass(f"{where}: all {len(targets)} patients are {names[int(positive[0])]!r}; wanted both classes")
+        case Categories(index, names) | Grades(index, names) if missing := sorted(set(range(len(names))) - {*index}):
+            raise EndpointError(
+                f"{where}: none of {len(targets)} patients is {names[missing[0]]!r}; wanted patients of each of "
+                f"{', '.join(names)}"
+            )
         case Survival(_, event) if not event.any():
             raise NoEvents(f"{where}: none of {len(targets)} patients has an event; is the event column inverted?")

@@ -9,6 +9,7 @@ from itertools import chain, islice
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
@@ -19,20 +20,45 @@ from nic.patients.choices import NetworkName, Recipe, Ties
 from nic.patients.crop_cnn import CropCNN, halvings_for
 from nic.patients.crops import Batch, PatientCells, make_batch, runs_of, some_codes
 from nic.patients.grid_cnn import GridCNN
-from nic.patients.losses import TIES, balanced_cross_entropy, squared_error
+from nic.patients.losses import TIES, CumulativeLink, balanced_cross_entropy, balanced_softmax, squared_error
 from nic.patients.networks import PatientNetwork, patient_scores
 from nic.patients.pooled_linear import PooledLinear, fit_pooled_linear
-from nic.patients.targets import Classes, Survival, Targets, Values, check_teachable
+from nic.patients.targets import (
+    Categories,
+    Classes,
+    Grades,
+    Survival,
+    Targets,
+    Values,
+    check_teachable,
+    scores_for,
+    shares_of,
+)
 from nic.threads import map_ahead
 from nic.training_device import mixed, precision_of, sent, training_device
 
 BATCH_PATIENTS = 16
 KEPT_BYTES = 1 << 29
 """Most bytes of codes that a first pass keeps for the second. What is beyond is drawn a second time."""
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""loss(scores [B], patients [B] int64) -> scalar. patients: their numbers among the training patients."""
 Scored = tuple[torch.Tensor, torch.Tensor]
-"""Scores [n] with their autograd graph, and the patients [n] int64 that have them."""
+"""Scores [n, C] with their autograd graph, and the patients [n] int64 that have them."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """of: (scores [B, C], patients [B] int64) -> scalar. patients: their numbers among the training patients.
+
+    link: what is learned beside the network.
+    """
+
+    of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    link: CumulativeLink | None = None
+
+    def __call__(self, scores: torch.Tensor, patients: torch.Tensor) -> torch.Tensor:
+        return self.of(scores, patients)
+
+    def parameters(self) -> list[nn.Parameter]:
+        return list(self.link.parameters()) if self.link else []
 
 
 def fit_network(
@@ -53,7 +79,7 @@ def fit_network(
         network: PatientNetwork = fit_pooled_linear(cells, targets, seed)
         on_epoch(0, float("nan"))
     else:
-        network = untrained(recipe.network, cells)
+        network = untrained(recipe.network, cells, scores_for(targets))
         train(network, cells, targets, recipe, seed, on_epoch)
     to_reported_scale(network, cells, targets)
     return network
@@ -77,7 +103,10 @@ def train(
     whole = isinstance(targets, Survival)
     steps = 1 if whole else -(-len(cells) // BATCH_PATIENTS)
     network.to(device).train()
-    optimizer = optimizer_of(network, recipe.learning_rate)
+    if loss.link:
+        loss.link.to(device)
+    learned = [*network.parameters(), *loss.parameters()]
+    optimizer = optimizer_of(learned, device, recipe.learning_rate)
     rate = OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.epochs * steps)
     rng = np.random.default_rng(seed)
     for epoch in range(recipe.epochs):
@@ -95,7 +124,7 @@ def train(
                 optimizer.zero_grad()
                 value = backward_of_all(loss, scored) if whole else backward_of_mean(loss, scored[0], len(part))
                 losses.append(value)
-                clip_grad_norm_(network.parameters(), 1.0)
+                clip_grad_norm_(learned, 1.0)
                 optimizer.step()
                 rate.step()
         on_epoch(epoch, float(np.mean(torch.stack(losses).tolist())))  # read from the device once an epoch
@@ -200,25 +229,27 @@ def backward_of_all(loss: Loss, passes: Sequence[Iterable[Scored]]) -> torch.Ten
     return value.detach()
 
 
-def optimizer_of(network: PatientNetwork, learning_rate: float) -> AdamW:
+def optimizer_of(learned: Sequence[nn.Parameter], device: torch.device, learning_rate: float) -> AdamW:
     """AdamW; on a GPU it is fused into one kernel."""
-    on_gpu = network.mean.device.type == "cuda"
-    return AdamW(network.parameters(), learning_rate, weight_decay=1e-2, fused=on_gpu)
+    return AdamW(learned, learning_rate, weight_decay=1e-2, fused=device.type == "cuda")
 
 
-def untrained(name: NetworkName, cells: Sequence[PatientCells]) -> PatientNetwork:
-    """A network with random first weights, which standardises codes by those of its training patients."""
+def untrained(name: NetworkName, cells: Sequence[PatientCells], outputs: int) -> PatientNetwork:
+    """A network with random first weights, which standardises codes by those of its training patients.
+
+    outputs: C, how many scores it gives.
+    """
     _, code_size = cells[0].slides[0].codes_shape
     network: PatientNetwork
     match name:
         case "crop-cnn":
-            network = CropCNN(code_size, halvings_for(cells))
+            network = CropCNN(code_size, halvings_for(cells), outputs=outputs)
         case "attention-mil":
-            network = AttentionMIL(code_size)
+            network = AttentionMIL(code_size, outputs=outputs)
         case "pooled-linear":
-            network = PooledLinear(code_size)
+            network = PooledLinear(code_size, outputs=outputs)
         case "grid-cnn":
-            network = GridCNN(code_size)
+            network = GridCNN(code_size, outputs=outputs)
     network.start_from(some_codes(cells))
     return network
 
@@ -228,41 +259,60 @@ def loss_of(targets: Targets, ties: Ties = "efron") -> Loss:
     match targets:
         case Values(value):
             standard = torch.tensor((value - value.mean()) / _deviation(value), dtype=torch.float32)
-            return lambda score, patient: squared_error(score, sent(standard[patient], score.device))
+            return Loss(lambda scores, patient: squared_error(scores[:, 0], sent(standard[patient], scores.device)))
         case Classes(positive, _):
             label, share = torch.tensor(positive, dtype=torch.float32), float(positive.mean())
-            return lambda score, patient: balanced_cross_entropy(score, sent(label[patient], score.device), share)
+            return Loss(
+                lambda scores, patient: balanced_cross_entropy(scores[:, 0], sent(label[patient], scores.device), share)
+            )
+        case Categories(index, _):
+            place, shares = torch.tensor(index), torch.tensor(shares_of(targets))
+            return Loss(
+                lambda scores, patient: balanced_softmax(
+                    scores, sent(place[patient], scores.device), sent(shares, scores.device)
+                )
+            )
+        case Grades(index, _):
+            grade, link = torch.tensor(index), CumulativeLink(torch.tensor(shares_of(targets)))
+            return Loss(lambda scores, patient: link(scores[:, 0], sent(grade[patient], scores.device)), link)
         case Survival(time_months, event):
             months, seen = torch.tensor(time_months), torch.tensor(event)
             cox = TIES[ties]
             # On the CPU: it sorts and counts some hundred scores once an epoch, which a GPU does slowly.
-            return lambda score, patient: cox(score.cpu(), months[patient], seen[patient])
+            return Loss(lambda scores, patient: cox(scores[:, 0].cpu(), months[patient], seen[patient]))
 
 
 def scores_of(network: PatientNetwork, cells: Sequence[PatientCells]) -> NDArray[np.float64]:
-    """Each patient's score, [N]: a value, log odds of the positive class, or a log hazard."""
+    """Each patient's score, [N]: a value, log odds of the positive class or of a higher grade, or a log hazard.
+
+    Of several classes, the scores of all: [N, C].
+    """
     runs = runs_of([sum(rows * cols for rows, cols in (s.shape for s in patient.slides)) for patient in cells])
     with torch.no_grad():
         scores = torch.cat([score_patients(network, cells[run]) for run in runs])
     numbers: NDArray[np.float64] = scores.double().numpy()
-    return numbers
+    return numbers[:, 0] if numbers.shape[1] == 1 else numbers
 
 
 def score_patients(network: PatientNetwork, cells: Sequence[PatientCells]) -> torch.Tensor:
-    """Scores of patients by their whole slides in one pass: [len(cells)]."""
+    """Scores of patients by their whole slides in one pass: [len(cells), C]."""
     batch = make_batch(cells)
     return patient_scores(network(batch.codes, batch.valid), batch.valid, batch.patient, batch.patients)
 
 
 def to_reported_scale(network: PatientNetwork, cells: Sequence[PatientCells], targets: Targets) -> None:
-    """Rescale scores to the unit of the values, or to log hazards of mean 0 in training. Log odds stay as they are."""
+    """Rescale scores to the unit of the values, or to log hazards of mean 0 in training. Log odds stay as they are; the
+    scores of several classes are counted from their mean."""
     match targets:
         case Values(value):
             network.rescale(_deviation(value), float(value.mean()))
         case Survival():
             # Cox leaves a constant open. Without it log hazards of several folds can be averaged and compared.
             network.rescale(1.0, -float(scores_of(network, cells).mean()))
-        case Classes():
+        case Categories():
+            # A softmax leaves a constant open, as Cox does.
+            network.centre()
+        case Classes() | Grades():
             pass
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.errors import EmptyCohort, RegistryError
+from nic.errors import EmptyCohort, EndpointError, RegistryError
 from nic.evaluation.cox import hazard_estimates
 from nic.evaluation.endpoint_figures import (
     classification_figures,
@@ -26,14 +27,24 @@ from nic.evaluation.endpoint_figures import (
     survival_figures,
 )
 from nic.evaluation.figure import Estimate, Figure
-from nic.patients.calibration import Calibration, IsotonicProbability, PlattProbability, Prognosis, ResidualInterval
+from nic.patients.calibration import (
+    Calibration,
+    GradeProbabilities,
+    IsotonicProbability,
+    PlattProbability,
+    Prognosis,
+    ResidualInterval,
+    SoftmaxProbabilities,
+    most_probable,
+    scores_of_classes,
+)
 from nic.patients.calibration_fit import fit_by_fold
 from nic.patients.cohort import Labelled, Patient
 from nic.patients.covariates import covariates_of
 from nic.patients.model_spec import PatientModelSpec
 from nic.patients.out_of_fold import OutOfFold
-from nic.patients.predictor import PatientModel, PatientPrediction, score_map
-from nic.patients.targets import Classes, Survival, Targets, Values, label_columns
+from nic.patients.predictor import PatientModel, PatientPrediction, answered, score_map
+from nic.patients.targets import Categories, Classes, Grades, Survival, Targets, Values, label_columns
 from nic.stages.model_figures import calibrated_columns, estimate_each
 from nic.tracking.recorded_estimates import artifact_text
 from nic.tracking.registry import RegisteredVersion
@@ -41,6 +52,8 @@ from nic.tracking.training_data import PATIENTS_FILE
 
 CROSS_VALIDATED = "cross_validated"
 """The name of this part of a cohort in the names of figures, such as cross_validated.auc."""
+MANY = SoftmaxProbabilities | GradeProbabilities
+"""Calibrations of several classes or grades."""
 Floats = NDArray[np.float64]
 
 
@@ -49,8 +62,8 @@ class CrossValidated:
     """Answers of N training patients by networks that never saw them.
 
     answered: [M] of the patients of the table, N of them true. fold: [N], of the first partition, by which scores are
-    compared. by_fold: a calibration for each fold, fitted on the patients of the others. expected: [N], the scores
-    without the networks' levels, on which calibrations are fitted.
+    compared. by_fold: a calibration for each fold, fitted on the patients of the others. expected: [N], or of several
+    classes [N, C], the scores without the networks' levels, on which calibrations are fitted.
     """
 
     answered: NDArray[np.bool_]
@@ -62,7 +75,10 @@ class CrossValidated:
 
 @dataclass(frozen=True)
 class _Scored:
-    """One patient before calibration. scores: of each network [K]. score_maps: of the networks that never saw them."""
+    """One patient before calibration.
+
+    scores: of each network [K], or of several classes [K, C]. score_maps: of the networks that never saw the patient.
+    """
 
     scores: Floats
     score_maps: tuple[NDArray[np.float32], ...]
@@ -90,7 +106,7 @@ def cross_validated(version: RegisteredVersion, model: PatientModel, labelled: L
     calibrated = model.spec.calibration is not None
     by_fold = fit_by_fold(labelled.targets.take(answered), out_of_fold, fold) if calibrated else []
     own = [by_fold[number] if by_fold else None for number in fold]
-    rows = zip(scored, out_of_fold.score.T, out_of_fold.expected.tolist(), own, strict=True)
+    rows = zip(scored, out_of_fold.score.swapaxes(0, 1), out_of_fold.expected, own, strict=True)
     answers = [_answer(patient, model.spec, *of_patient) for patient, *of_patient in rows]
     return CrossValidated(answered, answers, fold, by_fold, out_of_fold.expected)
 
@@ -124,7 +140,7 @@ def _scored(model: PatientModel, patient: Patient, networks: NDArray[np.intp], c
     slides = [CompressedSlide.load(file) for file in files if file.is_file()]
     differ = {name for slide in slides for name in model.check(slide)}
     slide_scores = [model.scored(slide, networks) for slide in slides]
-    tiles = sum(len(slide.cells) for slide in slide_scores)
+    tiles = sum(slide.tiles for slide in slide_scores)
     if not tiles:
         return None
     scores = np.sum([slide.sums for slide in slide_scores], axis=0) / tiles
@@ -132,28 +148,24 @@ def _scored(model: PatientModel, patient: Patient, networks: NDArray[np.intp], c
 
 
 def _out_of_fold(patients: Sequence[_Scored], folds: NDArray[np.intp], networks: NDArray[np.intp]) -> OutOfFold:
-    scores = np.stack([patient.scores for patient in patients], axis=1)  # [K of all partitions, N]
+    scores = np.stack([patient.scores for patient in patients], axis=1)  # [K of all partitions, N], or [..., N, C]
     sizes = np.diff(np.r_[networks.min(axis=1) - folds.min(axis=1), len(scores)])
     parts = np.split(scores, np.cumsum(sizes)[:-1])
-    return OutOfFold(np.take_along_axis(scores, networks, axis=0), folds, tuple(parts))
+    return OutOfFold(scores[networks, np.arange(len(patients))], folds, tuple(parts))
 
 
 def _answer(
-    patient: _Scored, spec: PatientModelSpec, scores: Floats, expected: float, calibration: Calibration | None
+    patient: _Scored, spec: PatientModelSpec, scores: Floats, expected: Floats, calibration: Calibration | None
 ) -> PatientPrediction:
-    """scores: [R], of the networks that never saw the patient. calibration: fitted on the patients of other folds."""
-    score = float(scores.mean())
-    calibrated: dict[str, float] = {}
-    match calibration:
-        case ResidualInterval():
-            calibrated = calibration.of(score)
-        case Prognosis():
-            calibrated = replace(calibration, stated_months=_stated_months(spec)).of(expected)
+    """scores: [R], or of several classes [R, C], of the networks that never saw the patient. calibration: fitted on the
+    patients of other folds."""
+    score = np.asarray(scores.mean(0))
+    if isinstance(calibration, Prognosis):
+        calibration = replace(calibration, stated_months=_stated_months(spec))
     own = replace(spec, calibration=calibration)
-    prediction = float(own.predictions(np.array(expected if spec.kind == "classification" else score)))
-    deviation = float(scores.std())
-    maps, tiles, differ = patient.score_maps, patient.tiles, patient.codes_differ
-    return PatientPrediction(score, prediction, deviation, maps, tiles, calibrated, differ)
+    calibrated_by = score if spec.kind == "regression" else np.asarray(expected)
+    deviation = own.deviation(scores) if isinstance(calibration, MANY) else float(scores.std())
+    return answered(own, score, calibrated_by, deviation, patient.score_maps, patient.tiles, patient.codes_differ)
 
 
 def _stated_months(spec: PatientModelSpec) -> tuple[float, ...]:
@@ -192,6 +204,8 @@ def cross_validated_figures(targets: Targets, of: CrossValidated, spec: PatientM
             above = of.expected - thresholds[of.fold] if len(thresholds) else scores
             probabilities = probability_figures(positive, predictions, spec.guess) if of.by_fold else []
             return [*classification_figures(positive, above, 0.0, of.fold), *probabilities]
+        case Categories() | Grades():
+            raise EndpointError("several classes have no figures yet")
         case Survival():
             labels, months = targets.arrays, _stated_months(spec)
 
@@ -210,10 +224,19 @@ def cross_validated_table(labelled: Labelled, out_of_fold: OutOfFold, spec: Pati
     """One row a training patient: site, labels, score and prediction by networks that never saw them.
 
     prediction: of a class, the probability for the score that the ensemble is expected to give. score_as_ensemble: with
-    the spread of the ensemble's scores, for comparison with served scores.
+    the spread of the ensemble's scores, for comparison with served scores. Of several classes or grades also the class
+    that is answered and the probability of each. Of several classes, the two scores are those of that class.
     """
     patients = {"patient": [p.patient_id for p in labelled.patients], "site": [p.site for p in labelled.patients]}
-    score = out_of_fold.mean_score
-    prediction = spec.predictions(out_of_fold.expected) if spec.kind == "classification" else score
-    columns = {"score": score, "prediction": prediction, "score_as_ensemble": out_of_fold.as_ensemble}
-    return pd.DataFrame({**patients, **label_columns(labelled.targets), **columns})
+    score, as_ensemble, expected = out_of_fold.mean_score, out_of_fold.as_ensemble, out_of_fold.expected
+    prediction = spec.predictions(expected) if spec.classes else score
+    of_classes: dict[str, Any] = {}
+    if isinstance(spec.calibration, MANY):
+        probabilities = spec.calibration.probabilities(expected)
+        places = most_probable(probabilities)
+        of_classes = {"class": np.array(spec.classes)[places], **dict(zip(spec.answers, probabilities.T, strict=True))}
+        if score.ndim == 2:
+            of_classes |= {f"score_{name}": each for name, each in zip(spec.classes, score.T, strict=True)}
+            score, as_ensemble = scores_of_classes(score, places), scores_of_classes(as_ensemble, places)
+    columns = {"score": score, "prediction": prediction, "score_as_ensemble": as_ensemble}
+    return pd.DataFrame({**patients, **label_columns(labelled.targets), **columns, **of_classes})

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.errors import UnknownColumn
+from nic.errors import EndpointError, UnknownColumn
 from nic.evaluation.report_page import Report
 from nic.evaluation.subgroups import Subgroup, subgroups_of
 from nic.evaluation.survival import pairs_in_order
 from nic.patients.cohort import Patient
-from nic.patients.targets import Classes, Survival, Values
+from nic.patients.targets import Categories, Classes, Grades, Survival, Values
 from nic.stages.cohort_flow import cohort_flow
 from nic.stages.model_evaluation import Evaluation
 from nic.stages.report_pictures import calibration_picture, case_picture, result_picture, subgroup_picture
@@ -55,6 +55,8 @@ def goodness(evaluation: Evaluation) -> Floats:
             return -np.abs(evaluation.scores - value)
         case Classes(positive, _):
             return np.where(positive, evaluation.predictions, 1 - evaluation.predictions)
+        case Categories() | Grades():
+            raise EndpointError("several classes have no figures yet")
         case Survival(time_months, event):
             return pairs_in_order(time_months, event, evaluation.scores)
 

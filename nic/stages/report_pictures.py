@@ -6,13 +6,14 @@ import numpy as np
 from matplotlib.figure import Figure as Plot
 from numpy.typing import NDArray
 
+from nic.errors import EndpointError
 from nic.evaluation import plots
 from nic.evaluation.figure import Estimate
 from nic.evaluation.map_picture import png
 from nic.evaluation.report_page import Picture
 from nic.evaluation.subgroups import Subgroup
 from nic.patients.calibration import Prognosis, ResidualInterval
-from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.patients.targets import Categories, Classes, Grades, Survival, Targets, Values
 from nic.stages.draw_maps import map_of
 from nic.stages.model_evaluation import Evaluation
 from nic.stages.report_words import CALIBRATION_CAPTIONS, RESULT_CAPTIONS, case_words
@@ -29,6 +30,8 @@ def result_plot(
             return plots.scatter(value, score, estimate, title)
         case Classes(positive, _):
             return plots.roc(positive, score, estimate, title)
+        case Categories() | Grades():
+            raise EndpointError("several classes have no figures yet")
         case Survival(months, event):
             threshold = float(np.median(score)) if median is None else median
             return plots.kaplan_meier(months, event, score, threshold, estimate, title)

@@ -1,7 +1,8 @@
 """The sentences of a report: what a model predicts, what its pictures show, what it may be used for, and what not."""
 
+from nic.errors import EndpointError
 from nic.patients.model_spec import PatientModelSpec
-from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.patients.targets import Categories, Classes, Grades, Survival, Targets, Values
 from nic.stages.model_evaluation import Evaluation
 
 SYNTHETIC = (
@@ -49,6 +50,8 @@ def outcome_counts(targets: Targets) -> str:
             return ""
         case Classes(positive, (negative_name, positive_name)):
             return f"; {positive.sum()} {positive_name}, {(~positive).sum()} {negative_name}"
+        case Categories() | Grades():
+            raise EndpointError("several classes have no figures yet")
         case Survival(_, event):
             return f"; {event.sum()} died, {(~event).sum()} were alive when last seen"
 
@@ -76,6 +79,8 @@ def case_words(evaluation: Evaluation, place: int) -> str:
             return f"label {value[place]:.2f}, answer {score:.2f}{interval}"
         case Classes(positive, names):
             return f"{names[int(positive[place])]}; answer: {names[1]} with probability {prediction:.2f}"
+        case Categories() | Grades():
+            raise EndpointError("several classes have no figures yet")
         case Survival(months, event):
             outcome = "died after" if event[place] else "alive when last seen after"
             percentile = calibrated.get("percentile")

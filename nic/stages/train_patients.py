@@ -19,6 +19,7 @@ from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.networks import count_weights
 from nic.patients.predictor import PatientModel
 from nic.patients.splits import Folds
+from nic.patients.targets import scores_for
 from nic.patients.training import untrained
 from nic.stages.companions import write_companions
 from nic.stages.cross_validated import CROSS_VALIDATED, cross_validated_table
@@ -75,7 +76,7 @@ def train(
     labelled, cells = patients.labelled, patients.gathered.cells
     folds = folds_of(labelled, plan.split_by, plan.folds, plan.repeats, plan.seed, endpoint)
     tiles = origins_of_encoder(patients.encoder, patients.gathered.encoder.sha256)
-    weights = count_weights(untrained(plan.recipe.network, cells))
+    weights = count_weights(untrained(plan.recipe.network, cells, scores_for(labelled.targets)))
     log_split(labelled, folds, audit(patients.cohort, labelled, folds, codes, tiles, weights), stage)
     ensembles = fit_partitions(cells, labelled.targets, folds, plan.recipe, plan.seed, stage.log)
     with TemporaryDirectory(prefix="nic-") as folder:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from io import StringIO
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from nic.errors import EndpointError, RegistryError
 from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import Estimate, Figure, estimate
+from nic.patients.choices import Kind
 from nic.patients.cohort import Endpoint, Patient
 from nic.patients.model_spec import PatientModelSpec
-from nic.patients.targets import Classes, Survival, Targets, Values, label_columns
+from nic.patients.targets import Categories, Classes, Grades, Survival, Targets, Values, label_columns, names_of
 from nic.tables.cells import MISSING
 from nic.tracking.digests import digest
 
@@ -64,13 +65,17 @@ class Answers:
     fold: NDArray[np.intp] | None = None
 
     @property
-    def kind(self) -> Literal["regression", "classification", "survival"]:
+    def kind(self) -> Kind:
         """Of the endpoint, by its labels."""
         match self.labels:
             case Values():
                 return "regression"
             case Classes():
                 return "classification"
+            case Categories():
+                return "multiclass"
+            case Grades():
+                return "ordinal"
             case Survival():
                 return "survival"
 
@@ -206,8 +211,8 @@ def cell_of(patient: Patient, column: str) -> str:
 
 
 def classes_of(labels: Targets) -> tuple[str, ...]:
-    """(negative, positive) of a classification, else empty."""
-    return labels.names if isinstance(labels, Classes) else ()
+    """(negative, positive) of a classification, all of several classes, else empty."""
+    return names_of(labels)
 
 
 def unlike(spec: PatientModelSpec, definition: str, classes: Sequence[str]) -> str:

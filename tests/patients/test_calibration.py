@@ -9,10 +9,28 @@ from sklearn.calibration import _SigmoidCalibration
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 from sksurv.util import Surv
 
-from nic.patients.calibration import Calibration, PlattProbability, Prognosis, ResidualInterval, calibration_from
-from nic.patients.calibration_fit import best_threshold, fit_calibration, isotonic, platt, prognosis, residual_interval
+from nic.patients.calibration import (
+    Calibration,
+    PlattProbability,
+    Prognosis,
+    ResidualInterval,
+    calibration_from,
+    grade_values,
+    most_probable,
+    scores_of_classes,
+)
+from nic.patients.calibration_fit import (
+    best_threshold,
+    fit_calibration,
+    isotonic,
+    platt,
+    prognosis,
+    proportional_odds,
+    recalibrated_softmax,
+    residual_interval,
+)
 from nic.patients.out_of_fold import OutOfFold
-from nic.patients.targets import Classes, Survival, Values
+from nic.patients.targets import Categories, Classes, Grades, Survival, Values
 
 
 def logistic(x: np.ndarray) -> np.ndarray:
@@ -33,10 +51,27 @@ def deaths(seed: int, n: int, effect: float = 0.5) -> tuple[np.ndarray, np.ndarr
     return np.minimum(death, censored) + 0.01, death <= censored, log_hazard
 
 
+def several(seed: int, n: int, slope: float = 0.5) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
+    """Classes, names, and scores that promise more than they keep; the third class is rare."""
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(0, 2, (n, 3))
+    odds = np.exp(slope * scores + [0.5, 0.2, -0.7])
+    draws = rng.random(n)[:, None] > np.cumsum(odds / odds.sum(1, keepdims=True), axis=1)
+    return draws.sum(1), ("a", "b", "c"), scores
+
+
+def graded(seed: int, n: int, slope: float = 0.5) -> tuple[np.ndarray, tuple[str, ...], np.ndarray]:
+    rng = np.random.default_rng(seed)
+    score = rng.normal(0, 2, n)
+    return np.digitize(slope * score + rng.logistic(size=n), [-0.5, 1.0]), ("1", "2", "3"), score
+
+
 FITTED: dict[str, Calibration] = {
     "residuals": residual_interval(np.arange(30.0), np.arange(30.0)[::-1]),
     "platt": platt(*classes(0, 80)),
     "isotonic": isotonic(*classes(0, 80)),
+    "softmax": recalibrated_softmax(*several(0, 80)),
+    "proportional-odds": proportional_odds(*graded(0, 80)),
     "breslow": prognosis(*deaths(0, 80)),
 }
 
@@ -46,7 +81,7 @@ def test_a_calibration_survives_json(method: str) -> None:
     fitted = FITTED[method]
     assert calibration_from(json.loads(json.dumps(asdict(fitted)))) == fitted
     assert fitted.method == method
-    answer = fitted.of(0.3)
+    answer = fitted.of(np.array([0.3, 0.0, -0.3])) if method == "softmax" else fitted.of(0.3)
     assert tuple(answer) == fitted.names
     json.dumps(answer, allow_nan=False)
 
@@ -188,3 +223,87 @@ def test_survival_with_one_death_and_equal_answers_is_no_crash() -> None:
     fitted = prognosis(np.arange(1.0, 16), event, np.zeros(15))
     assert len(fitted.months) == 1
     assert 0 < fitted.survival(np.zeros(1), np.array([10.0]))[0, 0] < 1
+
+
+def test_the_slope_and_the_biases_of_several_classes_are_recovered() -> None:
+    fitted = recalibrated_softmax(*several(0, 20_000))
+    assert fitted.slope == pytest.approx(0.5, abs=0.03)
+    np.testing.assert_allclose(fitted.biases, [0.5, 0.2, -0.7], atol=0.05)
+    assert sum(fitted.biases) == pytest.approx(0, abs=1e-12)
+
+
+def test_with_two_classes_the_softmax_is_platts_fit() -> None:
+    """A logit is the difference of two scores."""
+    positive, logit = classes(0, 80)
+    fitted = recalibrated_softmax(positive.astype(int), ("no", "yes"), np.stack([-logit / 2, logit / 2], axis=1))
+    scores = np.linspace(-5, 5, 11)
+    found = fitted.probabilities(np.stack([-scores / 2, scores / 2], axis=1))[:, 1]
+    np.testing.assert_allclose(found, platt(positive, logit).probability(scores), atol=1e-4)
+
+
+def test_the_slope_and_the_thresholds_of_grades_are_recovered() -> None:
+    fitted = proportional_odds(*graded(0, 20_000))
+    assert fitted.slope == pytest.approx(0.5, abs=0.03)
+    np.testing.assert_allclose(fitted.thresholds, [-0.5, 1.0], atol=0.05)
+
+
+def test_probabilities_of_several_classes_sum_to_1_and_mean_the_classes_shares() -> None:
+    index, _, scores = several(1, 400)
+    grade, _, score = graded(1, 400)
+    for fitted, labels, given in (
+        (FITTED["softmax"], index, scores),
+        (recalibrated_softmax(*several(1, 400)), index, scores),
+        (proportional_odds(*graded(1, 400)), grade, score),
+    ):
+        probabilities = fitted.probabilities(given)  # type: ignore[union-attr]
+        np.testing.assert_allclose(probabilities.sum(1), 1)
+        assert (probabilities >= 0).all()
+        if fitted is not FITTED["softmax"]:
+            np.testing.assert_allclose(probabilities.mean(0), np.bincount(labels) / 400, atol=0.01)
+
+
+def test_scores_that_say_nothing_or_the_opposite_give_everybody_the_shares() -> None:
+    index, names, scores = several(0, 300)
+    fitted = recalibrated_softmax(index, names, -scores)
+    assert fitted.slope == 0
+    np.testing.assert_allclose(fitted.probabilities(scores[0]), np.bincount(index) / 300, atol=0.01)
+    grade, names, score = graded(0, 300)
+    of_grades = proportional_odds(grade, names, -score)
+    assert of_grades.slope == 0
+    np.testing.assert_allclose(of_grades.probabilities(score[0]), np.bincount(grade) / 300, atol=0.01)
+
+
+def test_classes_and_grades_that_part_have_finite_slopes() -> None:
+    index = np.repeat([0, 1, 2], 10)
+    assert 1 < recalibrated_softmax(index, ("a", "b", "c"), 3.0 * np.eye(3)[index]).slope < 20
+    assert 1 < proportional_odds(index, ("1", "2", "3"), 1.0 * index).slope < 50
+
+
+def test_the_expected_grade_is_in_the_grades_own_numbers_or_counted_from_1() -> None:
+    assert grade_values(("0", "1", "2.5")) == (0.0, 1.0, 2.5)
+    assert grade_values(("low", "2", "high")) == (1.0, 2.0, 3.0)
+    fitted = proportional_odds(*graded(0, 80))
+    score = np.array([-4.0, 0.0, 4.0])
+    np.testing.assert_allclose(fitted.expected(score), fitted.probabilities(score) @ [1, 2, 3])
+    assert (np.diff(fitted.expected(score)) > 0).all()
+
+
+def test_the_most_probable_class_and_its_score() -> None:
+    scores = np.array([[0.2, 0.5, 0.3], [0.6, 0.1, 0.3], [0.4, 0.4, 0.2]])
+    assert most_probable(scores).tolist() == [1, 0, 0]
+    assert scores_of_classes(scores, np.array([2, 0, 1])).tolist() == [0.3, 0.6, 0.4]
+
+
+def test_several_classes_are_calibrated_on_what_the_ensemble_is_expected_to_score() -> None:
+    """By scores of networks with levels of their own, which no calibration may see."""
+    index, names, scores = several(0, 900)
+    fold = np.arange(900) % 3
+    levels = np.array([[3.0, 0, -3], [0, 0, 0], [-2, 4, -2]])
+    out_of_fold = OutOfFold((scores + levels[fold])[None], fold[None], ((scores + levels[:, None]),))
+    fitted = fit_calibration(Categories(index, names), out_of_fold)
+    plain = recalibrated_softmax(index, names, scores)
+    assert fitted.slope == pytest.approx(plain.slope, rel=1e-3)
+    grade, names, score = graded(0, 900)
+    shifted = OutOfFold((score + levels[fold, 0])[None], fold[None], (score + levels[:, :1],))
+    again = fit_calibration(Grades(grade, names), shifted)
+    assert again.slope == pytest.approx(proportional_odds(grade, names, score).slope, rel=1e-3)

@@ -18,7 +18,7 @@ from nic.errors import (
 )
 from nic.patients.cohort import Cohort, Endpoint, positive_among
 from nic.patients.cohort_table import Columns, read_cohort
-from nic.patients.targets import Classes, Survival, Values
+from nic.patients.targets import Categories, Classes, Grades, Survival, Values, label_columns
 from nic.slides.search import file_of
 
 HEADER = "patient,slide,split,site,mpp,score,pattern,time_months,event"
@@ -303,6 +303,67 @@ def test_a_digest_of_columns_does_not_see_the_others(tmp_path):
     other_cells = ("a,a.svs,train,x,3,50", "a,z.svs,train,x,1,50", "a,a.svs,external,x,1,50", "c,a.svs,train,x,1,50")
     for changed in other_cells:
         assert digest_of_score(header, changed, rows[1]) != first
+
+
+GRADED = ["1,a.svs,train,2,b", "2,b.svs,train,10,a", "3,c.svs,train,1,c", "4,d.svs,train,,a", "5,e.svs,external,2,c"]
+
+
+def graded(folder: Path, *rows: str) -> Cohort:
+    return cohort(folder, *(rows or GRADED), header="patient,slide,split,grade,kind")
+
+
+def test_several_classes_and_grades_give_the_places_of_their_names(tmp_path: Path) -> None:
+    read = graded(tmp_path)
+    kinds = read.labelled(Endpoint("kind", "multiclass", ("kind",)), "train").targets
+    assert isinstance(kinds, Categories)
+    assert kinds.names == ("a", "b", "c")
+    assert kinds.index.tolist() == [1, 0, 2, 0]
+    grades = read.labelled(Endpoint("grade", "ordinal", ("grade",)), "train").targets
+    assert isinstance(grades, Grades)
+    assert grades.names == ("1", "2", "10")  # by number
+    assert grades.index.tolist() == [1, 2, 0]
+    ordered = Endpoint("kind", "ordinal", ("kind",), classes=("c", "a", "b"))
+    assert read.labelled(ordered, "train").targets.arrays[0].tolist() == [2, 1, 0, 1]
+    external = read.labelled(ordered, "external").targets
+    assert isinstance(external, Grades)
+    assert (external.names, external.index.tolist()) == (("c", "a", "b"), [0])
+    assert label_columns(external)["label"].tolist() == ["c"]
+    assert label_columns(external.take(np.array([0, 0])))["label"].tolist() == ["c", "c"]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "message"),
+    [
+        (Endpoint("k", "ordinal", ("kind",)), r"the order of a, b, c is not known; write classes: \[...\]"),
+        (
+            Endpoint("k", "multiclass", ("kind",), classes=("a", "b", "d")),
+            "liver.csv, row 4, column 'kind': found 'c', wanted one of a, b, d",
+        ),
+        (
+            Endpoint("k", "ordinal", ("kind",), classes=("a", "b", "c", "d")),
+            "none of 4 patients is 'd'; wanted patients of each of a, b, c, d",
+        ),
+        (Endpoint("k", "classification", ("kind",), positive="a"), "write kind: multiclass, or kind: ordinal"),
+    ],
+)
+def test_classes_that_do_not_fit_are_refused(tmp_path: Path, endpoint: Endpoint, message: str) -> None:
+    read = graded(tmp_path)
+    with pytest.raises((EndpointError, CohortError), match=message):
+        read.labelled(endpoint, "train")
+
+
+def test_two_classes_are_a_classification(tmp_path: Path) -> None:
+    read = graded(tmp_path, "1,a.svs,train,1,a", "2,b.svs,train,2,b")
+    for kind in ("multiclass", "ordinal"):
+        with pytest.raises(EndpointError, match=r"takes 3 or more classes, found 2: .* kind: classification"):
+            read.labelled(Endpoint("k", kind, ("kind",)), "train")  # type: ignore[arg-type]
+
+
+def test_the_definition_of_an_endpoint_without_classes_is_that_of_before() -> None:
+    assert PATTERN.definition == (
+        '{"columns": ["pattern"], "kind": "classification", "name": "pattern", "positive": "desmoplastic", "unit": ""}'
+    )
+    assert '"classes": ["1", "2", "3"]' in Endpoint("g", "ordinal", ("g",), classes=("1", "2", "3")).definition
 
 
 def test_a_table_without_a_split_is_all_training(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_the_figure_is_the_mean_over_partitions_and_draws_are_of_patients() -> N
 
 def test_ties_are_taken_as_asked() -> None:
     tied = Survival(np.array([3.0, 3, 3, 8, 9]), np.array([True, True, True, False, True]))
-    score, everybody = torch.randn(5, generator=torch.Generator().manual_seed(0)), torch.arange(5)
+    score, everybody = torch.randn(5, 1, generator=torch.Generator().manual_seed(0)), torch.arange(5)
     efron, breslow = (float(loss_of(tied, ties)(score, everybody)) for ties in ("efron", "breslow"))
     assert efron < breslow  # Breslow's risk sets keep those who die at the same time
     apart = Survival(np.arange(1.0, 6), tied.event)

@@ -7,10 +7,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit, softmax
+from sklearn.metrics import log_loss
+from sklearn.utils.class_weight import compute_sample_weight
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 
 from nic.errors import NoEvents
-from nic.patients.losses import balanced_cross_entropy, cox_loss, cox_loss_breslow
+from nic.patients.losses import CumulativeLink, balanced_cross_entropy, balanced_softmax, cox_loss, cox_loss_breslow
+from nic.patients.proportional_odds import fit_proportional_odds
 
 
 def efron_by_hand(hazard: list[float], months: list[float], event: list[bool]) -> float:
@@ -111,3 +115,76 @@ def test_classes_weigh_the_same_whatever_their_shares() -> None:
     assert logit.grad is not None
     assert logit.grad.sum().item() == pytest.approx(0, abs=1e-7)
     assert logit.grad[0] < 0
+
+
+def test_the_softmax_loss_is_scikit_learns_log_loss_of_balanced_patients() -> None:
+    rng = np.random.default_rng(0)
+    label, logits = np.repeat([0, 1, 2], [30, 8, 2]), rng.normal(size=(40, 3))
+    loss = balanced_softmax(torch.tensor(logits), torch.tensor(label), torch.tensor([30, 8, 2]) / 40)
+    weight = compute_sample_weight("balanced", label)
+    assert loss.item() == pytest.approx(log_loss(label, softmax(logits, axis=1), sample_weight=weight))
+
+
+def link_of(label: np.ndarray, grades: int) -> CumulativeLink:
+    return CumulativeLink(torch.tensor(np.bincount(label, minlength=grades) / len(label)))
+
+
+def test_the_loss_of_grades_is_the_difference_of_two_logistic_functions() -> None:
+    rng = np.random.default_rng(0)
+    label, score = np.repeat([0, 1, 2, 3], [20, 5, 10, 5]), rng.normal(0, 3, 40)
+    link = link_of(label, 4)
+    with torch.no_grad():
+        link.raw.copy_(torch.tensor([0.3, -2.0]))
+    edges = np.r_[-np.inf, link.thresholds.detach().numpy(), np.inf]
+    probability = expit(edges[1:] - score[:, None]) - expit(edges[:-1] - score[:, None])
+    np.testing.assert_allclose(probability.sum(1), 1)
+    weight = compute_sample_weight("balanced", label)
+    wanted = log_loss(label, probability, sample_weight=weight)
+    assert link(torch.tensor(score), torch.tensor(label)).item() == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_score_of_0_makes_all_grades_equally_probable_at_first() -> None:
+    link = link_of(np.array([0, 0, 0, 1, 2, 3, 4]), 5)
+    torch.testing.assert_close(link.log_probabilities(torch.zeros(1)).exp(), torch.full((1, 5), 0.2))
+
+
+@pytest.mark.parametrize("raw", [-1e4, -30.0, 0.0, 1e4])
+def test_thresholds_stay_ordered_whatever_is_learned(raw: float) -> None:
+    link = link_of(np.arange(6) % 5, 5).double()
+    with torch.no_grad():
+        link.raw.fill_(raw)
+    assert (link.thresholds.diff() > 0).all()
+    assert link.thresholds.mean().item() == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("size", [30.0, 1e4, 1e30])
+def test_gradients_of_extreme_scores_are_finite(size: float) -> None:
+    label = torch.tensor([0, 1, 2, 0, 1, 2])
+    link, shares = link_of(label.numpy(), 3).float(), torch.full((3,), 1 / 3)
+    score = (torch.tensor([-1.0, -1, -1, 1, 1, 1]) * size).requires_grad_()
+    logits = torch.outer(score.detach(), torch.tensor([1.0, 0, -1])).requires_grad_()
+    link(score, label).backward()
+    balanced_softmax(logits, label, shares).backward()
+    for learned in (score, link.raw, logits):
+        assert learned.grad is not None
+        assert torch.isfinite(learned.grad).all()
+    assert score.grad is not None
+    assert score.grad[2] < 0 < score.grad[3]  # towards higher grades, and away from them
+
+
+def test_the_loss_of_grades_is_least_where_the_regression_puts_coefficients_and_thresholds() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 2))
+    label = np.digitize(x @ [1.5, -1] + rng.logistic(size=300), [-1, 0.5, 2.5])
+    fit = fit_proportional_odds(x, label, 4, 0.0, compute_sample_weight("balanced", label))
+    link, shift = link_of(label, 4).double(), fit.thresholds.mean()
+    distances = torch.tensor(np.diff(fit.thresholds)) - 1e-3
+    with torch.no_grad():
+        link.raw.copy_(torch.log(torch.expm1(distances)))
+    np.testing.assert_allclose(link.thresholds.detach().numpy(), fit.thresholds - shift)
+    score = torch.tensor(x @ fit.coefficients - shift, requires_grad=True)
+    link(score, torch.tensor(label)).backward()
+    assert score.grad is not None
+    assert link.raw.grad is not None
+    assert (score.grad @ torch.tensor(np.c_[x, np.ones(300)])).abs().max() < 1e-5
+    assert link.raw.grad.abs().max() < 1e-5

@@ -27,9 +27,9 @@ def grid(rows: int, cols: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tenso
 def test_scores_stand_at_valid_cells_alone(network: GridCNN) -> None:
     codes, valid = grid(9, 13)
     scores = network(codes, valid)
-    assert scores.shape == (1, 9, 13)
-    assert not scores[valid[:, 0] == 0].any()
-    assert scores[valid[:, 0] == 1].all()
+    assert scores.shape == (1, 1, 9, 13)
+    assert not scores[valid == 0].any()
+    assert scores[valid == 1].all()
 
 
 def test_padding_place_and_neighbours_in_the_batch_change_nothing(network: GridCNN) -> None:
@@ -37,7 +37,7 @@ def test_padding_place_and_neighbours_in_the_batch_change_nothing(network: GridC
     wide_codes, wide_valid = torch.zeros(2, 8, 20, 30), torch.zeros(2, 1, 20, 30)
     wide_codes[0, :, 4:13, 6:19], wide_valid[0, :, 4:13, 6:19] = codes[0], valid[0]
     wide_codes[1], wide_valid[1] = grid(20, 30, seed=1)[0][0], 1
-    found = network(wide_codes, wide_valid)[0, 4:13, 6:19]
+    found = network(wide_codes, wide_valid)[0, :, 4:13, 6:19]
     torch.testing.assert_close(found, network(codes, valid)[0], rtol=0, atol=1e-5)
 
 
@@ -48,17 +48,17 @@ def test_what_stands_in_a_cell_without_code_changes_nothing(network: GridCNN) ->
 
 def test_a_score_sees_eleven_cells_across(network: GridCNN) -> None:
     codes = torch.randn(1, 8, 31, 31, requires_grad=True)
-    network(codes, torch.ones(1, 1, 31, 31))[0, 15, 15].backward()
+    network(codes, torch.ones(1, 1, 31, 31))[0, 0, 15, 15].backward()
     assert codes.grad is not None
     rows = torch.nonzero(codes.grad.abs().sum(dim=(0, 1, 3)))
     assert (rows.min().item(), rows.max().item()) == (15 - REACH // 2, 15 + REACH // 2)
 
 
 def test_a_patients_score_is_the_mean_over_the_cells_of_all_slides() -> None:
-    scores = torch.tensor([[[1.0, 2.0]], [[6.0, 0.0]], [[5.0, 7.0]]])
+    scores = torch.tensor([[[[1.0, 2.0]]], [[[6.0, 0.0]]], [[[5.0, 7.0]]]])
     valid = torch.tensor([[[[1.0, 1.0]]], [[[1.0, 0.0]]], [[[1.0, 1.0]]]])
     found = patient_scores(scores, valid, torch.tensor([0, 0, 1]), 2)
-    torch.testing.assert_close(found, torch.tensor([3.0, 6.0]))
+    torch.testing.assert_close(found, torch.tensor([[3.0], [6.0]]))
 
 
 def test_the_bottleneck_begins_at_the_leading_components() -> None:
@@ -86,4 +86,4 @@ def test_rescaling_moves_every_score_alike(network: GridCNN) -> None:
     codes, valid = grid(6, 6)
     before = network(codes, valid)
     network.rescale(3, -2)
-    torch.testing.assert_close(network(codes, valid), (3 * before - 2) * valid[:, 0])
+    torch.testing.assert_close(network(codes, valid), (3 * before - 2) * valid)

@@ -98,3 +98,20 @@ def test_intervals_are_of_the_answers_as_they_were_given() -> None:
 
 def first(of: OutOfFold, count: int) -> OutOfFold:
     return OutOfFold(of.score[:, :count], of.fold[:, :count], tuple(s[:, :count] for s in of.of_each))
+
+
+def test_several_classes_have_a_level_each_and_one_shrinkage() -> None:
+    """Two classes of opposite scores carry what a single score carries; without all networks' scores too."""
+    of = Networks(2, noise=1.0, level=2.0).out_of_fold
+    both = OutOfFold(
+        np.stack([of.score, -of.score], axis=-1), of.fold, tuple(np.stack([s, -s], axis=-1) for s in of.of_each)
+    )
+    assert both.variance == pytest.approx(2 * of.variance)
+    assert both.shrinkage == pytest.approx(of.shrinkage)
+    for name in ("mean_score", "expected", "as_ensemble"):
+        alone, several = getattr(of, name), getattr(both, name)
+        np.testing.assert_allclose(several, np.stack([alone, -alone], axis=-1))
+    kept = OutOfFold(both.score, of.fold).expected
+    np.testing.assert_allclose(kept[:, 0], OutOfFold(of.score, of.fold).expected)
+    once = OutOfFold(both.score[:1], of.fold[:1], both.of_each[:1])
+    assert once.between == pytest.approx(2 * OutOfFold(of.score[:1], of.fold[:1], of.of_each[:1]).between)

@@ -105,8 +105,8 @@ def test_what_is_not_tissue_changes_nothing(network: PatientNetwork) -> None:
         alone, padded = network(codes, valid), network(wide_codes, wide_valid)
         network.rescale(3, -2)
         rescaled = network(codes, valid)
-    torch.testing.assert_close(padded[0, :9, :13], alone[0], rtol=1e-4, atol=1e-4)
-    assert not padded[0][wide_valid[0, 0] == 0].any()
+    torch.testing.assert_close(padded[0, :, :9, :13], alone[0], rtol=1e-4, atol=1e-4)
+    assert not padded[0][wide_valid[0] == 0].any()
     mean, moved = (s.sum() / valid.sum() for s in (alone, rescaled))
     torch.testing.assert_close(moved, 3 * mean - 2, rtol=1e-4, atol=1e-4)
 
@@ -173,7 +173,7 @@ def test_a_block_of_the_map_has_the_score_of_the_crop_around_it() -> None:
             top, left = (side + block * place + block // 2 - side // 2 for place in (row, col))
             crop = around[:, :, top : top + side, left : left + side]
             wanted = network.head(network.trunk(crop)).item()
-            shown = found[0, block * row : block * (row + 1), block * col : block * (col + 1)]
+            shown = found[0, 0, block * row : block * (row + 1), block * col : block * (col + 1)]
             torch.testing.assert_close(shown, torch.full_like(shown, wanted), rtol=1e-4, atol=1e-5)
 
 
