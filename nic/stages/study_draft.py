@@ -135,12 +135,11 @@ def _entry(name: str, endpoint: ColumnKind, draft: StudyDraft) -> list[str]:
 
 
 def endpoint_names(endpoints: Sequence[ColumnKind]) -> list[str]:
-    """A name for each: small letters, digits and hyphens. One alone of survival is called so."""
-    alone = sum(endpoint.keys["kind"] == "survival" for endpoint in endpoints) == 1
+    """A name for each, by its column: small letters, digits and hyphens."""
     names: list[str] = []
     for endpoint in endpoints:
-        survival = endpoint.keys["kind"] == "survival"
-        name = "survival" if survival and alone else _slug(str(endpoint.keys["event"] if survival else endpoint.column))
+        event = endpoint.keys.get("event")
+        name = f"survival-{_slug(str(event))}" if event else _slug(endpoint.column)
         names.append(name if name not in names else f"{name}-{len(names) + 1}")
     return names
 

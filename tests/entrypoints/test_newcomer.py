@@ -166,7 +166,7 @@ def test_a_newcomer_has_served_models_after_one_check_and_one_main(
     mlflow.set_tracking_uri(environment["MLFLOW_TRACKING_URI"])
     monkeypatch.setenv("NIC_SLIDE_ROOTS", str(folder))
     slides = pd.DataFrame({"slide": [str(folder / "our slides" / name) for name in slide_names(5)], "patient": "P005"})
-    for endpoint in ("grade", "marker", "survival"):
+    for endpoint in ("grade", "marker", "survival-status"):
         answers = mlflow.pyfunc.load_model(f"models:/nic-{endpoint}@champion").predict(slides)
         assert answers["status"].tolist() == ["ok"], answers.T
         assert answers["model"].tolist() == [f"nic-{endpoint}"]

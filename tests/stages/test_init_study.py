@@ -50,9 +50,9 @@ def test_the_study_that_is_written_can_be_read(folder: Path, begun_study: Initia
         "grade": "ordinal",
         "marker": "classification",
         "ki67": "regression",
-        "survival": "survival",
+        "survival-status": "survival",
     }
-    assert study.endpoint("survival").covariates == ("Age",)
+    assert study.endpoint("survival-status").covariates == ("Age",)
     assert study.tile_tasks[0].path == folder / "tiles" / "some task"
     cohort = study.cohorts["mine"].read()
     assert [len(patient.slides) for patient in cohort.patients] == [1] * PATIENTS
@@ -95,7 +95,7 @@ def test_an_existing_study_is_kept(folder: Path, begun_study: InitialStudy) -> N
 def test_named_endpoints_alone_are_written(folder: Path) -> None:
     study = read_study(begun(folder, "few", ("OS months+Status", "Age")).study_file)
     assert [(entry.name, entry.kind, entry.covariates) for entry in study.endpoints] == [
-        ("survival", "survival", ()),
+        ("survival-status", "survival", ()),
         ("age", "regression", ()),
     ]
     again = read_study(begun(folder, "few", ("Grade",), overwrite=True).study_file)
