@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
+from decimal import Decimal, InvalidOperation
 from importlib import import_module
 from inspect import getdoc
 from pathlib import Path
@@ -30,7 +31,10 @@ BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "
 
 WRITTEN = ("work", "out", "maps")
 """Parameters of entry points that are paths to write to."""
-READ = ("study", "gates", "slides", "codes", "features", "answers", "source", "table", "clinical", "tile_tasks")
+READ = (
+    *("study", "gates", "slides", "codes", "other_codes", "features", "patches", "answers", "source"),
+    *("table", "clinical", "tile_tasks"),
+)
 """Those that are paths to read from."""
 
 _rules = ConstructorRegistry()
@@ -47,6 +51,30 @@ def _boolean_rule(type_info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[bool
         is_instance=lambda value: isinstance(value, bool),
         str_from_instance=lambda value: [str(value).lower()],
     )
+
+
+@_rules.primitive_rule
+def _whole_number_rule(type_info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] | None:
+    if type_info.type is not int:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: whole_number(words[0]),
+        is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def whole_number(text: str) -> int:
+    """Also of a text such as 5.0: MLflow has no type for whole numbers. Raises ValueError for another text."""
+    try:
+        number = Decimal(text.strip())
+    except InvalidOperation:
+        number = Decimal("nan")
+    if not number.is_finite() or number != number.to_integral_value():
+        raise ValueError(f"{text!r} is not a whole number; write digits, such as 5 (5.0 is accepted, too)")
+    return int(number)
 
 
 def boolean(text: str) -> bool:

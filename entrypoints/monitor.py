@@ -23,9 +23,12 @@ class Config:
 
 
 def inputs(config: Config) -> dict[str, str]:
+    from nic.errors import RequestRefused
     from nic.tracking.digests import file_sha256
     from nic.tracking.registry import find_version
 
+    if not config.answers.is_file():
+        raise RequestRefused(f"{config.answers}: no such file; a server writes it if NIC_ANSWERS_LOG names it")
     return {"model": find_version(config.model).uri, "answers": file_sha256(config.answers)}
 
 

@@ -27,11 +27,11 @@ from mlflow.pyfunc import scoring_server
 from prometheus_client import CollectorRegistry, make_asgi_app, multiprocess
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from nic.errors import SettingError, SmokeFailed
+from nic.errors import RequestRefused, SettingError, SmokeFailed
 from nic.serving.limits import number
 from nic.serving.metrics import count_answers, count_request, status_to_count
 from nic.serving.operator_log import REASON_PREFIX, log_fault
-from nic.serving.requests import no_column
+from nic.serving.requests import check_columns, columns_in
 from nic.tracking.version_loader import load_version
 
 SHARED_COUNTS = "PROMETHEUS_MULTIPROC_DIR"
@@ -138,12 +138,22 @@ class Guard:
             await _refuse(send, status, reason)
 
     async def _forward(self, scope: Scope, receive: Receive) -> tuple[int, list[tuple[bytes, bytes]], bytes, str]:
-        """Status, headers and body of MLflow's answer, and our reason if the model refused the request."""
+        """Status, headers and body of MLflow's answer, and our reason if this server or the model refused the request.
+
+        An unknown column is refused here, because MLflow drops it: without a misspelt `mpp`, a slide would be answered
+        for at another um/px.
+        """
         body = await _body(receive, self.most_bytes)
         if body is None:
             return 413, [], b"", ""
-        if b"content-type" not in dict(scope["headers"]):  # MLflow would fail
+        content_type = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
+        if not content_type:  # MLflow would fail
             return 400, [], b"", ""
+        try:
+            if columns := columns_in(body, content_type):
+                check_columns(columns)
+        except RequestRefused as refusal:
+            return 400, [], b"", str(refusal)
         status, headers, answer = 500, [], bytearray()
 
         async def receive_body() -> Message:
@@ -160,7 +170,7 @@ class Guard:
             await self.app(scope, receive_body, hold_back)
         except UNREADABLE_BODY:
             return 400, [], b"", ""
-        return status, headers, bytes(answer), _own_reason(bytes(answer), body) if status == 400 else ""
+        return status, headers, bytes(answer), _own_reason(bytes(answer)) if status == 400 else ""
 
 
 def _is_local(scope: Scope) -> bool:
@@ -175,31 +185,14 @@ def _is_local(scope: Scope) -> bool:
         return False
 
 
-def _own_reason(answer: bytes, body: bytes) -> str:
-    """The model's reason out of MLflow's message; with the names of the columns if none could be read."""
+def _own_reason(answer: bytes) -> str:
+    """The model's reason out of MLflow's message."""
     try:
         message = str(json.loads(answer)["message"])
     except (ValueError, LookupError, TypeError):
         return ""
     _, _, reason = message.rpartition("\nError: ")
-    if not reason.startswith(REASON_PREFIX):
-        return ""
-    reason = reason.removeprefix(REASON_PREFIX)
-    return no_column(_columns(body)) if reason == no_column([]) else reason
-
-
-def _columns(body: bytes) -> list[object]:
-    """Names of the columns of a request, if its body shows them: MLflow drops those that no model knows."""
-    try:
-        content = json.loads(body)
-    except ValueError:
-        return []
-    rows = content.get("dataframe_records") if isinstance(content, dict) else None
-    if isinstance(rows, list):
-        return list(dict.fromkeys(name for row in rows[:256] if isinstance(row, dict) for name in row))
-    split = content.get("dataframe_split") if isinstance(content, dict) else None
-    columns = split.get("columns") if isinstance(split, dict) else None
-    return list(columns) if isinstance(columns, list) else []
+    return reason.removeprefix(REASON_PREFIX) if reason.startswith(REASON_PREFIX) else ""
 
 
 async def _body(receive: Receive, most_bytes: int) -> bytes | None:

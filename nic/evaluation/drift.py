@@ -54,7 +54,7 @@ def drift_checks(answers: pd.DataFrame, served: Floats, training: Floats) -> lis
 
 
 def _predictions(served: Floats, training: Floats) -> DriftCheck:
-    name, expected = "predictions", f"as in training (KS below {LEAST_KS} or p above {ALPHA})"
+    name, expected = "predictions", f"as in training (alarm if p is below {ALPHA} and KS at least {LEAST_KS})"
     if not len(served):
         return DriftCheck(name, "no patient was answered", expected, True)
     test = ks_2samp(served, training)
@@ -64,7 +64,7 @@ def _predictions(served: Floats, training: Floats) -> DriftCheck:
 
 
 def _strangers(strange: NDArray[np.bool_]) -> DriftCheck:
-    name, expected = "unlike training", f"{STRANGE_IN_TRAINING:.0%} of patients"
+    name, expected = "unlike training", f"{STRANGE_IN_TRAINING:.0%} of patients (alarm if p is below {ALPHA})"
     if not len(strange):
         return DriftCheck(name, "the model has no out-of-distribution score", expected, False)
     test = binomtest(int(strange.sum()), len(strange), STRANGE_IN_TRAINING, alternative="greater")

@@ -101,6 +101,17 @@ class PatientModelSpec:
         """Names of what a calibrated answer says beside score and prediction."""
         return self.calibration.names if self.calibration else ()
 
+    @property
+    def prediction_unit(self) -> str:
+        """What the number of a prediction is, in words: `points`, `probability of yes`, `log hazard`."""
+        match self.kind:
+            case "classification":
+                return f"probability of {self.classes[-1]}" if self.classes else "probability"
+            case "survival":
+                return "log hazard"
+            case _:
+                return self.unit
+
     def predictions(self, score: Floats) -> Floats:
         """What a ward reads, [...] of scores [...]: the calibrated probability of a class, the expected grade, else the
         score itself. Of several classes, the probability of the most probable one, of scores [..., C].

@@ -105,8 +105,10 @@ class ServedModel:
             )
 
     def answer(self, rows: pd.DataFrame, params: RequestParams) -> pd.DataFrame:
-        """One row a patient, in the order of their first rows. Raises RequestRefused when no row can be read, or when
-        there are too many."""
+        """One row a patient, in the order of their first rows; docs/serving.md explains the fields.
+
+        Raises RequestRefused when no row can be read, a column is unknown, or there are too many rows.
+        """
         limits = self.codes.limits
         tiles = min(params.max_tiles or limits.tiles, limits.tiles)
         budget = Budget(
@@ -133,11 +135,11 @@ class ServedModel:
         spec = self.patient_model.spec
         return {
             "patient": request.patient,
-            "score": prediction.score if prediction else None,
             "prediction": prediction.prediction if prediction else None,
-            "uncertainty": prediction.uncertainty if prediction else None,
+            "unit": spec.prediction_unit,
             **{name: prediction.calibrated[name] if prediction else None for name in spec.answers},
-            "unit": spec.unit,
+            "uncertainty": prediction.uncertainty if prediction else None,
+            "score": prediction.score if prediction else None,
             "tiles": prediction.tiles if prediction else 0,
             "failed_tiles": sums.failed_tiles,
             "tissue_mm2": sums.tissue_um2 / UM2_PER_MM2,

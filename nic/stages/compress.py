@@ -29,8 +29,10 @@ from nic.tracking.slide_digests import slides_digest
 def inputs(slides: str, columns: str, encoder: str, tissue: str) -> dict[str, str]:
     """tissue: a rule, or a folder of masks, which are then an input too."""
     digest = slides_digest(selected_slides(slides, columns))
-    masks = bytes_digest(Path(tissue)) if Path(tissue).is_dir() else ""
-    return {"slides": digest, "encoder": graph_sha256(encoder_file(encoder)), "masks": masks}
+    made_of = {"slides": digest, "encoder": graph_sha256(encoder_file(encoder)), "masks": ""}
+    if Path(tissue).is_dir():  # their digest counts, not the folder's path
+        made_of |= {"masks": bytes_digest(Path(tissue)), "tissue": "masks"}
+    return made_of
 
 
 def compress_locally(

@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 
 from nic.errors import RequestRefused
 from nic.evaluation.drift import FEW_ANSWERS, drift_checks, drift_page, drift_plot, drift_verdict
+from nic.patients.calibration import logistic
+from nic.tracking.evidence import spec_of
 from nic.tracking.recorded_estimates import out_of_fold_answers
 from nic.tracking.registry import RegisteredVersion, find_version
 from nic.tracking.runs import StageRun
+
+Floats = NDArray[np.float64]
 
 
 def compare_with_training(model: str, answers_file: Path, last: int, out: Path, stage: StageRun) -> dict[str, Any]:
@@ -22,7 +26,7 @@ def compare_with_training(model: str, answers_file: Path, last: int, out: Path, 
     answers, training = answers_of(answers_table(answers_file), version).tail(last), out_of_fold_answers(version)
     if answers.empty:
         raise RequestRefused(f"{answers_file}: no answers of {version.uri}")
-    served, expected = scores_to_compare(answers, training)
+    served, expected = scores_to_compare(answers, training, spec_of(version).kind)
     checks, plot = drift_checks(answers, served, expected), drift_plot(answers, served, expected)
     made = f"{version.uri}; {len(answers)} patients against {len(training)} of training; {datetime.now(UTC):%Y-%m-%d}"
     if len(answers) < FEW_ANSWERS:
@@ -67,15 +71,20 @@ def _answer_in(line: str) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
-def scores_to_compare(answers: pd.DataFrame, training: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The answers that were served, and those to expect by the training, on one scale.
+def scores_to_compare(answers: pd.DataFrame, training: pd.DataFrame, kind: str) -> tuple[Floats, Floats]:
+    """The answers that were served, and those to expect by the training, on one scale. kind: of the endpoint.
 
     They are scores, in training with the spread of the ensemble's. Older logs and tables hold predictions, in training
-    each by one network; these vary a little more.
+    each by one network; these vary a little more. The oldest trainings kept for a class the logistic of the score.
     """
-    scores = "score" in answers and "score_as_ensemble" in training
-    served, expected = ("score", "score_as_ensemble") if scores else ("prediction", "prediction")
-    return answers[served].dropna().to_numpy(float), training[expected].to_numpy(float)
+    served, expected = "prediction", "prediction"
+    if "score" in answers and "score_as_ensemble" in training:
+        served, expected = "score", "score_as_ensemble"
+    elif "score" in answers and "score" not in training:
+        served = "score"
+    values, reference = answers[served].dropna().to_numpy(float), training[expected].to_numpy(float)
+    uncalibrated = kind == "classification" and served == "score" and expected == "prediction"
+    return (logistic(values) if uncalibrated else values), reference
 
 
 def answers_of(answers: pd.DataFrame, version: RegisteredVersion) -> pd.DataFrame:

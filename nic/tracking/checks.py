@@ -150,12 +150,12 @@ def rival_check(version: RegisteredVersion, ours: Evidence, rival: RegisteredVer
     except RegistryError as error:
         return Check(name, False, f"it cannot be compared: {error}", remedy)
     if theirs.estimate.data != ours.estimate.data:
-        return Check(name, False, f"it has no {gate.figure} on the same data", f"a figure on the same data; {remedy}")
+        return Check(name, False, f"its {gate.figure} is of other patients, labels or slides", f"the same; {remedy}")
     if ours.answers is None or theirs.answers is None:
         return _no_lower(name, ours.estimate, theirs.estimate, gate)
     paired = paired_difference(ours.answers, theirs.answers)
-    values = f"{gate.figure} {ours.estimate.value:.3f} against its {theirs.estimate.value:.3f}"
-    return Check(name, paired.low > -gate.margin, f"{values}; {_in_words(paired)}", _required_of_difference(gate))
+    observed = f"{_both_values(gate, ours.estimate, theirs.estimate)}; {_in_words(paired)}"
+    return Check(name, paired.low > -gate.margin, observed, f"a lower end of the interval {_above_margin(gate)}")
 
 
 def paired_difference(ours: Answers, theirs: Answers) -> Estimate:
@@ -167,20 +167,32 @@ def paired_difference(ours: Answers, theirs: Answers) -> Estimate:
 
 def _no_lower(name: str, ours: RecordedEstimate, theirs: RecordedEstimate, gate: Gate) -> Check:
     """Compares estimates without a record of answers: those of encoders, on tiles."""
-    required = f"no more than {gate.margin:g} below {theirs.value:.3f}"
-    return Check(name, ours.value >= theirs.value - gate.margin, f"{gate.figure} is {ours.value:.3f}", required)
+    size = ours.value - theirs.value
+    observed = f"{_both_values(gate, ours, theirs)}; the candidate is {_better(size)}, difference {size:.3f}"
+    required = f"a champion that is at most {gate.margin:g} better (margin: {gate.margin:g})"
+    return Check(name, ours.value >= theirs.value - gate.margin, observed, required)
+
+
+def _both_values(gate: Gate, ours: RecordedEstimate, theirs: RecordedEstimate) -> str:
+    return f"{gate.figure}: candidate {ours.value:.3f}, champion {theirs.value:.3f}"
+
+
+def _better(difference: float) -> str:
+    return "better" if difference > 0 else "worse" if difference < 0 else "equal"
 
 
 def _in_words(paired: Estimate) -> str:
     """Which of the two is better, by how much, and whether the difference is significant."""
-    better = "this version is better" if paired.value > 0 else "this version is worse" if paired.value < 0 else "equal"
     significant = "significant" if paired.low > 0 or paired.high < 0 else "not significant"
-    return f"{better}, difference {paired}, {significant}, n = {paired.n}"
+    size = f"difference {paired.value:.3f}, {LEVEL:.0%} interval [{paired.low:.3f}, {paired.high:.3f}], n = {paired.n}"
+    return f"the candidate is {_better(paired.value)}, {size}, {significant}"
 
 
-def _required_of_difference(gate: Gate) -> str:
-    """What the gate requires of the interval, and by which of its lines."""
-    rule = f"the {LEVEL:.0%} interval of the difference above {-gate.margin:g}"
+def _above_margin(gate: Gate) -> str:
+    """The bound of the interval, and which line of the gate sets it."""
     if gate.margin:
-        return f"{rule} (margin: {gate.margin:g})"
-    return f"{rule}: without a margin a version must be significantly better (margin: 0.05 admits an equal one)"
+        return f"above {-gate.margin:g} (margin: {gate.margin:g})"
+    return (
+        "above 0: the gate has no margin, so only a significantly better candidate passes; "
+        "write margin: 0.1 in the gate to admit one that is at most 0.1 worse"
+    )

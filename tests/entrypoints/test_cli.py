@@ -6,12 +6,15 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
+from importlib import import_module
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import h5py
 import pytest
 import requests
+import yaml
 from mlflow.exceptions import MlflowException
 
 from entrypoints.cli import launch, names_in, parsed
@@ -27,6 +30,8 @@ class Config:
     """A folder."""
     strict: bool = False
     """A boolean."""
+    folds: int = 5
+    """A whole number."""
 
 
 @pytest.mark.parametrize(
@@ -42,6 +47,45 @@ def test_another_word_is_no_boolean(capsys: pytest.CaptureFixture[str]) -> None:
         parsed(Config, ["--strict", "maybe"])
     shown = " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert "'maybe' is not a boolean; write one of true, yes, 1, false, no, 0" in shown
+
+
+@pytest.mark.parametrize(("text", "value"), [("5", 5), ("5.0", 5), ("1e3", 1000), ("-1", -1), (" 7 ", 7), ("0.0", 0)])
+def test_whole_numbers_are_taken_as_mlflow_gives_them(text: str, value: int) -> None:
+    folds = parsed(Config, ["--folds", text]).folds
+    assert (folds, type(folds)) == (value, int)
+
+
+@pytest.mark.parametrize("text", ["5.5", "five", "nan", "inf", "1.2.3", ""])
+def test_another_number_is_no_whole_number(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parsed(Config, ["--folds", text])
+    shown = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert f"{text!r} is not a whole number; write digits, such as 5 (5.0 is accepted, too)" in shown
+
+
+ENTRY_POINTS = list(yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"])
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_every_entry_point_takes_booleans_and_whole_numbers_in_each_spelling(name: str) -> None:
+    config_type = import_module(f"entrypoints.{name}").Config
+    types = get_type_hints(config_type)
+    required = [field.name for field in fields(config_type) if field.default is MISSING]
+    words = [word for name in required for word in (option(name), first(types[name]))]
+    spellings: dict[type, tuple[str, object]] = {bool: ("yes", True), int: ("3.0", 3)}
+    for field_name, kind in types.items():
+        if kind in spellings:
+            text, value = spellings[kind]
+            assert getattr(parsed(config_type, [*words, option(field_name), text]), field_name) == value
+
+
+def option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def first(kind: Any) -> str:
+    """A text of this type: the first of a Literal's."""
+    return str(get_args(kind)[0]) if get_origin(kind) is Literal else "x"
 
 
 def raising(error: BaseException) -> Callable[[Config], None]:

@@ -4,19 +4,15 @@ import ast
 import dataclasses
 import importlib
 import re
-import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-
-from entrypoints.cli import parsed
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
@@ -96,29 +92,3 @@ def test_make_writes_the_environment_from_the_pins(tmp_path: Path) -> None:
     assert conda["dependencies"][-1] == {"pip": ["mlflow==1.0", 'x==2; sys_platform == "linux" # why']}
     whole = yaml.safe_load((ROOT / "conda.yaml").read_text())
     assert conda["dependencies"][:-1] == whole["dependencies"][:-1]
-
-
-def commands(text: str) -> Iterator[list[str]]:
-    """The `mlflow run` commands of a document, as words."""
-    for line in re.findall(r"^ *(?:entrypoint: )?mlflow run .*$", text.replace("\\\n", " "), re.MULTILINE):
-        words = shlex.split(line, comments=True)
-        yield words[words.index("run") :]
-
-
-DOCUMENTED = [
-    pytest.param(words, id=f"{file.name} {' '.join(words)}")
-    for file in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    for words in commands(file.read_text())
-]
-
-
-@pytest.mark.parametrize("words", DOCUMENTED)
-def test_documented_commands_are_understood(words: list[str]) -> None:
-    name = words[words.index("-e") + 1] if "-e" in words else "main"
-    parameters = [word.partition("=")[::2] for flag, word in pairwise(words) if flag == "-P"]
-    options = [part for key, value in parameters for part in (f"--{key.replace('_', '-')}", value)]
-    parsed(importlib.import_module(f"entrypoints.{name}").Config, options)
-
-
-def test_documents_show_commands() -> None:
-    assert len(DOCUMENTED) > 10

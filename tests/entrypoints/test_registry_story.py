@@ -64,7 +64,7 @@ def test_the_story_of_a_registered_model(place: Place, tmp_path: Path, capsys: p
 
     worse = place.promote(place.train("wrong.yaml", epochs=4))
     assert not worse["promoted"]
-    assert any("against version 1 of nic-score: " in r and "this version is worse" in r for r in worse["reasons"])
+    assert any("against version 1 of nic-score: " in r and "the candidate is worse" in r for r in worse["reasons"])
     assert holders() == ("1", None, "2")
     tags = find_version(f"models:/{NAME}/2").tags
     assert tags["promotion.verdict"] == "refused"

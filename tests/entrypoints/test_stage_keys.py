@@ -2,10 +2,11 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_type_hints
 
 import mlflow
 import numpy as np
@@ -32,6 +33,7 @@ from nic.encoder.spec import EncoderSpec
 from nic.errors import StudyError
 from nic.slides.grid import TileGrid
 from nic.tracking.runs import stage_key
+from nic.tracking.source_digest import PROJECT
 
 SPEC = EncoderSpec(4, 64, 1.0, 0.5, "multitask", ("a",), "a" * 64)
 STUDY = {
@@ -224,6 +226,34 @@ def test_slides_and_masks_are_read_by_their_bytes(tmp_path: Path) -> None:
         (masks / "s.png").write_bytes(mask)
         keys.append(key(compress, config))
     assert len(set(keys)) == 3
+
+
+def test_the_place_of_masks_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "encoder.onnx").write_bytes(b"graph")
+    (tmp_path / "s.tif").write_bytes(b"slide")
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / "s.png").write_bytes(b"mask")
+    monkeypatch.chdir(tmp_path)
+    config = compress.Config("s.tif", "encoder.onnx", Path("out"), tissue="masks")
+    otsu, absolute = replace(config, tissue="otsu"), replace(config, tissue=str(tmp_path / "masks"))
+    assert key(compress, config) == key(compress, absolute) != key(compress, otsu)
+
+
+ENTRY_POINTS = sorted(yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"])
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_a_path_is_the_same_absolute_and_relative(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a stage writes counts, such as work and out; how the path is written does not."""
+    monkeypatch.chdir(tmp_path)
+    config_type = import_module(f"entrypoints.{name}").Config
+    types = get_type_hints(config_type)
+    needed = {field.name: "x" for field in fields(config_type) if field.default is MISSING}
+    paths = [path for path, kind in types.items() if kind is Path]
+    relative, absolute = (
+        config_type(**needed | {path: folder / path for path in paths}) for folder in (Path(), tmp_path)
+    )
+    assert stage_key(name, relative, {}) == stage_key(name, absolute, {})
 
 
 def test_features_of_another_tool_are_read_by_their_bytes_and_the_name_of_their_folder(tmp_path: Path) -> None:

@@ -159,6 +159,14 @@ def rare_class() -> PatientModelSpec:
     )
 
 
+@pytest.mark.parametrize(
+    ("kind", "unit"),
+    [("regression", "points"), ("classification", "probability of b"), ("survival", "log hazard")],
+)
+def test_a_prediction_says_what_its_number_is(models: dict[str, PatientModel], kind: str, unit: str) -> None:
+    assert models[kind].spec.prediction_unit == unit
+
+
 def test_a_model_from_before_calibration_is_read() -> None:
     fields = {"endpoint": "x", "kind": "regression", "unit": "", "classes": [], "encoder_sha256": "0", "folds": 2}
     fields |= {"encoder_version": "nic-encoder/1", "tile_um": 64.0, "cohort": "c", "patients": 3, "median": 1.0}

@@ -11,6 +11,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from nic.errors import SettingError
 from nic.serving.operator_log import INTERNAL
+from nic.serving.requests import columns_in
 from registry.server import Guard, admission, refuse_unguarded
 
 ROW = {"status": "ok", "reason": "", "tiles": 3, "failed_tiles": 0, "ood": False}
@@ -147,23 +148,52 @@ def test_our_own_reason_is_told_and_mlflows_words_are_not() -> None:
     assert (status, "jane" in content["error"]) == (400, False)
 
 
+KNOWN = "known columns are slide, features, image, patient, mpp"
+
+
 @pytest.mark.parametrize(
-    ("body", "names"),
+    ("body", "reason"),
     [
-        ({"dataframe_records": [{"slid": "jane"}, {"mp": 1, "slid": 2}]}, "slid, mp"),
-        ({"dataframe_split": {"columns": ["slid"], "data": [["jane"]]}}, "slid"),
+        (
+            {"dataframe_records": [{"slid": "jane"}, {"mp": 1, "slid": 2}]},
+            "no row has a column slide, features or image; the columns are slid (did you mean slide?), "
+            "mp (did you mean mpp?)",
+        ),
+        (
+            {"dataframe_split": {"columns": ["slid"], "data": [["jane"]]}},
+            "no row has a column slide, features or image; the columns are slid (did you mean slide?)",
+        ),
+        (
+            {"dataframe_records": [{"slide": "jane"}, {"slide": "jane", "mmp": 0.25}]},
+            "unknown column mmp (did you mean mpp?)",
+        ),
+        ({"inputs": {"slide": ["jane"], "hospital": [1]}}, "unknown column hospital"),
+        ({"instances": [{"slide": "jane", "weight": 1}]}, "unknown column weight"),
     ],
 )
-def test_a_misspelt_column_is_named(body: object, names: str) -> None:
-    app = mlflow_says("nic: no column slide, features or image")
-    status, content = ask(Guard(app, 1000, ""), body)
-    assert (status, content["error"]) == (400, f"no column slide, features or image; the columns are {names}")
+def test_a_column_that_is_not_known_is_refused_before_mlflow_drops_it(body: object, reason: str) -> None:
+    assert ask(Guard(OK, 1000, ""), body) == (400, {"error": f"{reason}; {KNOWN}"})
 
 
-@pytest.mark.parametrize("body", [{"inputs": ["jane"]}, {"dataframe_records": ["jane"]}, ["jane"], None])
-def test_where_no_column_has_a_name_none_is_named(body: object) -> None:
-    status, content = ask(Guard(mlflow_says("nic: no column slide, features or image"), 1000, ""), body)
-    assert (status, content["error"]) == (400, "no column slide, features or image")
+def test_the_columns_of_a_csv_are_those_of_its_first_line() -> None:
+    assert columns_in(b"slide,mmp\n/x.tif,0.25\n", "text/csv; charset=utf-8") == ["slide", "mmp"]
+    assert columns_in(b",slide\n0,/x.tif\n", "text/csv") == ["slide"]  # pandas writes its index without a name
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"dataframe_records": [{"slide": "a", "mpp": 0.25}, {"image": "b", "mpp": 1, "patient": "c"}]},
+        {"dataframe_split": {"columns": ["features"], "data": [["a"]]}},
+        {"inputs": ["jane"]},
+        {"dataframe_records": ["jane"]},
+        {"dataframe_split": 5},
+        ["jane"],
+        None,
+    ],
+)
+def test_other_requests_reach_the_model(body: object) -> None:
+    assert ask(Guard(OK, 1000, ""), body)[0] == 200
 
 
 def test_requirements_and_readme_name_the_same_systems() -> None:

@@ -153,7 +153,8 @@ def test_a_misspelt_column_is_named_and_a_missing_mpp_asked_for_in_the_row(serve
     response = served.ask([{"slid": "/x.tif"}])
     assert (response.status_code, response.json()["error"]) == (
         400,
-        "no column slide, features or image; the columns are slid",
+        "no row has a column slide, features or image; the columns are slid (did you mean slide?); "
+        "known columns are slide, features, image, patient, mpp",
     )
     write_slide(served.folder / "slides" / "none.tif", tissue_image(300, 300), mpp=None)
     [answer] = served.ask([{"slide": str(served.folder / "slides" / "none.tif")}]).json()["predictions"]

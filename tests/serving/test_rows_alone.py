@@ -23,6 +23,8 @@ from nic.serving.operator_log import INTERNAL
 from nic.serving.served_model import RequestParams, ServedModel
 
 STRANGER = "Jane_Roe_1931"
+NO_COLUMN = "no row has a column slide, features or image"
+KNOWN = "known columns are slide, features, image, patient, mpp"
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +63,12 @@ def test_one_slide_of_a_patient_is_in_memory_at_a_time(model: ServedModel, folde
     squares = [square for drawn in answer["map"] for square in json.loads(drawn)["features"]]
     scores = [square["properties"]["measurements"]["score"] for square in squares]
     assert scores == pytest.approx([0, 1.5, 3, 0])
+
+
+def test_what_is_reported_comes_first_and_says_its_unit(model: ServedModel, folder: Path) -> None:
+    [answer] = ask(model, [{"features": str(folder / "a.h5"), "patient": "p"}])
+    assert list(answer)[:5] == ["patient", "prediction", "unit", "uncertainty", "score"]
+    assert answer["unit"] == "points"
 
 
 def test_two_codes_at_the_corners_of_a_wide_grid_are_refused_before_they_are_read(
@@ -150,14 +158,16 @@ def test_an_answer_that_is_not_a_number_is_refused(
 @pytest.mark.parametrize(
     ("columns", "reason"),
     [
-        ({"slid": ["/x.tif"]}, "no column slide, features or image; the columns are slid"),
-        ({"mpp": [0.5], "Slide": ["a"]}, "no column slide, features or image; the columns are mpp, Slide"),
-        ({}, "no column slide, features or image"),
+        ({"slid": ["/x.tif"]}, f"{NO_COLUMN}; the columns are slid (did you mean slide?); {KNOWN}"),
+        ({"mpp": [0.5], "Slide": ["a"]}, f"{NO_COLUMN}; the columns are Slide (did you mean slide?); {KNOWN}"),
+        ({"file": ["/x.tif"]}, f"{NO_COLUMN}; the columns are file; {KNOWN}"),
+        ({}, f"{NO_COLUMN}; {KNOWN}"),
         ({"slide": []}, "no rows"),
-        ({"x" * 100: ["a"]}, "; the columns are " + "x" * 40),
+        ({"x" * 100: ["a"]}, f"; the columns are {'x' * 40}; known"),
+        ({"slide": ["/x.tif"], "mmp": [0.25]}, f"unknown column mmp (did you mean mpp?); {KNOWN}"),
     ],
 )
-def test_a_request_without_a_known_column_is_refused(
+def test_a_request_whose_columns_are_not_known_is_refused(
     model: ServedModel, columns: dict[str, list[object]], reason: str
 ) -> None:
     with pytest.raises(RequestRefused) as refused:

@@ -125,8 +125,8 @@ def test_good_versions_follow_one_another_and_one_that_learned_the_reverse_does_
     assert holders() == ("1", None, None)
     why = "; ".join(place.promote(f"models:/{NAME}/2")["reasons"])
     assert "external.spearman: -" in why
-    assert "against version 1 of nic-score: external.spearman -" in why
-    assert "this version is worse" in why
+    assert "against version 1 of nic-score: external.spearman: candidate -" in why
+    assert "the candidate is worse" in why
     assert holders() == ("1", None, "2")
     assert verdict(3).reasons == ()
     assert holders() == ("3", "1", None)
@@ -340,10 +340,12 @@ def test_no_significant_gain_is_shown_with_both_values_and_the_margin(place: Pla
     with mlflow.start_run():
         publish_answers(version(2), replace(measured, estimates=(measured.deciding("spearman"), coverage)))
     why = refused(2, margin=0)
-    assert "external.spearman 0." in why
-    assert f"against its {tagged(1)['value']:.3f}; this version is " in why
-    assert "not significant, n = 18" in why
-    assert "without a margin a version must be significantly better" in why
+    candidate, champion = (tagged(number)["value"] for number in (2, 1))
+    assert f"external.spearman: candidate {candidate:.3f}, champion {champion:.3f}; the candidate is " in why
+    assert f"difference {candidate - champion:.3f}, 90% interval [" in why
+    assert "n = 18, not significant; wanted a lower end of the interval above 0: the gate has no margin" in why
+    assert "write margin: 0.1 in the gate" in why
+    assert "above -0.001 (margin: 0.001)" in refused(2, margin=0.001)
     assert verdict(2, margin=0.9).reasons == ()
 
 
