@@ -17,15 +17,8 @@ from nic.errors import StudyError
 from nic.patients.column_kinds import ColumnKind, Undecided
 from nic.study import Study, read_study
 from nic.tables.cells import is_missing
+from nic.tracking.gates import DECIDING
 
-DECIDING = {
-    "regression": "spearman",
-    "classification": "auc",
-    "multiclass": "macro_auc",
-    "ordinal": "grade_c_index",
-    "survival": "c_index",
-}
-"""The figure of a gate, by kind of endpoint."""
 USUAL_FOLDS = 5
 CHAMPION = "models:/nic-encoder@champion"
 MEANINGS = {
