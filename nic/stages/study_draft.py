@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -87,9 +88,9 @@ def write_draft(draft: StudyDraft, study_file: Path, table: Path) -> tuple[Study
 def study_text(draft: StudyDraft, study_file: Path, table: Path, folds: int) -> str:
     """The study file. Paths in it are relative to its folder."""
     folder = study_file.parent
+    words = {"tables": " and ".join(draft.tables), "file": shlex.quote(str(study_file))}
     schema = PROJECT / "docs" / "study.schema.json"
-    header = HEADER.format(tables=" and ".join(draft.tables), file=study_file, schema=schema)
-    lines = [header, f"name: {_word(draft.name)}", ""]
+    lines = [HEADER.format(schema=schema, **words), f"name: {_word(draft.name)}", ""]
     if draft.tile_folders:
         lines.append("tile_tasks:               # labelled tiles that the encoder learns from")
         for task in draft.tile_folders:
@@ -127,12 +128,11 @@ def _entry(name: str, endpoint: ColumnKind, draft: StudyDraft) -> list[str]:
 
 
 def endpoint_names(endpoints: Sequence[ColumnKind]) -> list[str]:
-    """A name for each: small letters, digits and hyphens. One alone of survival is called so."""
-    alone = sum(endpoint.keys["kind"] == "survival" for endpoint in endpoints) == 1
+    """A name for each, by its column: small letters, digits and hyphens."""
     names: list[str] = []
     for endpoint in endpoints:
-        survival = endpoint.keys["kind"] == "survival"
-        name = "survival" if survival and alone else _slug(str(endpoint.keys["event"] if survival else endpoint.column))
+        event = endpoint.keys.get("event")
+        name = f"survival-{_slug(str(event))}" if event else _slug(endpoint.column)
         names.append(name if name not in names else f"{name}-{len(names) + 1}")
     return names
 
@@ -143,7 +143,11 @@ def _slug(text: str) -> str:
 
 def _word(value: Any) -> str:
     """A value as YAML in one line."""
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).removesuffix("...\n").strip()
+    return (
+        yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True, sort_keys=False)
+        .removesuffix("...\n")
+        .strip()
+    )
 
 
 def _relative(path: Path, folder: Path) -> str:
