@@ -79,7 +79,7 @@ class Steps:
             return self._skip(title, version, self._gate_to_write(title))
 
     def _skip(self, title: str, version: RegisteredVersion, reason: str) -> dict[str, Any]:
-        self.console.print(f"{title}: {version.full_name} is not promoted: {reason}")
+        self.console.print(f"{title}: {version.full_name} is not promoted: {reason}", soft_wrap=True)
         result = {"name": version.name, "version": version.version, "promoted": False, "reasons": [reason]}
         self.finished[title] = Finished("", {**result, "skipped": True}, True, 0.0)
         return result

@@ -147,6 +147,7 @@ def register_patient_model(
         params=ParamSchema(  # see RequestParams of nic.serving
             [
                 ParamSpec("map", DataType.string, "none"),
+                ParamSpec("map_class", DataType.string, ""),
                 ParamSpec("max_tiles", DataType.long, 0),
                 ParamSpec("batch_tiles", DataType.long, 0),
             ]
