@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from nic.compression.compatibility import counted
-from nic.evaluation.endpoint_figures import title_of
+from nic.evaluation.figure_words import title_of
 from nic.evaluation.report_page import render
 from nic.patients.choices import CohortPart
 from nic.stages.evaluation_report import report_of

@@ -8,7 +8,7 @@ from string import Template
 from urllib.parse import quote
 
 from nic.errors import RegistryError, UnknownModel
-from nic.evaluation.endpoint_figures import title_of
+from nic.evaluation.figure_words import title_of
 from nic.patients.model_spec import PatientModelSpec
 from nic.stages.report_words import misuses, question
 from nic.stages.study_tables import StudyTable
