@@ -17,6 +17,7 @@ from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.loading import load_encoder
 from nic.encoder.network import TileEncoder
 from nic.encoder.spec import METADATA_KEY, EncoderSpec
+from nic.patients.calibration import GradeProbabilities, SoftmaxProbabilities
 from nic.patients.cohort import Endpoint
 from nic.patients.ensemble import Ensemble
 from nic.patients.ensemble_graph import export_ensemble
@@ -83,7 +84,36 @@ def write_plain_graphs(folder: Path, code_size: int = 4) -> EncoderSpec:
             numpy_helper.from_array(np.full((1, code_size), 1 / 255, np.float32), "scale"),
         ],
     )
-    patient = helper.make_graph(
+    folder.mkdir(exist_ok=True)
+    _write_graph(encoder, {METADATA_KEY: spec.to_json()}, folder / "encoder.onnx")
+    made = load_encoder(folder / "encoder.onnx").spec
+    about = PatientModelSpec(
+        "score", "regression", "points", (), made.sha256, "nic-encoder/1", 64.0, 2, "0123456789abcdef", 4, 0.5,
+        tiling=Tiling(64.0), runtimes=("onnx",), pixel_versions=(PIXEL_VERSION,),
+    )  # fmt: skip
+    _write_graph(_plain_patient(code_size, (1, 2)), {METADATA: about.to_json()}, folder / "patient.onnx")
+    return made
+
+
+def write_plain_classes(folder: Path, calibration: SoftmaxProbabilities | GradeProbabilities) -> EncoderSpec:
+    """As `write_plain_graphs`, of a model of three classes or grades.
+
+    The scores of three classes are 1.5, 0 and -1.5 times the mean of all codes; that of grades is 1.5 times the mean.
+    """
+    made, several = write_plain_graphs(folder), isinstance(calibration, SoftmaxProbabilities)
+    about = PatientModelSpec(
+        "kind", "multiclass" if several else "ordinal", "", calibration.classes, made.sha256, "nic-encoder/1", 64.0, 2,
+        "0123456789abcdef", 4, 0.5, calibration, Tiling(64.0), runtimes=("onnx",), pixel_versions=(PIXEL_VERSION,),
+    )  # fmt: skip
+    factors = (1, 0, -1, 2, 0, -2) if several else (1, 2)
+    _write_graph(_plain_patient(made.code_size, factors), {METADATA: about.to_json()}, folder / "patient.onnx")
+    return made
+
+
+def _plain_patient(code_size: int, factors: Sequence[float]) -> GraphProto:
+    """The mean of each cell's code, times each factor."""
+    number = TensorProto.FLOAT
+    return helper.make_graph(
         [
             helper.make_node("ReduceMean", ["codes", "channel"], ["means"], keepdims=1),
             helper.make_node("Mul", ["means", "valid"], ["scores"]),
@@ -95,22 +125,13 @@ def write_plain_graphs(folder: Path, code_size: int = 4) -> EncoderSpec:
             helper.make_tensor_value_info("codes", number, [1, code_size, "rows", "cols"]),
             helper.make_tensor_value_info("valid", number, [1, 1, "rows", "cols"]),
         ],
-        [helper.make_tensor_value_info("score_maps", number, [2, "rows", "cols"])],
+        [helper.make_tensor_value_info("score_maps", number, [len(factors), "rows", "cols"])],
         [
             numpy_helper.from_array(np.array([1], np.int64), "channel"),
             numpy_helper.from_array(np.array([0], np.int64), "first"),
-            numpy_helper.from_array(np.array([1, 2], np.float32).reshape(1, 2, 1, 1), "factors"),
+            numpy_helper.from_array(np.array(factors, np.float32).reshape(1, -1, 1, 1), "factors"),
         ],
     )
-    folder.mkdir(exist_ok=True)
-    _write_graph(encoder, {METADATA_KEY: spec.to_json()}, folder / "encoder.onnx")
-    made = load_encoder(folder / "encoder.onnx").spec
-    about = PatientModelSpec(
-        "score", "regression", "points", (), made.sha256, "nic-encoder/1", 64.0, 2, "0123456789abcdef", 4, 0.5,
-        tiling=Tiling(64.0), runtimes=("onnx",), pixel_versions=(PIXEL_VERSION,),
-    )  # fmt: skip
-    _write_graph(patient, {METADATA: about.to_json()}, folder / "patient.onnx")
-    return made
 
 
 def _write_graph(graph: GraphProto, about: dict[str, str], path: Path) -> None:

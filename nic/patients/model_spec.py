@@ -16,6 +16,7 @@ from nic.patients.calibration import (
     PlattProbability,
     SoftmaxProbabilities,
     calibration_from,
+    grade_values,
     logistic,
     most_probable,
 )
@@ -107,9 +108,15 @@ class PatientModelSpec:
         match self.kind:
             case "classification":
                 return f"probability of {self.classes[-1]}" if self.classes else "probability"
+            case "multiclass":
+                return "probability of the class"
+            case "ordinal":
+                values = grade_values(self.classes)
+                lowest, highest = (_grade(self.classes[place], values[place]) for place in (0, -1))
+                return f"expected grade, {lowest} to {highest}"
             case "survival":
                 return "log hazard"
-            case _:
+            case "regression":
                 return self.unit
 
     def predictions(self, score: Floats) -> Floats:
@@ -182,3 +189,9 @@ class PatientModelSpec:
             )
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise CodesError(f"patient model's spec is not readable: {error}; found {text[:120]!r}") from error
+
+
+def _grade(name: str, value: float) -> str:
+    """The number of a grade, with its name where that is no number: `3`, `3 (high)`."""
+    number = f"{value:g}"
+    return number if name == number else f"{number} ({name})"

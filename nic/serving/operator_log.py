@@ -16,7 +16,7 @@ REASON_PREFIX = "nic: "
 """Begins the reason why a request is refused. A server shows no other reason: MLflow's own words repeat rows."""
 ANSWERS_LOG = "NIC_ANSWERS_LOG"
 LOGGED = (
-    *("score", "prediction", "ood_score", "ood", "tiles", "failed_tiles", "codes_differ", "status"),
+    *("score", "prediction", "class", "ood_score", "ood", "tiles", "failed_tiles", "codes_differ", "status"),
     *("model", "model_version"),
 )
 """Fields of an answer that are logged, as far as it has them."""

@@ -21,7 +21,7 @@ from nic.encoder.loading import load_encoder
 from nic.errors import CodesError, NicError, RequestRefused, SettingError, SmokeFailed
 from nic.patients.familiarity import Familiarity
 from nic.patients.predictor import PatientModel, PatientPrediction, SlideScores, score_map
-from nic.serving.answer_maps import MAPS, MapsBudget, score_map_of
+from nic.serving.answer_maps import MAPS, MapsBudget, check_map_class, score_map_of
 from nic.serving.cache import CodesCache
 from nic.serving.codes import RowCodes
 from nic.serving.limits import Budget, Limits
@@ -41,10 +41,12 @@ OOD_NOT_KNOWN: Mapping[str, Any] = {"ood_score": None, "ood": None}
 class RequestParams:
     """Parameters of a request; a 0 leaves the number to the server.
 
-    map: none, or one of MAPS. max_tiles: of a slide. batch_tiles: encoded at a time; more need more memory.
+    map: none, or one of MAPS. map_class: of several classes, whose map it is; empty for the class that is answered.
+    max_tiles: of a slide. batch_tiles: encoded at a time; more need more memory.
     """
 
     map: str = "none"
+    map_class: str = ""
     max_tiles: int = 0
     batch_tiles: int = 0
 
@@ -107,8 +109,10 @@ class ServedModel:
     def answer(self, rows: pd.DataFrame, params: RequestParams) -> pd.DataFrame:
         """One row a patient, in the order of their first rows; docs/serving.md explains the fields.
 
-        Raises RequestRefused when no row can be read, a column is unknown, or there are too many rows.
+        Raises RequestRefused when no row can be read, a column is unknown, there are too many rows, or a map is asked
+        for of a class that has none.
         """
+        check_map_class(params.map_class, self.patient_model.spec.map_classes)
         limits = self.codes.limits
         tiles = min(params.max_tiles or limits.tiles, limits.tiles)
         budget = Budget(
@@ -126,17 +130,19 @@ class ServedModel:
         refusals: list[str] = []
         for number, source in enumerate(request.sources, start=1):
             with _refused(refusals), self.codes.of(source, f"slide {number}", budget) as slide:
-                self._add(slide, sums, params.map, maps_budget, budget)
+                self._add(slide, sums, params, maps_budget, budget)
         prediction, ood = None, OOD_NOT_KNOWN
         with _refused(refusals):
             prediction, ood = self._prediction(sums), self._ood(sums)
         if prediction is None:
             sums = PatientSums()
         spec = self.patient_model.spec
+        answered = prediction.class_name if prediction else ""
         return {
             "patient": request.patient,
             "prediction": prediction.prediction if prediction else None,
             "unit": spec.prediction_unit,
+            **({"class": answered or None} if spec.has_class else {}),
             **{name: prediction.calibrated[name] if prediction else None for name in spec.answers},
             "uncertainty": prediction.uncertainty if prediction else None,
             "score": prediction.score if prediction else None,
@@ -151,21 +157,30 @@ class ServedModel:
             "model": self.name,
             "model_version": self.version,
             "encoder_version": spec.encoder_version,
-            **({"map": sums.maps} if params.map != "none" else {}),
+            **({"map": sums.maps_of(params.map_class or answered)} if params.map != "none" else {}),
         }
 
     def _add(
-        self, slide: CompressedSlide, sums: "PatientSums", kind: str, maps_budget: MapsBudget, budget: Budget
+        self,
+        slide: CompressedSlide,
+        sums: "PatientSums",
+        params: RequestParams,
+        maps_budget: MapsBudget,
+        budget: Budget,
     ) -> None:
-        """Score a slide and add it to the sums, after which it may leave memory. kind: of its map, or none."""
+        """Score a slide and add it to the sums, after which it may leave memory.
+
+        Which of several classes is answered is known after the last slide: until then each has its map.
+        """
         differ = self.patient_model.check(slide)
         budget.check_time()
-        scores = self.patient_model.scored(slide)
-        maps = []
-        if kind != "none":
+        scores, maps = self.patient_model.scored(slide), {}
+        if params.map != "none":
             budget.check_time()
-            scored = score_map_of(slide, score_map(slide, scores), self.patient_model.spec)
-            maps.append(maps_budget.take(MAPS[kind](slide, scored)))
+            spec, shown = self.patient_model.spec, score_map(slide, scores)
+            for name in (params.map_class,) if params.map_class else spec.map_classes or ("",):
+                maps[name] = MAPS[params.map](slide, score_map_of(slide, shown, spec, name))
+            maps_budget.take(max(map(len, maps.values())))
         sums.add(slide, scores, maps, differ)
 
     def _prediction(self, sums: "PatientSums") -> PatientPrediction | None:
@@ -189,27 +204,33 @@ class ServedModel:
 class PatientSums:
     """What a patient's answer is computed from, added up slide by slide: one slide at a time is in memory.
 
-    codes: sum of all codes, [D]. maps: one a slide, in their order, if asked for. codes_differ: see PatientModel.check.
+    codes: sum of all codes, [D]. maps: one a slide, in their order, if asked for; of several classes each by its name,
+    else by an empty one. codes_differ: see PatientModel.check.
     """
 
     scores: list[SlideScores] = field(default_factory=list)
     codes: NDArray[np.float64] | float = 0.0
     failed_tiles: int = 0
     tissue_um2: float = 0.0
-    maps: list[str] = field(default_factory=list)
+    maps: list[Mapping[str, str]] = field(default_factory=list)
     codes_differ: list[str] = field(default_factory=list)
 
-    def add(self, slide: CompressedSlide, scores: SlideScores, maps: Sequence[str], differ: Sequence[str]) -> None:
+    def add(self, slide: CompressedSlide, scores: SlideScores, maps: Mapping[str, str], differ: Sequence[str]) -> None:
         self.scores.append(scores)
         self.codes = self.codes + slide.codes.sum(0, dtype=np.float64)
         self.failed_tiles += int(slide.failed.sum())
         self.tissue_um2 += int(slide.tissue.sum()) * slide.grid.stride_um**2
-        self.maps += maps
+        if maps:
+            self.maps.append(maps)
         self.codes_differ += differ
+
+    def maps_of(self, class_name: str) -> list[str]:
+        """One a slide. class_name: of several classes, whose map it is."""
+        return [maps[class_name if class_name in maps else ""] for maps in self.maps]
 
     @property
     def mean_code(self) -> NDArray[np.float64]:
-        return np.asarray(self.codes / sum(len(scores.cells) for scores in self.scores))
+        return np.asarray(self.codes / sum(scores.tiles for scores in self.scores))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nic.errors import CohortError, UnknownColumn, UnreachedSlide
 from nic.patients.clinical_table import Clinical, TableRow, joined, read_clinical, unmatched
-from nic.patients.cohort import SPLITS
+from nic.patients.cohort import SPLITS, SlideRow
 from nic.patients.column_kinds import Undecided
 from nic.patients.identifiers import check_spellings, table_of_patients
 from nic.patients.slide_matching import Matching, matched_by_column, matched_by_name, slide_column
@@ -45,10 +45,10 @@ class Sources:
 
 @dataclass(frozen=True)
 class CohortDraft:
-    """rows: one a slide, by column, OWN columns first. slides: of the rows. notes: what was detected."""
+    """rows: one a slide, by column, OWN columns first. slides: their files, by row. notes: what was detected."""
 
     rows: tuple[dict[str, str], ...]
-    slides: tuple[SlideSource, ...]
+    slides: tuple[SlideRow, ...]
     notes: tuple[str, ...]
     undecided: tuple[Undecided, ...]
 
@@ -93,7 +93,7 @@ def cohort_draft(sources: Sources, folder: Path) -> CohortDraft:
         *(f"{table.table.file}: {table.table.form}; patients in column {table.patient!r}" for table in tables),
         f"{len(rows)} of {len(slides)} slides belong to {patients} patients: {matching.how}",
     )
-    used = tuple(replace(by_id[row.cells["slide"]], mpp=_mpp(row)) for row in parted)
+    used = tuple(SlideRow(row.number, replace(by_id[row.cells["slide"]], mpp=_mpp(row)), row.cells) for row in parted)
     return CohortDraft(written, used, notes, (*undecided, *of_parts))
 
 

@@ -3,100 +3,99 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
-from nic.compression.compress_slide import DEFAULT_TILING, compress_slide
-from nic.compression.tile_jobs import PlanTiles, SlidePlan
-from nic.encoder.encoder_graph import export_encoder
+from nic.compression.compress_slide import compress_slide
+from nic.encoder.encoder_graph import folded
 from nic.encoder.loading import LoadedEncoder, load_encoder
-from nic.encoder.network import TILE_PX, random_encoder
-from nic.encoder.spec import EncoderSpec
+from nic.encoder.network import random_encoder, scaled
 from nic.errors import SlideError
-from nic.slides.jobs import IN_PROCESS, TileShape
+from nic.patients.cohort import SlideRow
 from nic.slides.slide import SlideSource
+from nic.stages.check_study import BYTES_A_NUMBER, BYTES_A_PLACE, TRAINED_HERE
+from nic.stages.slide_sample import opened
 from nic.threads import cores
 from nic.tracking.registry import encoder_file
 
+UNTRAINED = "nic's own network, untrained (its weights do not change the time)"
 OPENED = 6
 """Slides that are opened to count their tiles."""
 TIMED_TILES, TIMED_S = 1000, 20.0
 """Most tiles that are read and encoded to time them, and most seconds."""
-BYTES_A_NUMBER, BYTES_A_PLACE = 2, 16
-"""A code is of float16; its place, of two int64."""
 
 
 @dataclass(frozen=True)
 class CompressionEstimate:
     """hours: of the compression on this machine. gigabytes: of all codes. how: from what they follow, in sentences.
 
-    Both are None where no slide could be opened. faults: of the opened slides, why they cannot be compressed, by id.
+    Both are None where no slide could be used. faults: of the opened slides, why one cannot be compressed, by its id.
     """
 
     hours: float | None
     gigabytes: float | None
     how: tuple[str, ...]
-    faults: dict[str, SlideError]
+    faults: dict[str, str]
 
 
 class _Enough(Exception):
     """As many tiles were read as are timed."""
 
 
-def estimated(slides: Sequence[SlideSource], encoder: str) -> CompressionEstimate:
+def estimated(rows: Sequence[SlideRow], encoder: str) -> CompressionEstimate:
     """Open some slides, count their tiles, and read and encode a part of one.
 
     encoder: a registered version or a graph's path; empty where there is none yet: nic's own network is timed then.
     """
-    with TemporaryDirectory(prefix="nic-") as folder:
-        loaded = load_encoder(encoder_file(encoder) if encoder else _untrained(Path(folder)))
-        tiles, faults = _tiles_of(_spread(slides), loaded.spec)
-        timed = _timed(sorted(tiles, key=lambda source: abs(tiles[source] - np.median(list(tiles.values())))), loaded)
+    loaded: LoadedEncoder | _Untrained = load_encoder(encoder_file(encoder)) if encoder else _Untrained()
+    slides = opened(_spread(rows), loaded.spec, {})
+    faults = {slide.row.slide.slide_id: slide.fault for slide in slides if slide.tiles is None}
+    usable = sorted((slide.tiles, slide.row.slide.slide_id, slide.row.slide) for slide in slides if slide.tiles)
+    tiles = [count for count, _, _ in usable]
+    timed = _timed([source for _, _, source in usable[len(usable) // 2 :] + usable[: len(usable) // 2]], loaded)
     if timed is None:
-        return CompressionEstimate(
-            None, None, (f"None of {len(tiles) + len(faults)} opened slides can be used.",), faults
-        )
-    mean, code_bytes = float(np.mean(list(tiles.values()))), BYTES_A_NUMBER * loaded.spec.code_size + BYTES_A_PLACE
-    whole = mean * len(slides)
-    by = f"by {encoder}" if encoder else "by nic's own network, untrained: its weights do not change the time"
+        return CompressionEstimate(None, None, (f"None of {len(slides)} opened slides can be used.",), faults)
+    mean, code_bytes = float(np.mean(tiles)), BYTES_A_NUMBER * loaded.spec.code_size + BYTES_A_PLACE
+    whole = mean * len(rows)
     how = (
-        f"{len(tiles)} of {len(slides)} slides were opened: {min(tiles.values())} to {max(tiles.values())} tiles of "
+        f"{len(tiles)} of {len(rows)} slides were opened: {min(tiles)} to {max(tiles)} tiles of "
         f"tissue, {mean:.0f} on average, so about {whole:.0f} in all.",
-        f"{timed.tiles} tiles of {timed.slide_id} were read and encoded {by}, on {loaded.device_note}: "
-        f"{1000 * timed.core_s / timed.tiles:.1f} ms of one core for each tile; {cores()} cores work at a time.",
+        f"{timed.tiles} tiles of {timed.slide_id} were read and encoded by {encoder or UNTRAINED}, on "
+        f"{loaded.device_note}: {1000 * timed.core_s / timed.tiles:.1f} ms of one core for each tile; {cores()} cores "
+        "work at a time.",
         f"A tile's code takes {code_bytes} bytes.",
     )
     hours = whole * timed.core_s / timed.tiles / cores() / 3600
     return CompressionEstimate(hours, whole * code_bytes / 1e9, how, faults)
 
 
-def _untrained(folder: Path) -> Path:
-    sample = np.zeros((1, TILE_PX, TILE_PX, 3), np.uint8)
-    export_encoder(random_encoder(0), "random", (), folder / "encoder.onnx", sample)
-    return folder / "encoder.onnx"
+class _Untrained:
+    """nic's own network with random weights, in PyTorch on one core."""
+
+    spec = TRAINED_HERE
+    device_note = "cpu (PyTorch)"
+
+    def __init__(self) -> None:
+        self._layers = folded(random_encoder(0).eval())
+
+    def encode(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Tiles uint8 [N, 64, 64, 3] to codes float32 [N, D]."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            with torch.inference_mode():
+                return np.asarray(self._layers(scaled(torch.from_numpy(tiles))).numpy(), np.float32)
+        finally:
+            torch.set_num_threads(threads)
 
 
-def _spread(slides: Sequence[SlideSource]) -> list[SlideSource]:
+def _spread(rows: Sequence[SlideRow]) -> list[SlideRow]:
     """Some slides from the smallest to the largest file."""
-    by_size = sorted(slides, key=lambda source: source.path.stat().st_size)
+    by_size = sorted(rows, key=lambda row: row.slide.path.stat().st_size)
     places = np.linspace(0, len(by_size) - 1, min(OPENED, len(by_size)))
     return [by_size[round(place)] for place in places]
-
-
-def _tiles_of(slides: Sequence[SlideSource], spec: EncoderSpec) -> tuple[dict[SlideSource, int], dict[str, SlideError]]:
-    """Number of tissue tiles of each slide, and what is wrong with the others."""
-    shape = TileShape(spec.tile_px, spec.tile_mpp, spec.read_mpp)
-    tiles: dict[SlideSource, int] = {}
-    faults: dict[str, SlideError] = {}
-    for source in slides:
-        try:
-            plan = SlidePlan.of(IN_PROCESS.ask(PlanTiles(source, shape, DEFAULT_TILING)))
-            tiles[source] = int(plan.tissue.sum())
-        except SlideError as error:
-            faults[source.slide_id] = error
-    return tiles, faults
 
 
 @dataclass(frozen=True)
@@ -120,8 +119,9 @@ class _Watch:
             raise _Enough
 
 
-def _timed(slides: Sequence[SlideSource], encoder: LoadedEncoder) -> _Timed | None:
+def _timed(slides: Sequence[SlideSource], encoder: LoadedEncoder | _Untrained) -> _Timed | None:
     """Tiles of the first slide that can be read; None where no slide can."""
+    encoder.encode(np.zeros((1, encoder.spec.tile_px, encoder.spec.tile_px, 3), np.uint8))  # the first call is slow
     for source in slides:
         watch, start = _Watch(), time.process_time()
         try:

@@ -12,7 +12,8 @@ from tqdm import tqdm
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError, NicError, RequestRefused, UnreachedSlide
 from nic.evaluation.map_picture import Thumbnail, overview, picture, png
-from nic.evaluation.score_map import geojson, write_raster
+from nic.evaluation.score_map import ScoreMap, geojson, write_raster
+from nic.patients.calibration import probability_names
 from nic.patients.cohort import Patient
 from nic.patients.model_spec import PatientModelSpec
 from nic.patients.predictor import PatientModel, PatientPrediction
@@ -52,41 +53,63 @@ def draw_maps(patients: Sequence[Patient], model: str, codes: Path, out: Path, s
 
 
 def draw(patient: Patient, model: PatientModel, codes: Path, png_file: Path) -> Iterator[dict[str, Any]]:
-    """Write the maps of one patient: the picture `png_file`, and beside it the files of each slide.
+    """Write the maps of one patient: the picture `png_file`, and beside it the files of each slide. Of several classes
+    each has its own picture and files; their names end in the class.
 
-    Yields one row a slide, with the mean of its map. Raises NicError.
+    Yields one row a slide and map, with the mean of the map. Raises NicError.
     """
     slides = compressed_slides(patient, codes)
     if not slides:
         raise CodesError(f"{patient.patient_id}: no codes in {codes}; compress the slides first")
     answer = model.predict(list(slides.values()))
-    maps = score_maps(answer, list(slides.values()), model.spec)
     opened = [thumbnail_and_origin(source, slide) for source, slide in slides.items()]
-    title = f"{patient.patient_id}: {in_words(answer.prediction, model.spec)}"
-    out = png_file.parent
-    png_file.write_bytes(png(picture(maps, [thumbnail for thumbnail, _ in opened], title)))
-    for score_map, (_, bounds) in zip(maps, opened, strict=True):
-        (out / f"{score_map.slide_id}.geojson").write_text(geojson(score_map))
-        if bounds != (0, 0):  # QuPath's pixels begin there
-            (out / f"{score_map.slide_id}.qupath.geojson").write_text(geojson(score_map, bounds))
-        write_raster(score_map, out / f"{score_map.slide_id}.tif")
-        yield {
-            "patient": patient.patient_id,
-            "slide": score_map.slide_id,
-            "score": answer.score,
-            "prediction": answer.prediction,
-            "mean_score": float(np.nanmean(score_map.scores, dtype=np.float64)),
-            "tiles": int(np.isfinite(score_map.scores).sum()),
-            "codes_differ": ", ".join(answer.codes_differ),
-            "status": "ok",
-        }
+    for shown in model.spec.map_classes or ("",):
+        maps = score_maps(answer, list(slides.values()), model.spec, shown)
+        title = f"{patient.patient_id}: {in_words(answer, model.spec, shown)}"
+        content = png(picture(maps, [thumbnail for thumbnail, _ in opened], title))
+        png_file.with_name(f"{_of_class(png_file.stem, shown)}.png").write_bytes(content)
+        for score_map, (_, bounds) in zip(maps, opened, strict=True):
+            _write_files(score_map, bounds, png_file.parent, _of_class(score_map.slide_id, shown))
+            yield {
+                "patient": patient.patient_id,
+                "slide": score_map.slide_id,
+                "score": answer.score,
+                "prediction": answer.prediction,
+                **({"class": answer.class_name} if answer.class_name else {}),
+                **({"map_class": shown} if shown else {}),
+                "mean_score": float(np.nanmean(score_map.scores, dtype=np.float64)),
+                "tiles": int(np.isfinite(score_map.scores).sum()),
+                "codes_differ": ", ".join(answer.codes_differ),
+                "status": "ok",
+            }
 
 
-def in_words(prediction: float, spec: PatientModelSpec) -> str:
-    """The endpoint and its prediction: `score 3.1 points`, `pattern: b with probability 0.2`."""
-    if spec.kind == "classification":
-        return f"{spec.endpoint}: {spec.classes[1]} with probability {prediction:.2g}"
-    return f"{spec.endpoint} {prediction:.3g} {spec.unit}".rstrip()
+def _of_class(stem: str, shown: str) -> str:
+    """The name of a file, without suffix, of a class's map; without a class the stem itself."""
+    return file_names([(stem, shown)])[stem, shown] if shown else stem
+
+
+def _write_files(score_map: ScoreMap, bounds_l0px: tuple[int, int], out: Path, stem: str) -> None:
+    (out / f"{stem}.geojson").write_text(geojson(score_map))
+    if bounds_l0px != (0, 0):  # QuPath's pixels begin there
+        (out / f"{stem}.qupath.geojson").write_text(geojson(score_map, bounds_l0px))
+    write_raster(score_map, out / f"{stem}.tif")
+
+
+def in_words(answer: PatientPrediction, spec: PatientModelSpec, shown: str = "") -> str:
+    """The endpoint and its prediction: `score 3.1 points`, `pattern: b with probability 0.2`, `grade: 2, expected 2.3`.
+
+    shown: of several classes, the one whose probability is stated.
+    """
+    match spec.kind:
+        case "classification":
+            return f"{spec.endpoint}: {spec.classes[1]} with probability {answer.prediction:.2g}"
+        case "multiclass":
+            probability = answer.calibrated[probability_names((shown,))[0]]
+            return f"{spec.endpoint}: {shown} with probability {probability:.2g}"
+        case "ordinal":
+            return f"{spec.endpoint}: {answer.class_name}, expected {answer.prediction:.3g}"
+    return f"{spec.endpoint} {answer.prediction:.3g} {spec.unit}".rstrip()
 
 
 def compressed_slides(patient: Patient, codes: Path) -> dict[SlideSource, CompressedSlide]:

@@ -1,14 +1,15 @@
 """A study file from tables and a folder of slides as they are, with what only a person can decide."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from nic.errors import MissingResolution, StudyError, UnknownColumn
+from nic.errors import StudyError, UnknownColumn
 from nic.patients.column_kinds import ColumnKind, Undecided, column_kind, label_kind, survival_pairs
 from nic.stages.cohort_draft import OWN, CohortDraft, Sources, cohort_draft
 from nic.stages.compression_estimate import CompressionEstimate, estimated
@@ -52,21 +53,20 @@ def init_study(
     check_free((study_file, table), overwrite)
     folders = [folder for path in tile_tasks for folder in _tile_folders(path)]
     cohort = cohort_draft(sources, out)
-    kinds, chosen, undecided = _kinds(cohort.rows, endpoints)
+    kinds, chosen, undecided = proposed_endpoints(cohort.rows, endpoints)
     estimate = estimated(cohort.slides, encoder)
-    rows = (
-        _with_mpp(cohort.rows)
-        if any(isinstance(e, MissingResolution) for e in estimate.faults.values())
-        else cohort.rows
-    )
+    rows = _with_mpp(cohort.rows) if estimate.faults else cohort.rows
     labels = {kind.column for kind in chosen}
     covariates = [kind.column for kind in kinds if kind.role == "covariate" and kind.column not in labels]
     files = [path.name for path in sources.tables]
     draft = StudyDraft(name, files, rows, chosen, covariates, encoder, folders)
     _, of_file = write_draft(draft, study_file, table)
-    of_slides = [Undecided(f"slide {slide}", str(error), error.remedy) for slide, error in estimate.faults.items()]
-    question = (*cohort.undecided, *of_slides, *undecided, *of_file)
-    return InitialStudy(study_file, table, cohort, tuple(kinds), question, estimate)
+    of_slides = []
+    for slide, fault in estimate.faults.items():
+        there, _, remedy = fault.rpartition("; ")
+        of_slides.append(Undecided(f"slide {slide}", there, remedy))
+    questions = (*cohort.undecided, *of_slides, *undecided, *of_file)
+    return InitialStudy(study_file, table, cohort, tuple(kinds), questions, estimate)
 
 
 def file_name(text: str) -> str:
@@ -74,10 +74,13 @@ def file_name(text: str) -> str:
     return re.sub(r"[^\w-]+", "-", text).strip("-") or "study"
 
 
-def _kinds(
+def proposed_endpoints(
     rows: Sequence[Mapping[str, str]], endpoints: Sequence[str]
 ) -> tuple[list[ColumnKind], list[ColumnKind], list[Undecided]]:
-    """What each column may be, the endpoints that are written, and what is undecided of those."""
+    """What each column may be, the endpoints that are written, and what is undecided of those.
+
+    rows: one a slide, cells by column. endpoints: see `init_study`. Raises StudyError, UnknownColumn.
+    """
     cells = {column: _by_patient(rows, column) for column in rows[0] if column not in OWN}
     kinds = [
         column_kind(column, of_patients)
@@ -128,9 +131,10 @@ def _by_patient(rows: Sequence[Mapping[str, str]], column: str) -> dict[str, str
     return cells
 
 
-def _with_mpp(rows: Iterable[Mapping[str, str]]) -> list[dict[str, str]]:
-    """The rows with a column for the um/px of slides whose files state none."""
-    return [{"patient": row["patient"], "slide": row["slide"], "mpp": "", **row} for row in rows]
+def _with_mpp(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """The rows with a column for the um/px of slides whose files state none, after the other OWN columns."""
+    own = [{name: row[name] for name in OWN if name in row} for row in rows]
+    return [{**first, "mpp": row.get("mpp", ""), **row} for first, row in zip(own, rows, strict=True)]
 
 
 def _tile_folders(path: Path) -> list[TileFolder]:
@@ -138,11 +142,12 @@ def _tile_folders(path: Path) -> list[TileFolder]:
     if not path.is_dir():
         raise StudyError(f"{path}: no such folder of labelled tiles; other layouts are in docs/tile_tasks.md")
     inner = [folder for folder in sorted(path.glob("[!.]*")) if folder.is_dir()]
-    if any(file.suffix.lower() in SUFFIXES for folder in inner for file in folder.glob("[!.]*")):
+    classes = [folder for folder in inner if any(file.suffix.lower() in SUFFIXES for file in folder.glob("[!.]*"))]
+    if len(classes) > 1:
         name = re.sub(r"[^\w -]+", "-", path.resolve().name)
         return [TileFolder(name, path, read_manifest(path / MANIFEST).mpp is not None)]
     if not (folders := [task for folder in inner if any(folder.glob("*/")) for task in _tile_folders(folder)]):
-        raise StudyError(f"{path}: no images in folders of classes; other layouts are in docs/tile_tasks.md")
+        raise StudyError(f"{path}: no two folders of images, one per class; other layouts are in docs/tile_tasks.md")
     return folders
 
 
@@ -159,7 +164,7 @@ def show_initial_study(study: InitialStudy) -> None:
     for sentence in estimate.how:
         console.print(sentence, markup=False)
     if estimate.hours is not None:
-        size = f"about {estimate.hours:.2g} hours on this machine, {estimate.gigabytes:.2g} GB of codes"
+        size = f"about {_duration(estimate.hours)} on this machine, {estimate.gigabytes:.2g} GB of codes"
         console.print(f"Compression of the slides: {size}. Training is not counted.", soft_wrap=True)
     if study.undecided:
         undecided = Table("where", "what is there", "what to write", title="To be decided by you")
@@ -167,5 +172,9 @@ def show_initial_study(study: InitialStudy) -> None:
             undecided.add_row(question.where, question.there, question.write)
         console.print(undecided)
     console.print(f"Study: {study.study_file}\nTable: {study.table}", markup=False, soft_wrap=True)
-    command = f"mlflow run . --env-manager local -e check_study -P study={study.study_file}"
+    command = f"mlflow run . --env-manager local -e check_study -P study={shlex.quote(str(study.study_file))}"
     console.print(f"Next:  {command}", markup=False, soft_wrap=True)
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} hours" if hours >= 1 else f"{60 * hours:.2g} minutes"

@@ -4,6 +4,7 @@ import csv
 import io
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +17,9 @@ from nic.errors import StudyError
 from nic.patients.column_kinds import ColumnKind, Undecided
 from nic.study import Study, read_study
 from nic.tables.cells import is_missing
+from nic.tracking.gates import DECIDING
+from nic.tracking.source_digest import PROJECT
 
-DECIDING = {
-    "regression": "spearman",
-    "classification": "auc",
-    "multiclass": "macro_auc",
-    "ordinal": "grade_c_index",
-    "survival": "c_index",
-}
-"""The figure of a gate, by kind of endpoint."""
 USUAL_FOLDS = 5
 CHAMPION = "models:/nic-encoder@champion"
 MEANINGS = {
@@ -35,6 +30,7 @@ MEANINGS = {
 }
 """Comments of keys. Of `classes`, those of grades alone."""
 HEADER = """\
+# yaml-language-server: $schema={schema}
 # Written by init_study from {tables}. docs/study.md explains every key.
 #   mlflow run . --env-manager local -e check_study -P study={file}
 #   mlflow run . --env-manager local -P study={file}
@@ -92,7 +88,9 @@ def write_draft(draft: StudyDraft, study_file: Path, table: Path) -> tuple[Study
 def study_text(draft: StudyDraft, study_file: Path, table: Path, folds: int) -> str:
     """The study file. Paths in it are relative to its folder."""
     folder = study_file.parent
-    lines = [HEADER.format(tables=" and ".join(draft.tables), file=study_file), f"name: {_word(draft.name)}", ""]
+    words = {"tables": " and ".join(draft.tables), "file": shlex.quote(str(study_file))}
+    schema = PROJECT / "docs" / "study.schema.json"
+    lines = [HEADER.format(schema=schema, **words), f"name: {_word(draft.name)}", ""]
     if draft.tile_folders:
         lines.append("tile_tasks:               # labelled tiles that the encoder learns from")
         for task in draft.tile_folders:
@@ -130,12 +128,11 @@ def _entry(name: str, endpoint: ColumnKind, draft: StudyDraft) -> list[str]:
 
 
 def endpoint_names(endpoints: Sequence[ColumnKind]) -> list[str]:
-    """A name for each: small letters, digits and hyphens. One alone of survival is called so."""
-    alone = sum(endpoint.keys["kind"] == "survival" for endpoint in endpoints) == 1
+    """A name for each, by its column: small letters, digits and hyphens."""
     names: list[str] = []
     for endpoint in endpoints:
-        survival = endpoint.keys["kind"] == "survival"
-        name = "survival" if survival and alone else _slug(str(endpoint.keys["event"] if survival else endpoint.column))
+        event = endpoint.keys.get("event")
+        name = f"survival-{_slug(str(event))}" if event else _slug(endpoint.column)
         names.append(name if name not in names else f"{name}-{len(names) + 1}")
     return names
 
@@ -146,7 +143,11 @@ def _slug(text: str) -> str:
 
 def _word(value: Any) -> str:
     """A value as YAML in one line."""
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True).removesuffix("...\n").strip()
+    return (
+        yaml.safe_dump(value, default_flow_style=True, width=10**6, allow_unicode=True, sort_keys=False)
+        .removesuffix("...\n")
+        .strip()
+    )
 
 
 def _relative(path: Path, folder: Path) -> str:

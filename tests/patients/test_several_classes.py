@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -176,6 +177,12 @@ def test_the_spec_survives_its_journey_and_knows_the_shares(exported, planted: P
     index = targets_of(kind, planted[1]).arrays[0]
     assert spec.shares == pytest.approx(np.bincount(index) / 60)
     assert (spec.outputs, spec.folds, spec.guess) == (3 if kind == "multiclass" else 1, 4, None)
+    units = {"multiclass": "probability of the class", "ordinal": "expected grade, 1 to 3"}
+    assert spec.prediction_unit == units[kind]
+    if kind == "ordinal":
+        words = ("low", "middle", "high")
+        named = replace(spec, classes=words, calibration=replace(spec.calibration, classes=words))
+        assert named.prediction_unit == "expected grade, 1 (low) to 3 (high)"
     without = json.loads(spec.to_json()) | {"calibration": None}
     with pytest.raises(CodesError, match="always calibrated"):
         PatientModelSpec.from_json(json.dumps(without))

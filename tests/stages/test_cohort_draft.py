@@ -55,7 +55,7 @@ def test_a_table_of_slides_and_one_of_patients_are_joined(folder: Path) -> None:
         first = {"patient": "P1", "slide": "../slides/2019/P1 a.tif", "split": "train", "site": "oak", "mpp": "0.25"}
         assert cohort.rows[0] == {**first, "Score": "0.5"}
         assert [row["split"] for row in cohort.rows] == ["train", "train", "external"]
-        assert [source.mpp for source in cohort.slides] == [0.25, None, None]
+        assert [row.slide.mpp for row in cohort.slides] == [0.25, None, None]
         assert any("P3" in question.there and "no slide" in question.there for question in cohort.undecided)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import PixelEncoder, tissue_image
 from leica import OFFSET_PX, write_scn
@@ -12,13 +13,14 @@ from leica import OFFSET_PX, write_scn
 from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import CodesError
+from nic.patients.calibration import GradeProbabilities, SoftmaxProbabilities
 from nic.patients.choices import Recipe
 from nic.patients.cohort import Endpoint
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.ensemble import fit_folds
 from nic.patients.ensemble_graph import export_ensemble
-from nic.patients.predictor import PatientModel
-from nic.patients.targets import Values
+from nic.patients.predictor import PatientModel, PatientPrediction
+from nic.patients.targets import Categories, Values
 from nic.slides.slide import SlideSource
 from nic.stages.draw_maps import draw, in_words
 from nic.stages.selection import selected_patients
@@ -77,6 +79,40 @@ def test_a_patient_without_codes_is_refused(folder: Path, model: PatientModel) -
 
 
 def test_the_title_of_a_class_is_its_probability(model: PatientModel) -> None:
-    assert in_words(3.14159, model.spec) == "score 3.14 points"
+    answer = PatientPrediction(0.0, 3.14159, 0.0, (), 1, {})
+    assert in_words(answer, model.spec) == "score 3.14 points"
     classes = replace(model.spec, kind="classification", classes=("mild", "severe"), unit="")
-    assert in_words(0.0512, classes) == "score: severe with probability 0.051"
+    assert in_words(replace(answer, prediction=0.0512), classes) == "score: severe with probability 0.051"
+    names = ("a", "b", "c")
+    several = replace(
+        model.spec, kind="multiclass", classes=names, calibration=SoftmaxProbabilities(names, 1.0, (0.0, 0.0, 0.0))
+    )
+    probable = replace(answer, calibrated={"probability_a": 0.7, "probability_b": 0.212, "probability_c": 0.088})
+    assert in_words(probable, several, "b") == "score: b with probability 0.21"
+    grades = replace(model.spec, kind="ordinal", classes=names, calibration=GradeProbabilities(names, 1.0, (-1.0, 1.0)))
+    assert in_words(replace(answer, prediction=2.345, class_name="b"), grades) == "score: b, expected 2.35"
+
+
+def test_each_of_several_classes_has_its_own_files(folder: Path, tmp_path: Path) -> None:
+    slides = [CompressedSlide.load(file) for file in sorted((folder / "codes").glob("*.h5"))]
+    cells = [PatientCells(f"{s.slide_id}{n}", (SlideCells.of(s),)) for n in range(2) for s in slides]
+    targets = Categories(np.arange(6) % 3, ("a", "b/c", "d"))
+    export_ensemble(
+        fit_folds(cells, targets, Recipe(epochs=1), folds=2),
+        Endpoint("kind", "multiclass", ("kind",)),
+        targets,
+        cohort_digest="c",
+        encoder=PixelEncoder.spec,
+        encoder_version="nic-encoder/1",
+        path=tmp_path / "patient.onnx",
+    )
+    patient = selected_patients(str(folder / "cohort.csv"), folder / "codes")[1]
+    model = PatientModel(tmp_path / "patient.onnx")
+    rows = pd.DataFrame(draw(patient, model, folder / "codes", tmp_path / "B.png"))
+    answer = model.predict([CompressedSlide.load(folder / "codes" / "s2.h5")])
+    assert rows["map_class"].tolist() == ["a", "b/c", "d"]
+    np.testing.assert_allclose(rows["mean_score"], answer.class_scores, atol=1e-4)
+    assert set(rows["class"]) == {answer.class_name}
+    assert {file.name for file in tmp_path.glob("s2.a.*")} == {"s2.a.geojson", "s2.a.qupath.geojson", "s2.a.tif"}
+    assert len(list(tmp_path.glob("*.png"))) == 3
+    assert "log odds of a against" in json.loads((tmp_path / "s2.a.geojson").read_text())["nic"]["unit"]

@@ -1,6 +1,5 @@
 """`init_study` writes a study that can be read, and lists what a person has to decide."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ from conftest import tissue_image, write_slide
 
 from nic.errors import StudyError, UnknownColumn
 from nic.stages.cohort_draft import Sources
-from nic.stages.init_study import InitialStudy, file_name, init_study, show_initial_study
+from nic.stages.init_study import InitialStudy, file_name, init_study, proposed_endpoints, show_initial_study
 from nic.study import read_study
 from nic.tables.text import DETECTED
 
@@ -34,14 +33,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def begun(folder: Path, name: str, endpoints: tuple[str, ...] = (), overwrite: bool = False) -> InitialStudy:
+def begun(folder: Path) -> InitialStudy:
     sources = Sources((folder / "clinical.csv",), folder / "slides", "", "", "", (), DETECTED)
-    return init_study(sources, name, folder / "studies", endpoints, "", [folder / "tiles"], overwrite)
+    return init_study(sources, "mine", folder / "studies", (), "", [folder / "tiles"], False)
 
 
 @pytest.fixture(scope="module")
 def begun_study(folder: Path) -> InitialStudy:
-    return begun(folder, "mine")
+    return begun(folder)
 
 
 def test_the_study_that_is_written_can_be_read(folder: Path, begun_study: InitialStudy) -> None:
@@ -50,10 +49,10 @@ def test_the_study_that_is_written_can_be_read(folder: Path, begun_study: Initia
         "grade": "ordinal",
         "marker": "classification",
         "ki67": "regression",
-        "survival": "survival",
+        "survival-status": "survival",
     }
-    assert study.endpoint("survival").covariates == ("Age",)
-    assert study.tile_tasks[0].path == folder / "tiles" / "some task"
+    assert study.endpoint("survival-status").covariates == ("Age",)
+    assert study.tile_tasks[0].path.resolve() == folder / "tiles" / "some task"
     cohort = study.cohorts["mine"].read()
     assert [len(patient.slides) for patient in cohort.patients] == [1] * PATIENTS
     assert all(slide.path.resolve().is_file() for patient in cohort.patients for slide in patient.slides)
@@ -88,18 +87,16 @@ def test_hours_and_gigabytes_follow_from_opened_slides(begun_study: InitialStudy
 def test_an_existing_study_is_kept(folder: Path, begun_study: InitialStudy) -> None:
     text = begun_study.study_file.read_text()
     with pytest.raises(StudyError, match=r"mine\.yaml exists; write overwrite=true to replace it, or another name="):
-        begun(folder, "mine", ("Marker",))
+        begun(folder)
     assert begun_study.study_file.read_text() == text
 
 
-def test_named_endpoints_alone_are_written(folder: Path) -> None:
-    study = read_study(begun(folder, "few", ("OS months+Status", "Age")).study_file)
-    assert [(entry.name, entry.kind, entry.covariates) for entry in study.endpoints] == [
-        ("survival", "survival", ()),
-        ("age", "regression", ()),
+def test_named_endpoints_alone_are_proposed(begun_study: InitialStudy) -> None:
+    _, endpoints, _ = proposed_endpoints(begun_study.cohort.rows, ("OS months+Status", "Age"))
+    assert [(endpoint.keys["kind"], endpoint.column) for endpoint in endpoints] == [
+        ("survival", "OS months+Status"),
+        ("regression", "Age"),
     ]
-    again = read_study(begun(folder, "few", ("Grade",), overwrite=True).study_file)
-    assert [entry.name for entry in again.endpoints] == ["grade"]
 
 
 @pytest.mark.parametrize(
@@ -111,18 +108,27 @@ def test_named_endpoints_alone_are_written(folder: Path) -> None:
     ],
 )
 def test_endpoints_that_are_none_are_refused(
-    folder: Path, endpoints: tuple[str, ...], error: type[Exception], message: str
+    begun_study: InitialStudy, endpoints: tuple[str, ...], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        begun(folder, "refused", endpoints)
-    assert not (folder / "studies" / "refused.yaml").exists()
+        proposed_endpoints(begun_study.cohort.rows, endpoints)
+
+
+def test_many_columns_are_a_choice_of_a_person() -> None:
+    rows = [{"patient": str(n), "slide": f"{n}.tif", **{f"gene {g}": str(n / 7) for g in range(9)}} for n in range(20)]
+    with pytest.raises(
+        StudyError, match="9 columns may be endpoints; write those to predict, some of endpoints=gene 0,"
+    ):
+        proposed_endpoints(rows, ())
+    with pytest.raises(StudyError, match="no column may be an endpoint; there are Age"):
+        proposed_endpoints([{"patient": "1", "slide": "1.tif", "Age": "60"}], ())
 
 
 def test_a_folder_without_labelled_tiles_is_refused(folder: Path) -> None:
     sources = Sources((folder / "clinical.csv",), folder / "slides", "", "", "", (), DETECTED)
-    for tiles, message in ((folder / "slides", "no images in folders of classes"), (folder / "gone", "no such folder")):
+    for tiles, message in ((folder / "slides", "no two folders of images"), (folder / "gone", "no such folder")):
         with pytest.raises(StudyError, match=message):
-            init_study(replace(sources), "tiles", folder / "studies", (), "", [tiles], False)
+            init_study(sources, "tiles", folder / "studies", (), "", [tiles], False)
 
 
 def test_a_name_becomes_the_name_of_files() -> None:
