@@ -159,7 +159,8 @@ def in_mention(text: str, place: str) -> Iterator[Command]:
         words = shlex.split(_with_values(text).replace(" ", " "))
     except ValueError:
         return
-    yield from _command(words, place, block=False)
+    for part in _parts(words):
+        yield from _command(part, place, block=False)
 
 
 def _with_values(text: str) -> str:
@@ -184,6 +185,8 @@ def _command(words: list[str], place: str, *, block: bool) -> Iterator[Command]:
     while rest and (setting := _ENVIRONMENT.fullmatch(rest[0])):
         environment.append((setting[1], setting[2]))
         rest.pop(0)
+    if rest:
+        rest[0] = rest[0].removeprefix(".venv/bin/")
     parameters_alone = rest and rest[0] == "-P"
     entry_point = len(rest) > 1 and "-P" in rest and re.fullmatch(r"[a-z_]+", rest[0])
     if rest and (rest[0] in PROGRAMS or parameters_alone or entry_point):
