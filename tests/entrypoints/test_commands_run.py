@@ -48,7 +48,7 @@ NOT_RUN = {
     r"^cp studies/": "would replace the study of this test",
     r"reference_answers|nic\.slides|nic\.encoder": "started by nic itself",
     r"/models/encoder\.onnx": "tests/encoder/test_foreign.py imports such graphs",
-    r"studies/(yours|real_tiles)\.yaml|real_tiles": "needs tiles that are not part of the project, or is an example",
+    r"studies/(yours|real_tiles|phantom_classes)\.yaml": "an example; needs tiles; or the phantom study",
 }
 """By the command's words, why it is not run here."""
 
@@ -79,6 +79,8 @@ class Here:
             "nic-growth-pattern/3": f"{NAME}/2",
             "nic-proliferation/3": f"{NAME}/2",
             "nic-growth-pattern": NAME,
+            "nic-marker": NAME,
+            "sqlite:///mlflow.db": self.place.uri,
             "nic-proliferation": NAME,
             "predictions.csv": "answers.csv",
         }
@@ -257,6 +259,16 @@ def test_the_hospitals_server_answers_the_documented_request(here: Here, answere
     assert [answer["status"] for answer in answers] == ["ok", "ok"]
     lines = (here.project / "answers.jsonl").read_text().splitlines()
     assert len(lines) == 2 + 2 + 1  # README's request, this one, and that of the page's Python
+
+
+def test_the_pages_show_the_store_that_is_named(here: Here) -> None:
+    port = str(free_port())
+    words = [*here.words(written("README.md", "mlflow ui --backend-store-uri")), "--port", port, "--workers", "1"]
+    idle = here.environment | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # no processes for jobs
+    with listening(words, f"http://127.0.0.1:{port}/health", here.project / "ui.log", idle, here.project):
+        search = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search"
+        experiments = requests.post(search, json={"max_results": 100}, timeout=60).json()["experiments"]
+    assert "story" in {experiment["name"] for experiment in experiments}
 
 
 def test_python_in_documents_opens_a_map(here: Here, answered: None) -> None:
