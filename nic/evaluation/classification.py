@@ -18,9 +18,14 @@ LARGEST_LOGIT = 30.0
 
 def auc(positive: Bools, score: Floats, counts: Floats) -> Floats:
     """Probability that a positive scores above a negative, ties counting half."""
+    return ratio(*pairs(positive, score, counts))
+
+
+def pairs(positive: Bools, score: Floats, counts: Floats) -> tuple[Floats, Floats]:
+    """Pairs of a positive and a negative, [R] each: those in which the positive scores higher, a tie half, and all."""
     ours, others = _by_score(positive, score, counts)
     above = ours * (others.cumsum(1) - others / 2)
-    return ratio(above.sum(1), ours.sum(1) * others.sum(1))
+    return above.sum(1), ours.sum(1) * others.sum(1)
 
 
 def average_precision(positive: Bools, score: Floats, counts: Floats) -> Floats:

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Plot
 from numpy.typing import NDArray
-from scipy.stats import binomtest, ks_2samp
+from scipy.stats import PermutationMethod, binomtest, chi2_contingency, ks_2samp
 
 from nic.evaluation.plots import GREY, HIGH, LOW
 
@@ -24,6 +25,10 @@ FEW_ANSWERS = 30
 """With fewer answers only large changes can be seen."""
 LEAST_KS = 0.15
 """The smallest distance of two distributions (Kolmogorov-Smirnov) that matters, however many patients there are."""
+LEAST_SHARES = 0.15
+"""The smallest difference of class shares that matters: of so many patients the class would have to change."""
+FEWEST_EXPECTED, PERMUTATIONS = 5, 2000
+"""Patients of a class that are expected for the chi-square test; with fewer, patients are permuted so often."""
 MOST_UNANSWERED, MOST_FAILED = 0.05, 0.01
 """Share of patients without a full answer, and of tiles that could not be decoded."""
 
@@ -38,14 +43,33 @@ class DriftCheck:
     alarm: bool
 
 
-def drift_checks(answers: pd.DataFrame, served: Floats, training: Floats) -> list[DriftCheck]:
+@dataclass(frozen=True)
+class CalledClasses:
+    """Classes, or grades, that were called of served patients and, by networks that never saw them, of training's."""
+
+    served: Sequence[str]
+    training: Sequence[str]
+
+    @property
+    def shares(self) -> pd.DataFrame:
+        """Of the patients, by class (row), the classes in the order of their names; columns served and training."""
+        counts = {name: pd.Series(getattr(self, name), dtype=str).value_counts() for name in ("served", "training")}
+        table = pd.DataFrame(counts).fillna(0).sort_index()
+        return table / table.sum().clip(lower=1)
+
+
+def drift_checks(
+    answers: pd.DataFrame, served: Floats, training: Floats, classes: CalledClasses | None = None
+) -> list[DriftCheck]:
     """All checks of a served model.
 
     answers: its rows. served: the answers of patients who could be answered. training: the answers that the same
-    networks together would give to patients like those of the training, on the same scale.
+    networks together would give to patients like those of the training, on the same scale. classes: None for an
+    endpoint of two classes, a value or survival.
     """
     checks = [
         _predictions(served, training),
+        *([_class_shares(classes)] if classes and len(classes.served) else []),
         _strangers(answers["ood"].dropna().astype(bool).to_numpy()),
         _unanswered(answers["status"]),
         _failed_tiles(float(answers["tiles"].sum()), float(answers["failed_tiles"].sum())),
@@ -61,6 +85,28 @@ def _predictions(served: Floats, training: Floats) -> DriftCheck:
     medians = f"median {np.median(served):.3g}, in training {np.median(training):.3g}"
     alarm = bool(test.pvalue < ALPHA and test.statistic >= LEAST_KS)
     return DriftCheck(name, f"{medians}; KS {test.statistic:.2f}, p = {test.pvalue:.2g}", expected, alarm)
+
+
+def _class_shares(classes: CalledClasses) -> DriftCheck:
+    shares = classes.shares
+    counts = (shares * [len(classes.served), len(classes.training)]).round().to_numpy(int).T
+    apart = float((shares["served"] - shares["training"]).abs().sum() / 2)
+    p = _p_of_equal_shares(counts) if len(shares) > 1 else 1.0
+    listed = ", ".join(
+        f"{name} {row['served']:.0%} (training {row['training']:.0%})" for name, row in shares.iterrows()
+    )
+    expected = f"shares as in training (difference below {LEAST_SHARES:.0%} or p above {ALPHA})"
+    text = f"{listed}; difference {apart:.0%}, p = {p:.2g}"
+    return DriftCheck("classes", text, expected, bool(p < ALPHA and apart >= LEAST_SHARES))
+
+
+def _p_of_equal_shares(counts: NDArray[np.int_]) -> float:
+    """Of patients by group (row) and class."""
+    test = chi2_contingency(counts, correction=False)
+    if test.expected_freq.min() < FEWEST_EXPECTED:
+        permuted = PermutationMethod(n_resamples=PERMUTATIONS, rng=np.random.default_rng(0))
+        test = chi2_contingency(counts, correction=False, method=permuted)
+    return float(test.pvalue)
 
 
 def _strangers(strange: NDArray[np.bool_]) -> DriftCheck:
@@ -95,10 +141,16 @@ def _other_codes(differ: "pd.Series[str]") -> DriftCheck:
     return DriftCheck("codes unlike those of training", text, "accepted, and counted", False)
 
 
-def drift_plot(answers: pd.DataFrame, served: Floats, training: Floats) -> Plot:
-    """Left: distribution functions of served and expected answers. Right: out-of-distribution scores in order."""
-    plot = Plot(figsize=(9.6, 3.6), layout="constrained")
-    left, right = plot.subplots(1, 2)
+def drift_plot(answers: pd.DataFrame, served: Floats, training: Floats, classes: CalledClasses | None = None) -> Plot:
+    """Left: distribution functions of served and expected answers. Right: out-of-distribution scores in order.
+
+    Between them, where there are classes: the shares of each.
+    """
+    panels = 3 if classes else 2
+    plot = Plot(figsize=(4.8 * panels, 3.6), layout="constrained")
+    left, *middle, right = plot.subplots(1, panels)
+    if classes:
+        _draw_shares(middle[0], classes)
     for values, colour, label in (
         (training, GREY, f"expected from training ({len(training)})"),
         (served, LOW, f"served ({len(served)})"),
@@ -112,9 +164,19 @@ def drift_plot(answers: pd.DataFrame, served: Floats, training: Floats) -> Plot:
     right.scatter(order, scores, s=10, color=np.where(scores > 1, HIGH, LOW), linewidth=0)
     right.axhline(1, color=GREY, linewidth=1)
     right.set(xlabel="answer", ylabel="distance from training's codes, in thresholds", ylim=(0, None))
-    for axes in (left, right):
+    for axes in (left, *middle, right):
         axes.spines[["top", "right"]].set_visible(False)
     return plot
+
+
+def _draw_shares(axes: Axes, classes: CalledClasses) -> None:
+    shares, half = classes.shares, 0.38
+    places = np.arange(len(shares))
+    axes.bar(places - half / 2, shares["training"], half, color=GREY, label="expected from training")
+    axes.bar(places + half / 2, shares["served"], half, color=LOW, label="served")
+    axes.set_xticks(places, list(shares.index))
+    axes.set(ylabel="share of patients", ylim=(0, 1.25 * shares.to_numpy().max()))
+    axes.legend(frameon=False, fontsize=9, loc="upper left", ncols=2)
 
 
 def drift_page(title: str, made: str, checks: Sequence[DriftCheck], plot: Plot) -> str:

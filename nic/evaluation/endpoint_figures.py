@@ -1,23 +1,23 @@
-"""The figures of an endpoint by its kind: how each is measured, what it is called, and what its number says.
+"""The figures of an endpoint by its kind, and how each is measured. nic.evaluation.figure_words has their names.
 
 The first figure of each list decides. What guessing gets and the threshold come from the model's own training; the
 follow-up is that of the patients who are measured.
 """
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.errors import EndpointError
-from nic.evaluation import classification, regression, survival
+from nic.evaluation import classification, multiclass, ordinal, regression, survival
 from nic.evaluation.figure import Figure, Folds, Labels
+from nic.evaluation.figure_words import slugs
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Index = NDArray[np.intp]
 BRIER_MONTHS = 40
 """Times over which the Brier score of survival is integrated."""
 
@@ -28,16 +28,25 @@ def deciding_figure(
     score: Floats,
     fold: Folds | None = None,
 ) -> Figure:
-    """The figure by which models of this kind are chosen and promoted. labels: arrays [n]. score: [n]."""
+    """The figure by which models of this kind are chosen and promoted. labels: arrays [n]. score: [n]; several classes
+    [n, K].
+
+    Grades have the C-index, not the kappa that pathologists know. The C-index needs scores alone, so it is defined
+    before a model is calibrated and in folds whose thresholds differ; it does not change with the mix of grades; and it
+    is steadier: of two models that differ, 64 patients show the better one in 72 of 100 simulated cohorts, by kappa in
+    61. Kappa is measured beside it, and a gate can bound it.
+    """
     match kind:
         case "regression":
             return Figure.of("spearman", regression.spearman, labels, score, 0.0, fold=fold)
         case "classification":
             return Figure.of("auc", classification.auc, labels, score, 0.5, fold=fold)
+        case "multiclass":
+            return Figure.of("macro_auc", multiclass.macro_auc, labels, score, 0.5, fold=fold)
+        case "ordinal":
+            return Figure.of("grade_c_index", ordinal.concordance, labels, score, 0.5, fold=fold)
         case "survival":
             return Figure.of("c_index", survival.harrell, labels, score, 0.5, fold=fold)
-        case _:
-            raise EndpointError(f"no figure decides an endpoint of kind {kind}")
 
 
 def regression_figures(
@@ -78,6 +87,93 @@ def probability_figures(positive: Bools, probability: Floats, guess: float | Non
         Figure.of("calibration_in_the_large", in_the_large, labels, probability, 0.0, "target"),
         Figure.of("calibration_slope", classification.calibration_slope, labels, probability, 1.0, "target"),
     ]
+
+
+def multiclass_figures(index: Index, logits: Floats, names: Sequence[str], fold: Folds | None = None) -> list[Figure]:
+    """Of class scores that order patients. index: [n], the class. logits: [n, K]."""
+    labels = (index,)
+    auc_of = {slug: partial(multiclass.auc_of, label=label) for label, slug in enumerate(slugs(names))}
+    return [
+        deciding_figure("multiclass", labels, logits, fold),
+        *(Figure.of(f"auc_of_{slug}", auc, labels, logits, 0.5, fold=fold) for slug, auc in auc_of.items()),
+    ]
+
+
+def class_figures(
+    index: Index, probability: Floats, called: Index, names: Sequence[str], shares: Sequence[float]
+) -> list[Figure]:
+    """Of calibrated probabilities [n, K] and of the called class [n]. shares: of the training patients, by class.
+
+    Guessing gives every patient these shares as probabilities.
+    """
+    labels, guess, everybody = (index,), np.tile(shares, (len(index), 1)), np.ones((1, len(index)))
+    losses = {"multiclass_brier": multiclass.brier, "log_loss": multiclass.log_loss}
+    events = {slug: (index == label, probability[:, label]) for label, slug in enumerate(slugs(names))}
+    return [
+        *_recalls(index, called, names),
+        *(
+            Figure.of(name, loss, labels, probability, float(loss(index, guess, everybody)[0]), "lower")
+            for name, loss in losses.items()
+        ),
+        *_calibrations(events),
+    ]
+
+
+def ordinal_figures(index: Index, score: Floats, fold: Folds | None = None) -> list[Figure]:
+    """Of scores that order patients by grade. index: [n], the grade from 0 on. score: [n]."""
+    return [
+        deciding_figure("ordinal", (index,), score, fold),
+        Figure.of("spearman", regression.spearman, (index,), score, 0.0, fold=fold),
+    ]
+
+
+def grade_figures(
+    index: Index, probability: Floats, called: Index, names: Sequence[str], shares: Sequence[float]
+) -> list[Figure]:
+    """Of calibrated probabilities [n, K] and of the called grade [n]. shares: of the training patients, by grade.
+
+    Guessing calls every patient the median grade of the training patients, and gives these shares as probabilities.
+    """
+    labels, everybody = (index,), np.ones((1, len(index)))
+    guess, median = np.tile(shares, (len(index), 1)), int(np.searchsorted(np.cumsum(shares), 0.5))
+    by_shares = float(ordinal.ranked_probability_score(index, guess, everybody)[0])
+    by_median, score = float(np.abs(index - median).mean()), ordinal.ranked_probability_score
+    events = {
+        f"at_least_{slug}": (index >= grade, ordinal.at_least(probability)[:, grade - 1])
+        for grade, slug in enumerate(slugs(names))
+        if grade > 0
+    }
+    return [
+        Figure.of("quadratic_kappa", ordinal.quadratic_kappa, labels, called, 0.0),
+        Figure.of("grade_error", ordinal.grade_error, labels, called, by_median, "lower"),
+        *_recalls(index, called, names),
+        Figure.of("ranked_probability_score", score, labels, probability, by_shares, "lower"),
+        *_calibrations(events),
+    ]
+
+
+def _recalls(index: Index, called: Index, names: Sequence[str]) -> list[Figure]:
+    """The share of each class's patients who are called it, and the mean of these shares first.
+
+    Guessing as often as the model calls a class gets that share of its patients.
+    """
+    classes = len(names)
+    balanced = partial(multiclass.balanced_accuracy, classes=classes)
+    figures = [Figure.of("balanced_accuracy", balanced, (index,), called, 1 / classes)]
+    for label, slug in enumerate(slugs(names)):
+        recall, share = partial(multiclass.recall_of, label=label), float((called == label).mean())
+        figures.append(Figure.of(f"recall_of_{slug}", recall, (index,), called, share))
+    return figures
+
+
+def _calibrations(events: Mapping[str, tuple[Bools, Floats]]) -> Iterator[Figure]:
+    """By name whether each patient has the event, [n], and its probability, [n]."""
+    for name, (happened, probability) in events.items():
+        labels, in_the_large = (happened,), classification.calibration_in_the_large
+        yield Figure.of(f"calibration_of_{name}", in_the_large, labels, probability, 0.0, "target")
+    for name, (happened, probability) in events.items():
+        slope = classification.calibration_slope
+        yield Figure.of(f"calibration_slope_of_{name}", slope, (happened,), probability, 1.0, "target")
 
 
 def survival_figures(
@@ -123,51 +219,3 @@ def _last_judged(time_months: Floats) -> float:
     """The month that a fifth of the patients were followed to, but one beyond which somebody was followed."""
     earlier = time_months[time_months < time_months.max()]
     return float(min(np.quantile(time_months, 0.8), earlier.max() if len(earlier) else np.inf))
-
-
-WORDS = {
-    "spearman": ("Spearman's rank correlation", "1: answers order patients as their labels do; 0: not at all"),
-    "pearson": ("Pearson's correlation", "1: answers and labels lie on one rising line; 0: no linear relation"),
-    "mae": ("Mean absolute error", "in the label's unit"),
-    "r2": ("R², variance explained", "1: all of it; 0 or less: no better than predicting the mean for everybody"),
-    "coverage": ("Coverage of the intervals", "share of labels that lie inside the interval of their answer"),
-    "auc": ("AUC, area under the ROC curve", "chance that a positive patient scores above a negative one"),
-    "average_precision": ("Average precision", "precision over all thresholds; guessing gets the share of positives"),
-    "balanced_accuracy": ("Balanced accuracy", "mean of sensitivity and specificity at the training threshold"),
-    "brier": ("Brier score", "mean squared error of the probability; 0 is perfect"),
-    "calibration_in_the_large": ("Calibration in the large", "mean probability minus share of positives; 0 is right"),
-    "calibration_slope": ("Calibration slope", "below 1: probabilities too extreme; above 1: too moderate"),
-    "c_index": ("Harrell's C-index", "chance that, of two patients, the one with the higher hazard dies earlier"),
-    "uno_c": ("Uno's C-index", "Harrell's C-index, corrected for the censoring of these patients"),
-    "integrated_brier": (
-        "Integrated Brier score",
-        "mean squared error of survival probabilities over time; 0 is perfect",
-    ),
-    "log_rank_z": ("Log-rank z", "high against low risk; beyond 1.96 the curves differ at p < 0.05"),
-    "hazard_ratio_high_risk": ("Hazard ratio, high against low risk", "how many times as fast the high group dies"),
-    "hazard_ratio_per_deviation": ("Hazard ratio per standard deviation", "of the model's log hazard"),
-    "hazard_ratio_adjusted": ("Hazard ratio, adjusted", "per standard deviation, adjusted for the study's covariates"),
-}
-"""By the stored name: what people call the figure, and what its number says."""
-WORDS_AT_A_MONTH = {
-    "auc": ("AUC of death by month {}", "chance that a patient who died by then scores above one still alive"),
-    "calibration": ("Calibration at month {}", "mean predicted survival minus observed survival; 0 is right"),
-}
-
-
-def title_of(figure: str) -> str:
-    """What people call the figure."""
-    return _words_of(figure)[0]
-
-
-def meaning_of(figure: str) -> str:
-    """What its number says; empty where the figure has no words."""
-    meaning = _words_of(figure)[1]
-    return meaning[:1].upper() + meaning[1:]
-
-
-def _words_of(figure: str) -> tuple[str, str]:
-    if (at_month := re.fullmatch(r"(auc|calibration)_([\d.]+)m", figure)) is not None:
-        title, meaning = WORDS_AT_A_MONTH[at_month[1]]
-        return title.format(at_month[2]), meaning
-    return WORDS.get(figure, (figure.replace("_", " "), ""))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nic.errors import EndpointError
 from nic.evaluation.bootstrap import Floats, Interval, Statistic, bca, by_fold, draws_of, members_of, percentile, whole
+from nic.evaluation.figure_words import needs_of
 
 Labels = tuple[NDArray[Any], ...]
 Folds = NDArray[np.intp]
@@ -42,7 +43,7 @@ class Figure:
         name: str,
         statistic: Callable[..., Floats],
         labels: Labels,
-        answers: Floats,
+        answers: NDArray[Any],
         reference: float | None,
         direction: Direction = "higher",
         fold: Folds | None = None,
@@ -96,8 +97,7 @@ class Estimate:
         if self.is_defined:
             return self
         raise EndpointError(
-            f"{self.name} of {self.n} patients is not defined; wanted labels of both classes, pairs of survival "
-            "times with a known order, or values that differ, and finite scores"
+            f"{self.name} of {self.n} patients is not defined; it needs {needs_of(self.name)}, and finite scores"
         )
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from nic.evaluation.endpoint_figures import meaning_of, title_of
 from nic.evaluation.figure import Estimate
+from nic.evaluation.figure_words import meaning_of, needs_of, title_of
 from nic.evaluation.subgroups import LEAST_PATIENTS, Subgroup
 
 FEW_PATIENTS = 30
@@ -57,8 +57,10 @@ class Report:
     """The content of the report, in the order in which it is read.
 
     question: what the model predicts, a sentence. notice: a warning above everything else, or empty. made: when and by
-    which run. estimates: of all figures, the deciding one first. best, worst: one picture a patient. goodness: by what
-    patients are ordered, a sentence. lineage: values by name. uses, misuses: sentences.
+    which run. patients: how many were measured, with which outcomes. estimates: of all figures, the deciding one first.
+    confusion: of an endpoint of several classes or grades. best, worst: one picture a patient. map_scale: what the
+    numbers beside a map mean, sentences. goodness: by what patients are ordered, a sentence. lineage: values by name.
+    uses, misuses: sentences.
     """
 
     title: str
@@ -66,13 +68,16 @@ class Report:
     notice: str
     made: str
     flow: Sequence[FlowStep]
+    patients: str
     estimates: Sequence[Estimate]
     result: Picture
+    confusion: Picture | None
     calibration: Picture | None
     subgroups: Sequence[Subgroup]
     subgroup_picture: Picture | None
     best: Sequence[Picture]
     worst: Sequence[Picture]
+    map_scale: str
     goodness: str
     lineage: Mapping[str, str]
     uses: Sequence[str]
@@ -81,8 +86,8 @@ class Report:
     @property
     def pictures(self) -> list[Picture]:
         """All pictures, in the order of the report."""
-        single = [picture for picture in (self.result, self.calibration, self.subgroup_picture) if picture]
-        return [*single, *self.best, *self.worst]
+        single = (self.result, self.confusion, self.calibration, self.subgroup_picture)
+        return [*(picture for picture in single if picture), *self.best, *self.worst]
 
 
 def render(report: Report) -> str:
@@ -99,7 +104,7 @@ def render(report: Report) -> str:
         "figure_meaning": meaning_of,
         "number": number,
         "interval": interval,
-        "reference": reference,
+        "comparison": comparison,
     }
     return environment.get_template("report_page.html").render(
         report=report,
@@ -111,29 +116,35 @@ def render(report: Report) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits; n. d. where it is not defined."""
+    """Three digits."""
     if not math.isfinite(value):
-        return "n. d."
+        return "not defined"
     return f"{value:.3f}" if abs(value) < 100 else f"{value:.3g}"
 
 
 def interval(estimate: Estimate) -> str:
-    """Low and high end, or that there is no interval."""
+    """Low and high end, or that there is no interval; empty where there is no value either."""
+    if not estimate.is_defined:
+        return ""
     return f"{number(estimate.low)} to {number(estimate.high)}" if math.isfinite(estimate.low) else "no interval"
 
 
-def reference(estimate: Estimate) -> str:
-    """The target, or what guessing gets and which direction is better."""
+def comparison(estimate: Estimate) -> str:
+    """The target, or what guessing gets and which direction is better; of a figure without a value the reason."""
+    if not estimate.is_defined:
+        return f"too few patients or events: it needs {needs_of(estimate.name) or 'other patients'}"
     if estimate.direction == "target":
         return f"should be {estimate.chance:.3g}"
-    guess = "not known" if estimate.chance is None else f"{estimate.chance:.3g}"
+    guess = "not recorded in this older version" if estimate.chance is None else f"{estimate.chance:.3g}"
     return f"guessing: {guess}; {estimate.direction} is better"
 
 
 def verdict(estimate: Estimate) -> str:
     """Whether the interval excludes guessing, in a sentence."""
-    if estimate.chance is None or not math.isfinite(estimate.low):
-        return "It was not compared with guessing."
+    if estimate.chance is None:
+        return "It was not compared with guessing: this older version did not record what guessing gets."
+    if not math.isfinite(estimate.low):
+        return "It was not compared with guessing: there are too few patients for an interval."
     higher = estimate.direction != "lower"
     better = estimate.low > estimate.chance if higher else estimate.high < estimate.chance
     worse = estimate.high < estimate.chance if higher else estimate.low > estimate.chance

@@ -49,13 +49,16 @@ class PhantomStudy:
 def make_phantom(out: Path, config: PhantomConfig, workers: int = 2) -> PhantomStudy:
     """Draw everything under `out`: tiles/, slides/, breast.csv, liver.csv, truth.csv and phantom.json.
 
-    Finished slides and tile tasks are kept; a finished study is returned at once. Raises StudyError when `out` holds a
-    phantom of another config.
+    Finished slides and tile tasks are kept; a finished study is returned at once. Where an older version of nic drew
+    it, with fewer columns, the tables alone are written anew. Raises StudyError when `out` holds a phantom of another
+    config.
     """
     out.mkdir(parents=True, exist_ok=True)
-    digest = _begin(out, config)
-    if digest is None:
-        _write_tables(out, config)
+    digest, tables = _begin(out, config), tables_of(config)
+    if digest is None or any(_lacks_columns(out / name, text) for name, text in tables.items()):
+        _write_record(out, config, None)
+        for name, text in tables.items():
+            _write_text(out / name, text)
         jobs = [*_tile_jobs(out, config), *_slide_jobs(out, config)]
         _run(jobs, workers)
         digest = _digest(out)
@@ -105,15 +108,28 @@ def _write_text(path: Path, text: str) -> None:
     partial_path.replace(path)
 
 
-def _write_tables(out: Path, config: PhantomConfig) -> None:
+def _lacks_columns(path: Path, text: str) -> bool:
+    """Whether a table on disk has fewer columns than its text now, or is gone."""
+    return not path.is_file() or not set(_header(text)) <= set(_header(path.read_text()))
+
+
+def _header(text: str) -> list[str]:
+    return text.partition("\n")[0].split(",")
+
+
+def tables_of(config: PhantomConfig) -> dict[str, str]:
+    """The text of each table by the name of its file. New columns come last: older ones stay as they are."""
     breast, _ = breast_patients(config.seed, config.breast_train, config.breast_external)
     liver, _ = liver_patients(config.seed, config.liver_train, config.liver_external)
     truth = pd.concat([breast.truth, liver.truth], ignore_index=True)
     latents = [c for c in truth.columns if not c.startswith("oracle_")]
-    oracle = ["oracle_proliferation", "oracle_growth_pattern", "oracle_survival"]
-    _write_text(out / "breast.csv", breast.labels.to_csv(index=False))
-    _write_text(out / "liver.csv", liver.labels.to_csv(index=False))
-    _write_text(out / "truth.csv", truth[latents + oracle].to_csv(index=False, float_format="%.6g"))
+    first = ["oracle_proliferation", "oracle_growth_pattern", "oracle_survival"]
+    others = [c for c in truth.columns if c not in (*latents, *first)]
+    return {
+        "breast.csv": breast.labels.to_csv(index=False),
+        "liver.csv": liver.labels.to_csv(index=False),
+        "truth.csv": truth[latents + first + others].to_csv(index=False, float_format="%.6g"),
+    }
 
 
 def _tile_jobs(out: Path, config: PhantomConfig) -> Iterable[Callable[[], None]]:

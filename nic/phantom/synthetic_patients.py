@@ -24,6 +24,14 @@ PATTERN_NOISE = 0.02
 """Share of wrong growth patterns in the labels."""
 HAZARD = {"encapsulated": -0.78, "lymphocytes": -0.83, "burden": 0.74}
 """Log hazard ratio for one deviation of each latent value: the oracle has a C-index of about 0.80."""
+GRADE_CUTS = (-0.3, 0.4)
+"""Of the proliferation that mitoses make, from -1 to 1: grade 2 begins above the first, grade 3 above the second."""
+GRADE_NOISE = 0.2
+"""Deviation of the proliferation that is graded: the oracle has a C-index of about 0.96."""
+TUMOUR_PATTERNS = ("desmoplastic", "inflamed", "replacement")
+"""Their oracle has a macro AUC of about 0.98."""
+INFLAMED_PER_MM2 = 650.0
+"""Lymphocytes from which a liver tumour is inflamed, whatever its growth pattern: a third of the patients."""
 RADIUS_UM = (75.0, 120.0)
 """Range of the objects' mean radius; tumour burden grows with its square."""
 LYMPHOCYTES_PER_MM2 = (60.0, 2200.0)
@@ -64,6 +72,7 @@ def breast_patients(seed: int, train: int, external: int) -> tuple[Patients, lis
         }
     )
     second = draw.uniform(0, 1) < TWO_SLIDES
+    grade = grades(signal, _Even(np.random.default_rng([seed, 6]), train, external))
     rows, slides = [], []
     looks = latents.to_numpy()
     for number in range(train + external):
@@ -71,8 +80,9 @@ def breast_patients(seed: int, train: int, external: int) -> tuple[Patients, lis
         for which in range(1 + second[number]):
             slide_id, cells = f"{patient}-{which + 1}", SECOND_CELLS if which else BREAST_CELLS
             slides.append(BreastSlide(slide_id, lab.name, cells, *looks[number].tolist()))
-            rows.append(_row(patient, "breast", slide_id, split, lab) | {"proliferation": round(score[number], 4)})
-    truth = _truth("breast", "B", train, latents.assign(oracle_proliferation=signal))
+            label = {"proliferation": round(score[number], 4), "grade": int(grade[number])}
+            rows.append(_row(patient, "breast", slide_id, split, lab) | label)
+    truth = _truth("breast", "B", train, latents.assign(oracle_proliferation=signal, oracle_grade=signal))
     return Patients(pd.DataFrame(rows), truth), slides
 
 
@@ -98,20 +108,53 @@ def liver_patients(seed: int, train: int, external: int) -> tuple[Patients, list
     log_hazard = _log_hazard(latents)
     months, event = _follow_up(draw, log_hazard)
     recorded = desmoplastic ^ (draw.uniform(0, 1) < PATTERN_NOISE)
+    pattern = tumour_patterns(latents, _Even(np.random.default_rng([seed, 7]), train, external))
     rows, slides = [], []
     looks = latents[["radius_um", "lymphocytes_per_mm2", "nucleus_size"]].to_numpy()
     for number in range(train + external):
         patient, split, lab = _patient("L", number, train)
         label = {"growth_pattern": "desmoplastic" if recorded[number] else "replacement"}
         follow_up = {"time_months": round(months[number], 2), "event": int(event[number])}
+        label_of_three = {"tumour_pattern": pattern[number]}
         for which in range(1 + second[number]):
             slide_id, count = f"{patient}-{which + 1}", int(counts[which, number])
             inside = int(encapsulated[which, number])
             slides.append(LiverSlide(slide_id, lab.name, LIVER_CELLS[count], count, inside, *looks[number].tolist()))
-            rows.append(_row(patient, "liver", slide_id, split, lab) | label | follow_up)
+            rows.append(_row(patient, "liver", slide_id, split, lab) | label | follow_up | label_of_three)
     pattern_odds = 2 * encapsulated.sum(axis=0) - counts.sum(axis=0)
     oracles = latents.assign(oracle_growth_pattern=pattern_odds, oracle_survival=log_hazard)
+    desmoplastic_odds = pattern_odds * np.log(RING_FIDELITY / (1 - RING_FIDELITY))
+    oracles = oracles.assign(**pattern_probabilities(latents["lymphocytes_per_mm2"].to_numpy(), desmoplastic_odds))
     return Patients(pd.DataFrame(rows), _truth("liver", "L", train, oracles)), slides
+
+
+def grades(signal: NDArray[np.float64], draw: "_Even") -> NDArray[np.intp]:
+    """Grades from 1 to 3 of the proliferation that mitoses make, with the noise of whoever grades."""
+    graded = signal + GRADE_NOISE * stats.norm.ppf(draw.uniform(0, 1))
+    return np.asarray(1 + np.searchsorted(GRADE_CUTS, graded))
+
+
+def tumour_patterns(latents: pd.DataFrame, draw: "_Even") -> NDArray[np.str_]:
+    """Inflamed where lymphocytes are many, else the growth pattern; a few are recorded as one of the other two."""
+    inflamed, desmoplastic = latents["lymphocytes_per_mm2"] >= INFLAMED_PER_MM2, latents["desmoplastic"] == 1
+    true = np.select([inflamed, desmoplastic], [1, 0], 2)
+    noise = draw.uniform(0, 1)
+    wrong_by = np.where(noise < PATTERN_NOISE / 2, 1, np.where(noise < PATTERN_NOISE, 2, 0))
+    return np.asarray(np.array(TUMOUR_PATTERNS)[(true + wrong_by) % len(TUMOUR_PATTERNS)])
+
+
+def pattern_probabilities(
+    lymphocytes_per_mm2: NDArray[np.float64], desmoplastic_odds: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """What an oracle that sees every lymphocyte and every ring expects, by the name of its column in truth.csv.
+
+    desmoplastic_odds: log odds by the rings that are around nests and around nodules.
+    """
+    inflamed = lymphocytes_per_mm2 >= INFLAMED_PER_MM2
+    desmoplastic = np.where(inflamed, 0.0, 1 / (1 + np.exp(-desmoplastic_odds)))
+    true = np.stack([desmoplastic, inflamed, 1 - inflamed - desmoplastic], axis=1)
+    recorded = true * (1 - PATTERN_NOISE) + (1 - true) * PATTERN_NOISE / 2
+    return {f"oracle_tumour_pattern_{name}": recorded[:, place] for place, name in enumerate(TUMOUR_PATTERNS)}
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,15 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from nic.compression.compressed_slide import CompressedSlide
-from nic.errors import EmptyCohort, EndpointError, RegistryError
+from nic.errors import EmptyCohort, RegistryError
 from nic.evaluation.cox import hazard_estimates
 from nic.evaluation.endpoint_figures import (
+    class_figures,
     classification_figures,
+    grade_figures,
     interval_figures,
+    multiclass_figures,
+    ordinal_figures,
     probability_figures,
     prognosis_figures,
     regression_figures,
@@ -43,9 +47,9 @@ from nic.patients.cohort import Labelled, Patient
 from nic.patients.covariates import covariates_of
 from nic.patients.model_spec import PatientModelSpec
 from nic.patients.out_of_fold import OutOfFold
-from nic.patients.predictor import PatientModel, PatientPrediction, answered, score_map
+from nic.patients.predictor import PatientModel, PatientPrediction, answered, score_map, stacked_scores
 from nic.patients.targets import Categories, Classes, Grades, Survival, Targets, Values, label_columns
-from nic.stages.model_figures import calibrated_columns, estimate_each
+from nic.stages.model_figures import calibrated_columns, called_of, estimate_each, probabilities_of
 from nic.tracking.recorded_estimates import artifact_text
 from nic.tracking.registry import RegisteredVersion
 from nic.tracking.training_data import PATIENTS_FILE
@@ -189,7 +193,7 @@ def cross_validated_estimates(
 
 def cross_validated_figures(targets: Targets, of: CrossValidated, spec: PatientModelSpec) -> list[Figure]:
     """The figures of the scores, by fold, and of the calibrated answers."""
-    scores = np.array([answer.score for answer in of.answers])
+    scores = stacked_scores(of.answers)
     predictions = np.array([answer.prediction for answer in of.answers])
     calibrated = calibrated_columns(of.answers)
     match targets:
@@ -204,8 +208,15 @@ def cross_validated_figures(targets: Targets, of: CrossValidated, spec: PatientM
             above = of.expected - thresholds[of.fold] if len(thresholds) else scores
             probabilities = probability_figures(positive, predictions, spec.guess) if of.by_fold else []
             return [*classification_figures(positive, above, 0.0, of.fold), *probabilities]
-        case Categories() | Grades():
-            raise EndpointError("several classes have no figures yet")
+        case Categories(index, names):
+            answers = probabilities_of(of.answers, names), called_of(of.answers, names)
+            return [
+                *multiclass_figures(index, scores, names, of.fold),
+                *class_figures(index, *answers, names, spec.shares),
+            ]
+        case Grades(index, names):
+            answers = probabilities_of(of.answers, names), called_of(of.answers, names)
+            return [*ordinal_figures(index, scores, of.fold), *grade_figures(index, *answers, names, spec.shares)]
         case Survival():
             labels, months = targets.arrays, _stated_months(spec)
 

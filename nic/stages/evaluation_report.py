@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.errors import EndpointError, UnknownColumn
+from nic.errors import UnknownColumn
 from nic.evaluation.report_page import Report
 from nic.evaluation.subgroups import Subgroup, subgroups_of
 from nic.evaluation.survival import pairs_in_order
@@ -14,8 +14,23 @@ from nic.patients.cohort import Patient
 from nic.patients.targets import Categories, Classes, Grades, Survival, Values
 from nic.stages.cohort_flow import cohort_flow
 from nic.stages.model_evaluation import Evaluation
-from nic.stages.report_pictures import calibration_picture, case_picture, result_picture, subgroup_picture
-from nic.stages.report_words import GOODNESS, PART_NOTICES, SYNTHETIC, misuses, question, uses
+from nic.stages.report_pictures import (
+    calibration_picture,
+    case_picture,
+    confusion_picture,
+    result_picture,
+    subgroup_picture,
+)
+from nic.stages.report_words import (
+    GOODNESS,
+    PART_NOTICES,
+    SYNTHETIC,
+    map_scale,
+    misuses,
+    outcome_counts,
+    question,
+    uses,
+)
 from nic.tracking.answers import cells_of
 
 CASES = 3
@@ -34,13 +49,16 @@ def report_of(evaluation: Evaluation, columns: Sequence[str], run_id: str, seed:
         notice=" ".join([*([SYNTHETIC] if evaluation.synthetic else []), *PART_NOTICES.get(evaluation.part, [])]),
         made=f"Measured on {datetime.now(UTC):%d %B %Y}, run {run_id}. Research software, not a medical device.",
         flow=cohort_flow(evaluation),
+        patients=f"{len(evaluation.answers)} patients{outcome_counts(evaluation.labelled.targets)}",
         estimates=evaluation.estimates,
         result=result_picture(evaluation),
+        confusion=confusion_picture(evaluation),
         calibration=calibration_picture(evaluation),
         subgroups=groups,
         subgroup_picture=subgroup_picture(groups),
         best=[case_picture(evaluation, place, f"best-{n}") for n, place in enumerate(best, start=1)],
         worst=[case_picture(evaluation, place, f"worst-{n}") for n, place in enumerate(worst, start=1)],
+        map_scale=map_scale(evaluation),
         goodness=GOODNESS[spec.kind],
         lineage=lineage(evaluation, run_id),
         uses=uses(spec),
@@ -55,8 +73,8 @@ def goodness(evaluation: Evaluation) -> Floats:
             return -np.abs(evaluation.scores - value)
         case Classes(positive, _):
             return np.where(positive, evaluation.predictions, 1 - evaluation.predictions)
-        case Categories() | Grades():
-            raise EndpointError("several classes have no figures yet")
+        case Categories(index, _) | Grades(index, _):
+            return evaluation.probabilities[np.arange(len(index)), index]
         case Survival(time_months, event):
             return pairs_in_order(time_months, event, evaluation.scores)
 

@@ -13,9 +13,9 @@ from nic.evaluation.figure import Estimate, Figure, estimate
 from nic.patients.choices import CohortPart
 from nic.patients.cohort import Cohort, Endpoint, Labelled, Patient, Split
 from nic.patients.model_spec import PatientModelSpec
-from nic.patients.predictor import PatientModel, PatientPrediction, predict_cohort
+from nic.patients.predictor import PatientModel, PatientPrediction, predict_cohort, stacked_scores
 from nic.stages.cross_validated import CROSS_VALIDATED, cross_validated, cross_validated_estimates
-from nic.stages.model_figures import calibrated_columns, model_estimates
+from nic.stages.model_figures import calibrated_columns, called_of, model_estimates, probabilities_of
 from nic.stages.splitting import audit_evaluation
 from nic.study import Study
 from nic.tracking.answers import Answers, cells_of, check_endpoint, slides_of
@@ -56,12 +56,23 @@ class Evaluation:
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        return np.array([answer.score for answer in self.answers])
+        """[N]; of several classes [N, K]."""
+        return stacked_scores(self.answers)
 
     @property
     def predictions(self) -> NDArray[np.float64]:
-        """What a ward reads: the scores, or of a class its probability."""
+        """What a ward reads: the scores, the probability of a class, or the expected grade."""
         return np.array([answer.prediction for answer in self.answers])
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """Of each of several classes or grades, [N, K]."""
+        return probabilities_of(self.answers, self.spec.classes)
+
+    @property
+    def called(self) -> NDArray[np.intp]:
+        """The place of the called one among several classes or grades, [N]."""
+        return called_of(self.answers, self.spec.classes)
 
     @property
     def calibrated(self) -> dict[str, NDArray[np.float64]]:
@@ -132,6 +143,7 @@ def answers_record(evaluation: Evaluation, seed: int) -> Answers:
         labels=evaluation.labelled.targets,
         score=evaluation.scores,
         prediction=evaluation.predictions,
+        called=tuple(answer.class_name for answer in evaluation.answers if answer.class_name),
         calibrated=evaluation.calibrated,
         columns=cells_of(patients),
         estimates=tuple(evaluation.estimates),
@@ -143,7 +155,11 @@ def oracle_of(study: Study, evaluation: Evaluation, seed: int) -> str:
     """The deciding figure of a model that knows the truth, on the same patients; empty where the truth is not known."""
     if not study.truth:
         return ""
-    truth = pd.read_csv(study.truth).set_index("patient")[f"oracle_{evaluation.name.replace('-', '_')}"]
-    scores = truth.loc[[patient.patient_id for patient in evaluation.labelled.patients]].to_numpy(float)
+    truth, column = pd.read_csv(study.truth).set_index("patient"), f"oracle_{evaluation.name.replace('-', '_')}"
+    answers = truth.loc[[patient.patient_id for patient in evaluation.labelled.patients]]
+    if evaluation.spec.kind == "multiclass":  # the oracle gives probabilities, whose logarithms are scores
+        scores = np.log(answers[[f"{column}_{name}" for name in evaluation.spec.classes]].to_numpy(float))
+    else:
+        scores = answers[column].to_numpy(float)
     figure = deciding_figure(evaluation.spec.kind, evaluation.labelled.targets.arrays, scores)
     return str(estimate(figure, seed=seed).required())

@@ -9,20 +9,31 @@ from numpy.typing import NDArray
 from nic.errors import EndpointError
 from nic.evaluation.cox import hazard_estimates
 from nic.evaluation.endpoint_figures import (
+    class_figures,
     classification_figures,
+    grade_figures,
     interval_figures,
+    multiclass_figures,
+    ordinal_figures,
     probability_figures,
     prognosis_figures,
     regression_figures,
     survival_figures,
 )
 from nic.evaluation.figure import Estimate, Figure, differences, estimate
-from nic.patients.calibration import IsotonicProbability, PlattProbability, Prognosis, ResidualInterval
+from nic.patients.calibration import (
+    GradeProbabilities,
+    IsotonicProbability,
+    PlattProbability,
+    Prognosis,
+    ResidualInterval,
+    SoftmaxProbabilities,
+)
 from nic.patients.cohort import Labelled
 from nic.patients.covariates import covariates_of
 from nic.patients.model_spec import PatientModelSpec
-from nic.patients.predictor import PatientPrediction
-from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.patients.predictor import PatientPrediction, stacked_scores
+from nic.patients.targets import Categories, Classes, Grades, Survival, Targets, Values
 
 Floats = NDArray[np.float64]
 
@@ -60,7 +71,7 @@ def model_figures(targets: Targets, answers: Sequence[PatientPrediction], spec: 
 
     Raises EndpointError when the labels are of another kind than the model's endpoint.
     """
-    scores = np.array([answer.score for answer in answers])
+    scores = stacked_scores(answers)
     predictions = np.array([answer.prediction for answer in answers])
     calibrated = calibrated_columns(answers)
     match targets, spec.kind, spec.calibration:
@@ -74,6 +85,16 @@ def model_figures(targets: Targets, answers: Sequence[PatientPrediction], spec: 
         case Classes(positive, _), "classification", PlattProbability() | IsotonicProbability() as calibration:
             probabilities = probability_figures(positive, predictions, spec.guess)
             return [*classification_figures(positive, scores, calibration.threshold), *probabilities]
+        case Categories(index, names), "multiclass", SoftmaxProbabilities():
+            of_classes = class_figures(
+                index, probabilities_of(answers, names), called_of(answers, names), names, spec.shares
+            )
+            return [*multiclass_figures(index, scores, names), *of_classes]
+        case Grades(index, names), "ordinal", GradeProbabilities():
+            of_grades = grade_figures(
+                index, probabilities_of(answers, names), called_of(answers, names), names, spec.shares
+            )
+            return [*ordinal_figures(index, scores), *of_grades]
         case Survival(), "survival", None:
             return survival_figures(targets.arrays, scores)
         case Survival(), "survival", Prognosis(stated_months=months) as calibration:
@@ -105,3 +126,13 @@ def calibrated_columns(answers: Sequence[PatientPrediction]) -> dict[str, Floats
     """The calibrated answers by name, arrays [N]; empty where the model is not calibrated."""
     names = answers[0].calibrated if answers else ()
     return {name: np.array([answer.calibrated[name] for answer in answers]) for name in names}
+
+
+def probabilities_of(answers: Sequence[PatientPrediction], names: Sequence[str]) -> Floats:
+    """The calibrated probability of each of several classes or grades, [N, K]."""
+    return np.array([[answer.calibrated[f"probability_{name}"] for name in names] for answer in answers])
+
+
+def called_of(answers: Sequence[PatientPrediction], names: Sequence[str]) -> NDArray[np.intp]:
+    """The place of the called one among several classes or grades, [N]."""
+    return np.array([names.index(answer.class_name) for answer in answers], np.intp)

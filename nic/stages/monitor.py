@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nic.errors import RequestRefused
-from nic.evaluation.drift import FEW_ANSWERS, drift_checks, drift_page, drift_plot, drift_verdict
+from nic.evaluation.drift import FEW_ANSWERS, CalledClasses, drift_checks, drift_page, drift_plot, drift_verdict
 from nic.patients.calibration import logistic
 from nic.tracking.evidence import spec_of
 from nic.tracking.recorded_estimates import out_of_fold_answers
@@ -27,7 +27,9 @@ def compare_with_training(model: str, answers_file: Path, last: int, out: Path, 
     if answers.empty:
         raise RequestRefused(f"{answers_file}: no answers of {version.uri}")
     served, expected = scores_to_compare(answers, training, spec_of(version).kind)
-    checks, plot = drift_checks(answers, served, expected), drift_plot(answers, served, expected)
+    classes = classes_to_compare(answers, training)
+    checks = drift_checks(answers, served, expected, classes)
+    plot = drift_plot(answers, served, expected, classes)
     made = f"{version.uri}; {len(answers)} patients against {len(training)} of training; {datetime.now(UTC):%Y-%m-%d}"
     if len(answers) < FEW_ANSWERS:
         made += f". With fewer than {FEW_ANSWERS} patients only large changes can be seen."
@@ -54,7 +56,7 @@ def answers_table(file: Path) -> pd.DataFrame:
         case ".parquet":
             return pd.read_parquet(file)
         case ".csv":
-            return pd.read_csv(file, dtype={"model_version": str})
+            return pd.read_csv(file, dtype={"model_version": str, "class": str})
     lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
     rows = [row for line in lines if (row := _answer_in(line)) is not None]
     if len(rows) < len(lines):
@@ -85,6 +87,13 @@ def scores_to_compare(answers: pd.DataFrame, training: pd.DataFrame, kind: str) 
     values, reference = answers[served].dropna().to_numpy(float), training[expected].to_numpy(float)
     uncalibrated = kind == "classification" and served == "score" and expected == "prediction"
     return (logistic(values) if uncalibrated else values), reference
+
+
+def classes_to_compare(answers: pd.DataFrame, training: pd.DataFrame) -> CalledClasses | None:
+    """The classes that were called; None for an endpoint that has none in its answers, or in an older log."""
+    if "class" not in answers or "class" not in training:
+        return None
+    return CalledClasses(list(answers["class"].dropna().astype(str)), list(training["class"].astype(str)))
 
 
 def answers_of(answers: pd.DataFrame, version: RegisteredVersion) -> pd.DataFrame:

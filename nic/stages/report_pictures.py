@@ -6,8 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure as Plot
 from numpy.typing import NDArray
 
-from nic.errors import EndpointError
-from nic.evaluation import plots
+from nic.evaluation import calibration_plots, class_plots, ordinal, plots
 from nic.evaluation.figure import Estimate
 from nic.evaluation.map_picture import png
 from nic.evaluation.report_page import Picture
@@ -16,22 +15,32 @@ from nic.patients.calibration import Prognosis, ResidualInterval
 from nic.patients.targets import Categories, Classes, Grades, Survival, Targets, Values
 from nic.stages.draw_maps import map_of
 from nic.stages.model_evaluation import Evaluation
-from nic.stages.report_words import CALIBRATION_CAPTIONS, RESULT_CAPTIONS, case_words
+from nic.stages.report_words import CALIBRATION_CAPTIONS, CONFUSION_CAPTION, RESULT_CAPTIONS, case_words
 
 PLOT_DPI, MAP_DPI, MOST_MONTHS = 140, 85, 3
 
 
 def result_plot(
-    targets: Targets, score: NDArray[np.float64], estimate: Estimate, title: str, median: float | None = None
+    targets: Targets,
+    score: NDArray[np.float64],
+    estimate: Estimate,
+    title: str,
+    median: float | None = None,
+    called: NDArray[np.intp] | None = None,
 ) -> Plot:
-    """Scatter, ROC or Kaplan-Meier. median: where the log hazard separates risk groups; by default of these scores."""
+    """Scatter, ROC, grades or Kaplan-Meier.
+
+    median: where the log hazard separates risk groups; by default of these scores. called: grades, if they are known.
+    """
     match targets:
         case Values(value):
             return plots.scatter(value, score, estimate, title)
         case Classes(positive, _):
             return plots.roc(positive, score, estimate, title)
-        case Categories() | Grades():
-            raise EndpointError("several classes have no figures yet")
+        case Categories(index, names):
+            return class_plots.roc_one_vs_rest(index, score, names, estimate, title)
+        case Grades(index, names):
+            return class_plots.grade_strips(index, score, called, names, estimate, title)
         case Survival(months, event):
             threshold = float(np.median(score)) if median is None else median
             return plots.kaplan_meier(months, event, score, threshold, estimate, title)
@@ -39,24 +48,45 @@ def result_plot(
 
 def result_picture(evaluation: Evaluation) -> Picture:
     targets, deciding, spec = evaluation.labelled.targets, evaluation.estimates[0], evaluation.spec
-    plot = result_plot(targets, evaluation.scores, deciding, evaluation.name, spec.median)
+    called = evaluation.called if isinstance(targets, Grades) else None
+    plot = result_plot(targets, evaluation.scores, deciding, evaluation.name, spec.median, called)
     return Picture("result.png", png(plot, PLOT_DPI), RESULT_CAPTIONS[spec.kind])
+
+
+def confusion_picture(evaluation: Evaluation) -> Picture | None:
+    """True and called classes; None of an endpoint without several."""
+    match evaluation.labelled.targets:
+        case Categories(index, names) | Grades(index, names):
+            plot = class_plots.confusion_table(index, evaluation.called, names)
+            return Picture("confusion.png", png(plot, PLOT_DPI), CONFUSION_CAPTION)
+    return None
 
 
 def calibration_picture(evaluation: Evaluation) -> Picture | None:
     """Predicted against observed; None where the model is not calibrated."""
     match evaluation.labelled.targets, evaluation.spec.calibration:
         case Values(value), ResidualInterval(level, half_width):
-            plot = plots.calibration_of_values(value, evaluation.scores, half_width, level)
+            plot = calibration_plots.calibration_of_values(value, evaluation.scores, half_width, level)
         case Classes(positive, names), calibration if calibration is not None:
-            plot = plots.calibration_of_probabilities(positive, evaluation.predictions, names[1])
+            plot = calibration_plots.calibration_of_probabilities(positive, evaluation.predictions, names[1])
+        case Categories(index, names), calibration if calibration is not None:
+            each = evaluation.probabilities.T
+            plot = calibration_plots.calibration_of_events(
+                {name: (index == place, each[place]) for place, name in enumerate(names)}
+            )
+        case Grades(index, names), calibration if calibration is not None:
+            reached = ordinal.at_least(evaluation.probabilities).T
+            plot = calibration_plots.calibration_of_events(
+                {f"at least {names[place]}": (index >= place, reached[place - 1]) for place in range(1, len(names))}
+            )
         case Survival(months, event), Prognosis(stated_months=stated) if stated:
             survival = {month: evaluation.calibrated[f"survival_{month:g}m"] for month in _spread(stated)}
-            plot = plots.calibration_of_survival(months, event, survival)
+            plot = calibration_plots.calibration_of_survival(months, event, survival)
         case _:
             return None
     kind = evaluation.spec.kind
-    return Picture("calibration.png", png(plot, PLOT_DPI), CALIBRATION_CAPTIONS[kind], wide=kind == "survival")
+    wide = kind in ("multiclass", "ordinal", "survival")
+    return Picture("calibration.png", png(plot, PLOT_DPI), CALIBRATION_CAPTIONS[kind], wide)
 
 
 def _spread(months: tuple[float, ...]) -> list[float]:

@@ -6,7 +6,7 @@ what the rows are. The record's digest stands in the tags of the figures that we
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from io import StringIO
 from typing import Any
@@ -21,7 +21,16 @@ from nic.evaluation.figure import Estimate, Figure, estimate
 from nic.patients.choices import Kind
 from nic.patients.cohort import Endpoint, Patient
 from nic.patients.model_spec import PatientModelSpec
-from nic.patients.targets import Categories, Classes, Grades, Survival, Targets, Values, label_columns, names_of
+from nic.patients.targets import (
+    Categories,
+    Classes,
+    Grades,
+    Survival,
+    Targets,
+    Values,
+    label_columns,
+    names_of,
+)
 from nic.tables.cells import MISSING
 from nic.tracking.digests import digest
 
@@ -33,7 +42,8 @@ COLUMN = "cohort."
 NOT_COPIED = ("patient", "slide", "split", "mpp")
 """Columns of a cohort's table by which patients are not grouped."""
 BETWEEN_SLIDES = " | "
-FLOATS = ("label", "time_months", "score", "prediction")
+SCORE_OF = "score_"
+"""Before the name of a class, where patients have a score for each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +53,10 @@ class Answers:
     definition: of the endpoint that the labels are of, see Endpoint.definition. model: the version that answered, as
     name/version. graph: SHA-256 of its graph. part: of the cohort, `external` as a rule. cohort: digest of its table.
     seed: of the patient bootstrap. patients: names [N]. slides [N]: names of each one's slides, see `slides_of`.
-    labels: [N]. score [N]: what orders patients. prediction [N]: what a ward reads. calibrated: [N] each, by name.
-    columns: cells [N] of every column of the cohort's table, empty where not known. estimates: of all figures, the
-    deciding one first. fold: [N] where the patients were answered by different networks, else None.
+    labels: [N]. score [N], of several classes [N, K]: what orders patients. prediction [N]: what a ward reads.
+    called: [N] names of the called classes or grades; empty for other kinds. calibrated: [N] each, by name. columns:
+    cells [N] of every column of the cohort's table, empty where not known. estimates: of all figures, the deciding one
+    first. fold: [N] where the patients were answered by different networks, else None.
     """
 
     definition: str
@@ -59,6 +70,7 @@ class Answers:
     labels: Targets
     score: Floats
     prediction: Floats
+    called: tuple[str, ...] = ()
     calibrated: Mapping[str, Floats] = field(default_factory=dict)
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     estimates: tuple[Estimate, ...] = ()
@@ -92,7 +104,11 @@ class Answers:
     @property
     def data(self) -> str:
         """Digest of who was measured: definition of the endpoint, labels and slides of each patient, in any order."""
-        labels = zip(*(array.tolist() for array in self.labels.arrays), strict=True)
+        match self.labels:
+            case Categories(index, names) | Grades(index, names):
+                labels = [(names[place],) for place in index]
+            case Values() | Classes() | Survival():
+                labels = list(zip(*(array.tolist() for array in self.labels.arrays), strict=True))
         rows = zip(self.patients, labels, self.slides, strict=True)
         known = {patient: [list(of_one), slides] for patient, of_one, slides in rows}
         return digest({"definition": self.definition, "patients": known})
@@ -104,8 +120,9 @@ class Answers:
             {
                 "patient": self.patients,
                 **label_columns(self.labels),
-                "score": self.score,
+                **self._scores,
                 "prediction": self.prediction,
+                **({"class": self.called} if self.called else {}),
                 **self.calibrated,
                 **({} if self.fold is None else {"fold": self.fold}),
                 "slides": self.slides,
@@ -113,12 +130,19 @@ class Answers:
             }
         )
 
+    @property
+    def _scores(self) -> dict[str, Floats]:
+        """The columns of scores: one, or one for each of several classes."""
+        if not isinstance(self.labels, Categories):
+            return {"score": self.score}
+        return {f"{SCORE_OF}{name}": self.score[:, place] for place, name in enumerate(self.labels.names)}
+
     def texts(self) -> tuple[str, str]:
         """What the files hold: the head as JSON, and the rows as CSV."""
         head = {
             "format": FORMAT,
             **{name: getattr(self, name) for name in ("definition", "model", "graph", "part", "cohort", "seed")},
-            "classes": classes_of(self.labels),
+            "classes": names_of(self.labels),
             "calibrated": list(self.calibrated),
             "columns": list(self.columns),
             "figures": [asdict(estimate) for estimate in self.estimates],
@@ -159,27 +183,39 @@ def _read(head: Mapping[str, Any], rows: str) -> Answers:
     if head["format"] != FORMAT:
         raise ValueError(f"format {head['format']!r}, wanted {FORMAT}")
     table = pd.read_csv(StringIO(rows), dtype=str, keep_default_na=False)
-    numbers = {name: np.array([float(cell) for cell in table[name]]) for name in table if name in FLOATS}
-    labels: Targets
-    if "event" in table:
-        labels = Survival(numbers["time_months"], _flags(list(table["event"])))
-    elif head["classes"]:
-        negative, positive = head["classes"]
-        labels = Classes(_flags(list(table["label"])), (negative, positive))
-    else:
-        labels = Values(numbers["label"])
+    labels = _labels(head, table)
+    scores = [f"{SCORE_OF}{name}" for name in labels.names] if isinstance(labels, Categories) else ["score"]
+    score = np.stack([_floats(table[name]) for name in scores], axis=1)
     return Answers(
         **{name: head[name] for name in ("definition", "model", "graph", "part", "cohort", "seed")},
         patients=tuple(table["patient"]),
         slides=tuple(table["slides"]),
         labels=labels,
-        score=numbers["score"],
-        prediction=numbers["prediction"],
-        calibrated={name: np.array([float(cell) for cell in table[name]]) for name in head["calibrated"]},
+        score=score if isinstance(labels, Categories) else score[:, 0],
+        prediction=_floats(table["prediction"]),
+        called=tuple(table["class"]) if "class" in table else (),
+        calibrated={name: _floats(table[name]) for name in head["calibrated"]},
         columns={name: tuple(table[f"{COLUMN}{name}"]) for name in head["columns"]},
         estimates=tuple(_estimate(content) for content in head["figures"]),
         fold=np.array([int(cell) for cell in table["fold"]], np.intp) if "fold" in table else None,
     )
+
+
+def _labels(head: Mapping[str, Any], table: pd.DataFrame) -> Targets:
+    names = tuple(head["classes"])
+    if "event" in table:
+        return Survival(_floats(table["time_months"]), _flags(list(table["event"])))
+    match len(names):
+        case 0:
+            return Values(_floats(table["label"]))
+        case 2:
+            return Classes(_flags(list(table["label"])), (names[0], names[1]))
+    index = np.array([names.index(cell) for cell in table["label"]], np.intp)
+    return Grades(index, names) if json.loads(head["definition"])["kind"] == "ordinal" else Categories(index, names)
+
+
+def _floats(cells: Iterable[str]) -> Floats:
+    return np.array([float(cell) for cell in cells])
 
 
 def _flags(cells: Sequence[str]) -> NDArray[np.bool_]:
@@ -210,15 +246,10 @@ def cell_of(patient: Patient, column: str) -> str:
     return "+".join(sorted(cell for cell in cells if cell.lower() not in MISSING))
 
 
-def classes_of(labels: Targets) -> tuple[str, ...]:
-    """(negative, positive) of a classification, all of several classes, else empty."""
-    return names_of(labels)
-
-
 def unlike(spec: PatientModelSpec, definition: str, classes: Sequence[str]) -> str:
     """How a model's endpoint differs from one of this definition, in words; empty where they are the same.
 
-    classes: (negative, positive) of a classification's labels, else empty. A model that was registered before
+    classes: of the labels, see names_of. A model that was registered before
     definitions were kept is compared by name, kind and classes.
     """
     return _differences(_definition_of(spec), {**json.loads(definition), "classes": list(classes)})
@@ -242,7 +273,7 @@ def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> str:
 
 def check_endpoint(spec: PatientModelSpec, endpoint: Endpoint, labels: Targets, model: str) -> None:
     """Raises EndpointError when the model answers another endpoint than that, or one of another definition."""
-    if difference := unlike(spec, endpoint.definition, classes_of(labels)):
+    if difference := unlike(spec, endpoint.definition, names_of(labels)):
         raise EndpointError(
             f"{model} answers another endpoint than {endpoint.name} of the study: {difference} (the model's first); "
             "wanted the endpoint that the model was trained for"

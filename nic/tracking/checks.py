@@ -11,7 +11,8 @@ from nic.errors import RegistryError
 from nic.evaluation.figure import Estimate, difference
 from nic.evaluation.subgroups import groups_of
 from nic.patients.audit import same_patients
-from nic.tracking.answers import Answers, classes_of, unlike, unlike_models
+from nic.patients.targets import names_of
+from nic.tracking.answers import Answers, unlike, unlike_models
 from nic.tracking.evidence import Evidence, evidence_of, graph_sha256, spec_of, untrue_tags
 from nic.tracking.figure_name import FigureName
 from nic.tracking.gates import Bound, Gate, Subgroups
@@ -73,7 +74,7 @@ def tags_check(version: RegisteredVersion) -> Check:
 
 def endpoint_check(version: RegisteredVersion, answers: Answers) -> Check:
     """Whether the labels are of the endpoint that the version answers."""
-    differs = unlike(spec_of(version), answers.definition, classes_of(answers.labels))
+    differs = unlike(spec_of(version), answers.definition, names_of(answers.labels))
     shown = f"measured on another endpoint: {differs} (the model's first)" if differs else "the model's own"
     return Check("endpoint", not differs, shown, "labels of the endpoint that the model was trained for")
 

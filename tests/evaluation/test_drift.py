@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nic.evaluation.drift import drift_checks, drift_page, drift_plot, drift_verdict
+from nic.evaluation.drift import CalledClasses, DriftCheck, drift_checks, drift_page, drift_plot, drift_verdict
 from nic.patients.out_of_fold import OutOfFold
 
 NAMES = ["predictions", "unlike training", "without a full answer", "tiles that could not be decoded"]
@@ -106,3 +106,48 @@ def test_the_page_says_what_to_look_at_and_escapes(training: np.ndarray) -> None
     assert drift_verdict(checks) in text
     assert "&lt;nic-score&gt;" in text
     assert "data:image/png;base64," in text
+
+
+def called(count: int, seed: int, shares: tuple[float, float, float]) -> list[str]:
+    return np.random.default_rng(seed).choice(["high", "low", "mid"], count, p=shares).tolist()
+
+
+def class_check(served: list[str], training: list[str]) -> DriftCheck:
+    checks = drift_checks(answers(30, 0), np.zeros(30), np.zeros(30), CalledClasses(served, training))
+    [check] = [check for check in checks if check.name == "classes"]
+    return check
+
+
+def test_it_is_silent_on_the_same_classes() -> None:
+    usual = (0.2, 0.5, 0.3)
+    cries = sum(class_check(called(80, seed, usual), called(150, 1000 + seed, usual)).alarm for seed in range(40))
+    assert cries <= 2
+
+
+def test_other_shares_of_classes_are_an_alarm_and_are_named() -> None:
+    check = class_check(["high"] * 20 + ["low"] * 20, ["high"] * 20 + ["low"] * 60 + ["mid"] * 20)
+    assert check.alarm
+    assert check.observed.startswith("high 50% (training 20%), low 50% (training 60%), mid 0% (training 20%)")
+    assert "difference 30%" in check.observed
+
+
+def test_a_rare_class_is_an_alarm_only_when_it_is_more_than_chance() -> None:
+    """One patient of a class that five of a hundred had is no alarm, although chi-square would call it one."""
+    training = ["low"] * 95 + ["rare"] * 5
+    assert not class_check(["low", "rare"], training).alarm
+    assert class_check(["rare"] * 4, training).alarm
+
+
+def test_a_small_difference_of_many_patients_is_no_alarm() -> None:
+    assert not class_check(["high"] * 6000 + ["low"] * 4000, ["high"] * 5000 + ["low"] * 5000).alarm
+
+
+def test_one_class_alone_is_as_in_training() -> None:
+    assert not class_check(["high"] * 20, ["high"] * 50).alarm
+
+
+def test_the_shares_are_a_panel_of_the_picture() -> None:
+    classes = CalledClasses(["high"] * 10 + ["low"] * 30, ["high"] * 50 + ["low"] * 50)
+    plot = drift_plot(answers(40, 0), np.zeros(40), np.zeros(100), classes)
+    heights = [bar.get_height() for bar in plot.axes[1].patches]
+    assert heights == pytest.approx([0.5, 0.5, 0.25, 0.75])

@@ -92,6 +92,7 @@ def test_without_signal_the_interval_holds_chance() -> None:
     [
         ("regression", (np.ones(9),)),
         ("classification", (np.ones(9, bool),)),
+        ("ordinal", (np.ones(9, int),)),
         ("survival", (np.arange(1.0, 10), np.zeros(9, bool))),
     ],
 )

@@ -6,11 +6,13 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
-from nic.evaluation.endpoint_figures import meaning_of, title_of
+from nic.evaluation.endpoint_figures import class_figures, grade_figures, multiclass_figures, ordinal_figures
 from nic.evaluation.figure import Estimate
-from nic.evaluation.report_page import Excluded, FlowStep, Picture, Report, interval, reference, render, verdict
+from nic.evaluation.figure_words import meaning_of, slugs, title_of
+from nic.evaluation.report_page import Excluded, FlowStep, Picture, Report, comparison, interval, render, verdict
 from nic.evaluation.subgroups import Subgroup
 
 C_INDEX = Estimate("c_index", 0.712, 0.611, 0.803, 0.95, 41, 0.5)
@@ -31,13 +33,16 @@ REPORT = Report(
         FlowStep("With a label", 41, [Excluded("without a label:", 3, ["P1", "<script>alert(1)</script>"])]),
         FlowStep("Measured", 41),
     ],
+    patients="41 patients; 4 died, 37 were alive when last seen",
     estimates=[C_INDEX, Estimate("auc_24m", math.nan, math.nan, math.nan, 0.95, 41, 0.5)],
     result=picture("result.png"),
+    confusion=None,
     calibration=picture("calibration.png"),
     subgroups=[Subgroup("", "all", C_INDEX), Subgroup("site", "fir", replace(C_INDEX, n=4))],
     subgroup_picture=picture("subgroups.png"),
     best=[picture("maps/best-1.png")],
     worst=[picture("maps/worst-1.png")],
+    map_scale="Log hazards.",
     goodness="Ordered.",
     lineage={"Model": "models:/nic-survival/7"},
     uses=["Research."],
@@ -63,7 +68,14 @@ class Balanced(HTMLParser):
 
 
 @pytest.mark.parametrize(
-    "report", [REPORT, replace(REPORT, calibration=None, subgroup_picture=None, best=[], notice="")]
+    "report",
+    [
+        REPORT,
+        replace(REPORT, calibration=None, subgroup_picture=None, best=[], notice=""),
+        replace(REPORT, confusion=picture("confusion.png")),
+        replace(REPORT, confusion=picture("confusion.png"), calibration=None),
+        replace(REPORT, calibration=replace(picture("calibration.png"), wide=True)),
+    ],
 )
 def test_it_is_one_file_of_closed_tags(report: Report) -> None:
     parser = Balanced()
@@ -82,7 +94,10 @@ def test_it_says_its_numbers() -> None:
         "3 without a label:",
         "and 1 more",
         "AUC of death by month 24",
-        "n. d. no interval",
+        "not defined too few patients or events: it needs patients who died by month 24, and patients who were "
+        "followed beyond month 24",
+        "Measured on 41 patients; 4 died, 37 were alive when last seen.",
+        "Log hazards.",
         "site: fir",
         "few patients",
         "models:/nic-survival/7",
@@ -105,7 +120,7 @@ def test_names_do_not_become_html() -> None:
         (0.4, 0.6, "higher", "not shown to be better"),
         (0.2, 0.4, "lower", "better than"),
         (0.6, 0.8, "lower", "worse than"),
-        (math.nan, math.nan, "higher", "not compared"),
+        (math.nan, math.nan, "higher", "too few patients for an interval"),
     ],
 )
 def test_the_verdict_is_the_intervals(low: float, high: float, direction: str, words: str) -> None:
@@ -114,12 +129,42 @@ def test_the_verdict_is_the_intervals(low: float, high: float, direction: str, w
 
 def test_a_target_is_to_be_met() -> None:
     slope = Estimate("calibration_slope", 0.8, 0.6, 1.1, 0.95, 10, 1.0, "target")
-    assert reference(slope) == "should be 1"
+    assert comparison(slope) == "should be 1"
     assert interval(replace(slope, low=math.nan)) == "no interval"
     error = Estimate("mae", 0.8, 0.6, 1.1, 0.95, 10, None, "lower")
-    assert reference(error) == "guessing: not known; lower is better"
+    assert comparison(error) == "guessing: not recorded in this older version; lower is better"
+    assert "older version" in verdict(error)
 
 
 def test_a_figure_without_words_is_called_by_its_name() -> None:
     assert (title_of("some_figure"), meaning_of("some_figure")) == ("some figure", "")
     assert title_of("calibration_36m") == "Calibration at month 36"
+    assert title_of("auc_of_low-grade") == "AUC of low-grade"
+    assert title_of("calibration_slope_of_at_least_g2") == "Calibration slope of at least g2"
+
+
+def test_every_figure_says_what_its_number_means() -> None:
+    index, rng = np.repeat(np.arange(3), 5), np.random.default_rng(0)
+    answer, probability, shares = rng.normal(size=(15, 3)), rng.dirichlet(np.ones(3), 15), (0.3, 0.3, 0.4)
+    names = ("a", "b", "c")
+    figures = [
+        *multiclass_figures(index, answer, names),
+        *class_figures(index, probability, index, names, shares),
+        *ordinal_figures(index, answer[:, 0]),
+        *grade_figures(index, probability, index, names, shares),
+    ]
+    assert all(meaning_of(figure.name) for figure in figures)
+    assert "auc_of_b" in {figure.name for figure in figures}
+    assert "calibration_of_at_least_b" in {figure.name for figure in figures}
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("Low grade", "High grade (G3)"), ("low-grade", "high-grade-g3")),
+        (("G1+", "G1-"), ("1-g1", "2-g1")),
+        (("低", "b"), ("1", "2-b")),
+    ],
+)
+def test_classes_have_names_that_a_registry_takes(names: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    assert slugs(names) == expected

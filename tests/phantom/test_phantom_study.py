@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import openslide
@@ -101,6 +102,16 @@ def test_the_same_seed_gives_the_same_pixels(tmp_path: Path) -> None:
     assert hashes[0] == hashes[1]
     assert hashes[0][0] != hashes[2][0]
     assert hashes[0][1] != hashes[2][1]
+
+
+def test_an_older_phantom_gets_new_columns_and_keeps_its_slides(study: PhantomStudy, tmp_path: Path) -> None:
+    older = copytree(study.out, tmp_path / "older")
+    whole = {path: (path.read_text(), path.stat().st_mtime_ns) for path in older.rglob("*.csv")}
+    drawn = {path: path.stat().st_mtime_ns for path in older.rglob("*.tif")}
+    pd.read_csv(older / "breast.csv").drop(columns="grade").to_csv(older / "breast.csv", index=False)
+    assert make_phantom(older, CONFIG, workers=1).digest == study.digest
+    assert {path: path.read_text() for path in whole} == {path: text for path, (text, _) in whole.items()}
+    assert {path: path.stat().st_mtime_ns for path in drawn} == drawn
 
 
 def test_slides_with_more_mitoses_show_more(tmp_path: Path) -> None:

@@ -5,21 +5,25 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from nic.compression.codes_folder import CodesFolder, Quarantined
 from nic.errors import UnknownColumn
-from nic.patients.calibration import ResidualInterval
+from nic.patients.calibration import GradeProbabilities, ResidualInterval, SoftmaxProbabilities
 from nic.patients.cohort import Endpoint
 from nic.patients.cohort_table import read_cohort
 from nic.patients.model_spec import PatientModelSpec
-from nic.patients.predictor import PatientPrediction
-from nic.patients.targets import Classes
+from nic.patients.predictor import PatientPrediction, answered
+from nic.patients.targets import Categories, Classes, Grades
 from nic.stages.cohort_flow import cohort_flow
 from nic.stages.evaluation_report import best_and_worst, goodness, lineage, subgroups
-from nic.stages.model_evaluation import Evaluation
-from nic.stages.report_pictures import calibration_picture
-from nic.stages.report_words import case_words, misuses, question
+from nic.stages.model_evaluation import Evaluation, oracle_of
+from nic.stages.model_figures import model_estimates
+from nic.stages.report_pictures import calibration_picture, confusion_picture, result_picture
+from nic.stages.report_words import case_words, map_scale, misuses, outcome_counts, question
+from nic.study import Study
 from nic.tracking.registry import RegisteredVersion
 
 ENDPOINT = Endpoint("score", "regression", ("score",), "points")
@@ -99,6 +103,80 @@ def test_subgroups_are_of_any_column(evaluation: Evaluation) -> None:
     assert groups == [("", "all"), ("site", "a+b"), ("site", "b"), ("stage", "1"), ("stage", "not known")]
     with pytest.raises(UnknownColumn, match=r"no column 'age' for subgroups; there are site, .*stage"):
         subgroups(evaluation, ["age"], seed=0)
+
+
+CALIBRATIONS = {
+    "multiclass": SoftmaxProbabilities(("low", "mid", "high"), 1.0, (0.0, 0.0, 0.0)),
+    "ordinal": GradeProbabilities(("low", "mid", "high"), 1.0, (-1.0, 1.0)),
+}
+
+
+def of_classes(evaluation: Evaluation, kind: str) -> Evaluation:
+    """Thirty patients of whom half are called their true class; the pictures need no slides."""
+    names, index = ("low", "mid", "high"), np.repeat(np.arange(3), 10)
+    rng = np.random.default_rng(0)
+    labels = Categories(index, names) if kind == "multiclass" else Grades(index, names)
+    spec = replace(SPEC, kind=kind, classes=names, calibration=CALIBRATIONS[kind], shares=(0.3, 0.3, 0.4))
+    scores = np.eye(3)[index] + rng.normal(size=(30, 3)) if kind == "multiclass" else index - 1 + rng.normal(size=30)
+    answers = [answered(spec, np.asarray(score), np.asarray(score), 0.1, (), 4, ()) for score in scores]
+    labelled = replace(evaluation.labelled, patients=evaluation.labelled.patients[:1] * 30, targets=labels)
+    estimates = model_estimates(labelled, answers, spec, [], seed=0)
+    return replace(evaluation, spec=spec, labelled=labelled, answers=answers, estimates=estimates)
+
+
+@pytest.mark.parametrize("kind", CALIBRATIONS)
+def test_classes_and_grades_have_their_pictures_and_words(evaluation: Evaluation, kind: str) -> None:
+    of = of_classes(evaluation, kind)
+    for picture in (result_picture(of), confusion_picture(of), calibration_picture(of)):
+        assert picture is not None
+        assert picture.png.startswith(b"\x89PNG")
+        assert picture.caption
+    assert outcome_counts(of.labelled.targets) == "; 10 low, 10 mid, 10 high"
+    assert "low" in question(of.spec)
+    assert "before calibration" in map_scale(of)
+    assert any("mix of" in sentence for sentence in misuses(of.spec))
+
+
+@pytest.mark.parametrize("kind", CALIBRATIONS)
+def test_the_goodness_of_a_class_is_the_probability_of_the_true_one(evaluation: Evaluation, kind: str) -> None:
+    of = of_classes(evaluation, kind)
+    expected = [
+        answer.calibrated[f"probability_{of.spec.classes[place]}"]
+        for answer, place in zip(of.answers, of.labelled.targets.index, strict=True)
+    ]
+    np.testing.assert_allclose(goodness(of), expected)
+
+
+def test_a_patient_of_another_class_than_called_is_described_with_both(evaluation: Evaluation) -> None:
+    of = of_classes(evaluation, "multiclass")
+    wrong = int(np.flatnonzero(of.called != of.labelled.targets.index)[0])
+    answer, true = of.answers[wrong], of.spec.classes[of.labelled.targets.index[wrong]]
+    own = answer.calibrated[f"probability_{true}"]
+    words = f"{true}; answer: {answer.class_name} with probability {answer.prediction:.2f}, {true} with {own:.2f}"
+    assert case_words(of, wrong) == words
+
+
+def test_a_grade_is_described_with_the_expected_grade(evaluation: Evaluation) -> None:
+    of = of_classes(evaluation, "ordinal")
+    answer = of.answers[0]
+    probability = answer.calibrated[f"probability_{answer.class_name}"]
+    assert case_words(of, 0) == (
+        f"grade low; answer: grade {answer.class_name} with probability {probability:.2f}; expected grade "
+        f"{answer.prediction:.2f}, score {answer.score:.2f}"
+    )
+
+
+def test_the_oracle_of_classes_answers_with_probabilities(evaluation: Evaluation, tmp_path: Path) -> None:
+    of = replace(of_classes(evaluation, "multiclass"), name="tumour-pattern")
+    names = [f"P{number}" for number in range(30)]
+    patients = tuple(replace(of.labelled.patients[0], patient_id=name) for name in names)
+    of = replace(of, labelled=replace(of.labelled, patients=patients))
+    probability = np.random.default_rng(1).dirichlet(np.ones(3), 30)
+    table = pd.DataFrame(probability, columns=[f"oracle_tumour_pattern_{name}" for name in of.spec.classes])
+    table.assign(patient=names).to_csv(tmp_path / "truth.csv", index=False)
+    study = Study.model_construct(truth=tmp_path / "truth.csv")
+    expected = roc_auc_score(of.labelled.targets.index, probability, multi_class="ovr")
+    assert oracle_of(study, of, seed=0).startswith(f"{expected:.3f} [")
 
 
 def test_a_model_without_calibration_has_no_picture_of_it(evaluation: Evaluation) -> None:

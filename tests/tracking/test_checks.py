@@ -6,15 +6,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.special import softmax
+from scipy.stats import somersd, spearmanr
 from sklearn.metrics import roc_auc_score
 
 from nic.errors import EndpointError, RegistryError
 from nic.patients.cohort import Endpoint
 from nic.patients.model_spec import PatientModelSpec
-from nic.patients.targets import Classes, Survival, Targets, Values
+from nic.patients.targets import Categories, Classes, Grades, Survival, Targets, Values
 from nic.tracking.answers import Answers, check_endpoint, digest_of, unlike_models
-from nic.tracking.checks import Check, bound_checks, subgroup_checks
+from nic.tracking.checks import Check, bound_checks, paired_difference, subgroup_checks
 from nic.tracking.gates import Gate, Subgroups
 from nic.tracking.recorded_estimates import RecordedEstimate as Recorded
 
@@ -75,6 +76,12 @@ def test_the_deciding_figure_agrees_with_scipy_and_scikit_learn() -> None:
     assert record.deciding("spearman").value == pytest.approx(spearmanr(label, record.score).statistic)
     classes = replace(record, labels=Classes(label > 0, ("no", "yes")))
     assert classes.deciding("auc").value == pytest.approx(roc_auc_score(label > 0, record.score))
+    index = np.digitize(label, (-0.5, 0.5))
+    grades = replace(record, labels=Grades(index, ("1", "2", "3")))
+    assert 2 * grades.deciding("grade_c_index").value - 1 == pytest.approx(somersd(index, record.score).statistic)
+    probability = softmax(np.stack([-record.score, 0 * record.score, record.score], axis=1), axis=1)
+    several = replace(record, labels=Categories(index, ("a", "b", "c")), score=np.log(probability))
+    assert several.deciding("macro_auc").value == pytest.approx(roc_auc_score(index, probability, multi_class="ovr"))
     months = replace(record, labels=Survival(np.exp(-label), np.ones(len(label), bool)))
     assert months.deciding("c_index").value > 0.7
     assert record.deciding("spearman") == record.deciding("spearman")  # the seed is the record's
@@ -89,14 +96,20 @@ LABELS: list[Targets] = [
     Values(np.array([0.1, 1 / 3, -2e-17])),
     Classes(np.array([True, False, True]), ("no", "yes")),
     Survival(np.array([1.5, 60.01, 1 / 7]), np.array([True, False, True])),
+    Categories(np.array([2, 0, 1]), ("01", "1", "NA")),
+    Grades(np.array([2, 0, 0]), ("low, or none", "2", "3")),
 ]
 
 
 @pytest.mark.parametrize("labels", LABELS, ids=lambda labels: type(labels).__name__)
 def test_a_record_is_read_as_it_was_written(labels: Targets) -> None:
     """Names of patients and cells that look like numbers, or like nothing, stay what they are."""
+    kind, score = ENDPOINT.kind, np.array([0.1, 1 / 3, 1e300])
+    called: tuple[str, ...] = ()
+    if isinstance(labels, Categories | Grades):
+        kind, called = ("multiclass" if isinstance(labels, Categories) else "ordinal"), labels.names
     record = Answers(
-        definition=ENDPOINT.definition,
+        definition=replace(ENDPOINT, kind=kind).definition,
         model="nic-growth/2",
         graph="b" * 64,
         part="external",
@@ -105,8 +118,9 @@ def test_a_record_is_read_as_it_was_written(labels: Targets) -> None:
         patients=("007", "NA", 'a "b", c'),
         slides=("s1 | s2", "1e5", "nan"),
         labels=labels,
-        score=np.array([0.1, 1 / 3, 1e300]),
+        score=np.stack([score, -score, score / 7], axis=1) if isinstance(labels, Categories) else score,
         prediction=np.array([0.5, 0.2, float("nan")]),
+        called=called,
         calibrated={"low": np.array([0.0, 1.0, 2.0])},
         columns={"site": ("", "NA", "elm"), "score": ("1", "01", ""), "label": ("x", "y", "z")},
     )
@@ -114,7 +128,7 @@ def test_a_record_is_read_as_it_was_written(labels: Targets) -> None:
     again = Answers.from_texts(head, rows)
     assert again.texts() == (head, rows)
     assert (again.patients, again.columns, again.slides) == (record.patients, record.columns, record.slides)
-    assert again.data == record.data
+    assert (again.data, again.called, type(again.labels)) == (record.data, called, type(labels))
     for ours, theirs in zip((*again.labels.arrays, again.score), (*labels.arrays, record.score), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert digest_of(head, rows) != digest_of(head, rows.replace("007", "7"))
@@ -144,6 +158,31 @@ def test_who_was_measured_is_known_in_any_order_but_with_labels_slides_and_defin
         replace(record, definition=ENDPOINT.definition),
     )
     assert len({record.data, *(other.data for other in others)}) == 5
+
+
+def test_of_several_classes_it_counts_which_they_are_and_not_their_places() -> None:
+    record = replace(answers(n=3), labels=Categories(np.array([0, 1, 2]), ("a", "b", "c")))
+    turned = replace(record, labels=Categories(np.array([2, 1, 0]), ("c", "b", "a")))
+    other = replace(record, labels=Categories(np.array([0, 1, 2]), ("a", "b", "d")))
+    assert record.data == turned.data != other.data
+
+
+def test_two_models_of_several_classes_are_compared_on_the_same_patients_in_any_order() -> None:
+    rng = np.random.default_rng(0)
+    index = rng.integers(0, 3, 90)
+    good, poor = (np.eye(3)[index] * signal + rng.normal(size=(90, 3)) for signal in (2.0, 0.3))
+    ours = replace(answers(n=90), labels=Categories(index, ("a", "b", "c")), score=good)
+    order = rng.permutation(90)
+    theirs = replace(
+        ours,
+        labels=ours.labels.take(order),
+        score=poor[order],
+        patients=tuple(ours.patients[place] for place in order),
+    )
+    paired = paired_difference(ours, theirs)
+    apart = [roc_auc_score(index, softmax(score, axis=1), multi_class="ovr") for score in (good, poor)]
+    assert paired.value == pytest.approx(apart[0] - apart[1])
+    assert paired.low > 0
 
 
 def test_every_group_of_patients_is_judged_but_the_small() -> None:
