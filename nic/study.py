@@ -83,7 +83,8 @@ class EndpointEntry(_StudyPart):
         if missing or surplus:
             faults = {"missing": missing, "to leave out": surplus}
             words = "; ".join(f"{what}: {', '.join(names)}" for what, names in faults.items() if names)
-            hint = "; what words mean stands under values: {Dead: 1, Alive: 0}" if "positive" in surplus else ""
+            meant = self.kind == "survival" and self.positive is not None
+            hint = "; what words mean stands under values: {Dead: 1, Alive: 0}" if meant else ""
             raise ValueError(f"{self.kind} takes {', '.join(needed[self.kind])}; {words}{hint}")
         if self.covariates and self.kind != "survival":
             raise ValueError(f"covariates are for survival only; leave them out of a {self.kind}")

@@ -355,6 +355,7 @@ def test_words_of_an_event_have_a_meaning(tmp_path: Path, values: str, wanted: t
             "kind: classification, column: x, positive: a, values: {a: 1}",
             "values are for a regression or an event",
         ),
+        ("kind: survival, time: t, event: e", "kind: multiclass, column: x, positive: a", "to leave out: positive$"),
     ],
 )
 def test_words_without_one_meaning_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -18,6 +18,7 @@ from nic.patients.column_kinds import ColumnKind, Undecided
 from nic.study import Study, read_study
 from nic.tables.cells import is_missing
 from nic.tracking.gates import DECIDING
+from nic.tracking.source_digest import PROJECT
 
 USUAL_FOLDS = 5
 CHAMPION = "models:/nic-encoder@champion"
@@ -29,6 +30,7 @@ MEANINGS = {
 }
 """Comments of keys. Of `classes`, those of grades alone."""
 HEADER = """\
+# yaml-language-server: $schema={schema}
 # Written by init_study from {tables}. docs/study.md explains every key.
 #   mlflow run . --env-manager local -e check_study -P study={file}
 #   mlflow run . --env-manager local -P study={file}
@@ -86,11 +88,9 @@ def write_draft(draft: StudyDraft, study_file: Path, table: Path) -> tuple[Study
 def study_text(draft: StudyDraft, study_file: Path, table: Path, folds: int) -> str:
     """The study file. Paths in it are relative to its folder."""
     folder = study_file.parent
-    lines = [
-        HEADER.format(tables=" and ".join(draft.tables), file=shlex.quote(str(study_file))),
-        f"name: {_word(draft.name)}",
-        "",
-    ]
+    words = {"tables": " and ".join(draft.tables), "file": shlex.quote(str(study_file))}
+    schema = PROJECT / "docs" / "study.schema.json"
+    lines = [HEADER.format(schema=schema, **words), f"name: {_word(draft.name)}", ""]
     if draft.tile_folders:
         lines.append("tile_tasks:               # labelled tiles that the encoder learns from")
         for task in draft.tile_folders:

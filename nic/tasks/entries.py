@@ -7,7 +7,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 Pattern = re.Pattern[str]
-Words = Annotated[tuple[str, ...], BeforeValidator(lambda written: written if _is_several(written) else (written,))]
+Words = Annotated[
+    tuple[str, ...],
+    BeforeValidator(
+        lambda written: written if _is_several(written) else (written,), json_schema_input_type=str | tuple[str, ...]
+    ),
+]
 """One or several: `Tumor` as well as `[Tumor, Necrosis]`."""
 
 

@@ -1,12 +1,18 @@
 """The file of gates: what it may contain, and the errors of a misspelt one."""
 
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from nic.errors import RegistryError
+from nic.evaluation.endpoint_figures import deciding_figure
+from nic.evaluation.figure import Labels
+from nic.patients.choices import Kind
 from nic.stages.promote import gates_in
-from nic.tracking.gates import Bound, gate_of, read_gates
+from nic.tracking.gates import DECIDING, Bound, gate_of, read_gates
 
 SHIPPED = Path(__file__).resolve().parents[2] / "registry" / "promotion.yaml"
 
@@ -68,3 +74,16 @@ def test_the_gates_of_a_study_replace_those_of_the_file(tmp_path: Path) -> None:
     gates = gates_in(tmp_path / "gates.yaml", str(tmp_path / "study.yaml"))
     assert {name: gate.at_least for name, gate in gates.items()} == {"nic-a": 0.2, "nic-b": 0.8}
     assert gates_in(tmp_path / "gates.yaml", "")["nic-a"].at_least == 0.7
+
+
+def test_the_gate_that_is_proposed_names_the_figure_that_decides() -> None:
+    classes, scores = np.array([0, 1, 2]), np.eye(3)
+    labels: dict[Kind, tuple[Labels, NDArray[np.float64]]] = {
+        "regression": ((np.arange(3.0),), np.arange(3.0)),
+        "classification": ((classes > 0,), np.arange(3.0)),
+        "multiclass": ((classes,), scores),
+        "ordinal": ((classes,), np.arange(3.0)),
+        "survival": ((np.arange(1.0, 4.0), classes > 0), np.arange(3.0)),
+    }
+    assert {kind: deciding_figure(kind, *of).name for kind, of in labels.items()} == DECIDING
+    assert set(DECIDING) == set(get_args(Kind))
