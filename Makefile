@@ -6,7 +6,6 @@ BIN := $(CURDIR)/.venv/bin
 
 export PATH := $(BIN):$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
-export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR := false
 export PYTHONUNBUFFERED := 1
 # Threads that spin while they wait make a shared machine many times slower.
 export OMP_WAIT_POLICY := PASSIVE
@@ -14,7 +13,7 @@ export OMP_WAIT_POLICY := PASSIVE
 .PHONY: demo test lint image clean
 
 demo: .venv/installed  ## the whole study on the embedded phantom; a second call reuses what is finished
-	mlflow run . --env-manager local --experiment-name nic -P seed=$(SEED)
+	mlflow run . --env-manager local -P seed=$(SEED)
 
 test: .venv/installed  ## the fast suite, on all cores
 	pytest --numprocesses auto

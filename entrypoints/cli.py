@@ -7,10 +7,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields
 from decimal import Decimal, InvalidOperation
 from importlib import import_module
-from inspect import getdoc
+from inspect import getdoc, getfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -124,20 +124,39 @@ def launch(run: Callable[[C], Any], config_type: type[C], needs_store: bool = Tr
     An error of the input, the machine or the tracking store ends in a sentence and exit code 1; a fault of the program
     keeps its traceback. needs_store: whether the tracking store is asked first.
     """
-    config = parsed(config_type, description=getdoc(run))
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each file of a few kB
+    stage = Path(getfile(run)).stem
+    try:
+        config = parsed(config_type, description=getdoc(run))
+    except SystemExit as refusal:
+        if refusal.code:
+            _note_failure(stage, {}, "its parameters were refused; the log says which")
+        raise
     _stages_take_this_python()
     try:
         if is_temporary(PROJECT):
             check_paths(config, PROJECT)
         if needs_store:
             with _uncollected():
-                _ask_store()
+                _open_store()
         run(config)
     except Exception as error:
-        if not (sentences := list(_sentences(error))):
+        sentences = list(_sentences(error))
+        reason = sentences[0] if sentences else f"{type(error).__name__}: {error}"
+        if not reason.startswith(StoreUnreached.__name__):
+            _note_failure(stage, asdict(config), reason)
+        if not sentences:
             raise
         print(*sentences, sep="\n", file=sys.stderr)
         sys.exit(1)
+
+
+def _note_failure(stage: str, parameters: Mapping[str, object], reason: str) -> None:
+    """Note the reason on the run that `mlflow run` has made, unless the stage has begun and noted it already."""
+    if "MLFLOW_RUN_ID" in os.environ:  # a stage that begins removes it
+        from nic.tracking.runs import note_failure_before_stage
+
+        note_failure_before_stage(stage, parameters, reason)
 
 
 def _stages_take_this_python() -> None:
@@ -157,10 +176,12 @@ def _uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def _ask_store() -> None:
-    from nic.tracking.store import ask_store  # MLflow takes seconds to import, and --help does not need it
+def _open_store() -> None:
+    from nic.tracking.experiment import open_experiment  # MLflow takes seconds to import, and --help does not need it
+    from nic.tracking.store import ask_store
 
     ask_store()
+    open_experiment()
 
 
 def _sentences(error: Exception) -> Iterator[str]:

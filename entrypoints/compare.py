@@ -35,9 +35,11 @@ def inputs(config: Config) -> dict[str, str]:
 
 def run(config: Config) -> dict[str, Any]:
     """Measure two registered models on the patients that both can answer for, and their differences with intervals."""
+    from nic.stages.endpoint_inputs import cohort_file
     from nic.tracking.runs import stage_run
 
-    with stage_run("compare", config, inputs(config)) as stage:
+    places = cohort_file(config.study, config.endpoint) | {"other_codes": compared(config)[3]}
+    with stage_run("compare", config, inputs(config), places) as stage:
         from nic.stages.compare import compare
 
         difference = compare(config.study, config.endpoint, *compared(config), config.split, config.seed, stage)

@@ -35,9 +35,10 @@ def inputs(config: Config) -> dict[str, str]:
 
 def run(config: Config) -> dict[str, Any]:
     """Measure a registered model on one part of a cohort, in a phantom study also the oracle, and write the report."""
+    from nic.stages.endpoint_inputs import cohort_file
     from nic.tracking.runs import stage_run
 
-    with stage_run("evaluate", config, inputs(config)) as stage:
+    with stage_run("evaluate", config, inputs(config), cohort_file(config.study, config.endpoint)) as stage:
         from nic.stages.evaluate import evaluate
 
         model = config.study, config.endpoint, config.codes, config.model

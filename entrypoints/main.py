@@ -41,6 +41,7 @@ def run(config: Config) -> None:
     Where a stage of an endpoint fails, the other endpoints go on, and the exit code is 1.
     """
     from nic.stages.steps import Steps
+    from nic.stages.study_page import log_study
     from nic.study import read_whole_study, readable_part
     from nic.tracking.runs import stage_run
 
@@ -64,7 +65,8 @@ def run(config: Config) -> None:
             with steps.endpoint(name):
                 take_endpoint(study, name, codes, encoder["version"], config, steps)
         stage.result.update(steps.summary(endpoints))
-        steps.show(endpoints)
+        log_study(steps, endpoints, stage)
+        steps.show(endpoints, stage.run_id)
         steps.check()
 
 

@@ -54,12 +54,18 @@ def run(config: Config) -> dict[str, Any]:
 
     Where only the code of serving has changed since a training, its networks are registered again with the new code.
     """
+    from nic.stages.endpoint_inputs import cohort_file
     from nic.tracking.runs import stage_run
     from nic.tracking.trained_before import register_again, result_again, trained_before
 
-    with stage_run("train_patients", config, inputs(config)) as stage:
+    with stage_run("train_patients", config, inputs(config), cohort_file(config.study, config.endpoint)) as stage:
         if trained := trained_before(stage):
-            stage.result.update(result_again(trained, register_again(trained, stage)))
+            from nic.stages.examples import patient_example
+            from nic.stages.patient_card import describe
+
+            version = register_again(trained, stage, patient_example(trained.files))
+            describe(version)
+            stage.result.update(result_again(trained, version))
             return stage.result
 
         from nic.stages.train_patients import EnsemblePlan, train

@@ -35,6 +35,12 @@ def comparison_inputs(
     return {**_labels(read_study(study_file), endpoint), **folders, **versions}
 
 
+def cohort_file(study_file: Path, endpoint: str) -> dict[str, Path]:
+    """Where the input `cohort` lies: the table of the endpoint's cohort."""
+    study = read_study(study_file)
+    return {"cohort": Path(study.cohorts[study.endpoint(endpoint).cohort].table)}
+
+
 def _labels(study: Study, endpoint: str, columns: Sequence[str] = ()) -> dict[str, str]:
     """columns: of the cohort's table, beside those of the endpoint."""
     entry = study.endpoint(endpoint)

@@ -23,12 +23,14 @@ from nic.encoder.model_card import model_card
 from nic.encoder.network import MeanRgb, TileEncoder
 from nic.encoder.train import VALIDATION, TrainedEncoder
 from nic.encoder.tuning import Tuning
+from nic.stages.examples import tile_request
 from nic.tasks.augment import examples
 from nic.tasks.contact_sheet import augmentation_sheet
 from nic.tasks.tile_auc import TileScores, mean_auc, resampled_auc
 from nic.tasks.tile_task import TileSet, split
+from nic.tracking.descriptions import describe_model, describe_version
 from nic.tracking.recorded_estimates import CERTIFIED, record_estimates
-from nic.tracking.registry import RegisteredVersion, describe_version, register_encoder
+from nic.tracking.registry import RegisteredVersion, register_encoder
 from nic.tracking.runs import StageRun, lineage
 from nic.tracking.source_digest import PROJECT
 
@@ -36,6 +38,14 @@ PARITY_A_TASK, TILES_A_TASK, CHANGED_A_TASK = 16, 400, 64
 """Tiles of each task that are measured: for parity; held-out ones for statistics and neighbours; fewer of those for
 robustness, which costs more."""
 COLUMNS, COPIES = 10, 3
+ABOUT = """\
+Each version turns a tile of a slide into a short vector, its code. `compress` turns whole slides into codes, and
+patient models predict from codes. Each version has a model card. The alias `champion` marks the version in use. This
+command gives it to a version that passes its gate:
+
+    mlflow run . --env-manager local -e promote -P model=models:/nic-encoder/<version>
+"""
+"""Description of the registered model."""
 
 
 def held_out_tiles(tile_sets: Sequence[TileSet], at_most: int, seed: int) -> NamedTiles:
@@ -93,10 +103,11 @@ def register_trained(
         candidate.trained_with,
         candidate.comparison,
     )
-    version = register_encoder(graph, lineage("train_encoder", encoder_sha256=encoder.spec.sha256, **inputs))
+    tags = lineage("train_encoder", encoder_sha256=encoder.spec.sha256, **inputs)
+    version = register_encoder(graph, tags, tile_request(graph))
     if candidate.scores:
         auc = mean_auc(candidate.scores, seed)
-        stage.log("validation.auc", auc.value)
+        stage.log_estimate("validation.auc", auc, version.model_id)
         record_estimates(version, {CERTIFIED: auc}, data=inputs["tasks"])
     publish(certificate, version, stage)
     return version
@@ -119,7 +130,8 @@ def register_imported(
     difference, tiles = parity
     words = f"Imported from {source}; what it was trained on is not known."
     certificate = Certificate(encoder.spec, difference, tiles, (), codes, robust, words)
-    version = register_encoder(graph, lineage("import_encoder", encoder_sha256=encoder.spec.sha256, **inputs))
+    tags = lineage("import_encoder", encoder_sha256=encoder.spec.sha256, **inputs)
+    version = register_encoder(graph, tags, tile_request(graph))
     publish(certificate, version, stage)
     return version
 
@@ -141,6 +153,7 @@ def publish(certificate: Certificate, version: RegisteredVersion, stage: StageRu
     card = model_card(certificate, (PROJECT / "registry" / "encoder_card.md").read_text())
     stage.log_text(card, "model_card.md")
     describe_version(version, card)
+    describe_model(version.name, ABOUT)
 
 
 def task_figures(scores: Sequence[TileScores], tile_sets: Sequence[TileSet], seed: int) -> tuple[TaskFigure, ...]:

@@ -7,11 +7,11 @@ from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rich.console import Console
-from rich.table import Table
 
 from nic.errors import NicError, NoGate, StageFailed, StoreUnreached
 from nic.patients.choices import CohortPart
 from nic.patients.cohort import Cohort
+from nic.stages.study_tables import StudyTable
 from nic.tracking.aliases import rollback_reason
 from nic.tracking.gates import EXAMPLE
 from nic.tracking.registry import (
@@ -21,15 +21,15 @@ from nic.tracking.registry import (
     alias_version,
     encoder_digest,
     find_version,
+    model_place,
 )
 from nic.tracking.runs import Finished, artifact_place, run_or_reuse
+from nic.tracking.store import ways_to_look
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
-LOOK = "Look:   mlflow ui"
-REPORT = "Report: {} {}"
 SERVE = (
     "Serve:  NIC_SLIDE_ROOTS=.:/slides mlflow models serve -m models:/{}@champion --env-manager local -p 5999"
     "  # version {}"
@@ -117,31 +117,56 @@ class Steps:
             if name not in self.failures
         }
 
-    def show(self, endpoints: Sequence[str]) -> None:
-        """Print the times of stages, figures, registered and promoted versions, and the commands to look on with."""
-        times = Table("stage", "time", title="Stages")
+    def tables(self, endpoints: Sequence[str]) -> list[StudyTable]:
+        """Figures, registered and promoted versions, and times of stages. The column of an oracle is of the phantom."""
+        figures = [
+            (name, of["metric"], of["cross_validated"], _external(of), of["oracle"])
+            for name, of in self.summary(endpoints).items()
+        ]
+        models = [
+            (verdict["name"], verdict["version"], *_standing(verdict, alias_version(verdict["name"], CHAMPION)))
+            for verdict in self._verdicts()
+        ]
+        failures = list(self.failures.items())
+        times = [(title, "reused" if of.reused else f"{of.seconds:.0f} s") for title, of in self.finished.items()]
+        return [
+            StudyTable(
+                "Figures", ("endpoint", "figure", "cross-validated", "external [95% interval]", "oracle"), figures
+            ),
+            StudyTable("Registry", ("registered model", "version", "promoted", "champion now"), models),
+            *([StudyTable("Failures", ("endpoint", "why it was not finished"), failures)] if failures else []),
+            StudyTable("Stages", ("stage", "time"), times),
+        ]
+
+    def show(self, endpoints: Sequence[str], run_id: str) -> None:
+        """Print the tables, where everything lies, and the commands to look on with. run_id: of the study."""
+        self.console.print(*(table.for_terminal() for table in reversed(self.tables(endpoints))))
+        self.console.print(*self.places(endpoints, run_id), sep="\n", soft_wrap=True, markup=False, highlight=False)
+
+    def places(self, endpoints: Sequence[str], run_id: str) -> list[str]:
+        """Lines: where to look, where codes, reports and models lie, and how to serve the champions."""
+        look, *pages = ways_to_look(run_id)
+        lines = [f"Look:   {look}", *(f"        {page}" for page in pages)]
         for title, step in self.finished.items():
-            times.add_row(title, "reused" if step.reused else f"{step.seconds:.0f} s")
-        figures = Table("endpoint", "figure", "cross-validated", "external [95% interval]", "oracle", title="Figures")
-        for name, figure in self.summary(endpoints).items():
-            external = figure["measured"] if figure["part"] == "external" else "no external patients"
-            figures.add_row(name, figure["metric"], figure["cross_validated"], external, figure["oracle"])
-        models = Table("registered model", "version", "promoted", "champion now", title="Registry")
-        verdicts = [step.result for title, step in self.finished.items() if title.startswith("promote")]
-        champions = {verdict["name"]: alias_version(verdict["name"], CHAMPION) for verdict in verdicts}
-        for verdict in verdicts:
-            champion = champions[verdict["name"]]
-            models.add_row(verdict["name"], verdict["version"], *_standing(verdict, champion))
-        self.console.print(times, figures, models)
-        if self.failures:
-            failures = Table("endpoint", "why it was not finished", title="Failures")
-            for name, reason in self.failures.items():
-                failures.add_row(name, reason)
-            self.console.print(failures)
-        served = [SERVE.format(name, v.version) for name, v in champions.items() if v and name != ENCODER_NAME]
-        evaluations = {name: self.finished[f"evaluate {name}"].run_id for name in self.summary(endpoints)}
-        reports = [REPORT.format(name, artifact_place(run, "report.html")) for name, run in evaluations.items()]
-        self.console.print(LOOK, *reports, *served, sep="\n", soft_wrap=True)
+            stage, _, name = title.partition(" ")
+            if stage == "compress":
+                lines += [f"Codes:  {name} {place}" for place in step.result["outputs"]]
+        for name in self.summary(endpoints):
+            run = self.finished[f"evaluate {name}"].run_id
+            lines.append(f"Report: {name} {artifact_place(run, 'report.html')}")
+        versions = [find_version(f"models:/{of['name']}/{of['version']}") for of in self._verdicts()]
+        lines += [f"Model:  {version.uri} {model_place(version)}" for version in versions]
+        for name in sorted({version.name for version in versions} - {ENCODER_NAME}):
+            if champion := alias_version(name, CHAMPION):
+                lines.append(SERVE.format(name, champion.version))
+        return lines
+
+    def _verdicts(self) -> list[dict[str, Any]]:
+        return [step.result for title, step in self.finished.items() if title.startswith("promote")]
+
+
+def _external(figure: Mapping[str, str]) -> str:
+    return figure["measured"] if figure["part"] == "external" else "no external patients"
 
 
 def _standing(verdict: Mapping[str, Any], champion: RegisteredVersion | None) -> tuple[str, str]:

@@ -23,6 +23,8 @@ from nic.patients.targets import scores_for
 from nic.patients.training import untrained
 from nic.stages.companions import write_companions
 from nic.stages.cross_validated import CROSS_VALIDATED, cross_validated_table
+from nic.stages.examples import patient_example
+from nic.stages.patient_card import describe
 from nic.stages.report_pictures import result_plot
 from nic.stages.splitting import audit, fold_columns, folds_of, log_split
 from nic.study import EndpointEntry, read_study
@@ -83,6 +85,7 @@ def train(
         graph, name = Path(folder) / "patient.onnx", register_as or patients.entry.model_name
         version = register(patients, joined(ensembles), graph, name, stage)
         result = log_cross_validated(patients, ensembles, folds, version, PatientModel(graph), plan.seed, stage)
+    describe(version)
     return {"version": version.uri, **result}
 
 
@@ -127,7 +130,9 @@ def register(
         pixel_versions=",".join(map(str, sorted(gathered.pixel_versions))),
     )
     companions = write_companions(graph, patients.encoder_graph, gathered)
-    return register_patient_model(name, patients.encoder_graph, graph, tags, companions)
+    graphs = {"patient": graph} | ({"encoder": patients.encoder_graph} if patients.encoder_graph else {})
+    example = patient_example({**graphs, **companions})
+    return register_patient_model(name, patients.encoder_graph, graph, tags, companions, example)
 
 
 def log_cross_validated(
@@ -146,7 +151,7 @@ def log_cross_validated(
     measured = estimate(mean_of(figures), seed=seed).required()
     name = FigureName(CROSS_VALIDATED, measured.name)
     record_estimates(version, {name: measured}, data=patients.digest)
-    stage.log(str(name), measured.value)
+    stage.log_estimate(str(name), measured, version.model_id)
     files = [patients.codes / f"{slide.slide_id}.h5" for patient in labelled.patients for slide in patient.slides]
     stage.log_table(pd.DataFrame(manifest(files)), "codes.csv")
     table = cross_validated_table(labelled, ensemble.comparable, model.spec)

@@ -2,6 +2,9 @@
 
 from dataclasses import asdict, dataclass, replace
 
+from mlflow.entities import DatasetInput
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
+
 from nic.errors import RegistryError, UnknownModel
 from nic.graphs import files
 from nic.patients.model_spec import PatientModelSpec
@@ -109,7 +112,7 @@ def _untrue_tags(version: RegisteredVersion) -> list[str]:
     on_version = {tag: (version.tags[tag], fact) for tag, fact in facts.items() if tag in version.tags}
     run = find_run(version.run_id)
     datasets = run.inputs.dataset_inputs if run and run.inputs else []
-    read, of_run = {i.dataset.name: i.dataset.digest for i in datasets}, run.data.tags if run else {}
+    read, of_run = {_input_name(i): i.dataset.digest for i in datasets}, run.data.tags if run else {}
     inputs = {f"nic.input.{name}": digest for name, digest in read.items() if f"nic.input.{name}" in of_run}
     on_run = {tag: (of_run[tag][: len(digest)], digest) for tag, digest in inputs.items()}
     return [
@@ -118,6 +121,12 @@ def _untrue_tags(version: RegisteredVersion) -> list[str]:
         for tag, (tagged, fact) in tags.items()
         if tagged != fact
     ]
+
+
+def _input_name(dataset: DatasetInput) -> str:
+    """Which input a dataset is: its context; the dataset itself has the name of the file."""
+    contexts = {tag.key: tag.value for tag in dataset.tags}
+    return contexts.get(MLFLOW_DATASET_CONTEXT, dataset.dataset.name)
 
 
 def _of_graph(version: RegisteredVersion) -> dict[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -22,8 +22,13 @@ from nic.errors import RegistryError
 from nic.tracking.answers import Answers, digest_of
 from nic.tracking.figure_name import FigureName
 from nic.tracking.registry import ENCODER_NAME, RegisteredVersion, tag_version
+from nic.tracking.runs import Measured
 
-TAG = "figure."
+FIGURES = "nic.figures"
+"""Tag of a version with all its estimates, as JSON by <part>.<figure>. The deciding figure of each part has a tag of
+its own as well, in words for a reader; nothing reads that one."""
+OLDER_TAG = "figure."
+"""Beginning of the tags of earlier versions, one for each estimate."""
 FOLDER = "figures"
 """Of the run that made a version: <name>/<version>/<part>.json, the estimates on a part as they were measured last."""
 CERTIFIED = FigureName("validation", "auc")
@@ -60,19 +65,6 @@ class RecordedEstimate:
             raise RegistryError(f"{where} holds no figure: {error}; measure it again") from error
 
 
-class Measured(Protocol):
-    """What a stage has measured, such as nic.evaluation.figure.Estimate."""
-
-    @property
-    def value(self) -> float: ...
-    @property
-    def low(self) -> float | None: ...
-    @property
-    def high(self) -> float | None: ...
-    @property
-    def n(self) -> int: ...
-
-
 def record_estimates(
     version: RegisteredVersion, estimates: Mapping[FigureName, Measured], data: str, answers: str | None = None
 ) -> None:
@@ -100,30 +92,54 @@ def _replace_tags(version: RegisteredVersion, part: str, estimates: Mapping[str,
     client = MlflowClient()
     now = client.get_model_version(version.name, version.version).tags
     for tag in now:
-        if tag.startswith(f"{TAG}{part}.") and tag.removeprefix(TAG) not in estimates:
+        if tag.startswith((f"{OLDER_TAG}{part}.", f"{part}.")):
             client.delete_model_version_tag(version.name, version.version, tag)
-    tag_version(version.name, version.version, {f"{TAG}{name}": json.dumps(e) for name, e in estimates.items()})
+    others = {name: e for name, e in _readable(now, version).items() if not name.startswith(f"{part}.")}
+    deciding = dict(list(estimates.items())[:1])
+    in_words = {name: str(RecordedEstimate(**estimate)) for name, estimate in deciding.items()}
+    tag_version(version.name, version.version, {FIGURES: json.dumps(others | dict(estimates)), **in_words})
+
+
+def _readable(tags: Mapping[str, str], version: RegisteredVersion) -> dict[str, Any]:
+    """All estimates in a version's tag; none where somebody has written something else there, which is replaced."""
+    try:
+        return _json_of(tags.get(FIGURES, "{}"), version)
+    except RegistryError:
+        return {}
+
+
+def _json_of(text: str, version: RegisteredVersion) -> dict[str, Any]:
+    try:
+        return dict(json.loads(text))
+    except (json.JSONDecodeError, TypeError, ValueError) as error:
+        raise RegistryError(f"{version.uri}: tag {FIGURES} is no JSON of figures: {error}; measure it again") from error
 
 
 def tagged_estimates(version: RegisteredVersion) -> dict[FigureName, RecordedEstimate]:
     """All estimates in the tags of a version. Raises RegistryError when one cannot be read."""
-    names = [FigureName.parse(tag.removeprefix(TAG)) for tag in version.tags if tag.startswith(TAG)]
+    older = [tag.removeprefix(OLDER_TAG) for tag in version.tags if tag.startswith(OLDER_TAG)]
+    names = map(FigureName.parse, dict.fromkeys([*_json_of(version.tags.get(FIGURES, "{}"), version), *older]))
     return {name: estimate for name in names if (estimate := tagged_estimate(version, name))}
 
 
 def tagged_estimate(version: RegisteredVersion, name: FigureName) -> RecordedEstimate | None:
-    """The estimate in the version's tag; None when the figure was not measured on this version.
+    """The estimate in the version's tags; None when the figure was not measured on this version.
 
     Raises RegistryError when the tag cannot be read.
     """
-    text = version.tags.get(f"{TAG}{name}")
-    if not text:
-        return None
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise RegistryError(f"{version.uri}: tag {TAG}{name} is not JSON: {error}; measure it again") from error
-    return RecordedEstimate.of(content, f"{version.uri}: tag {TAG}{name}")
+    content = _json_of(version.tags.get(FIGURES, "{}"), version).get(str(name))
+    older = f"{OLDER_TAG}{name}"
+    if content is None and (text := version.tags.get(older)):
+        try:
+            content = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise RegistryError(f"{version.uri}: tag {older} is not JSON: {error}; measure it again") from error
+    return RecordedEstimate.of(content, f"{version.uri}: {name} in its tags") if content is not None else None
+
+
+def estimate_tags(tags: Mapping[str, str]) -> dict[str, str]:
+    """Those of a version's tags that hold its estimates."""
+    return {tag: value for tag, value in tags.items() if tag == FIGURES or tag.startswith(OLDER_TAG)}
 
 
 def verified_estimate(version: RegisteredVersion, name: FigureName) -> RecordedEstimate | None:
@@ -135,7 +151,7 @@ def verified_estimate(version: RegisteredVersion, name: FigureName) -> RecordedE
     if tagged is None and filed is None:
         return None
     if tagged is None:
-        raise RegistryError(f"{version.uri}: its tag {TAG}{name} was removed; measure it again")
+        raise RegistryError(f"{version.uri}: {name} was removed from its tags; measure it again")
     if filed is None and _is_certified(version, name, tagged):
         return RecordedEstimate(tagged.value, tagged.n, tagged.data)
     if filed is None:

@@ -11,6 +11,7 @@ import mlflow
 import pandas as pd
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
 from mlflow.models.signature import ModelSignature
 from mlflow.tracking import MlflowClient
 from mlflow.types.schema import ColSpec, DataType, ParamSchema, ParamSpec, Schema
@@ -19,8 +20,9 @@ from nic.encoder.spec import IMPORTED, EncoderSpec
 from nic.errors import ForeignCodes, UnknownModel
 from nic.graphs.files import copy_graph, graph_files, graph_in, graph_sha256
 from nic.tracking.digests import digest
+from nic.tracking.served_example import ServedExample
 from nic.tracking.source_digest import PROJECT, files_digest, imported_files
-from nic.tracking.store import leaves_open
+from nic.tracking.store import AS_TRAINING, leaves_open
 from nic.tracking.version_loader import load_version
 
 ENCODER_NAME = "nic-encoder"
@@ -35,9 +37,6 @@ SERVING_TAG = "nic.serving"
 """Tag with the digest of the code that serves a version, see `serving_digest`."""
 NETWORKS_OF = "nic.networks_of"
 """Tag of a version that was registered again with other serving code: the name/version that was trained."""
-
-LONGEST_CARD = 5000  # characters of the description's column
-CUT = "\n\nCut here; the whole card is among the artifacts of the run."
 
 # What a served model imports; the versions come from requirements.txt, the one list of pins.
 SERVING_PACKAGES = [
@@ -86,7 +85,7 @@ class RegisteredVersion:
     """One version of a registered model.
 
     tags: lineage and verdict; whoever may write to the registry may change them. run_id, source: as MLflow recorded
-    them when the version was made; nobody can change them.
+    them when the version was made; nobody can change them. model_id: of the logged model that was registered.
     """
 
     name: str
@@ -94,6 +93,7 @@ class RegisteredVersion:
     tags: dict[str, str]
     run_id: str | None = None
     source: str = ""
+    model_id: str | None = None
 
     @property
     def uri(self) -> str:
@@ -104,21 +104,27 @@ class RegisteredVersion:
         return f"{self.name}/{self.version}"
 
     @property
+    def page(self) -> str:
+        """Link to it from a text on MLflow's pages."""
+        return f"#/models/{self.name}/versions/{self.version}{AS_TRAINING}"
+
+    @property
     def copied_from(self) -> str | None:
         """Which version this one is a copy of, as name/version; None where it is no copy."""
         copied = re.fullmatch(r"models:/([^/@]+/\d+)", self.source)
         return copied[1] if copied else None
 
 
-def register_encoder(graph: Path, lineage: Mapping[str, str]) -> RegisteredVersion:
+def register_encoder(graph: Path, lineage: Mapping[str, str], request: pd.DataFrame | None = None) -> RegisteredVersion:
     """Register an encoder's graph, with the file that serves it, as a version of nic-encoder.
 
-    graph: its .onnx file; weights in files beside it are taken along, into a folder of the version.
+    graph: its .onnx file; weights in files beside it are taken along, into a folder of the version. request: an example
+    of what it answers.
     """
     signature = ModelSignature(
         inputs=Schema([ColSpec(DataType.string, "image")]), outputs=Schema([ColSpec(DataType.string, "code")])
     )
-    return _register(ENCODER_NAME, ENCODER_MODEL, {"encoder": graph}, signature, lineage)
+    return _register(ENCODER_NAME, ENCODER_MODEL, {"encoder": graph}, signature, lineage, request)
 
 
 def register_patient_model(
@@ -127,6 +133,7 @@ def register_patient_model(
     patient: Path,
     lineage: Mapping[str, str],
     companions: Mapping[str, Path] | None = None,
+    example: ServedExample | None = None,
 ) -> RegisteredVersion:
     """Register both graphs, encoder and patient, with the file that serves them, as a version of one model.
 
@@ -136,6 +143,7 @@ def register_patient_model(
     columns = [ColSpec(DataType.string, name, required=False) for name in ("slide", "features", "image", "patient")]
     signature = ModelSignature(
         inputs=Schema([*columns, ColSpec(DataType.double, "mpp", required=False)]),
+        outputs=example.answer_schema if example else None,
         params=ParamSchema(  # see RequestParams of nic.serving
             [
                 ParamSpec("map", DataType.string, "none"),
@@ -146,7 +154,9 @@ def register_patient_model(
         ),
     )
     files = {"patient": patient} | ({"encoder": encoder} if encoder else {}) | dict(companions or {})
-    return _register(name, PATIENT_MODEL, files, signature, lineage, {"confined": True, "at_once": 1, "device": "auto"})
+    config = {"confined": True, "at_once": 1, "device": "auto"}
+    request = example.request if example else None
+    return _register(name, PATIENT_MODEL, files, signature, lineage, request, config)
 
 
 def _register(
@@ -155,10 +165,13 @@ def _register(
     files: Mapping[str, Path],
     signature: ModelSignature,
     lineage: Mapping[str, str],
+    request: pd.DataFrame | None,
     model_config: dict[str, object] | None = None,
 ) -> RegisteredVersion:
     with TemporaryDirectory(prefix="nic-") as folder:
-        info = mlflow.pyfunc.log_model(
+        info = Model.log(
+            artifact_path=None,
+            flavor=_Served,
             name=name.replace(".", "-"),  # of the logged model, which may have no dot
             python_model=str(PROJECT / "registry" / code_file),
             artifacts={key: str(_artifact(key, path, Path(folder))) for key, path in files.items()},
@@ -167,6 +180,8 @@ def _register(
             signature=signature,
             model_config=model_config,
             registered_model_name=name,
+            input_example=request,
+            validate_serving_input=False,
         )
     version = str(info.registered_model_version)
     graphs = {key: graph_in(path) for key, path in files.items() if key in GRAPHS}
@@ -174,6 +189,15 @@ def _register(
     made_by = {SERVING_TAG: serving_digest(code_file), "nic.run": info.run_id}
     tag_version(name, version, {**lineage, **digests, **made_by})
     return find_version(f"models:/{name}/{version}")
+
+
+class _Served:
+    """The flavor mlflow.pyfunc for Model.log. `mlflow.pyfunc.log_model` would also load the model to try the example,
+    which takes seconds and writes the operator's log; whoever registers a version has tried its example."""
+
+    @staticmethod
+    def save_model(validate_serving_input: bool, **options: Any) -> None:
+        mlflow.pyfunc.save_model(**options)
 
 
 def _artifact(key: str, path: Path, folder: Path) -> Path:
@@ -207,14 +231,6 @@ def tag_version(name: str, version: str, tags: Mapping[str, str]) -> None:
         client.set_model_version_tag(name, version, key, value)
 
 
-def describe_version(version: RegisteredVersion, card: str) -> None:
-    """Show a model card (Markdown) on the version's page, cut at the length of the registry's column."""
-    if len(card) > LONGEST_CARD:
-        beginning, _, _ = card[: LONGEST_CARD - len(CUT)].rpartition("\n")
-        card = beginning + CUT
-    MlflowClient().update_model_version(version.name, version.version, description=card)
-
-
 def find_version(uri: str) -> RegisteredVersion:
     """The version that `models:/name@alias` or `models:/name/version` means now.
 
@@ -234,7 +250,12 @@ def find_version(uri: str) -> RegisteredVersion:
             raise
         raise UnknownModel(f"{uri}: {_what_exists(name)}") from error
     return RegisteredVersion(
-        name, str(registered.version), dict(registered.tags), registered.run_id, registered.source or ""
+        name,
+        str(registered.version),
+        dict(registered.tags),
+        registered.run_id,
+        registered.source or "",
+        registered.model_id,
     )
 
 
@@ -266,6 +287,12 @@ def graph_file(uri: str, graph: str) -> Path:
         return file
     names = ", ".join(sorted(file.name for file in folder.iterdir()))
     raise UnknownModel(f"{version.uri}: no {graph} graph among its files {names}")
+
+
+def model_place(version: RegisteredVersion) -> str:
+    """Where the files of a version lie: a path where artifacts lie on this machine, else a URI."""
+    place: str = MlflowClient().get_model_version_download_uri(version.name, version.version)
+    return place.removeprefix("file://")
 
 
 def model_folder(version: RegisteredVersion) -> Path:

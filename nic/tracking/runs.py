@@ -2,12 +2,14 @@
 
 import json
 import math
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import mlflow
 import numpy as np
@@ -17,12 +19,14 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Run
 from mlflow.exceptions import ExecutionException, MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 from numpy.typing import NDArray
 
 from nic.errors import StageFailed
 from nic.tracking.digests import digest, output_digest
+from nic.tracking.run_names import MODELS, run_name
 from nic.tracking.source_digest import PROJECT, keep_source, source_digest
-from nic.tracking.store import kept_on_disk, leaves_open
+from nic.tracking.store import AS_TRAINING, kept_on_disk, leaves_open, unreached
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -37,6 +41,21 @@ SERVING = "serving"
 """Input of a stage that registers a version: digest of the serving code. Another one changes no network."""
 TRAINING = "nic.training"
 """Tag with the key of a stage without the input SERVING: equal keys train the same networks."""
+FAILED = "failed"
+"""Tag of a failed run with the reason, in one sentence."""
+
+
+class Measured(Protocol):
+    """What a stage has measured, such as nic.evaluation.figure.Estimate."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+    @property
+    def n(self) -> int: ...
 
 
 @dataclass
@@ -51,9 +70,27 @@ class StageRun:
     training_key: str
     result: dict[str, Any] = field(default_factory=dict)
 
-    def log(self, name: str, value: float, step: int = 0) -> None:
-        """Log a number, with the step of the training."""
-        mlflow.log_metric(name, value, step=step, run_id=self.run_id)
+    def log(self, name: str, value: float, step: int = 0, model_id: str | None = None) -> None:
+        """Log a number, with the step of the training. model_id: of the registered model that it is a figure of."""
+        mlflow.log_metric(name, value, step=step, run_id=self.run_id, model_id=model_id)
+
+    def log_estimate(self, name: str, estimate: Measured, model_id: str | None = None) -> None:
+        """Log a value and, as <name>.low and <name>.high, its interval. What is not defined is left out.
+
+        model_id: of the registered model that was measured, whose page then shows the figure as well.
+        """
+        of_interval = {f"{name}.low": estimate.low, f"{name}.high": estimate.high}
+        for metric, value in {name: estimate.value, **of_interval}.items():
+            if value is not None and math.isfinite(value):
+                self.log(metric, value, model_id=model_id)
+
+    def rename(self, name: str) -> None:
+        """Give the run another name in the list of runs."""
+        MlflowClient().set_tag(self.run_id, MLFLOW_RUN_NAME, name)
+
+    def describe(self, text: str) -> None:
+        """Show a text (Markdown) as the description on the run's page."""
+        MlflowClient().set_tag(self.run_id, MLFLOW_RUN_NOTE, text)
 
     def leave(self, name: str, digest: str) -> None:
         """Record the digest of what the stage left, under the name that it has as the input of a later stage."""
@@ -85,15 +122,19 @@ class StageRun:
 
 
 @contextmanager
-def stage_run(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]) -> Iterator[StageRun]:
+def stage_run(
+    stage: str, config: "DataclassInstance", inputs: Mapping[str, str], files: Mapping[str, Path] | None = None
+) -> Iterator[StageRun]:
     """Run a stage under MLflow. It logs parameters, digests of inputs and source, and at the end result and outputs.
 
-    inputs: digest of each thing that the stage reads, by name. Under `mlflow run` it is the run that MLflow started.
-    The paths in the result's `outputs` are digested, so that a later call knows whether they are unchanged. Raises
-    StoreUnreached, with what is kept on disk, when the store fails after the work.
+    inputs: digest of each thing that the stage reads, by name. files: where an input lies, by name, if no parameter
+    says so. Under `mlflow run` it is the run that MLflow started. The paths in the result's `outputs` are digested, so
+    that a later call knows whether they are unchanged. Raises StoreUnreached, with what is kept on disk, when the store
+    fails after the work.
     """
     key, training_key = stage_key(stage, config, inputs), training_key_of(stage, config, inputs)
-    with mlflow.start_run(run_name=stage) as run:
+    name = run_name(stage, {field: _resolved(value) for field, value in asdict(config).items()})
+    with mlflow.start_run(run_name=name) as run, _failure_noted(run.info.run_id):
         # First, so that a store that cannot keep artifacts fails before the work.
         mlflow.log_dict({k: str(v) for k, v in asdict(config).items()}, CONFIG_FILE)
         logged = run.data.params
@@ -109,7 +150,7 @@ def stage_run(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]
         )
         for name, value in inputs.items():
             if value and name.partition(".")[0] in DATA:
-                _log_dataset(name, value, config)
+                _log_dataset(name, value, config, (files or {}).get(name))
         keep_source(stage)
         stage_run = StageRun(run.info.run_id, key, training_key)
         yield stage_run
@@ -119,11 +160,52 @@ def stage_run(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]
             mlflow.log_dict(stage_run.result, RESULT_FILE)
 
 
-def _log_dataset(name: str, digest: str, config: "DataclassInstance") -> None:
-    """Log digest and place of an input. The place is the config's field of that name, or the study file."""
-    place = str(getattr(config, name.partition(".")[0], None) or getattr(config, "study", ""))
+def _resolved(value: object) -> object:
+    """Of a model that is named by its alias the version; any other value as it is."""
+    if named := re.fullmatch(f"{MODELS}([^/@,]+)@([^/@,]+)", str(value)):
+        return f"{MODELS}{named[1]}/{MlflowClient().get_model_version_by_alias(*named.groups()).version}"
+    return value
+
+
+@contextmanager
+def _failure_noted(run_id: str) -> Iterator[None]:
+    """Around the work of a run: when it fails, the reason is noted on the run. A store that failed is not asked."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        if unreached(error) is None:
+            note_failure(run_id, f"{type(error).__name__}: {error}")
+        raise
+
+
+def note_failure(run_id: str, reason: str) -> None:
+    """Note on a run's page, above its description, and in a tag for the list of runs, why it failed."""
+    client, sentence = MlflowClient(), " ".join(reason.split())
+    described = client.get_run(run_id).data.tags.get(MLFLOW_RUN_NOTE, "")
+    for tag, text in {FAILED: sentence, MLFLOW_RUN_NOTE: f"**Failed.** {sentence}\n\n{described}".rstrip()}.items():
+        client.set_tag(run_id, tag, text)
+
+
+def note_failure_before_stage(stage: str, parameters: Mapping[str, object], reason: str) -> None:
+    """Name the run that `mlflow run` has made, and note the reason, when its entry point failed before its stage began.
+
+    There is no such run outside `mlflow run`; a stage that has begun took it over.
+    """
+    if run_id := os.environ.get("MLFLOW_RUN_ID"):
+        MlflowClient().set_tag(run_id, MLFLOW_RUN_NAME, run_name(stage, parameters))
+        note_failure(run_id, reason)
+
+
+def _log_dataset(name: str, digest: str, config: "DataclassInstance", file: Path | None) -> None:
+    """Log an input by the name of its file or folder, with digest and place.
+
+    file: its place; if None, the config's field of that name, or the study file.
+    """
+    parameter = getattr(config, name.partition(".")[0], None)
+    place = str(file or parameter or getattr(config, "study", "") or name)
+    shown = Path(place).name if file or parameter else f"{name} of {Path(place).name}"
     source = CodeDatasetSource({"place": place})
-    mlflow.log_input(MetaDataset(source, name, digest=digest[:24]), context=name)  # type: ignore[abstract]
+    mlflow.log_input(MetaDataset(source, shown, digest=digest[:24]), context=name)  # type: ignore[abstract]
 
 
 def stage_key(stage: str, config: "DataclassInstance", inputs: Mapping[str, str]) -> str:
@@ -160,7 +242,6 @@ def run_or_reuse(stage: str, config: "DataclassInstance", inputs: Mapping[str, s
     Raises StageFailed when the child run fails; its own message is printed above it.
     """
     if finished := find_finished(stage_key(stage, config, inputs)):
-        mlflow.set_tag(f"nic.reused.{stage}.{finished.info.run_id}", "true")
         return Finished(finished.info.run_id, result_of(finished), True, 0.0)
     parameters = {name: str(value) for name, value in asdict(config).items()}
     try:
@@ -169,10 +250,37 @@ def run_or_reuse(stage: str, config: "DataclassInstance", inputs: Mapping[str, s
         )
     except ExecutionException as error:
         remedy = "correct the error above and start again; finished stages are kept"
-        raise StageFailed(f"{stage}: {error}; {remedy}") from error
+        raise StageFailed(f"{stage}: {_reason(error)}; {remedy}") from error
     run = MlflowClient().get_run(submitted.run_id)
     seconds = (run.info.end_time - run.info.start_time) / 1000
     return Finished(submitted.run_id, result_of(run), False, seconds)
+
+
+def _reason(error: ExecutionException) -> str:
+    """The reason that is noted on the run that failed, or MLflow's own words, which only name the run."""
+    named = re.search(r"ID '(\w+)'", str(error))
+    failed = find_run(named[1]) if named else None
+    return failed.data.tags.get(FAILED, str(error)) if failed else str(error)
+
+
+def input_file(run_id: str | None, name: str) -> str:
+    """The name of the file that a run read as this input; empty where it is not known."""
+    run = find_run(run_id)
+    datasets = run.inputs.dataset_inputs if run and run.inputs else []
+    return next(
+        (d.dataset.name for d in datasets if any(t.value == name for t in d.tags) and d.dataset.name != name), ""
+    )
+
+
+def metrics_of(run_id: str) -> dict[str, float]:
+    """The metrics of a run, by name."""
+    return dict(MlflowClient().get_run(run_id).data.metrics)
+
+
+def run_page(run_id: str, artifact: str = "") -> str:
+    """Link from a text on MLflow's pages to a run's page, or to one of its artifacts."""
+    page = f"#/experiments/{MlflowClient().get_run(run_id).info.experiment_id}/runs/{run_id}"
+    return f"{page}{'/artifacts/' if artifact else ''}{artifact}{AS_TRAINING}"
 
 
 def artifact_place(run_id: str, file: str) -> str:
@@ -220,7 +328,7 @@ def result_of(run: Run) -> dict[str, Any]:
 
 def log_trial(number: int, parameters: Mapping[str, Any], value: float, state: str) -> None:
     """Log a trial of a hyperparameter search as a run nested in the stage's run."""
-    with mlflow.start_run(run_name=f"trial-{number}", nested=True, tags={"nic.stage": "trial", "nic.state": state}):
+    with mlflow.start_run(run_name=f"trial {number}", nested=True, tags={"nic.stage": "trial", "nic.state": state}):
         mlflow.log_params(dict(parameters))
         if math.isfinite(value):  # else the trial was pruned before it had a value
             mlflow.log_metric("validation.auc", value)

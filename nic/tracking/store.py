@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import re
+import shlex
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -20,6 +21,10 @@ from nic.errors import StoreUnreached
 
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+LOCAL_PAGES = "http://127.0.0.1:5000"
+"""Where `mlflow ui` shows its pages."""
+AS_TRAINING = "?workflowType=machine_learning"
+"""Ending of an address that makes MLflow's pages show trainings; a new browser would show language models' traces."""
 LOCKED_S = 20
 """Seconds to wait for a database that others have locked; MLflow waits as long."""
 LONGEST_REASON = 300
@@ -283,10 +288,33 @@ def _line(text: str) -> str:
 
 
 def _store() -> str:
-    """Where the store is, without a password."""
-    uri = mlflow.get_tracking_uri()
+    return f"tracking store {_without_password(mlflow.get_tracking_uri())}"
+
+
+def _without_password(uri: str) -> str:
     parts = urlsplit(uri)
     if not parts.password:
-        return f"tracking store {uri}"
+        return uri
     host = parts.netloc.rpartition("@")[2]
-    return f"tracking store {urlunsplit(parts._replace(netloc=f'{parts.username}@{host}'))}"
+    return urlunsplit(parts._replace(netloc=f"{parts.username}@{host}"))
+
+
+def ways_to_look(run_id: str) -> list[str]:
+    """How to open MLflow's pages on this store, and the address of a run's page.
+
+    `mlflow ui` does not read MLFLOW_TRACKING_URI, so its command names the store. A server has an address already.
+    """
+    uri = mlflow.get_tracking_uri()
+    experiment = MlflowClient().get_run(run_id).info.experiment_id
+    if uri.startswith(("http://", "https://")):
+        address, commands = _without_password(uri).rstrip("/"), []
+    else:
+        address, commands = LOCAL_PAGES, [f"mlflow ui --backend-store-uri {_named_in_shell(uri)}"]
+    return [*commands, f"{address}/#/experiments/{experiment}/runs/{run_id}{AS_TRAINING}"]
+
+
+def _named_in_shell(uri: str) -> str:
+    """The store as an argument of a command: a SQLite file by its absolute path, a password by its variable."""
+    if file := _sqlite_file(uri):
+        return shlex.quote(f"sqlite:///{Path(file).absolute()}")
+    return '"$MLFLOW_TRACKING_URI"' if urlsplit(uri).password else shlex.quote(uri)

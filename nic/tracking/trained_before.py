@@ -15,6 +15,7 @@ from mlflow.tracking import MlflowClient
 
 from nic.errors import UnknownModel
 from nic.graphs.files import graph_in, graph_sha256
+from nic.tracking.descriptions import describe_version
 from nic.tracking.recorded_estimates import record_estimates, tagged_estimates
 from nic.tracking.registry import (
     ENCODER_NAME,
@@ -22,13 +23,13 @@ from nic.tracking.registry import (
     NETWORKS_OF,
     SERVING_TAG,
     RegisteredVersion,
-    describe_version,
     find_version,
     model_folder,
     register_encoder,
     register_patient_model,
 )
 from nic.tracking.runs import RESULT_FILE, TRAINING, StageRun, find_finished, finished_runs, result_of
+from nic.tracking.served_example import ServedExample
 from nic.tracking.source_digest import KEPT_SOURCE
 
 NOT_COPIED = (KEPT_SOURCE, RESULT_FILE, "config.json", "verdict.html", "figures")
@@ -56,18 +57,23 @@ def trained_before(stage: StageRun) -> FinishedTraining | None:
     return next((training for training in trainings if training), None)
 
 
-def register_again(training: FinishedTraining, stage: StageRun) -> RegisteredVersion:
-    """Register the same graphs, lineage and figures as a new version; artifacts and metrics are copied to this run."""
+def register_again(
+    training: FinishedTraining, stage: StageRun, example: ServedExample | None = None
+) -> RegisteredVersion:
+    """Register the same graphs, lineage and figures as a new version; artifacts and metrics are copied to this run.
+
+    example: of today's serving code.
+    """
     _copy_run(training.run, stage)
     before, files = training.version, dict(training.files)
     kept = {name: value for name, value in before.tags.items() if name.startswith("nic.") and not _is_new(name)}
     lineage = kept | {NETWORKS_OF: before.tags.get(NETWORKS_OF, before.full_name)}
     if before.name == ENCODER_NAME:
-        version = register_encoder(files["encoder"], lineage)
+        version = register_encoder(files["encoder"], lineage, example.request if example else None)
         describe_version(version, MlflowClient().get_model_version(before.name, before.version).description or "")
     else:
         encoder, patient = files.pop("encoder", None), files.pop("patient")
-        version = register_patient_model(before.name, encoder, patient, lineage, files)
+        version = register_patient_model(before.name, encoder, patient, lineage, files, example)
     _copy_estimates(training, version)
     print(f"{version.uri}: networks of {before.full_name} with today's serving code; nothing was trained")
     return find_version(version.uri)

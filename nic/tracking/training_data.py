@@ -47,6 +47,13 @@ def training_of(version: RegisteredVersion) -> TrainingPatients | None:
     return TrainingPatients(tuple(_rows(patients)["patient"]), None if slides is None else slides_from(slides))
 
 
+def sites_of_training(version: RegisteredVersion) -> dict[str, int]:
+    """How many training patients each site has; empty when the run that trained the version is gone."""
+    text = artifact_text(version.run_id, PATIENTS_FILE)
+    sites = _rows(text).get("site") if text is not None else None
+    return {} if sites is None else {str(site): int(count) for site, count in sites.value_counts().items()}
+
+
 def slides_table(slides: Sequence[AuditedSlide]) -> pd.DataFrame:
     """The slides as a table: names, fingerprint, and the small grey picture [32, 32] in base64."""
     rows = [

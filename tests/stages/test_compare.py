@@ -1,5 +1,6 @@
 """Registered models of a small survival study, measured and compared through the entry points themselves."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from nic.patients.targets import Survival, Targets, Values
 from nic.slides.grid import TileGrid
 from nic.stages.model_evaluation import evaluate_model
 from nic.study import read_study
+from nic.tracking.recorded_estimates import FIGURES
 from nic.tracking.registry import register_patient_model
 
 ENCODER = EncoderSpec(8, 64, 1.0, 0.5, "multitask", ("mitosis",), sha256="a" * 64)
@@ -148,11 +150,11 @@ def test_the_better_model_is_better_by_more_than_chance(study: tuple[Path, dict[
     assert turned[0]["difference"] == pytest.approx(-rows["c_index"]["difference"])
 
 
-def test_evaluation_tags_every_figure_that_is_defined(study: tuple[Path, dict[str, str]]) -> None:
+def test_evaluation_records_every_figure_that_is_defined(study: tuple[Path, dict[str, str]]) -> None:
     folder, models = study
     evaluate.run(evaluate.Config(folder / "study.yaml", "death", folder / "codes", models["good"]))
     tags = MlflowClient().get_model_version("nic-good", models["good"].split("/")[-1]).tags
-    figures = {key.removeprefix("figure.external.") for key in tags if key.startswith("figure.external.")}
+    figures = {name.removeprefix("external.") for name in json.loads(tags[FIGURES])}
     assert {"c_index", "uno_c", "integrated_brier", "log_rank_z", "hazard_ratio_adjusted"} <= figures
     run = mlflow.search_runs(filter_string="tags.`nic.stage` = 'evaluate'", output_format="list")[0]
     table = pd.read_csv(mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/external.csv"))

@@ -39,7 +39,8 @@ def shown(promoted: bool, reasons: list[str]) -> str:
     """As shown after a verdict on version 2, reused from an earlier call."""
     verdict = {"name": NAME, "version": "2", "promoted": promoted, "reasons": reasons}
     text = StringIO()
-    Steps({"promote score": Finished("", verdict, True, 0.0)}, Console(file=text, width=200)).show([])
+    run = MlflowClient().create_run("0").info.run_id
+    Steps({"promote score": Finished("", verdict, True, 0.0)}, Console(file=text, width=200)).show([], run)
     return text.getvalue()
 
 
@@ -96,7 +97,7 @@ def test_a_version_without_a_gate_is_not_promoted_and_the_gate_to_write_is_shown
         "no gate; write one under the endpoint, such as gate: {figure: cross_validated.auc, at_least: 0.7, margin: 0.1}"
     )
     assert (result["promoted"], result["reasons"]) == (False, [reason])
-    steps.show([])
+    steps.show([], client.create_run("0").info.run_id)
     assert f"not promoted: {reason}" in text.getvalue()
 
 
@@ -110,7 +111,7 @@ def test_where_an_endpoint_fails_the_others_go_on_and_the_end_is_an_error(client
             steps.finished["train score"] = Finished("", {"version": "models:/nic-score/1"}, False, 1.0)
     assert steps.failures == {"grade": "cohort.csv: no label"}
     assert steps.summary(["grade"]) == {}
-    steps.show(["grade"])
+    steps.show(["grade"], client.create_run("0").info.run_id)
     assert "why it was not finished" in text.getvalue()
     with pytest.raises(StageFailed, match=r"endpoint grade: cohort\.csv: no label"):
         steps.check()

@@ -8,7 +8,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 from stores import new_store
 
-from nic.tracking.registry import LONGEST_CARD, RegisteredVersion, describe_version, find_version
+from nic.tracking.descriptions import LONGEST_CARD, describe_version
+from nic.tracking.registry import RegisteredVersion, find_version
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from nic.tracking import promotion
 from nic.tracking.evidence import graph_sha256, spec_of
 from nic.tracking.gates import Gate
 from nic.tracking.promotion import Verdict
-from nic.tracking.recorded_estimates import artifact_text, publish_answers, read_answers
+from nic.tracking.recorded_estimates import FIGURES, artifact_text, publish_answers, read_answers
 from nic.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -43,7 +43,6 @@ from nic.tracking.registry import (
 from nic.tracking.trace import trace, unaccounted
 
 NAME, FIGURE = "nic-score", "external.spearman"
-TAG = f"figure.{FIGURE}"
 GATE = {
     "figure": FIGURE,
     "at_least": 0.5,
@@ -95,11 +94,16 @@ def version(number: int) -> RegisteredVersion:
 
 
 def tagged(number: int, name: str = FIGURE) -> dict[str, Any]:
-    return dict(json.loads(version(number).tags[f"figure.{name}"]))
+    return dict(json.loads(version(number).tags[FIGURES])[name])
 
 
-def forge(number: int, tag: str, value: object) -> None:
-    tag_version(NAME, str(number), {tag: value if isinstance(value, str) else json.dumps(value)})
+def forge(number: int, tag: str, value: str) -> None:
+    tag_version(NAME, str(number), {tag: value})
+
+
+def forge_figure(number: int, value: object, name: str = FIGURE) -> None:
+    """Write an estimate of one's own among those in the version's tag."""
+    forge(number, FIGURES, json.dumps(json.loads(version(number).tags[FIGURES]) | {name: value}))
 
 
 def verdict(number: int, **changes: Any) -> Verdict:
@@ -151,23 +155,31 @@ OPEN: dict[str, Any] = {
 }
 """Of a gate that asks for next to nothing, so that a version passes it but for what is forged."""
 FORGERIES: dict[str, tuple[Callable[[], None], str]] = {
-    "a higher value": (lambda: forge(2, TAG, {**tagged(2), "value": 0.99}), "is not what was measured: value is 0.99"),
-    "a higher lower end": (lambda: forge(2, TAG, {**tagged(2), "low": 0.9}), "low is 0.9, measured was"),
-    "more patients": (lambda: forge(2, TAG, {**tagged(2), "n": 500}), "n is 500, measured was 18"),
-    "other patients": (lambda: forge(2, TAG, {**tagged(2), "data": "0" * 16}), "data is 0000"),
-    "the figure of a good version": (lambda: forge(2, TAG, tagged(1)), "is of answers of nic-score/1"),
+    "a higher value": (
+        lambda: forge_figure(2, {**tagged(2), "value": 0.99}),
+        "is not what was measured: value is 0.99",
+    ),
+    "a higher lower end": (lambda: forge_figure(2, {**tagged(2), "low": 0.9}), "low is 0.9, measured was"),
+    "more patients": (lambda: forge_figure(2, {**tagged(2), "n": 500}), "n is 500, measured was 18"),
+    "other patients": (lambda: forge_figure(2, {**tagged(2), "data": "0" * 16}), "data is 0000"),
+    "the figure of a good version": (lambda: forge_figure(2, tagged(1)), "is of answers of nic-score/1"),
     "the run of a good version": (
-        lambda: forge(2, TAG, {**tagged(2), "run": tagged(1)["run"]}),
+        lambda: forge_figure(2, {**tagged(2), "run": tagged(1)["run"]}),
         "is of answers of nic-score/1",
     ),
     "the record of a good version": (
-        lambda: forge(2, TAG, {**tagged(2), "answers": tagged(1)["answers"]}),
+        lambda: forge_figure(2, {**tagged(2), "answers": tagged(1)["answers"]}),
         "answers is ",
     ),
-    "all of it, one by one": (lambda: forge(2, TAG, {**tagged(1), "run": tagged(2)["run"]}), "value is "),
-    "a run that is not there": (lambda: forge(2, TAG, {**tagged(2), "run": "0" * 32}), "was measured last in run"),
-    "no JSON": (lambda: forge(2, TAG, "0.99"), "holds no figure"),
-    "no figure": (lambda: forge(2, TAG, "better than all"), "is not JSON"),
+    "all of it, one by one": (lambda: forge_figure(2, {**tagged(1), "run": tagged(2)["run"]}), "value is "),
+    "a run that is not there": (lambda: forge_figure(2, {**tagged(2), "run": "0" * 32}), "was measured last in run"),
+    "a number alone": (lambda: forge_figure(2, 0.99), "holds no figure"),
+    "no JSON of figures": (lambda: forge(2, FIGURES, "0.99"), "is no JSON of figures"),
+    "no figure": (lambda: forge(2, FIGURES, "better than all"), "is no JSON of figures"),
+    "a tag as earlier versions had it": (
+        lambda: (forge(2, FIGURES, "{}"), forge(2, f"figure.{FIGURE}", json.dumps(tagged(1))))[0],
+        "is of answers of nic-score/1",
+    ),
     "the run of a good version as its maker": (
         lambda: forge(2, "nic.run", str(version(1).run_id)),
         "tag nic.run of nic-score/2 is ",
@@ -181,7 +193,7 @@ FORGERIES: dict[str, tuple[Callable[[], None], str]] = {
         "tag nic.input.codes of the run of nic-score/2 is 0000",
     ),
     "a better coverage": (
-        lambda: forge(2, "figure.external.coverage", {**tagged(2, "external.coverage"), "value": 0.9}),
+        lambda: forge_figure(2, {**tagged(2, "external.coverage"), "value": 0.9}, "external.coverage"),
         "external.coverage in its tag is not what was measured",
     ),
 }
@@ -203,7 +215,7 @@ def test_without_a_forged_tag_that_gate_is_open(place: Place) -> None:
 
 def test_a_champion_with_a_lowered_figure_is_no_easier_rival(place: Place) -> None:
     assert verdict(1).promoted
-    forge(1, TAG, {**tagged(1), "value": -1.0})
+    forge_figure(1, {**tagged(1), "value": -1.0})
     assert "it cannot be compared: external.spearman in its tag is not what was measured" in refused(2, **OPEN)
 
 
@@ -211,7 +223,7 @@ def test_a_figure_that_was_measured_again_is_stale(place: Place) -> None:
     before = tagged(2)
     place.evaluate(f"models:/{NAME}/2", seed=1)
     assert tagged(2)["run"] != before["run"]
-    forge(2, TAG, before)
+    forge_figure(2, before)
     assert "it was measured last in run " in refused(2, **OPEN)
 
 
@@ -306,7 +318,7 @@ def test_a_figure_that_is_no_longer_defined_is_removed(place: Place) -> None:
     answers, _ = read_answers(tagged(1)["run"], "external")
     estimates = [replace(e, value=float("nan")) if e.name == "coverage" else e for e in answers.estimates]
     rewritten(1, estimates=tuple(estimates))
-    assert "figure.external.coverage" not in version(1).tags
+    assert "external.coverage" not in json.loads(version(1).tags[FIGURES])
     assert "external.coverage: not measured on this version, or not defined" in refused(1)
 
 

@@ -9,6 +9,7 @@ from mlflow.tracking import MlflowClient
 
 from nic.evaluation.figure import Estimate
 from nic.tracking.aliases import roll_back, rollback_reason
+from nic.tracking.descriptions import describe_version
 from nic.tracking.figure_name import FigureName
 from nic.tracking.recorded_estimates import record_estimates, tagged_estimate
 from nic.tracking.registry import (
@@ -17,7 +18,6 @@ from nic.tracking.registry import (
     PREVIOUS,
     REFERENCE,
     RegisteredVersion,
-    describe_version,
     find_version,
     graph_file,
     model_folder,
