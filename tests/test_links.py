@@ -63,7 +63,7 @@ def test_a_link_that_leads_nowhere_is_noticed(tmp_path: Path) -> None:
     assert problem(readme, "docs/serving.md#gone") == "no heading #gone"
     assert problem(readme, "docs/serving.md#requests") == ""
     assert problem(readme, "file:///etc/passwd") == "an address of scheme file"
-    assert problem(readme, "../main") in ("no such file", "outside the repository")
+    assert problem(readme, "..") == "outside the repository"
 
 
 def test_the_pages_have_links() -> None:
