@@ -98,8 +98,8 @@ def grade_strips(
     axes.set_yticks(range(len(names)), [f"{name}\n(n = {(index == grade).sum()})" for grade, name in enumerate(names)])
     axes.set(xlabel="score", ylabel="true grade", ylim=(-0.6, len(names) - 0.1))
     if called is not None:
-        axes.scatter([], [], s=22, color=LOW, label=f"called the true grade: {right.sum()}")
-        axes.scatter([], [], s=28, color=HIGH, marker="x", label=f"called another grade: {(~right).sum()}")
+        axes.scatter([], [], s=22, color=LOW, label=f"called correctly: {right.sum()}")
+        axes.scatter([], [], s=28, color=HIGH, marker="x", label=f"called another: {(~right).sum()}")
         axes.legend(frameon=False, fontsize=9, loc="upper left", ncols=2)
     return plot
 
