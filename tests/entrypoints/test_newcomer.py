@@ -99,7 +99,7 @@ def run(entry_point: str, environment: dict[str, str], **parameters: object) -> 
     options = [part for name, value in parameters.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     command = [sys.executable, "-m", f"entrypoints.{entry_point}", *options]
     process = subprocess.run(
-        command, cwd=PROJECT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900
+        command, cwd=PROJECT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=3000
     )
     return process.returncode, process.stdout
 
