@@ -120,7 +120,7 @@ def map_scale(evaluation: Evaluation) -> str:
             return (
                 "The numbers beside the map are log odds before calibration: 0 is undecided, and those of a tile may "
                 "be far from it. The probability is calculated from the patient's mean alone, the line in the colour "
-                f"bar, and calibration makes it more moderate. {_examples(evaluation)}"
+                f"bar, by the calibration. {_examples(evaluation)}"
             )
         case "multiclass":
             return (
@@ -139,9 +139,11 @@ def map_scale(evaluation: Evaluation) -> str:
 
 
 def _examples(evaluation: Evaluation) -> str:
-    """Of the lowest and of the highest score that was measured, and the probability of each."""
+    """The lowest and the highest score that was measured, and the probability of each."""
     lowest, highest = int(evaluation.scores.argmin()), int(evaluation.scores.argmax())
-    low, high = (f"{evaluation.scores[at]:.1f} means {evaluation.predictions[at]:.2f}" for at in (lowest, highest))
+    low, high = (
+        f"{evaluation.scores[at]:.1f} is a probability of {evaluation.predictions[at]:.2g}" for at in (lowest, highest)
+    )
     return f"Here a mean of {low}, and one of {high}."
 
 
