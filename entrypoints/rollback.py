@@ -23,7 +23,6 @@ def inputs(config: Config) -> dict[str, str]:
 
 def run(config: Config) -> dict[str, Any]:
     """Make the previous champion champion again; the present champion becomes the previous one."""
-    from nic.stages.patient_card import describe
     from nic.tracking.aliases import roll_back
     from nic.tracking.runs import stage_run
 
@@ -31,6 +30,8 @@ def run(config: Config) -> dict[str, Any]:
         now, before = roll_back(config.name, config.reason)
         print(f"{config.name}: version {now.version} is champion again, in place of version {before.version}")
         print("A server resolves the alias when it starts: start it again.")
+        from nic.stages.patient_card import describe
+
         for version in (now, before):
             describe(version)
         stage.result.update(champion=now.version, previous=before.version)
