@@ -23,8 +23,8 @@ RESULT_CAPTIONS = {
     "regression": "Each point is a patient. On the grey line, answer and label are equal.",
     "classification": "Each step is a patient. A model that guesses follows the grey line.",
     "multiclass": "Each curve is a class against the rest. A model that guesses follows the grey line.",
-    "ordinal": "Each mark is a patient, in the strip of the true grade. The dark line is the median of a strip. A good "
-    "model has the strips' patients one beyond the other.",
+    "ordinal": "Each mark is a patient, in the strip of the true grade; the dark line is the strip's median. The "
+    "better the model, the less the strips overlap.",
     "survival": "Survival of the patients below and above the training patients' median log hazard. Ticks are patients "
     "who were alive when last seen.",
 }
