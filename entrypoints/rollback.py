@@ -32,7 +32,6 @@ def run(config: Config) -> dict[str, Any]:
         now, before = roll_back(config.name, config.reason)
         print(f"{config.name}: version {now.version} is champion again, in place of version {before.version}")
         print("A server resolves the alias when it starts: start it again.")
-        from nic.stages.patient_card import describe
 
         for version in (now, before):
             describe(version)
