@@ -17,7 +17,7 @@ class Config:
     """A slide, a folder, a glob in quotes, or a cohort's CSV (slides of a patient get one answer); empty: all files of
     `codes`, drawn on the small pictures in them."""
     out: Path = Path("maps")
-    """Folder for <patient>.png, <slide>.geojson, <slide>.tif and maps.csv."""
+    """Folder for <patient>.png, <slide>.geojson, <slide>.tif and maps.csv; several classes have files of their own."""
     columns: str = ""
     """The table's names of the columns patient and slide, as patient=case_id,slide=file; empty: patient and slide."""
 

@@ -23,14 +23,16 @@ def inputs(config: Config) -> dict[str, str]:
 
 def run(config: Config) -> dict[str, Any]:
     """Make the previous champion champion again; the present champion becomes the previous one."""
-    from nic.stages.patient_card import describe
     from nic.tracking.aliases import roll_back
     from nic.tracking.runs import stage_run
 
     with stage_run("rollback", config, inputs(config)) as stage:
+        from nic.stages.patient_card import describe
+
         now, before = roll_back(config.name, config.reason)
         print(f"{config.name}: version {now.version} is champion again, in place of version {before.version}")
         print("A server resolves the alias when it starts: start it again.")
+
         for version in (now, before):
             describe(version)
         stage.result.update(champion=now.version, previous=before.version)

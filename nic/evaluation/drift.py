@@ -95,7 +95,7 @@ def _class_shares(classes: CalledClasses) -> DriftCheck:
     listed = ", ".join(
         f"{name} {row['served']:.0%} (training {row['training']:.0%})" for name, row in shares.iterrows()
     )
-    expected = f"shares as in training (difference below {LEAST_SHARES:.0%} or p above {ALPHA})"
+    expected = f"shares as in training (alarm if p is below {ALPHA} and the difference at least {LEAST_SHARES:.0%})"
     text = f"{listed}; difference {apart:.0%}, p = {p:.2g}"
     return DriftCheck("classes", text, expected, bool(p < ALPHA and apart >= LEAST_SHARES))
 

@@ -1,10 +1,13 @@
 """The names of an endpoint's classes, from the labels that stand in its column."""
 
+import re
 from collections.abc import Iterable, Sequence
 
 from nic.errors import EndpointError, OneClass
 from nic.patients.targets import LEAST_CLASSES
 from nic.tables.cells import SPREADSHEET_ERROR, number
+
+WITH_POINT = re.compile(r"^([+-]?\d+)\.0+$", re.ASCII)
 
 
 def readable_labels(labels: Iterable[str], where: str) -> list[str]:
@@ -31,11 +34,22 @@ def negative_and_positive(there: Sequence[str], positive: str, where: str) -> tu
     return next(name for name in there if name != positive), positive
 
 
+def place_of(text: str, names: Sequence[str]) -> int:
+    """The place of a label among several classes; `2.0`, as a spreadsheet writes it, is `2`. Raises ValueError."""
+    return list(names).index(text if text in names else whole_number(text))
+
+
+def whole_number(text: str) -> str:
+    """A label without the `.0` that a spreadsheet adds to whole numbers of a column with gaps."""
+    return WITH_POINT.sub(r"\1", text)
+
+
 def several_classes(there: Sequence[str], kind: str, where: str) -> tuple[str, ...]:
     """Of a multiclass or an ordinal endpoint that lists no classes: sorted, grades by number and classes by name.
 
-    Raises EndpointError when they are too few, or when the order of grades is not known.
+    there: the labels. Raises EndpointError when they are too few, or when the order of grades is not known.
     """
+    there = sorted({whole_number(text) for text in there})
     if len(there) < LEAST_CLASSES:
         raise EndpointError(
             f"{where}: {kind} takes {LEAST_CLASSES} or more classes, found {len(there)}: {', '.join(there)}; for two "

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nic.errors import CohortError
+from nic.errors import CohortError, raise_all
 from nic.patients.identifiers import check_spellings, spelling, table_of_patients
 from nic.tables.cells import is_missing
 from nic.tables.text import DETECTED, TextForm
@@ -52,21 +52,26 @@ def read_clinical(clinical: Clinical) -> dict[str, ClinicalRow]:
     table = table_of_patients(clinical.table, clinical.patient, (clinical.patient,), clinical.form)
     names = [name for name in table.columns if name != clinical.patient]
     by_patient: dict[str, ClinicalRow] = {}
+    faults: list[CohortError] = []
     for place, number in enumerate(table.numbers):
         patient_id = table.cells[clinical.patient][place]
         if is_missing(patient_id):
             shown = repr(patient_id) if patient_id else "empty"
-            raise CohortError(f"{file}, row {number}, column {clinical.patient!r}: {shown}")
+            faults.append(CohortError(f"{file}, row {number}, column {clinical.patient!r}: {shown}"))
+            continue
         cells = {name: table.cells[name][place] for name in names}
         row = ClinicalRow(number, cells, dict.fromkeys(names, number))
         earlier = by_patient.get(patient_id)
-        by_patient[patient_id] = _merged(file, patient_id, earlier, row) if earlier else row
+        by_patient[patient_id] = _merged(file, patient_id, earlier, row, faults) if earlier else row
+    raise_all(faults)
     check_spellings(file, clinical.patient, {patient_id: row.number for patient_id, row in by_patient.items()})
     return by_patient
 
 
-def _merged(file: str, patient_id: str, first: ClinicalRow, second: ClinicalRow) -> ClinicalRow:
-    """Two rows of a patient as one. Raises CohortError where they differ in more than that one lacks a value."""
+def _merged(
+    file: str, patient_id: str, first: ClinicalRow, second: ClinicalRow, faults: list[CohortError]
+) -> ClinicalRow:
+    """Two rows of a patient as one. faults: one is added where they differ in more than that one lacks a value."""
     cells, rows = dict(first.cells), dict(first.rows)
     for column, text in second.cells.items():
         if is_missing(text):
@@ -74,10 +79,9 @@ def _merged(file: str, patient_id: str, first: ClinicalRow, second: ClinicalRow)
         if is_missing(cells[column]):
             cells[column], rows[column] = text, second.rows[column]
         elif cells[column] != text:
-            raise CohortError(
-                f"{file}, column {column!r}: patient {patient_id} is {cells[column]!r} in row {rows[column]} and "
-                f"{text!r} in row {second.number}; keep one row a patient"
-            )
+            values = f"{cells[column]!r} in row {rows[column]} and {text!r} in row {second.number}"
+            remedy = "keep one row per patient"
+            faults.append(CohortError(f"{file}, column {column!r}: patient {patient_id} is {values}; {remedy}"))
     return ClinicalRow(first.number, cells, rows)
 
 
@@ -93,7 +97,7 @@ def joined(
     ours: our names by those of the clinical table. Raises CohortError when the tables differ in a cell.
     """
     names = next(iter(known.values())).cells
-    joined_rows = []
+    joined_rows, faults = [], list[CohortError]()
     for row in rows:
         cells, places, clinical = dict(row.cells), dict(row.places), known.get(row.cells["patient"])
         for theirs in names:
@@ -103,11 +107,12 @@ def joined(
             elif is_missing(own):
                 cells[column], places[column] = clinical.cells[theirs], (clinical_file, clinical.rows[theirs])
             elif not is_missing(text := clinical.cells[theirs]) and text != own:
-                raise CohortError(
-                    f"column {column!r}: patient {row.cells['patient']} is {own!r} in {slides_file}, row {row.number}, "
-                    f"and {text!r} in {clinical_file}, row {clinical.rows[theirs]}; leave it in one of the tables"
-                )
+                here = f"{slides_file}, row {row.number}, column {column!r}"
+                there = f"{text!r} in {clinical_file}, row {clinical.rows[theirs]}"
+                remedy = "leave the column in one of the tables"
+                faults.append(CohortError(f"{here}: patient {row.cells['patient']} is {own!r}, but {there}; {remedy}"))
         joined_rows.append(TableRow(row.number, cells, places))
+    raise_all(faults)
     return joined_rows
 
 

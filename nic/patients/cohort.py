@@ -20,7 +20,7 @@ from nic.errors import (
 )
 from nic.patients.bad_cells import A_NUMBER, AN_EVENT, bad_cells
 from nic.patients.choices import Kind
-from nic.patients.class_names import negative_and_positive, readable_labels, several_classes
+from nic.patients.class_names import negative_and_positive, place_of, readable_labels, several_classes
 from nic.patients.targets import (
     Categories,
     Classes,
@@ -242,8 +242,8 @@ class Cohort:
             return Classes(np.array([text == positive for text in texts]), names)
         names = endpoint.classes or several_classes(there, endpoint.kind, where)
         faults: list[CohortError] = []
-        # index raises ValueError for another label, as _parsed wants it.
-        places = self._parsed(patients, column, names.index, f"one of {', '.join(names)}", faults)
+        wanted = f"one of {', '.join(names)}"
+        places = self._parsed(patients, column, lambda text: place_of(text, names), wanted, faults)
         raise_all(faults)
         index = np.array(places, np.intp)
         return Categories(index, names) if endpoint.kind == "multiclass" else Grades(index, names)

@@ -33,6 +33,7 @@ TIME = re.compile(r"month|time|follow|surviv|days|weeks|years", re.IGNORECASE)
 OTHER_UNIT = re.compile(r"day|week|year", re.IGNORECASE)
 GRADE = re.compile(r"grad|stage|score|class|level|differentiation", re.IGNORECASE)
 COVARIATE = re.compile(r"\b(age|sex|gender|stage|bmi|ecog|smok\w*|treatment|therapy)\b", re.IGNORECASE)
+SITE = re.compile(r"\b(site|hospital|cent(er|re)|clinic|institution)\b", re.IGNORECASE)
 DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./]\d{1,2}[./]\d{2,4}")
 NUMBERED = re.compile(r"(\D*?)(\d+)(\D*)")
 MOST_GRADES, MOST_CLASSES, PATIENTS_A_CLASS = 6, 8, 3
@@ -79,6 +80,8 @@ def column_kind(column: str, cells: Mapping[str, str]) -> ColumnKind:
 def _kind(column: str, words: Counter[str], known: Mapping[str, str]) -> ColumnKind:
     if len(words) < 2:
         return ColumnKind(column, "not used", f"only {next(iter(words))!r}" if words else "empty")
+    if SITE.search(_spaced(column)):
+        return ColumnKind(column, "not used", "a site")
     if all(DATE.fullmatch(word) for word in words):
         return ColumnKind(column, "not used", "dates")
     numbers = sum(count for word, count in words.items() if NUMBER.fullmatch(word))

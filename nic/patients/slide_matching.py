@@ -67,6 +67,8 @@ def matched_by_column(
             undecided.append(Undecided(f"patient {patient}, column {column!r}", several, "each slide once"))
         else:
             patients[known_id], numbers[known_id] = patient, number
+    if beyond := undecided[NAMED:]:
+        undecided = [*undecided[:NAMED], Undecided(f"{len(beyond)} more rows", "no slide of their own", "see above")]
     left = [source.slide_id for source in slides if source.slide_id not in patients]
     undecided += _left_out([names[name] for name in left], f"not in column {column!r}, so left out")
     return Matching(patients, f"by column {column!r}", tuple(undecided), numbers)

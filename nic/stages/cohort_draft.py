@@ -9,7 +9,7 @@ from pathlib import Path
 from nic.errors import CohortError, UnknownColumn, UnreachedSlide
 from nic.patients.clinical_table import Clinical, TableRow, joined, read_clinical, unmatched
 from nic.patients.cohort import SPLITS, SlideRow
-from nic.patients.column_kinds import Undecided
+from nic.patients.column_kinds import SITE, Undecided
 from nic.patients.identifiers import check_spellings, table_of_patients
 from nic.patients.slide_matching import Matching, matched_by_column, matched_by_name, slide_column
 from nic.slides.search import find_slides
@@ -23,7 +23,6 @@ PATIENT = (
     *("case", "caseid", "subject", "subjectid", "participant", "pseudonym", "pid"),
 )
 """What a column of patients is called, in small letters without blanks and signs."""
-SITE = re.compile(r"\b(site|hospital|cent(er|re)|clinic|institution)\b", re.IGNORECASE)
 MOST_SITES = 20
 OWN = ("patient", "slide", "split", "site", "mpp")
 """Columns that come first, in this order."""

@@ -46,8 +46,9 @@ def draw_maps(patients: Sequence[Patient], model: str, codes: Path, out: Path, s
             rows.append({"patient": patient.patient_id, "status": f"{type(error).__name__}: {error}"})
     table = pd.DataFrame(rows)
     table.to_csv(out / "maps.csv", index=False)
-    drawn = int((table["status"] == "ok").sum())
-    print(f"{out}: maps of {drawn} slides; {len(table) - drawn} patients without, see maps.csv")
+    drawn = len({row["slide"] for row in rows if row["status"] == "ok"})  # several classes have a row each
+    without = int((table["status"] != "ok").sum())
+    print(f"{out}: maps of {drawn} slides; {without} patients without, see maps.csv")
     stage.log("slides", drawn)
     return {"outputs": [str(out)], "slides": drawn}
 

@@ -50,6 +50,8 @@ def init_study(
     column or too many may be endpoints; and what `cohort_draft` raises.
     """
     study_file, table = out / f"{name}.yaml", out / f"{name}.csv"
+    if table.resolve() in [path.resolve() for path in sources.tables]:
+        raise StudyError(f"{table}: would replace the table that it is made of; write another name= or out=")
     check_free((study_file, table), overwrite)
     folders = [folder for path in tile_tasks for folder in _tile_folders(path)]
     cohort = cohort_draft(sources, out)

@@ -63,8 +63,7 @@ def patient_card(version: RegisteredVersion, spec: PatientModelSpec) -> str:
     measured_by = {name.part: estimate.run for name, estimate in estimates.items() if find_run(estimate.run)}
     evaluations = {part: run for part, run in measured_by.items() if run and run != version.run_id}
     return Template(TEMPLATE.read_text()).substitute(
-        name=version.full_name,
-        endpoint=f"{spec.endpoint}, {spec.kind}",
+        headline=_headline(estimates, spec),
         question=question(spec),
         standing=standing(version),
         figures=fault or _figures(estimates),
@@ -74,6 +73,14 @@ def patient_card(version: RegisteredVersion, spec: PatientModelSpec) -> str:
         map=_map(evaluations),
         uri=version.uri,
     )
+
+
+def _headline(estimates: Mapping[FigureName, RecordedEstimate], spec: PatientModelSpec) -> str:
+    """The endpoint and the first figure, without Markdown: lists of versions show the beginning of a card."""
+    for name, estimate in estimates.items():
+        measured = f"{title_of(name.figure)} {estimate}, {PARTS.get(name.part, name.part)}"
+        return f"{spec.endpoint}, {spec.kind}: {measured}."
+    return f"{spec.endpoint}, {spec.kind}: not measured yet."
 
 
 def _estimates(version: RegisteredVersion) -> tuple[dict[FigureName, RecordedEstimate], str]:

@@ -23,8 +23,8 @@ RESULT_CAPTIONS = {
     "regression": "Each point is a patient. On the grey line, answer and label are equal.",
     "classification": "Each step is a patient. A model that guesses follows the grey line.",
     "multiclass": "Each curve is a class against the rest. A model that guesses follows the grey line.",
-    "ordinal": "Each mark is a patient, in the strip of the true grade. The dark line is the median of a strip. A good "
-    "model has the strips' patients one beyond the other.",
+    "ordinal": "Each mark is a patient, in the strip of the true grade; the dark line is the strip's median. The "
+    "better the model, the less the strips overlap.",
     "survival": "Survival of the patients below and above the training patients' median log hazard. Ticks are patients "
     "who were alive when last seen.",
 }
@@ -120,7 +120,7 @@ def map_scale(evaluation: Evaluation) -> str:
             return (
                 "The numbers beside the map are log odds before calibration: 0 is undecided, and those of a tile may "
                 "be far from it. The probability is calculated from the patient's mean alone, the line in the colour "
-                f"bar, and calibration makes it more moderate. {_examples(evaluation)}"
+                f"bar, by the calibration. {_examples(evaluation)}"
             )
         case "multiclass":
             return (
@@ -139,9 +139,11 @@ def map_scale(evaluation: Evaluation) -> str:
 
 
 def _examples(evaluation: Evaluation) -> str:
-    """Of the lowest and of the highest score that was measured, and the probability of each."""
+    """The lowest and the highest score that was measured, and the probability of each."""
     lowest, highest = int(evaluation.scores.argmin()), int(evaluation.scores.argmax())
-    low, high = (f"{evaluation.scores[at]:.1f} means {evaluation.predictions[at]:.2f}" for at in (lowest, highest))
+    low, high = (
+        f"{evaluation.scores[at]:.1f} is a probability of {evaluation.predictions[at]:.2g}" for at in (lowest, highest)
+    )
     return f"Here a mean of {low}, and one of {high}."
 
 

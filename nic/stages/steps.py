@@ -128,7 +128,7 @@ class Steps:
             for verdict in self._verdicts()
         ]
         failures = list(self.failures.items())
-        times = [(title, "reused" if of.reused else f"{of.seconds:.0f} s") for title, of in self.finished.items()]
+        times = [(title, _time(step)) for title, step in self.finished.items()]
         return [
             StudyTable(
                 "Figures", ("endpoint", "figure", "cross-validated", "external [95% interval]", "oracle"), figures
@@ -163,6 +163,12 @@ class Steps:
 
     def _verdicts(self) -> list[dict[str, Any]]:
         return [step.result for title, step in self.finished.items() if title.startswith("promote")]
+
+
+def _time(step: Finished) -> str:
+    if step.reused:
+        return "skipped" if "skipped" in step.result else "reused"
+    return f"{step.seconds:.0f} s"
 
 
 def _external(figure: Mapping[str, str]) -> str:

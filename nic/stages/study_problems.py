@@ -20,6 +20,9 @@ PLACE = re.compile(
 """How the sentence of an error begins: file, row, column; the key of a study file."""
 WANTED = re.compile(r"(?:found )?(?P<there>.*?)(?:(?:, |; |: )wanted |; |$)(?P<write>.*)", re.DOTALL)
 """What is there, and what is wanted or what to do."""
+MISSING_PATH = re.compile(r"no such (?:folder|table|file)")
+RATIOS = (4, 5, 4, 8, 14, 14)
+"""Widths of the columns on a terminal."""
 COLUMNS = {"file": "file", "row": "row", "key": "column or key", "there": "what is there", "write": "what to write"}
 
 
@@ -46,7 +49,10 @@ class Problem:
         wanted = WANTED.fullmatch(of_object + place["rest"])
         assert wanted is not None
         column = place["column"] or key or place["key"] or ""
-        return cls(place["file"] or file, place["row"] or "", column, wanted["there"], wanted["write"], stops)
+        there, write = wanted["there"], wanted["write"]
+        if MISSING_PATH.search(there) and not write:
+            write = "a path relative to the root of the study, or an absolute one"
+        return cls(place["file"] or file, place["row"] or "", column, there, write, stops)
 
     def moved(self, file: str, row: str, key: str) -> "Problem":
         """The same at another place; the file that it named, such as a slide's, begins what is there."""
@@ -62,9 +68,13 @@ class Problems:
     rows: list[Problem] = field(default_factory=list)
 
     def note(self, problem: Problem) -> None:
-        """Add a row, once."""
-        if problem not in self.rows:
-            self.rows.append(problem)
+        """Add a row; one that differs from another in its key alone becomes one with it."""
+        for number, row in enumerate(self.rows):
+            if replace(row, key=problem.key) == problem:
+                keys = dict.fromkeys([*row.key.split("; "), problem.key])
+                self.rows[number] = replace(row, key="; ".join(keys))
+                return
+        self.rows.append(problem)
 
     @contextmanager
     def noting(self, file: str = "", key: str = "", stops: bool = True) -> Iterator[None]:
@@ -94,7 +104,9 @@ class Problems:
 
     def show(self, console: Console) -> None:
         """Print the table."""
-        table = Table("", *COLUMNS.values(), title="Problems and warnings", show_lines=True)
+        table = Table(title="Problems and warnings", show_lines=True, expand=True)
+        for title, ratio in zip(("", *COLUMNS.values()), RATIOS, strict=True):
+            table.add_column(title, ratio=ratio, overflow="fold")  # a path is never cut
         for problem in self:
             kind = "[bold red]problem" if problem.stops else "[yellow]warning"
             cells = [problem.file, problem.row, problem.key, problem.there, problem.write]

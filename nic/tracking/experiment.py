@@ -16,7 +16,7 @@ DEFAULT_ID, DEFAULT_NAME = "0", "Default"
 KIND = "mlflow.experimentKind"
 """Tag that MLflow's pages read. Without it they show an overview of language models' traces and tokens."""
 ABOUT = """\
-**Neural image compression**: from whole-slide images and one label per patient to a registered model.
+Neural image compression: from whole-slide images and one label per patient to a registered model.
 
 - A run **study ...** is a whole study. Its description has the figures of all endpoints, with links to the reports.
 - A run **evaluate ...** has `report.html` among its artifacts: figures with 95% intervals, calibration and maps.

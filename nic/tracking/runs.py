@@ -22,7 +22,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 from numpy.typing import NDArray
 
-from nic.errors import StageFailed
+from nic.errors import StageFailed, StoreUnreached
 from nic.tracking.digests import digest, output_digest
 from nic.tracking.run_names import MODELS, run_name
 from nic.tracking.source_digest import PROJECT, keep_source, source_digest
@@ -173,7 +173,7 @@ def _failure_noted(run_id: str) -> Iterator[None]:
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
-        if unreached(error) is None:
+        if not isinstance(error, StoreUnreached) and unreached(error) is None:
             note_failure(run_id, f"{type(error).__name__}: {error}")
         raise
 

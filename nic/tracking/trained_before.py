@@ -16,7 +16,7 @@ from mlflow.tracking import MlflowClient
 from nic.errors import UnknownModel
 from nic.graphs.files import graph_in, graph_sha256
 from nic.tracking.descriptions import describe_version
-from nic.tracking.recorded_estimates import record_estimates, tagged_estimates
+from nic.tracking.recorded_estimates import FIGURES, record_estimates, tagged_estimates
 from nic.tracking.registry import (
     ENCODER_NAME,
     GRAPH,
@@ -99,8 +99,8 @@ def _finished_training(run: Run) -> FinishedTraining | None:
 
 
 def _is_new(tag: str) -> bool:
-    """Whether registration writes this tag itself."""
-    return tag.startswith(GRAPH) or tag in ("nic.run", SERVING_TAG)
+    """Whether registration writes this tag itself, or a measurement of the new version."""
+    return tag.startswith(GRAPH) or tag in ("nic.run", SERVING_TAG, FIGURES)
 
 
 def _copy_run(run: Run, stage: StageRun) -> None:

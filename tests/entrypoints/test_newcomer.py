@@ -4,7 +4,6 @@ The newcomer of `review/newcomer.md` needed five starts. Here: init_study, one c
 corrections that it asks for, one main.
 """
 
-import csv
 import os
 import subprocess
 import sys
@@ -99,24 +98,21 @@ def run(entry_point: str, environment: dict[str, str], **parameters: object) -> 
     options = [part for name, value in parameters.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     command = [sys.executable, "-m", f"entrypoints.{entry_point}", *options]
     process = subprocess.run(
-        command, cwd=PROJECT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=900
+        command, cwd=PROJECT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=3000
     )
     return process.returncode, process.stdout
 
 
-def corrected(study: Path, table: Path, folder: Path) -> None:
-    """What the newcomer corrects after check_study: cells of the table, and a gate for each endpoint."""
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        row["Status"] = row["Status"].replace("Daed", "Dead")
-        if row["patient"] == f"P{NO_RESOLUTION:03d}":
-            row["mpp"] = "0.503"
-    rows = [row for row in rows if row["patient"] != f"P{CUT_SHORT:03d}"]
-    with table.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
+def corrected(study: Path, table: Path, clinical: Path) -> None:
+    """What the newcomer corrects, as both tables of problems say: cells and rows of the table, and gates."""
+    cohort = pd.read_csv(table, dtype=str, keep_default_na=False)
+    cohort["Status"] = cohort["Status"].replace("Daed", "Dead")
+    cohort.loc[cohort["patient"] == f"P{NO_RESOLUTION:03d}", "mpp"] = "0.503"
+    cohort = cohort[cohort["patient"] != f"P{CUT_SHORT:03d}"]
+    known = pd.read_csv(clinical, sep=";", decimal=",", encoding="utf-8-sig").set_index("Patient ID").loc["P0O9"]
+    missing = {"patient": "P009", "slide": f"../our slides/{slide_names(MISSPELT)[0]}", "split": "train", "site": "Oak"}
+    others = known[known.index.intersection(cohort.columns)].astype(str).to_dict()
+    pd.concat([cohort, pd.DataFrame([{**missing, **others}])]).to_csv(table, index=False)
     text = study.read_text().replace("    # gate: ", "    gate: ").replace("at_least: 0.6", "at_least: -1")
     study.write_text(text)
 
@@ -144,19 +140,11 @@ def test_a_newcomer_has_served_models_after_one_check_and_one_main(
         "minutes on this machine",
     ):
         assert words in printed, printed
-    source = folder / "clinical.csv"
-    source.write_bytes(source.read_bytes().replace(b"P0O9", b"P009"))
-    code, printed = run("init_study", environment, **begin, overwrite="true")
-    assert "30 of 30 slides belong to 24 patients" in printed, printed
-
-    check = {"study": study, "work": folder / "work", "sample": 40}
-    code, printed = run("check_study", environment, **check)
+    code, printed = run("check_study", environment, study=study, work=folder / "work", sample=40)
     assert code == 1, printed
     for words in ("Daed", f"P{CUT_SHORT:03d}", f"P{NO_RESOLUTION:03d}", "no resolution", "no gate"):
         assert words in printed, printed
-    corrected(study, table, folder)
-    code, printed = run("check_study", environment, **check)
-    assert code == 0, printed
+    corrected(study, table, folder / "clinical.csv")
 
     code, printed = run(
         "main", environment, study=study, work=folder / "work", trials=0, encoder_epochs=2, patient_epochs=15

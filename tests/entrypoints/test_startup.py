@@ -65,7 +65,8 @@ def test_help_needs_neither_mlflow_nor_torch() -> None:
 
 def test_a_run_is_open_before_anything_that_trains_or_draws_is_imported() -> None:
     unneeded = OF_TRAINING | OF_FIGURES | OF_OTHER_PLACES
-    assert imported(STAGES, unneeded, ENTRY_POINTS) == {name: [] for name in ENTRY_POINTS}
+    with_a_run = [name for name in ENTRY_POINTS if name != "init_study"]
+    assert imported(STAGES, unneeded, with_a_run) == {name: [] for name in with_a_run}
 
 
 def test_status_needs_no_mlflow() -> None:

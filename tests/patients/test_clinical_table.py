@@ -69,7 +69,11 @@ def test_a_wrong_cell_is_named_where_it_stands(tmp_path: Path) -> None:
         (f"{CLINICAL};train;;0,3\n", SLIDES, "clinical.csv, row 4, column 'Patient ID': empty"),
         (CLINICAL.replace("P1", "p1"), SLIDES, r"'P1' \(slides.csv, row 2\) and 'p1' \(clinical.csv, row 3\)"),
         (CLINICAL.replace("P", "Q").replace("Qat", "Pat"), SLIDES, "no patient in common: 'P1' .* 'Q2'"),
-        (CLINICAL, SLIDES_WITH_AGE, "'Age': patient P2 is '7' in slides.csv, row 4, and '60.5' in clinical.csv, row 2"),
+        (
+            CLINICAL,
+            SLIDES_WITH_AGE,
+            "slides.csv, row 4, column 'Age': patient P2 is '7', but '60.5' in clinical.csv, row 2",
+        ),
         (CLINICAL.replace("Patient ID", "Patient"), SLIDES, "clinical.csv: no column 'Patient ID'"),
         (CLINICAL.replace("part", "where"), SLIDES, "slides.csv and clinical.csv: no column 'part'"),
         ("", SLIDES, "clinical.csv: no rows"),

@@ -352,6 +352,14 @@ def test_classes_that_do_not_fit_are_refused(tmp_path: Path, endpoint: Endpoint,
         read.labelled(endpoint, "train")
 
 
+@pytest.mark.parametrize("classes", [(), ("1", "2", "3")])
+def test_a_spreadsheets_whole_numbers_are_grades(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    rows = [f"{n},{n}.svs,train,{grade},x" for n, grade in enumerate(["1.0", "3.0", "", "2.0", "2"])]
+    grades = graded(tmp_path, *rows).labelled(Endpoint("g", "ordinal", ("grade",), classes=classes), "train").targets
+    assert isinstance(grades, Grades)
+    assert (grades.names, grades.index.tolist()) == (("1", "2", "3"), [0, 2, 1, 1])
+
+
 def test_two_classes_are_a_classification(tmp_path: Path) -> None:
     read = graded(tmp_path, "1,a.svs,train,1,a", "2,b.svs,train,2,b")
     for kind in ("multiclass", "ordinal"):

@@ -43,6 +43,7 @@ def test_labels_of_each_kind_are_known(column: str, words: list[str], keys: dict
         ("Remark", [f"remark {number}" for number in range(20)], "not used"),
         ("Date of surgery", ["2020-01-02", "3.4.2021"] * 9, "not used"),
         ("Scanner", ["A"] * 20, "not used"),
+        ("Hospital_code", ["Oak", "Elm"] * 9, "not used"),
         ("Empty", ["", "NA"] * 9, "not used"),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -90,29 +91,43 @@ def untrained_networks(outputs: int) -> tuple[PatientNetwork, ...]:
     return tuple(networks)
 
 
+Exported = Callable[[str], tuple[Ensemble, PatientModel]]
+
+
 @pytest.fixture(scope="module")
-def exported(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Ensemble, PatientModel]]:
-    """Of each kind one graph of all four networks, calibrated on made scores out of fold."""
+def exported(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """exported(kind): one graph of all four networks, calibrated on made scores out of fold. Each is made once."""
     slides, share = planted
-    folder, rng, models = tmp_path_factory.mktemp("several"), np.random.default_rng(0), {}
-    for kind, endpoint in ENDPOINTS.items():
-        targets = targets_of(kind, share)
+    folder = tmp_path_factory.mktemp("several")
+
+    @cache
+    def make(kind: str) -> tuple[Ensemble, PatientModel]:
+        targets, rng, path = targets_of(kind, share), np.random.default_rng(0), folder / f"{kind}.onnx"
         index, fold = targets.arrays[0], stratified_folds(targets, 4, seed=0)
         made = np.eye(3)[index] * 2 - 2 / 3 + rng.normal(size=(60, 3)) if kind == "multiclass" else 2.0 * index - 2
         ensemble = Ensemble(untrained_networks(3 if kind == "multiclass" else 1), made, fold)
-        path = folder / f"{kind}.onnx"
+        encoder = slides[0].encoder
         export_ensemble(
-            ensemble, endpoint, targets, cohort_digest="c", encoder=slides[0].encoder, encoder_version="e/1", path=path
+            ensemble,
+            ENDPOINTS[kind],
+            targets,
+            cohort_digest="c",
+            encoder=encoder,
+            encoder_version="e/1",
+            path=path,
         )
-        models[kind] = ensemble, PatientModel(path)
-    return models
+        return ensemble, PatientModel(path)
+
+    return make
 
 
 @pytest.mark.parametrize("kind", ENDPOINTS)
 @pytest.mark.parametrize("place", range(4), ids=NETWORKS)
-def test_the_mean_of_each_map_of_a_network_is_its_score(exported, planted: Planted, kind: str, place: int) -> None:
+def test_the_mean_of_each_map_of_a_network_is_its_score(
+    exported: Exported, planted: Planted, kind: str, place: int
+) -> None:
     """In torch and in the graph, of a patient of two slides."""
-    (ensemble, model), (slides, _) = exported[kind], planted
+    (ensemble, model), (slides, _) = exported(kind), planted
     patient = PatientCells("two", tuple(SlideCells.of(s) for s in slides[:2]))
     wanted = scores_of(ensemble.networks[place], [patient])[0]
     scored = [model.scored(slide, np.array([place])) for slide in slides[:2]]
@@ -124,8 +139,8 @@ def test_the_mean_of_each_map_of_a_network_is_its_score(exported, planted: Plant
         np.testing.assert_allclose(maps.sum(0), 0, atol=1e-4)  # the classes' scores of each cell sum to 0
 
 
-def test_the_answer_of_several_classes(exported, planted: Planted) -> None:
-    (ensemble, model), (slides, _) = exported["multiclass"], planted
+def test_the_answer_of_several_classes(exported: Exported, planted: Planted) -> None:
+    (ensemble, model), (slides, _) = exported("multiclass"), planted
     answer = model.predict(slides[:2])
     patient = PatientCells("two", tuple(SlideCells.of(s) for s in slides[:2]))
     each = np.array([scores_of(network, [patient])[0] for network in ensemble.networks])  # [K, C]
@@ -151,8 +166,8 @@ def test_the_answer_of_several_classes(exported, planted: Planted) -> None:
     np.testing.assert_array_equal(stacked_scores([answer, answer]), [answer.class_scores] * 2)
 
 
-def test_the_answer_of_grades(exported, planted: Planted) -> None:
-    (ensemble, model), (slides, _) = exported["ordinal"], planted
+def test_the_answer_of_grades(exported: Exported, planted: Planted) -> None:
+    (ensemble, model), (slides, _) = exported("ordinal"), planted
     answer = model.predict(slides[:1])
     calibration = model.spec.calibration
     assert isinstance(calibration, GradeProbabilities)
@@ -170,8 +185,8 @@ def test_the_answer_of_grades(exported, planted: Planted) -> None:
 
 
 @pytest.mark.parametrize("kind", ENDPOINTS)
-def test_the_spec_survives_its_journey_and_knows_the_shares(exported, planted: Planted, kind: str) -> None:
-    spec = exported[kind][1].spec
+def test_the_spec_survives_its_journey_and_knows_the_shares(exported: Exported, planted: Planted, kind: str) -> None:
+    spec = exported(kind)[1].spec
     assert PatientModelSpec.from_json(spec.to_json()) == spec
     assert spec.classes == (NAMES if kind == "multiclass" else ("1", "2", "3"))
     index = targets_of(kind, planted[1]).arrays[0]

@@ -70,3 +70,10 @@ def test_a_column_names_slides_wherever_they_lie() -> None:
         ("patient 1, column 'File'", "slide 'P2.tif', which an earlier row names for patient 2", "each slide once"),
         ("b/other.tif", "not in column 'File', so left out", "a row of the table, if it is of the study"),
     ]
+
+
+def test_of_many_rows_without_a_slide_the_first_are_named() -> None:
+    slides, names = sources("a/P1.tif")
+    matching = matched_by_column("File", [(n, str(n), f"gone {n}.tif") for n in range(30)], slides, names)
+    assert len(matching.undecided) == 14
+    assert matching.undecided[12].where == "18 more rows"

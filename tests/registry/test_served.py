@@ -74,7 +74,7 @@ def test_answers_are_those_of_the_graphs(folder: Path, version: RegisteredVersio
 
 def test_parameters_are_those_of_the_signature(folder: Path, version: RegisteredVersion) -> None:
     rows = pd.DataFrame({"slide": [str(folder / "a.tif")]})
-    params = {"map": "geojson", "max_tiles": 1000, "batch_tiles": 7}
+    params = {"map": "geojson", "map_class": "", "max_tiles": 1000, "batch_tiles": 7}
     [answer] = load_served(version.uri)(rows, params).to_dict("records")
     assert answer["status"] == "ok"
     assert len(answer["map"]) == 1

@@ -1,93 +1,57 @@
-"""The table of out-of-fold answers, by hand; nic.patients has the scores and calibrations that it is made of."""
+"""Cross-validated figures of several classes and grades: scores fold by fold, calibrated answers over all patients."""
 
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
+from scipy.special import softmax
+from sklearn.metrics import cohen_kappa_score, log_loss, roc_auc_score
 
-from nic.patients.calibration import GradeProbabilities, SoftmaxProbabilities, most_probable
-from nic.patients.calibration_fit import fit_by_fold, platt
-from nic.patients.cohort import Labelled, Patient
+from nic.patients.calibration import GradeProbabilities, SoftmaxProbabilities
 from nic.patients.model_spec import PatientModelSpec
-from nic.patients.out_of_fold import OutOfFold
 from nic.patients.predictor import answered
-from nic.patients.targets import Categories, Classes, Grades, Targets
-from nic.stages.cross_validated import cross_validated_table
+from nic.patients.targets import Categories, Grades
+from nic.stages.cross_validated import CrossValidated, cross_validated_figures
 
-N = 30
+NAMES = ("1", "2", "3")
+INDEX, FOLD = np.tile(np.arange(3), 20), np.repeat(np.arange(3), 20)
 RNG = np.random.default_rng(0)
-INDEX = np.arange(N) % 3
-FOLD = (np.arange(N) % 2)[None]
-NAMES = ("a", "b", "c")
 SPEC = PatientModelSpec(
-    "x", "regression", "", NAMES, "e", "nic-encoder/1", 64.0, 2, "c", N, 0.0,
+    "x", "multiclass", "", NAMES, "a" * 64, "nic-encoder/1", 64.0, 3, "c0", 60, 0.0,
+    SoftmaxProbabilities(NAMES, 1.0, (0.0, 0.0, 0.0)), shares=(1 / 3, 1 / 3, 1 / 3),
 )  # fmt: skip
-SEVERAL = replace(SPEC, kind="multiclass", calibration=SoftmaxProbabilities(NAMES, 1.5, (0.3, 0.0, -0.3)))
-GRADED = replace(SPEC, kind="ordinal", calibration=GradeProbabilities(NAMES, 1.5, (-1.0, 1.0)))
 
 
-def class_scores() -> OutOfFold:
-    scores = np.eye(3)[INDEX] + RNG.normal(size=(N, 3))
-    return OutOfFold((scores - scores.mean(1, keepdims=True))[None], FOLD)
+def test_of_several_classes_each_fold_has_an_auc_of_its_own() -> None:
+    """The networks of each fold prefer another class, which their calibration takes back."""
+    biases = 5 * np.eye(3)
+    by_fold = [SoftmaxProbabilities(NAMES, 1.0, tuple((-bias).tolist())) for bias in biases]
+    scores = 2 * np.eye(3)[INDEX] + RNG.normal(size=(60, 3)) + biases[FOLD]
+    own = [replace(SPEC, calibration=by_fold[fold]) for fold in FOLD]
+    answers = [answered(spec, score, score, 0.0, (), 1, ()) for spec, score in zip(own, scores, strict=True)]
+    of = CrossValidated(np.ones(60, bool), answers, FOLD, by_fold, scores)
+    figures = {figure.name: figure.value for figure in cross_validated_figures(Categories(INDEX, NAMES), of, SPEC)}
+    each = [
+        roc_auc_score(INDEX[fold == FOLD], softmax(scores[fold == FOLD], axis=1), multi_class="ovr")
+        for fold in range(3)
+    ]
+    assert figures["macro_auc"] == pytest.approx(np.mean(each))
+    calibrated = softmax(scores - biases[FOLD], axis=1)
+    assert figures["log_loss"] == pytest.approx(log_loss(INDEX, calibrated))
+    assert figures["balanced_accuracy"] == pytest.approx((calibrated.argmax(1) == INDEX).mean())
 
 
-def table(targets: Targets, out_of_fold: OutOfFold, spec: PatientModelSpec) -> pd.DataFrame:
-    patients = tuple(Patient(f"P{n}", "train", ()) for n in range(N))
-    return cross_validated_table(Labelled(patients, targets, ()), out_of_fold, spec)
-
-
-def test_several_classes_have_the_class_its_scores_and_the_probability_of_each() -> None:
-    out_of_fold = class_scores()
-    rows = table(Categories(INDEX, NAMES), out_of_fold, SEVERAL)
-    odds = np.exp(1.5 * out_of_fold.expected + [0.3, 0.0, -0.3])
-    probability = odds / odds.sum(1, keepdims=True)
-    np.testing.assert_allclose(rows[[f"probability_{name}" for name in NAMES]], probability)
-    place = probability.argmax(1)
-    assert rows["class"].tolist() == [NAMES[k] for k in place]
-    assert rows["label"].tolist() == [NAMES[k] for k in INDEX]
-    np.testing.assert_allclose(rows["prediction"], probability.max(1))
-    np.testing.assert_array_equal(rows[[f"score_{name}" for name in NAMES]], out_of_fold.mean_score)
-    np.testing.assert_array_equal(rows["score"], out_of_fold.mean_score[np.arange(N), place])
-    np.testing.assert_array_equal(rows["score_as_ensemble"], out_of_fold.as_ensemble[np.arange(N), place])
-
-
-def test_grades_have_the_expected_grade_and_the_probability_of_each() -> None:
-    out_of_fold = OutOfFold((INDEX - 1.0 + RNG.normal(size=N))[None], FOLD)
-    rows = table(Grades(INDEX, NAMES), out_of_fold, GRADED)
-    probability = rows[[f"probability_{name}" for name in NAMES]].to_numpy()
-    np.testing.assert_allclose(probability.sum(1), 1)
-    np.testing.assert_allclose(rows["prediction"], probability @ [1, 2, 3])
-    assert rows["class"].tolist() == [NAMES[k] for k in most_probable(probability)]
-    np.testing.assert_array_equal(rows["score"], out_of_fold.mean_score)
-    assert not any(name.startswith("score_") and name != "score_as_ensemble" for name in rows)
-
-
-def test_two_classes_have_no_columns_of_several() -> None:
-    positive = INDEX > 0
-    out_of_fold = OutOfFold((positive + RNG.normal(size=N))[None], FOLD)
-    spec = replace(
-        SPEC, kind="classification", classes=("no", "yes"), calibration=platt(positive, out_of_fold.expected)
-    )
-    rows = table(Classes(positive, ("no", "yes")), out_of_fold, spec)
-    assert list(rows) == ["patient", "site", "label", "score", "prediction", "score_as_ensemble"]
-    np.testing.assert_array_equal(rows["prediction"], spec.predictions(out_of_fold.expected))
-
-
-def test_an_answer_shows_the_networks_score_and_is_calibrated_by_the_expected_one() -> None:
-    shown, expected = np.array([0.9, -0.5, -0.4]), np.array([-0.2, 0.6, -0.4])
-    answer = answered(SEVERAL, shown, expected, 0.1, (), 5, ())
-    assert (answer.class_name, answer.score, answer.class_scores) == ("b", -0.5, (0.9, -0.5, -0.4))
-    assert answer.prediction == answer.calibrated["probability_b"] == max(answer.calibrated.values())
-    grade = answered(GRADED, np.array(9.0), np.array(-9.0), 0.1, (), 5, ())
-    assert (grade.class_name, grade.score) == ("a", 9.0)
-    assert grade.prediction == pytest.approx(1, abs=1e-4)
-
-
-def test_each_fold_has_its_own_calibration_of_several_classes() -> None:
-    out_of_fold = class_scores()
-    first, second = fit_by_fold(Categories(INDEX, NAMES), out_of_fold, FOLD[0])
-    assert isinstance(first, SoftmaxProbabilities)
-    assert isinstance(second, SoftmaxProbabilities)
-    assert first.slope != second.slope
-    assert first.classes == second.classes == NAMES
+def test_of_grades_the_called_ones_of_all_folds_are_compared_together() -> None:
+    """The scores of each fold have a level of their own, which the thresholds of its calibration have, too."""
+    levels = np.array([-4.0, 0.0, 4.0])
+    by_fold = [GradeProbabilities(NAMES, 3.0, (3 * level - 1.5, 3 * level + 1.5)) for level in levels]
+    score = INDEX - 1 + 0.4 * RNG.normal(size=60) + levels[FOLD]
+    spec = replace(SPEC, kind="ordinal", calibration=by_fold[1])
+    own = [replace(spec, calibration=by_fold[fold]) for fold in FOLD]
+    answers = [answered(s, np.asarray(x), np.asarray(x), 0.0, (), 1, ()) for s, x in zip(own, score, strict=True)]
+    of = CrossValidated(np.ones(60, bool), answers, FOLD, by_fold, score)
+    figures = {figure.name: figure.value for figure in cross_validated_figures(Grades(INDEX, NAMES), of, spec)}
+    called = [NAMES.index(answer.class_name) for answer in answers]
+    assert figures["quadratic_kappa"] == pytest.approx(cohen_kappa_score(INDEX, called, weights="quadratic"))
+    assert figures["quadratic_kappa"] > 0.7
+    assert figures["grade_c_index"] > 0.9

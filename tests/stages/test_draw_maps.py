@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from conftest import PixelEncoder, tissue_image
 from leica import OFFSET_PX, write_scn
+from served_files import codes_file, write_plain_classes
 
 from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
@@ -20,7 +21,7 @@ from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.ensemble import fit_folds
 from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.predictor import PatientModel, PatientPrediction
-from nic.patients.targets import Categories, Values
+from nic.patients.targets import Values
 from nic.slides.slide import SlideSource
 from nic.stages.draw_maps import draw, in_words
 from nic.stages.selection import selected_patients
@@ -93,26 +94,19 @@ def test_the_title_of_a_class_is_its_probability(model: PatientModel) -> None:
     assert in_words(replace(answer, prediction=2.345, class_name="b"), grades) == "score: b, expected 2.35"
 
 
-def test_each_of_several_classes_has_its_own_files(folder: Path, tmp_path: Path) -> None:
-    slides = [CompressedSlide.load(file) for file in sorted((folder / "codes").glob("*.h5"))]
-    cells = [PatientCells(f"{s.slide_id}{n}", (SlideCells.of(s),)) for n in range(2) for s in slides]
-    targets = Categories(np.arange(6) % 3, ("a", "b/c", "d"))
-    export_ensemble(
-        fit_folds(cells, targets, Recipe(epochs=1), folds=2),
-        Endpoint("kind", "multiclass", ("kind",)),
-        targets,
-        cohort_digest="c",
-        encoder=PixelEncoder.spec,
-        encoder_version="nic-encoder/1",
-        path=tmp_path / "patient.onnx",
-    )
-    patient = selected_patients(str(folder / "cohort.csv"), folder / "codes")[1]
-    model = PatientModel(tmp_path / "patient.onnx")
-    rows = pd.DataFrame(draw(patient, model, folder / "codes", tmp_path / "B.png"))
-    answer = model.predict([CompressedSlide.load(folder / "codes" / "s2.h5")])
+def test_each_of_several_classes_has_its_own_files(tmp_path: Path) -> None:
+    """On codes alone: the slide is gone."""
+    names = ("a", "b/c", "d")
+    spec = write_plain_classes(tmp_path / "graphs", SoftmaxProbabilities(names, 1.0, (0.0, 0.0, 0.0)))
+    (tmp_path / "codes").mkdir()
+    slide = codes_file(tmp_path / "codes" / "s2.h5", spec, [(0, 0), (0, 1)], (2, 3))
+    model, out = PatientModel(tmp_path / "graphs" / "patient.onnx"), tmp_path / "out"
+    out.mkdir()
+    [patient] = selected_patients("", tmp_path / "codes")
+    rows = pd.DataFrame(draw(patient, model, tmp_path / "codes", out / "B.png"))
     assert rows["map_class"].tolist() == ["a", "b/c", "d"]
-    np.testing.assert_allclose(rows["mean_score"], answer.class_scores, atol=1e-4)
-    assert set(rows["class"]) == {answer.class_name}
-    assert {file.name for file in tmp_path.glob("s2.a.*")} == {"s2.a.geojson", "s2.a.qupath.geojson", "s2.a.tif"}
-    assert len(list(tmp_path.glob("*.png"))) == 3
-    assert "log odds of a against" in json.loads((tmp_path / "s2.a.geojson").read_text())["nic"]["unit"]
+    np.testing.assert_allclose(rows["mean_score"], [0.75, 0, -0.75])
+    assert set(rows["class"]) == {model.predict([slide]).class_name} == {"a"}
+    assert {file.name for file in out.glob("s2.a.*")} == {"s2.a.geojson", "s2.a.tif"}
+    assert len(list(out.glob("*.png"))) == 3
+    assert "log odds of a against" in json.loads((out / "s2.a.geojson").read_text())["nic"]["unit"]

@@ -91,6 +91,12 @@ def test_an_existing_study_is_kept(folder: Path, begun_study: InitialStudy) -> N
     assert begun_study.study_file.read_text() == text
 
 
+def test_the_table_that_a_study_is_made_of_is_never_replaced(folder: Path) -> None:
+    sources = Sources((folder / "clinical.csv",), folder / "slides", "", "", "", (), DETECTED)
+    with pytest.raises(StudyError, match=r"clinical\.csv: would replace the table that it is made of"):
+        init_study(sources, "clinical", folder, (), "", [], overwrite=True)
+
+
 def test_named_endpoints_alone_are_proposed(begun_study: InitialStudy) -> None:
     _, endpoints, _ = proposed_endpoints(begun_study.cohort.rows, ("OS months+Status", "Age"))
     assert [(endpoint.keys["kind"], endpoint.column) for endpoint in endpoints] == [

@@ -99,6 +99,8 @@ def test_a_version_without_a_gate_is_not_promoted_and_the_gate_to_write_is_shown
     assert (result["promoted"], result["reasons"]) == (False, [reason])
     steps.show([], client.create_run("0").info.run_id)
     assert f"not promoted: {reason}" in text.getvalue()
+    (stages,) = [table for table in steps.tables([]) if table.title == "Stages"]
+    assert [tuple(row) for row in stages.rows] == [("evaluate score", "reused"), ("promote score", "skipped")]
 
 
 def test_where_an_endpoint_fails_the_others_go_on_and_the_end_is_an_error(client: MlflowClient) -> None:

@@ -15,13 +15,14 @@ import pytest
 import requests
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import ErrorCode
-from stores import free_port
+from mlflow.tracking import MlflowClient
+from stores import free_port, new_store
 
 from nic.errors import StoreUnreached
 from nic.tracking import store
 from nic.tracking.registry import find_version
 from nic.tracking.runs import find_run, stage_run
-from nic.tracking.store import ask_store, leaves_open, unreached
+from nic.tracking.store import ask_store, leaves_open, unreached, ways_to_look
 
 
 @pytest.fixture(autouse=True)
@@ -220,3 +221,14 @@ def test_an_object_that_does_not_exist_is_gone() -> None:
 )
 def test_files_that_cannot_be_read_now_are_not_gone(error: OSError, is_open: bool) -> None:
     assert leaves_open(error) is is_open
+
+
+def test_the_printed_ways_to_look_name_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`mlflow ui` does not read MLFLOW_TRACKING_URI."""
+    file = Path(new_store(tmp_path).removeprefix("sqlite:///"))
+    monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(f"sqlite:///{file.name}")
+    run = MlflowClient().create_run("0").info.run_id
+    command, page = ways_to_look(run)
+    assert command == f"mlflow ui --backend-store-uri sqlite:///{file}"
+    assert page == f"http://127.0.0.1:5000/#/experiments/0/runs/{run}?workflowType=machine_learning"
