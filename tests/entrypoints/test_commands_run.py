@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
-import pandas as pd
 import pytest
 import requests
 import yaml
@@ -80,9 +79,6 @@ class Here:
             "external=Delft": "external=elm",
             "name=mine": "name=begun",
             "/shared/": f"{shared}/",
-            "/data/clinical.xlsx": f"{self.project}/clinical.csv",
-            "/data/slides": str(slides),
-            "name=mine": "name=first",
             "/data/mine/": f"{self.project}/mine/",
             "https://git.example.org/lab/nic": f"git://127.0.0.1:{self.git_port}/project",
             "nic-growth-pattern/3": f"{NAME}/2",
@@ -167,14 +163,6 @@ def example_files(project: Path, place: Place) -> None:
     for file in ("cohort.csv", "shared/cohort.csv", "mine/cohort.csv"):
         (project / file).parent.mkdir(exist_ok=True)
         (project / file).write_text(table)
-    clinical = pd.read_csv(place.folder / "cohort.csv").assign(
-        slide=lambda rows: rows["slide"].str.removeprefix("slides/")
-    )
-    clinical["Hospital"] = clinical["split"].map({"train": "Utrecht", "external": "Delft"})
-    columns = {"patient": "Patient ID", "slide": "Slide", "score": "Score"}
-    clinical.rename(columns=columns)[["Patient ID", "Slide", "Hospital", "Score"]].to_csv(
-        project / "clinical.csv", index=False
-    )
     study = yaml.safe_load((place.folder / "study.yaml").read_text()) | {"root": str(place.folder)}
     for file in ("studies/mine.yaml", "mine/study.yaml"):
         (project / file).write_text(yaml.safe_dump(study))
