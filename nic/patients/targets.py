@@ -117,6 +117,16 @@ def names_of(targets: Targets) -> tuple[str, ...]:
     return targets.names if isinstance(targets, Classes | Categories | Grades) else ()
 
 
+def class_counts(targets: Targets) -> list[int]:
+    """Patients of each class, in the order of `names_of`."""
+    match targets:
+        case Classes(positive, _):
+            return [int((~positive).sum()), int(positive.sum())]
+        case Categories(index, names) | Grades(index, names):
+            return [int(patients) for patients in np.bincount(index, minlength=len(names))]
+    return []
+
+
 def scores_for(targets: Targets) -> int:
     """How many scores a patient has: one for each of several classes without an order, else one."""
     return len(targets.names) if isinstance(targets, Categories) else 1

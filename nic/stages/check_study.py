@@ -17,7 +17,7 @@ from nic.patients.cohort import Cohort, Split
 from nic.patients.covariates import covariates_of
 from nic.patients.plausibility import warnings_of
 from nic.patients.splits import check_folds
-from nic.patients.targets import Classes
+from nic.patients.targets import Grades, Targets, class_counts, names_of
 from nic.stages.slide_sample import OpenedSlide, missing_files, opened, spread_rows
 from nic.stages.steps import part_to_measure
 from nic.stages.study_problems import Problem, Problems
@@ -124,11 +124,18 @@ def _check_endpoint(entry: EndpointEntry, cohort: Cohort, study: Study, file: st
             covariates_of(cohort.patients, (column,))
 
 
-def _check_external(targets: object, file: str, key: str, problems: Problems) -> None:
-    if isinstance(targets, Classes) and (targets.positive.all() or not targets.positive.any()):
-        name = targets.names[int(targets.positive[0])]
-        there = f"all {len(targets)} external patients are {name!r}: there is no AUC"
-        problems.note(Problem(file, "", key, there, "external patients of both classes", stops=False))
+def _check_external(targets: Targets, file: str, key: str, problems: Problems) -> None:
+    """Without external patients of each class, or of two grades, the figure that decides is not defined."""
+    names = names_of(targets)
+    present = [name for name, patients in zip(names, class_counts(targets), strict=True) if patients]
+    if len(present) == len(names) or (isinstance(targets, Grades) and len(present) > 1):
+        return
+    absent = ", ".join(repr(name) for name in names if name not in present)
+    there = f"no external patient is {absent}: the figure that decides is not defined"
+    wanted = (
+        "external patients of two grades at least" if isinstance(targets, Grades) else "external patients of each class"
+    )
+    problems.note(Problem(file, "", key, there, wanted, stops=False))
 
 
 def _check_gates(study: Study, cohorts: Mapping[str, Cohort], file: Path, study_file: str, problems: Problems) -> None:

@@ -214,7 +214,23 @@ def test_each_problem_is_a_row_that_stops_the_study(folder: Path, keys: dict[str
             "gate: {figure: external.spearman, at_least: 0.7, margin: 0.1}",
         ),
         ({"cohorts": {"c": {"table": "cohort.csv", "split": None}}}, "16 patients, all for training", "a column split"),
-        ({"cohort": changed("msi", *["yes", "no"] * 5, *["no"] * 6)}, "all 6 external patients are 'no'", "both"),
+        ({"cohort": changed("msi", *["yes", "no"] * 5, *["no"] * 6)}, "no external patient is 'yes'", "of each class"),
+        (
+            {
+                "cohort": changed("msi", *["a", "b", "c"] * 3, "a", *["a", "b"] * 3),
+                "endpoints": endpoints(msi={"kind": "multiclass", "positive": None, "gate": None}),
+            },
+            "no external patient is 'c'",
+            "of each class",
+        ),
+        (
+            {
+                "cohort": changed("msi", *["1", "2", "3"] * 3, "1", *["2"] * 6),
+                "endpoints": endpoints(msi={"kind": "ordinal", "positive": None, "gate": None}),
+            },
+            "no external patient is '1', '3'",
+            "of two grades",
+        ),
         ({"tile_tasks": [{"name": "t", "path": "few", "mpp": 0.5}]}, "2 tiles of class 'a'", "more tiles"),
     ],
 )
