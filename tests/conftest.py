@@ -1,6 +1,8 @@
 """Fixtures for every room: real slides where they are available, and small slides of known pixels."""
 
-from collections.abc import Sequence
+import os
+import sys
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -49,6 +51,15 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no ../shared/data beside the checkout")
     return SHARED
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_experiment_of_others() -> Iterator[None]:
+    """MLflow keeps a chosen experiment for the whole process; the next file of tests has another store."""
+    yield
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+    if fluent := sys.modules.get("mlflow.tracking.fluent"):
+        vars(fluent)["_active_experiment_id"] = None
 
 
 class PixelEncoder:

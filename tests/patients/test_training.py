@@ -189,9 +189,9 @@ def test_folds_are_balanced_and_hold_each_patient_once(kind: str) -> None:
 def test_labels_too_rare_for_the_folds_are_refused(burden) -> None:
     cells, share = burden
     rare = Classes(share >= np.sort(share)[-2], ("low", "high"))
-    with pytest.raises(EndpointError, match="5 folds need 5 patients of each label, found 2"):
+    with pytest.raises(EndpointError, match="5 folds need 5 training patients of each label, found 2 of class 'high'"):
         fit_folds(cells, rare)
-    with pytest.raises(EndpointError, match="41 folds need 41 patients"):
+    with pytest.raises(EndpointError, match="41 folds need 41 training patients"):
         fit_folds(cells, Values(share), folds=41)
     with pytest.raises(EndpointError, match="have the value 3"):
         fit_folds(cells, Values(np.full(len(cells), 3.0)))

@@ -94,7 +94,7 @@ class FirstNumber(GridCNN):
         self.weight = weight
 
     def forward(self, codes: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        return (self.weight * codes[:, 0] + 0 * codes.sum(1)) * valid[:, 0]
+        return (self.weight * codes[:, :1] + 0 * codes.sum(1, keepdim=True)) * valid
 
 
 def register(folder: Path, name: str, weight: float, train: Targets) -> str:
