@@ -186,6 +186,7 @@ def test_the_published_crop_sees_383_cells_and_smaller_slides_take_smaller_ones(
     assert (halvings_for(small), halvings_for(large)) == (2, 6)
 
 
+@pytest.mark.slow
 def test_the_published_crop_network_is_exported_for_slides_of_any_size(slide_of, tmp_path: Path) -> None:
     """Six halvings: one score for each block of 64 x 64 cells, more than the smaller of these slides has."""
     torch.manual_seed(0)
