@@ -62,8 +62,10 @@ def outcome_counts(targets: Targets) -> str:
             return ""
         case Classes(positive, (negative_name, positive_name)):
             return f"; {positive.sum()} {positive_name}, {(~positive).sum()} {negative_name}"
-        case Categories(index, names) | Grades(index, names):
+        case Categories(index, names):
             return "; " + ", ".join(f"{(index == place).sum()} {name}" for place, name in enumerate(names))
+        case Grades(index, names):
+            return "; " + ", ".join(f"{(index == place).sum()} of grade {name}" for place, name in enumerate(names))
         case Survival(_, event):
             return f"; {event.sum()} died, {(~event).sum()} were alive when last seen"
 
@@ -74,7 +76,7 @@ def question(spec: PatientModelSpec) -> str:
         "regression": f"a value ({spec.unit or 'in the unit of the label'})",
         "classification": f"the probability of {' rather than '.join(reversed(spec.classes))}",
         "multiclass": f"which of these classes the patient has, with a probability for each: {', '.join(spec.classes)}",
-        "ordinal": f"the grade, from {' over '.join(spec.classes)}, with a probability for each",
+        "ordinal": f"the grade, with a probability for each: {', '.join(spec.classes)}, the lowest first",
         "survival": "a log hazard: the higher it is, the earlier the patient is expected to die",
     }
     return (
