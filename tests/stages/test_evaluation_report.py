@@ -131,7 +131,8 @@ def test_classes_and_grades_have_their_pictures_and_words(evaluation: Evaluation
         assert picture is not None
         assert picture.png.startswith(b"\x89PNG")
         assert picture.caption
-    assert outcome_counts(of.labelled.targets) == "; 10 of grade low, 10 of grade mid, 10 of grade high"
+    of_kind = "of grade " if kind == "ordinal" else ""
+    assert outcome_counts(of.labelled.targets) == f"; 10 {of_kind}low, 10 {of_kind}mid, 10 {of_kind}high"
     assert "low" in question(of.spec)
     assert "before calibration" in map_scale(of)
     assert any("mix of" in sentence for sentence in misuses(of.spec))
