@@ -32,7 +32,8 @@ class Config:
     output: str = ""
     """For .onnx: name of the output that is the code; empty: the only one."""
     study: str = ""
-    """Study file whose tile tasks the codes are measured on, for the certificate; empty: they are not measured."""
+    """Study file whose tile tasks the codes are measured on, for the certificate; empty: they are not measured.
+    Tasks with coarser images than the encoder's tiles are left out and named."""
 
 
 def inputs(config: Config) -> dict[str, str]:

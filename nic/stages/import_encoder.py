@@ -1,6 +1,6 @@
 """A foreign encoder as a registered one: imported, checked against its source, certified."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,11 +11,11 @@ import numpy as np
 from nic.encoder.foreign import CHECKED, import_onnx
 from nic.encoder.keras_file import GRAPH_PX, import_published
 from nic.encoder.spec import EncoderSpec
-from nic.errors import EncoderError
+from nic.errors import EncoderError, TaskError
 from nic.graphs.adapt import Scaling
 from nic.stages.registration import register_imported
 from nic.stages.tile_inputs import selected_tasks
-from nic.tasks.tile_task import load_tiles
+from nic.tasks.tile_task import TileTask, check_resolution, load_tiles
 from nic.tracking.runs import StageRun
 
 
@@ -48,10 +48,24 @@ def import_encoder(
     with TemporaryDirectory(prefix="nic-") as folder:
         graph = Path(folder) / "encoder.onnx"
         spec, parity = imported(source, read["name"], onnx, graph)
-        tile_sets = [load_tiles(task, spec.tile_px, spec.tile_mpp, work / "tiles", spec.read_mpp) for task in tasks]
+        fine = fine_enough(tasks, spec.tile_mpp)
+        tile_sets = [load_tiles(task, spec.tile_px, spec.tile_mpp, work / "tiles", spec.read_mpp) for task in fine]
         version = register_imported(graph, source.name, parity, tile_sets, stage, read)
     print(f"{version.uri}: {spec.objective}, {spec.code_size} numbers from {spec.tile_px} px at {spec.tile_mpp} um/px")
     return {"version": version.uri, "sha256": spec.sha256}
+
+
+def fine_enough(tasks: Sequence[TileTask], tile_mpp: float) -> list[TileTask]:
+    """The tasks whose images have the resolution that the encoder takes. The others are printed, with the reason."""
+    fine = []
+    for task in tasks:
+        try:
+            check_resolution(task, tile_mpp)
+        except TaskError as error:
+            print(f"The encoder is not measured on a task: {error}")
+        else:
+            fine.append(task)
+    return fine
 
 
 def imported(source: Path, name: str, onnx: OnnxInput, graph: Path) -> tuple[EncoderSpec, tuple[float, int]]:

@@ -45,7 +45,10 @@ def evidence_of(version: RegisteredVersion, name: FigureName) -> Evidence:
     """
     tagged = verified_estimate(version, name)
     if tagged is None:
-        raise RegistryError(f"{name} was never measured on {version.full_name}; run `evaluate` first")
+        remedy = "run `evaluate` first"
+        if version.name == ENCODER_NAME:
+            remedy = f"`train_encoder` measures it; a study takes an imported encoder by `encoder: {version.uri}`"
+        raise RegistryError(f"{name} was never measured on {version.full_name}; {remedy}")
     if version.name == ENCODER_NAME:
         return Evidence(tagged, None)
     answers = _record(version, tagged, name.part)
