@@ -22,7 +22,7 @@ from mlflow.tracking import MlflowClient
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 from numpy.typing import NDArray
 
-from nic.errors import StageFailed, StoreUnreached
+from nic.errors import NicError, StageFailed, StoreUnreached
 from nic.tracking.digests import digest, output_digest
 from nic.tracking.run_names import MODELS, run_name
 from nic.tracking.source_digest import PROJECT, keep_source, source_digest
@@ -169,11 +169,15 @@ def _resolved(value: object) -> object:
 
 @contextmanager
 def _failure_noted(run_id: str) -> Iterator[None]:
-    """Around the work of a run: when it fails, the reason is noted on the run. A store that failed is not asked."""
+    """Around the work of a run: when it fails, the reason is noted on the run. A store that failed is not asked.
+
+    A refusal of ours may have been caused by a file that is gone from the store; the store itself answers.
+    """
     try:
         yield
     except (Exception, KeyboardInterrupt) as error:
-        if not isinstance(error, StoreUnreached) and unreached(error) is None:
+        refused = isinstance(error, NicError) and not isinstance(error, StoreUnreached)
+        if refused or unreached(error) is None:
             note_failure(run_id, f"{type(error).__name__}: {error}")
         raise
 

@@ -7,11 +7,14 @@ from string import Formatter
 
 import mlflow
 import pytest
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST
 from mlflow.tracking import MlflowClient
 
-from nic.errors import UnknownColumn
+from nic.errors import UnknownColumn, UnknownModel
 from nic.tracking.run_names import NAMES, run_name
 from nic.tracking.runs import input_file, note_failure_before_stage, stage_run
+from nic.tracking.store import unreached
 
 
 @pytest.mark.parametrize(
@@ -83,6 +86,14 @@ def test_a_run_that_fails_says_why(champion: str) -> None:
     assert (name, status) == (f"promote {champion}", "FAILED")
     assert tags["failed"] == "UnknownColumn: mine.csv: no column 'Agee'; it has Age"
     assert tags["mlflow.note.content"] == f"**Failed.** {tags['failed']}"
+
+
+def test_a_refusal_by_a_file_that_is_gone_from_the_store_is_noted_too(champion: str) -> None:
+    gone = MlflowException("no such file", RESOURCE_DOES_NOT_EXIST)
+    assert unreached(gone) is not None
+    with pytest.raises(UnknownModel), stage_run("promote", Config(), {}) as stage:
+        raise UnknownModel("models:/nic-encoder/1: its files are gone from the store") from gone
+    assert logged(stage.run_id)[2]["failed"] == "UnknownModel: models:/nic-encoder/1: its files are gone from the store"
 
 
 def test_a_run_that_mlflow_made_is_named_when_nic_refuses_before_it_begins(
