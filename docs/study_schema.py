@@ -1,4 +1,4 @@
-"""Writes docs/study.schema.json, by which an editor completes and checks a study file: python docs/study_schema.py"""
+"""Writes docs/study.schema.json, by which an editor completes and checks a study file: python -m docs.study_schema"""
 
 import json
 from pathlib import Path

@@ -91,7 +91,7 @@ def test_the_examples_are_read_with_the_table_that_is_shown(tmp_path: Path) -> N
 
 def test_the_schema_is_that_of_the_models() -> None:
     assert SCHEMA.read_text() == runpy.run_path(str(ROOT / "docs" / "study_schema.py"))["schema_text"](), (
-        "run python docs/study_schema.py"
+        "run python -m docs.study_schema"
     )
 
 
