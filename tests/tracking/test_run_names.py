@@ -1,4 +1,4 @@
-"""A run is called by what it does, so that one endpoint can be told from another in the list of runs."""
+"""A run is named by what it does, so that the list of runs shows which endpoint each belongs to."""
 
 from dataclasses import dataclass, fields
 from importlib import import_module
