@@ -179,7 +179,7 @@ def measure(given: argparse.Namespace, count: int, epochs: int) -> Measured:
     cells = gather_cells(patients, given.folder).cells
     opening_ms = (now() - start)[0] / count * 1e3
     held, (descriptors, maps) = held_mib() - mib, (after - b for after, b in zip(open_files(), files, strict=True))
-    network = untrained(given.network, few)
+    network = untrained(given.network, few, 1)
     passes = min(2, len(network.chunks(cells)))  # as the loop of a survival endpoint takes
     bare = Bare(network, few, labels(given.endpoint, len(few)), passes)
     seconds: list[tuple[np.ndarray, np.ndarray]] = []
