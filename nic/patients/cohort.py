@@ -242,8 +242,8 @@ class Cohort:
             return Classes(np.array([text == positive for text in texts]), names)
         names = endpoint.classes or several_classes(there, endpoint.kind, where)
         faults: list[CohortError] = []
-        wanted = f"one of {', '.join(names)}"
-        places = self._parsed(patients, column, lambda text: place_of(text, names), wanted, faults)
+        allowed = f"one of {', '.join(names)}"
+        places = self._parsed(patients, column, lambda text: place_of(text, names), allowed, faults)
         raise_all(faults)
         index = np.array(places, np.intp)
         return Categories(index, names) if endpoint.kind == "multiclass" else Grades(index, names)

@@ -205,8 +205,8 @@ def survival_pairs(kinds: Sequence[ColumnKind]) -> tuple[list[ColumnKind], list[
     for event in (kind for kind in kinds if kind.role == "event"):
         fitting = [time for time in times if _first_word(time.column) == _first_word(event.column)] or times
         if len(fitting) != 1:
-            wanted = f"its time: endpoints=TIME+{event.column}" if times else "a column of months, for survival"
-            undecided.append(Undecided(f"column {event.column!r}", "an event", wanted))
+            remedy = f"its time: endpoints=TIME+{event.column}" if times else "a column of months, for survival"
+            undecided.append(Undecided(f"column {event.column!r}", "an event", remedy))
             continue
         pairs.append(_survival(fitting[0], event))
     paired = {kind.keys["time"] for kind in pairs}

@@ -66,9 +66,9 @@ class PatientModelSpec:
 
     def __post_init__(self) -> None:
         """Raises ValueError for several classes without the probabilities that their scores mean."""
-        wanted = {"multiclass": SoftmaxProbabilities, "ordinal": GradeProbabilities}.get(self.kind)
-        if wanted and not isinstance(self.calibration, wanted):
-            raise ValueError(f"a model of {self.kind} is always calibrated by {wanted.__name__}")
+        calibration_type = {"multiclass": SoftmaxProbabilities, "ordinal": GradeProbabilities}.get(self.kind)
+        if calibration_type and not isinstance(self.calibration, calibration_type):
+            raise ValueError(f"a model of {self.kind} is always calibrated by {calibration_type.__name__}")
 
     @property
     def outputs(self) -> int:

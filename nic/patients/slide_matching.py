@@ -55,8 +55,8 @@ def matched_by_column(
     undecided = []
     for number, patient, text in rows:
         if is_missing(text) or is_missing(patient):
-            wanted = "a patient and a file, or remove the row"
-            undecided.append(Undecided(f"column {column!r}, row {number}", f"{patient!r}, {text!r}", wanted))
+            remedy = "a patient and a file, or remove the row"
+            undecided.append(Undecided(f"column {column!r}, row {number}", f"{patient!r}, {text!r}", remedy))
             continue
         known_id = ids.get(_plain(slide_id(text)))
         if known_id is None:
@@ -88,8 +88,8 @@ def matched_by_name(patient_ids: Sequence[str], slides: Sequence[SlideSource], n
         parts = names[source.slide_id].split("/")
         hits = next((hits for part in reversed(parts) if (hits := _identifiers(_plain(part), known, longest))), [])
         if len(hits) > 1:
-            wanted = "one patient in the name, or a column of file names in the table"
-            undecided.append(Undecided(names[source.slide_id], f"patients {' and '.join(hits)} in its name", wanted))
+            remedy = "one patient in the name, or a column of file names in the table"
+            undecided.append(Undecided(names[source.slide_id], f"patients {' and '.join(hits)} in its name", remedy))
             unclear.update(hits)
         elif hits:
             patients[source.slide_id] = hits[0]

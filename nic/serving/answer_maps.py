@@ -35,8 +35,8 @@ class MapsBudget:
 def check_map_class(name: str, classes: Sequence[str]) -> None:
     """Raises RequestRefused where a class is named that has no map. classes: those that have one."""
     if name and name not in classes:
-        wanted = f"wanted one of {', '.join(classes)}" if classes else "this model has one map; leave map_class out"
-        raise RequestRefused(f"map_class: {wanted}")
+        remedy = f"wanted one of {', '.join(classes)}" if classes else "this model has one map; leave map_class out"
+        raise RequestRefused(f"map_class: {remedy}")
 
 
 def score_maps(

@@ -91,7 +91,7 @@ def test_the_map_is_that_of_the_answered_class_and_another_may_be_named(model: S
     """All slides of a patient show one class, which is known after the last of them."""
     rows = [{"features": str(folder / f"{name}.h5"), "patient": "p"} for name in ("low", "high")]
     [answer] = ask(model, rows, map="geojson")
-    assert answer["class"] == "inflamed"  # of the low slide alone it is another
+    assert answer["class"] == "inflamed"  # the low slide alone gives another class
     assert [squares(drawn) for drawn in answer["map"]] == [[0, 1.5], pytest.approx([0, 1.5, 3, 4.5, 6])]
     assert np.mean(np.concatenate([squares(drawn) for drawn in answer["map"]])) == pytest.approx(answer["score"])
     assert "log odds of inflamed" in json.loads(answer["map"][0])["nic"]["unit"]
