@@ -160,7 +160,7 @@ def densest_window(slide: CompressedSlide, detections: Detections, window_mm2: f
 
 def _window_sums(values: Counts, rows: int, cols: int) -> Counts:
     """Sums over all windows of rows x cols cells, by their first cell."""
-    total = np.pad(values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    total: Counts = np.pad(values.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     return total[rows:, cols:] - total[:-rows, cols:] - total[rows:, :-cols] + total[:-rows, :-cols]
 
 
