@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from nic.compression.compress_entry import CompressEntry
 from nic.errors import StudyError, TableError
-from nic.patients.choices import Kind, NetworkName
+from nic.patients.choices import DEFAULT_NETWORK, Kind, NetworkName
 from nic.patients.clinical_table import Clinical
 from nic.patients.cohort import TRUTH, Cohort, Endpoint
 from nic.patients.cohort_table import Columns, read_cohort
@@ -242,7 +242,7 @@ class Study(_StudyPart):
     """What is predicted; without cohorts and endpoints a study trains encoders only."""
     folds: int = Field(default=5, ge=2)
     """Folds of each training: a network is trained for each, without its patients. No more than patients of a label."""
-    network: NetworkName = "grid-cnn"
+    network: NetworkName = DEFAULT_NETWORK
     """The patients' network."""
     epochs: int = Field(default=60, ge=1)
     """Epochs of each patients' network."""
