@@ -11,7 +11,7 @@ from nic.cohort_entry import ClinicalEntry, CohortEntry, CohortOrTable
 from nic.compression.compress_entry import CompressEntry
 from nic.errors import StudyError
 from nic.evaluation.published import PublishedResult
-from nic.patients.choices import Kind, NetworkName
+from nic.patients.choices import DEFAULT_NETWORK, Kind, NetworkName
 from nic.patients.cohort import TRUTH, Cohort, Endpoint
 from nic.patients.targets import LEAST_CLASSES
 from nic.strict_yaml import UNKNOWN_KEY, Place, fault_sentence, read_yaml, valid_part
@@ -171,7 +171,7 @@ class Study(_StudyPart):
     """What is predicted; without cohorts and endpoints a study trains encoders only."""
     folds: int = Field(default=5, ge=2)
     """Folds of each training: a network is trained for each, without its patients. No more than patients of a label."""
-    network: NetworkName = "grid-cnn"
+    network: NetworkName = DEFAULT_NETWORK
     """The patients' network."""
     epochs: int = Field(default=60, ge=1)
     """Epochs of each patients' network."""
