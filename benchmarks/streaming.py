@@ -3,8 +3,9 @@
     python -m benchmarks.streaming [--sides 768 1536 3072] [--tile 512] [--times 3]
 
 The network is the streaming CNN of nic.comparators; images are noise. Each is measured in a process of its own: the
-most memory it holds beyond what it held before, the image included (VmHWM), and the least time of some repetitions. The
-whole image goes through the same network with autograd alone. Gradients are compared, too.
+most memory it holds beyond what it held before (VmHWM), and the least processor time of some repetitions, which
+neighbours on a shared machine disturb less than the clock. The whole image goes through the same network with autograd
+alone. Gradients are compared, too. With OMP_NUM_THREADS=1 a busy machine disturbs it least.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from nic.comparators.streaming_cnn import StreamingCNN
 
 @dataclass(frozen=True)
 class Measured:
-    """mib: most memory beyond that before. seconds: of a gradient. gradient: of all weights, [n]."""
+    """mib: most memory beyond that before. seconds: of processors, for a gradient. gradient: of all weights, [n]."""
 
     mib: float
     seconds: float
@@ -52,9 +53,9 @@ def measure(side: int, tile_px: int, times: int) -> Measured:
 
     seconds, held = [], resident_mib("VmRSS")
     for _ in range(times):
-        start = time.perf_counter()
+        start = time.process_time()
         gradient()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(time.process_time() - start)
     every = torch.cat([weight.grad.flatten() for weight in network.parameters() if weight.grad is not None])
     return Measured(resident_mib("VmHWM") - held, min(seconds), every.numpy())
 
