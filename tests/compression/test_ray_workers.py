@@ -1,6 +1,7 @@
 """Processes of a cluster keep their encoder from slide to slide, see their own device, and survive a bad slide."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,9 +31,14 @@ from nic.slides.slide import SlideSource, find_slides
 
 ray = pytest.importorskip("ray", reason="wants Ray: pip install ray==2.60.0")
 
-ray.cloudpickle.register_pickle_by_value(conftest)
+# By value, or each process of the cluster would import this module, and PyTorch with it.
+for module in (conftest, sys.modules[__name__]):
+    ray.cloudpickle.register_pickle_by_value(module)
 TESTS = Path(slide_jobs.__file__).parent
 TASKS, ACTORS = Cluster(cpus=2), Cluster(cpus=1, gpus=1)
+SLOW_TASKS, SLOW_ACTORS = (
+    pytest.param(on, id=name, marks=pytest.mark.slow) for on, name in ((TASKS, "tasks"), (ACTORS, "actors"))
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -121,7 +127,7 @@ def test_tasks_keep_their_encoder_and_see_no_gpu(tmp_path: Path, graph: Path, sl
     assert noted(notes, "encodes") == ["2"] * len(processes)
 
 
-@pytest.mark.parametrize("on", [TASKS, ACTORS], ids=["tasks", "actors"])
+@pytest.mark.parametrize("on", [SLOW_TASKS, pytest.param(ACTORS, id="actors")])
 def test_an_encoder_whose_weights_lie_beside_it_travels(tmp_path: Path, slides: list[SlideSource], on: Cluster) -> None:
     alone, beside = tmp_path / "alone.onnx", tmp_path / "beside.onnx"
     export_encoder(TileEncoder(), "random", [], alone, np.zeros((2, 64, 64, 3), np.uint8))
@@ -136,7 +142,7 @@ def test_an_encoder_whose_weights_lie_beside_it_travels(tmp_path: Path, slides: 
         assert "encoded on c" in there.shared  # cpu, or cuda:0 where the declared GPU is one
 
 
-@pytest.mark.parametrize("on", [TASKS, ACTORS], ids=["tasks", "actors"])
+@pytest.mark.parametrize("on", [pytest.param(TASKS, id="tasks"), SLOW_ACTORS])
 def test_what_kills_or_holds_up_a_reader_costs_its_own_slide(tmp_path: Path, graph: Path, on: Cluster) -> None:
     path = write_slide(tmp_path / "good0.tif", tissue_image(600, 500))
     names = ["crash0", "hang0", "good0", "good1", "crash1", "good2"]
@@ -170,7 +176,7 @@ class Brittle(PixelEncoder):
         return super().encode(tiles)
 
 
-@pytest.mark.parametrize("once", [True, False])
+@pytest.mark.parametrize("once", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_an_actor_that_dies_is_made_anew_and_its_other_slide_is_not_at_fault(
     tmp_path: Path, graph: Path, slides: list[SlideSource], once: bool
 ) -> None:

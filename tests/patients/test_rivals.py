@@ -22,7 +22,6 @@ from nic.patients.pooled_linear import PooledLinear, pooled_features
 from nic.patients.predictor import PatientModel
 from nic.patients.targets import Classes, Survival, Targets, Values
 
-RIVALS: tuple[NetworkName, ...] = ("crop-cnn", "attention-mil", "pooled-linear")
 ENDPOINTS = {
     "regression": Endpoint("score", "regression", ("score",)),
     "classification": Endpoint("pattern", "classification", ("pattern",), positive="b"),
@@ -56,7 +55,7 @@ def targets_of(kind: str, share: np.ndarray) -> Targets:
 
 
 @pytest.mark.parametrize("kind", ["classification", *SLOW_KINDS])
-@pytest.mark.parametrize("name", RIVALS)
+@pytest.mark.parametrize("name", [pytest.param("crop-cnn", marks=pytest.mark.slow), "attention-mil", "pooled-linear"])
 def test_a_rival_finds_what_was_planted_and_is_served_as_it_was_trained(
     burden: Burden, name: NetworkName, kind: str, tmp_path: Path
 ) -> None:
