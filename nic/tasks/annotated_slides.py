@@ -30,7 +30,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedSlide:
-    """A slide with its outlines. group: its patient, or itself."""
+    """A slide with its outlines. group: its patient, or itself. has_background: whether it has tiles of that class."""
 
     source: SlideSource
     mpp: float
@@ -38,6 +38,7 @@ class AnnotatedSlide:
     annotation: bytes
     areas: tuple[Area, ...]
     group: str
+    has_background: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +61,8 @@ class AnnotatedSlides:
             total.update(slide.annotation)
         if not entry.bounds:
             total.update(b"GeoJSON counts from the slide's corner")
+        if entry.background_from is not None:
+            total.update(f"background from {[slide.has_background for slide in self.slides]}".encode())
         return total.hexdigest()
 
     @property
@@ -70,7 +73,7 @@ class AnnotatedSlides:
         for slide in tqdm(self.slides, desc=f"annotations of {self.entry.name}", unit="slide"):
             with Slide.open(slide.source) as opened:
                 grid = _whole_cells(opened, field)
-                labels = self._labels(opened, slide.areas, grid)
+                labels = self._labels(opened, slide, grid)
             row, col = self._drawn(labels, slide.fingerprint)
             for first in range(0, len(row), PART_TILES):
                 rows, cols = row[first : first + PART_TILES], col[first : first + PART_TILES]
@@ -78,13 +81,13 @@ class AnnotatedSlides:
                 cut = partial(_cut, slide.source, grid, field.read_mpp or field.tile_mpp / 2, rows, cols, names)
                 yield TilePart(names, labels[rows, cols], np.full(len(rows), slide.group), cut)
 
-    def _labels(self, slide: Slide, areas: Sequence[Area], grid: TileGrid) -> NDArray[np.int64]:
+    def _labels(self, slide: Slide, annotated: AnnotatedSlide, grid: TileGrid) -> NDArray[np.int64]:
         """The label of each cell [rows, cols], below 0 where it has none."""
-        labelled = [area for area in areas if area.label not in self.entry.exclude]
-        excluded = [area for area in areas if area.label in self.entry.exclude]
+        labelled = [area for area in annotated.areas if area.label not in self.entry.exclude]
+        excluded = [area for area in annotated.areas if area.label in self.entry.exclude]
         label_of = [self.label_of[area.label] for area in labelled]
         labels, free = annotated_cells(labelled, label_of, excluded, grid, self.entry.least_share)
-        if self.background is not None:
+        if self.background is not None and annotated.has_background:
             mask = tissue_mask(slide.thumbnail(overview_px(slide.size_l0px, slide.mpp)))
             tissue = tissue_fraction(mask, slide.size_l0px, grid) >= BACKGROUND_TISSUE
             labels[free & tissue] = self.background
@@ -102,23 +105,26 @@ class AnnotatedSlides:
 
 
 def read_annotated_slides(entry: SlidesEntry) -> TileTask:
-    """The tile task of slides with a file of annotations; the others are left out, with a warning.
+    """The tile task of slides with a file of annotations and of those of `background_from`.
 
-    Raises TaskError naming the annotation at fault, or SlideError naming the slide.
+    The others are left out, with a warning. Raises TaskError naming the annotation at fault, or SlideError naming the
+    slide.
     """
     slides_there = find_slides(entry.path)
     files = _outlines(entry, {source.slide_id for source in slides_there})
-    sources = [source for source in slides_there if source.slide_id in files]
-    if not sources:
+    background_slides = _background_slides(entry, [source.slide_id for source in slides_there])
+    sources = [source for source in slides_there if source.slide_id in {*files, *background_slides}]
+    if not set(files) & {source.slide_id for source in sources}:
+        unlike = [source.slide_id for source in slides_there if source.slide_id not in background_slides]
         raise TaskError(
             f"{entry.name}: none of {len(slides_there)} slides has its annotations in {entry.annotations}, wanted "
-            f"{slides_there[0].slide_id}.xml or .geojson"
+            f"{(unlike or ['<slide>'])[0]}.xml or .geojson"
         )
     if without := len(slides_there) - len(sources):
         LOG.warning("%s: %d of %d slides have no annotations", entry.name, without, len(slides_there))
     if strays := sorted(set(files) - {source.slide_id for source in sources}):
         LOG.warning("%s: %d annotations belong to no slide, %s first", entry.name, len(strays), files[strays[0]].name)
-    slides = [_annotated_slide(source, files[source.slide_id], entry) for source in sources]
+    slides = [_annotated_slide(source, files.get(source.slide_id), entry) for source in sources]
     values = {area.label for slide in slides for area in slide.areas} - set(entry.exclude)
     names, label_of = class_map(entry.name, sorted(values), entry.classes, entry.ignore)
     if entry.background is not None and entry.background not in names:
@@ -128,6 +134,19 @@ def read_annotated_slides(entry: SlidesEntry) -> TileTask:
     background = None if entry.background is None else names.index(entry.background)
     source = AnnotatedSlides(slides, label_of, background, entry)
     return TileTask(entry.name, names, max(slide.mpp for slide in slides), source)
+
+
+def _background_slides(entry: SlidesEntry, slide_ids: Sequence[str]) -> set[str]:
+    """The slides of `background_from`; none without it. Raises TaskError where it fits no slide."""
+    if entry.background_from is None:
+        return set()
+    background_slides = set(filter(entry.background_from.search, slide_ids))
+    if not background_slides:
+        raise TaskError(
+            f"{entry.name}: background_from {entry.background_from.pattern!r} fits none of {len(slide_ids)} slides, "
+            f"such as {slide_ids[0]}; add the slides that give the background"
+        )
+    return background_slides
 
 
 def _outlines(entry: SlidesEntry, slide_ids: Set[str]) -> dict[str, Path]:
@@ -154,14 +173,17 @@ def _outlines(entry: SlidesEntry, slide_ids: Set[str]) -> dict[str, Path]:
     return files
 
 
-def _annotated_slide(source: SlideSource, annotations: Path, entry: SlidesEntry) -> AnnotatedSlide:
+def _annotated_slide(source: SlideSource, annotations: Path | None, entry: SlidesEntry) -> AnnotatedSlide:
+    has_background = entry.background_from is None or bool(entry.background_from.search(source.slide_id))
     source = SlideSource(source.slide_id, source.path, entry.mpp)
     group = source.slide_id
     if entry.group_pattern is not None:
         group = str(pattern_groups(entry.name, [source.slide_id], entry.group_pattern)[0])
     with Slide.open(source) as slide:
-        areas = read_annotations(annotations, slide.bounds_l0px if entry.bounds else (0, 0, *slide.size_l0px))
-        return AnnotatedSlide(source, slide.mpp, slide.fingerprint, annotations.read_bytes(), areas, group)
+        bounds = slide.bounds_l0px if entry.bounds else (0, 0, *slide.size_l0px)
+        areas = read_annotations(annotations, bounds) if annotations else ()
+        content = annotations.read_bytes() if annotations else b""
+        return AnnotatedSlide(source, slide.mpp, slide.fingerprint, content, areas, group, has_background)
 
 
 def _whole_cells(slide: Slide, field: TileField) -> TileGrid:
