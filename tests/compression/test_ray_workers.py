@@ -14,6 +14,7 @@ import pytest
 import slide_jobs
 from conftest import PixelEncoder, tissue_image, write_slide
 from numpy.typing import NDArray
+from served_files import write_graphs
 from slide_jobs import Deadly
 
 from nic.compression.compress_cohort import compress_cohort
@@ -22,9 +23,7 @@ from nic.compression.ray_workers import LOSSES, Cluster
 from nic.compression.slide_of_cohort import CompressionOptions
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import Everything, OwnMask
-from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.loading import EncoderLoader, load_encoder
-from nic.encoder.network import TileEncoder
 from nic.errors import EncoderError, NoDevice, UnreachedSlides
 from nic.graphs.device import cuda_devices
 from nic.slides.slide import SlideSource, find_slides
@@ -45,7 +44,8 @@ SLOW_TASKS, SLOW_ACTORS = (
 def cluster() -> Iterator[None]:
     """Two cores, and a GPU that is declared: Ray hands it out, and nobody computes on it."""
     paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])
-    ray.init(num_cpus=2, num_gpus=1, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": paths}})
+    environment = {"env_vars": {"PYTHONPATH": paths}}
+    ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, runtime_env=environment)
     yield
     ray.shutdown()
 
@@ -129,10 +129,9 @@ def test_tasks_keep_their_encoder_and_see_no_gpu(tmp_path: Path, graph: Path, sl
 
 @pytest.mark.parametrize("on", [SLOW_TASKS, pytest.param(ACTORS, id="actors")])
 def test_an_encoder_whose_weights_lie_beside_it_travels(tmp_path: Path, slides: list[SlideSource], on: Cluster) -> None:
-    alone, beside = tmp_path / "alone.onnx", tmp_path / "beside.onnx"
-    export_encoder(TileEncoder(), "random", [], alone, np.zeros((2, 64, 64, 3), np.uint8))
-    onnx.save(onnx.load(alone), beside, save_as_external_data=True, location="beside.data", size_threshold=1024)
-    alone.unlink()
+    write_graphs(tmp_path / "alone")
+    alone, beside = onnx.load(tmp_path / "alone" / "encoder.onnx"), tmp_path / "beside.onnx"
+    onnx.save(alone, beside, save_as_external_data=True, location="beside.data", size_threshold=1024)
     load = EncoderLoader()
     there = compress_on_ray(slides[:2], beside, load, tmp_path / "there", CompressionOptions(), on)
     here = compress_cohort(slides[:2], load_encoder(beside, device="cpu"), tmp_path / "here", readers=0)
@@ -223,8 +222,8 @@ def test_a_device_that_a_node_lacks_is_an_error(tmp_path: Path, slides: list[Sli
     try:
         cuda_devices()
     except NoDevice:
+        write_graphs(tmp_path)
         graph = tmp_path / "encoder.onnx"
-        export_encoder(TileEncoder(), "random", [], graph, np.zeros((2, 64, 64, 3), np.uint8))
         with pytest.raises(NoDevice, match="there is no NVIDIA driver here"):
             compress_on_ray(
                 slides[:1], graph, EncoderLoader(device="cuda"), tmp_path / "codes", CompressionOptions(), ACTORS
