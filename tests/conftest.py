@@ -22,13 +22,20 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 LONGEST = (
     "tracking/test_small_store.py",
     "compression/test_ray_workers.py",
-    "registry/test_server.py",
-    "stages/test_compare.py",
-    "encoder/test_resume.py",
     "phantom/test_phantom_study.py",
+    "registry/test_server.py",
+    "patients/test_several_classes.py",
+    "stages/test_compare.py",
+    "compression/test_processes.py",
+    "encoder/test_keras_file.py",
+    "graphs/test_fusing.py",
+    "encoder/test_resume.py",
+    "patients/test_patient_model.py",
+    "patients/test_rivals.py",
+    "entrypoints/test_mlproject.py",
     "evaluation/test_score_map.py",
 )
-"""Files of tests that take the longest, most of a minute each."""
+"""Files of tests that take the longest, from half a minute to two minutes each."""
 
 
 def pytest_xdist_auto_num_workers() -> int:
