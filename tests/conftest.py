@@ -44,13 +44,11 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Workers, one a core, compute on one thread each: with two, small sums and trainings take twice the time.
-
-    Modules stay, so that the garbage collector looks through none of their two million objects.
-    """
-    gc.disable()
-    if config.getoption("numprocesses", None):
+    """Workers, one a core, compute on one thread each: with two, small sums and trainings take twice the time."""
+    if config.getoption("numprocesses", None):  # of the process that starts the workers
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the libraries when a worker loads them
+    else:
+        gc.disable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,6 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
+    """All modules are loaded, and stay: the garbage collector leaves their two million objects out."""
     gc.freeze()
     gc.enable()
 
