@@ -24,7 +24,7 @@ def evaluation_inputs(
     labels = _labels(study, endpoint, [*study.endpoint(endpoint).covariates, *subgroups])
     truth = file_sha256(study.truth) if study.truth and study.truth.is_file() else ""
     made_of = {"codes": codes_digest(codes), "model": find_version(model).uri}
-    return {**labels, **made_of, "truth": truth, "synthetic": str(study.phantom)}
+    return {**labels, **made_of, "truth": truth, "synthetic": str(study.phantom is not None)}
 
 
 def comparison_inputs(
