@@ -49,8 +49,8 @@ from nic.patients.training import (
     loss_of,
     optimizer_of,
     scores_in_turn,
-    untrained,
 )
+from nic.patients.untrained import untrained
 from nic.slides.grid import TileGrid
 from nic.slides.slide import SlideSource
 from nic.training_device import precision_of, training_device

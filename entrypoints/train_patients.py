@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from entrypoints.cli import launch
-from nic.patients.choices import NetworkName, Recipe, Ties
+from nic.patients.choices import DEFAULT_NETWORK, NetworkName, Recipe, Ties
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,10 @@ class Config:
     encoder: str = "models:/nic-encoder@champion"
     """Registered encoder that made the codes; it is served with the model. imported: another tool made the codes, and
     the model takes files of codes, not slides."""
-    network: NetworkName = "grid-cnn"
-    """grid-cnn (additive; sees how tissue is arranged), crop-cnn (the published one), attention-mil (tiles without
-    places) or pooled-linear (mean and quantiles of the codes)."""
+    network: NetworkName = DEFAULT_NETWORK
+    """grid-cnn (additive; sees how tissue is arranged), context-mil (attention over tiles and what lies around them),
+    attention-mil, mean-mil or max-mil (tiles without places, pooled by attention, mean or maximum), crop-cnn (the
+    published one) or pooled-linear (mean and quantiles of the codes)."""
     folds: int = 5
     """Number of folds; a network is trained for each, without its patients."""
     split_by: str = "label"

@@ -5,8 +5,10 @@ from typing import Literal
 
 Kind = Literal["regression", "classification", "multiclass", "ordinal", "survival"]
 """Of an endpoint: a value, two classes, more classes without or with an order, or survival."""
-NetworkName = Literal["grid-cnn", "crop-cnn", "attention-mil", "pooled-linear"]
-"""The networks of a patient model, see `nic.patients.networks`."""
+NetworkName = Literal["grid-cnn", "crop-cnn", "attention-mil", "pooled-linear", "context-mil", "mean-mil", "max-mil"]
+"""The networks of a patient model, see `nic.patients.untrained`."""
+DEFAULT_NETWORK: NetworkName = "grid-cnn"
+"""The network where a study, a recipe or a command names none. MLproject and docs/study.md repeat it."""
 Ties = Literal["efron", "breslow"]
 """How Cox takes deaths at one time."""
 CohortPart = Literal["train", "external", "cross_validated"]
@@ -17,7 +19,7 @@ CohortPart = Literal["train", "external", "cross_validated"]
 class Recipe:
     """How a patient network is trained. learning_rate: peak of the one-cycle schedule."""
 
-    network: NetworkName = "grid-cnn"
+    network: NetworkName = DEFAULT_NETWORK
     epochs: int = 40
     learning_rate: float = 1e-2
     ties: Ties = "efron"

@@ -4,9 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from nic.patients.networks import Bottleneck, ThroughBottleneck
-
-SLOPE = 0.1
+from nic.patients.networks import SLOPE, Bottleneck, ThroughBottleneck
 
 
 class GridCNN(ThroughBottleneck):

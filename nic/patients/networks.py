@@ -11,6 +11,8 @@ from nic.patients.crops import Batch, PatientCells, draw_crops, runs_of
 
 CROP_CELLS = 400
 """Side of a crop in training; slides up to this size are shown whole. 25.6 mm at 64 um a cell."""
+SLOPE = 0.1
+"""Of the leaky ReLU in networks that begin with a bottleneck."""
 
 
 class PatientNetwork(nn.Module, ABC):

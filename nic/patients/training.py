@@ -15,14 +15,11 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
 from nic.errors import EndpointError
-from nic.patients.attention_mil import AttentionMIL
-from nic.patients.choices import NetworkName, Recipe, Ties
-from nic.patients.crop_cnn import CropCNN, halvings_for
-from nic.patients.crops import Batch, PatientCells, make_batch, runs_of, some_codes
-from nic.patients.grid_cnn import GridCNN
+from nic.patients.choices import Recipe, Ties
+from nic.patients.crops import Batch, PatientCells, make_batch, runs_of
 from nic.patients.losses import TIES, CumulativeLink, balanced_cross_entropy, balanced_softmax, squared_error
 from nic.patients.networks import PatientNetwork, patient_scores
-from nic.patients.pooled_linear import PooledLinear, fit_pooled_linear
+from nic.patients.pooled_linear import fit_pooled_linear
 from nic.patients.targets import (
     Categories,
     Classes,
@@ -34,6 +31,7 @@ from nic.patients.targets import (
     scores_for,
     shares_of,
 )
+from nic.patients.untrained import untrained
 from nic.threads import map_ahead
 from nic.training_device import mixed, precision_of, sent, training_device
 
@@ -234,26 +232,6 @@ def optimizer_of(learned: Sequence[nn.Parameter], device: torch.device, learning
     return AdamW(learned, learning_rate, weight_decay=1e-2, fused=device.type == "cuda")
 
 
-def untrained(name: NetworkName, cells: Sequence[PatientCells], outputs: int) -> PatientNetwork:
-    """A network with random first weights, which standardises codes by those of its training patients.
-
-    outputs: C, how many scores it gives.
-    """
-    _, code_size = cells[0].slides[0].codes_shape
-    network: PatientNetwork
-    match name:
-        case "crop-cnn":
-            network = CropCNN(code_size, halvings_for(cells), outputs=outputs)
-        case "attention-mil":
-            network = AttentionMIL(code_size, outputs=outputs)
-        case "pooled-linear":
-            network = PooledLinear(code_size, outputs=outputs)
-        case "grid-cnn":
-            network = GridCNN(code_size, outputs=outputs)
-    network.start_from(some_codes(cells))
-    return network
-
-
 def loss_of(targets: Targets, ties: Ties = "efron") -> Loss:
     """The loss for a kind of targets. Scores may be on a GPU; patients are on the CPU."""
     match targets:
@@ -304,16 +282,27 @@ def to_reported_scale(network: PatientNetwork, cells: Sequence[PatientCells], ta
     """Rescale scores to the unit of the values, or to log hazards of mean 0 in training. Log odds stay as they are; the
     scores of several classes are counted from their mean."""
     match targets:
-        case Values(value):
-            network.rescale(_deviation(value), float(value.mean()))
-        case Survival():
-            # Cox leaves a constant open. Without it log hazards of several folds can be averaged and compared.
-            network.rescale(1.0, -float(scores_of(network, cells).mean()))
+        case Values() | Survival():
+            network.rescale(*reported_scale(targets, lambda: scores_of(network, cells)))
         case Categories():
             # A softmax leaves a constant open, as Cox does.
             network.centre()
         case Classes() | Grades():
             pass
+
+
+def reported_scale(targets: Targets, scores: Callable[[], NDArray[np.float64]]) -> tuple[float, float]:
+    """Factor and offset from scores as the loss takes them to scores as they are reported.
+
+    scores: of the training patients, [N]; called for survival alone.
+    """
+    match targets:
+        case Values(value):
+            return _deviation(value), float(value.mean())
+        case Survival():
+            # Cox leaves a constant open. Without it log hazards of several folds can be averaged and compared.
+            return 1.0, -float(scores().mean())
+    return 1.0, 0.0
 
 
 def _deviation(value: NDArray[np.float64]) -> float:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import Estimate, Figure, estimate
 from nic.evaluation.oracle import oracle_scores
+from nic.evaluation.published import ComparedResult, PublishedResult, compared_results
 from nic.patients.choices import CohortPart
 from nic.patients.cohort import Cohort, Endpoint, Labelled, Patient, Split
 from nic.patients.model_spec import PatientModelSpec
@@ -30,7 +31,7 @@ class Evaluation:
     labelled, answers: of the answered patients. unanswered: labelled patients without codes. estimates: of all figures,
     the deciding one first. synthetic: whether a program drew the study. endpoint: as the study defines it. graph:
     SHA-256 of the graph that answered. audit: the leak audit's notes. fold: [N] where patients were answered by
-    different networks, else None.
+    different networks, else None. published: results of others, of all parts.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Evaluation:
     graph: str
     audit: Sequence[str]
     fold: NDArray[np.intp] | None = None
+    published: Sequence[PublishedResult] = ()
 
     @property
     def split(self) -> Split:
@@ -78,6 +80,14 @@ class Evaluation:
     def calibrated(self) -> dict[str, NDArray[np.float64]]:
         """The calibrated answers by name."""
         return calibrated_columns(self.answers)
+
+    @property
+    def compared(self) -> list[ComparedResult]:
+        """The published results of this part, each figure's after the study's own."""
+        if self.part == "train":
+            return []
+        own = {estimate.name: estimate for estimate in self.estimates if estimate.is_defined}
+        return compared_results(self.published, self.part, own, self.estimates[0].name)
 
     def figure_among(self, members: NDArray[np.bool_]) -> Figure:
         """The deciding figure of some of the patients. members: [N]."""
@@ -125,6 +135,7 @@ def evaluate_model(study: Study, endpoint: str, codes: Path, model: str, part: C
         graph=file_sha256(graph),
         audit=audit,
         fold=fold,
+        published=entry.published,
     )
 
 

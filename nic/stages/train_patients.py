@@ -20,7 +20,7 @@ from nic.patients.networks import count_weights
 from nic.patients.predictor import PatientModel
 from nic.patients.splits import Folds
 from nic.patients.targets import scores_for
-from nic.patients.training import untrained
+from nic.patients.untrained import untrained
 from nic.stages.companions import write_companions
 from nic.stages.cross_validated import CROSS_VALIDATED, cross_validated_table
 from nic.stages.examples import patient_example

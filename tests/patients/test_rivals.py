@@ -12,6 +12,7 @@ from nic.compression.compressed_slide import CompressedSlide
 from nic.patients.attention_mil import AttentionMIL
 from nic.patients.choices import NetworkName, Recipe
 from nic.patients.cohort import Endpoint
+from nic.patients.context_mil import ContextMIL
 from nic.patients.crop_cnn import CropCNN, field_of, halvings_for
 from nic.patients.crops import PatientCells, SlideCells, make_batch
 from nic.patients.ensemble import Ensemble, ensemble_scores, fit_folds
@@ -19,10 +20,11 @@ from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.grid_cnn import GridCNN
 from nic.patients.networks import PatientNetwork, patient_scores
 from nic.patients.pooled_linear import PooledLinear, pooled_features
+from nic.patients.pooling_mil import MaxMIL, MeanMIL
 from nic.patients.predictor import PatientModel
 from nic.patients.targets import Classes, Survival, Targets, Values
 
-RIVALS: tuple[NetworkName, ...] = ("crop-cnn", "attention-mil", "pooled-linear")
+RIVALS: tuple[NetworkName, ...] = ("crop-cnn", "attention-mil", "context-mil", "pooled-linear")
 ENDPOINTS = {
     "regression": Endpoint("score", "regression", ("score",)),
     "classification": Endpoint("pattern", "classification", ("pattern",), positive="b"),
@@ -82,7 +84,14 @@ def test_a_rival_finds_what_was_planted_and_is_served_as_it_was_trained(
 
 def rivals() -> list[PatientNetwork]:
     torch.manual_seed(0)
-    networks: list[PatientNetwork] = [CropCNN(8, 2, width=16), AttentionMIL(8), PooledLinear(8)]
+    networks: list[PatientNetwork] = [
+        CropCNN(8, 2, width=16),
+        AttentionMIL(8),
+        PooledLinear(8),
+        ContextMIL(8),
+        MeanMIL(8),
+        MaxMIL(8),
+    ]
     for network in networks:
         network.eval().start_from(torch.randn(500, 8) * torch.arange(1.0, 9) + 3)
     return networks
@@ -111,7 +120,10 @@ def test_what_is_not_tissue_changes_nothing(network: PatientNetwork) -> None:
     torch.testing.assert_close(moved, 3 * mean - 2, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("network", [GridCNN(8), AttentionMIL(8)], ids=lambda n: type(n).__name__)
+THROUGH_BOTTLENECK = [GridCNN(8), AttentionMIL(8), ContextMIL(8), MeanMIL(8), MaxMIL(8)]
+
+
+@pytest.mark.parametrize("network", THROUGH_BOTTLENECK, ids=lambda n: type(n).__name__)
 def test_training_without_dense_codes_gives_the_scores_and_gradients_of_the_dense_forward(
     slide_of: Callable[..., CompressedSlide], network: PatientNetwork
 ) -> None:
@@ -130,14 +142,15 @@ def test_training_without_dense_codes_gives_the_scores_and_gradients_of_the_dens
 def test_attention_knows_no_geometry_and_weighs_as_the_formula_says() -> None:
     network = rivals()[1]
     assert isinstance(network, AttentionMIL)
+    attention = network.attention
     codes, valid = grid(6, 5)
     bag = codes[0][:, valid[0, 0] > 0].T  # [N, 8]
     with torch.no_grad():
         standard = (bag - network.mean) / network.deviation
         h = torch.nn.functional.leaky_relu(standard @ network.bottleneck.weight[:, :, 0, 0].T, 0.1)
-        v = torch.tanh(h @ network.content.weight[:, :, 0, 0].T + network.content.bias)
-        u = torch.sigmoid(h @ network.gate.weight[:, :, 0, 0].T + network.gate.bias)
-        share = torch.softmax((u * v) @ network.attention.weight[0, :, 0, 0], dim=0)
+        v = torch.tanh(h @ attention.content.weight[:, :, 0, 0].T + attention.content.bias)
+        u = torch.sigmoid(h @ attention.gate.weight[:, :, 0, 0].T + attention.gate.bias)
+        share = torch.softmax((u * v) @ attention.logit.weight[0, :, 0, 0], dim=0)
         wanted = (share @ h) @ network.head.weight[0, :, 0, 0] + network.head.bias
         order = torch.randperm(len(bag), generator=torch.Generator().manual_seed(0))
         shuffled = codes.clone()

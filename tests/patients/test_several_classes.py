@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from nic.patients.attention_mil import AttentionMIL
 from nic.patients.calibration import GradeProbabilities, SoftmaxProbabilities
 from nic.patients.choices import NetworkName, Recipe
 from nic.patients.cohort import Endpoint
+from nic.patients.context_mil import ContextMIL
 from nic.patients.crop_cnn import CropCNN
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.ensemble import Ensemble, ensemble_scores, fit_folds
@@ -25,13 +27,16 @@ from nic.patients.grid_cnn import GridCNN
 from nic.patients.model_spec import PatientModelSpec
 from nic.patients.networks import PatientNetwork
 from nic.patients.pooled_linear import PooledLinear
+from nic.patients.pooling_mil import MaxMIL, MeanMIL
 from nic.patients.predictor import PatientModel, stacked_scores
 from nic.patients.splits import stratified_folds
 from nic.patients.targets import Categories, Grades, Targets
 from nic.patients.training import fit_network, scores_of
 
 NAMES = ("inflamed", "excluded", "desert")
-NETWORKS: tuple[NetworkName, ...] = ("grid-cnn", "crop-cnn", "attention-mil", "pooled-linear")
+NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
+LEARN_SHARES = [name for name in NETWORKS if name != "max-mil"]
+"""Networks that can learn how much of something there is; a maximum says whether there is any."""
 ENDPOINTS = {
     "multiclass": Endpoint("phenotype", "multiclass", ("phenotype",)),
     "ordinal": Endpoint("grade", "ordinal", ("grade",), classes=("1", "2", "3")),
@@ -61,7 +66,7 @@ def cells_of(slides: list[CompressedSlide]) -> list[PatientCells]:
 
 
 @pytest.mark.parametrize("kind", ENDPOINTS)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", LEARN_SHARES)
 def test_every_network_learns_what_was_planted(planted: Planted, name: NetworkName, kind: str) -> None:
     slides, share = planted
     cells, targets = cells_of(slides), targets_of(kind, share)
@@ -77,18 +82,22 @@ def test_every_network_learns_what_was_planted(planted: Planted, name: NetworkNa
 
 
 def untrained_networks(outputs: int) -> tuple[PatientNetwork, ...]:
+    """All networks, in the order of their names; of one output, which test_rivals.py exports, two of them."""
     torch.manual_seed(0)
     networks: list[PatientNetwork] = [
         GridCNN(8, outputs=outputs),
         CropCNN(8, 2, width=16, outputs=outputs),
         AttentionMIL(8, outputs=outputs),
         PooledLinear(8, outputs=outputs),
+        ContextMIL(8, outputs=outputs),
+        MeanMIL(8, outputs=outputs),
+        MaxMIL(8, outputs=outputs),
     ]
     for network in networks:
         network.eval().start_from(torch.randn(500, 8) * torch.arange(1.0, 9) + 3)
         if outputs > 1:
             network.centre()
-    return tuple(networks)
+    return tuple(networks if outputs > 1 else networks[::2][:2])
 
 
 Exported = Callable[[str], tuple[Ensemble, PatientModel]]
@@ -96,7 +105,7 @@ Exported = Callable[[str], tuple[Ensemble, PatientModel]]
 
 @pytest.fixture(scope="module")
 def exported(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """exported(kind): one graph of all four networks, calibrated on made scores out of fold. Each is made once."""
+    """exported(kind): one graph of its networks, calibrated on made scores out of fold. Each is made once."""
     slides, share = planted
     folder = tmp_path_factory.mktemp("several")
 
@@ -121,8 +130,7 @@ def exported(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> Expo
     return make
 
 
-@pytest.mark.parametrize("kind", ENDPOINTS)
-@pytest.mark.parametrize("place", range(4), ids=NETWORKS)
+@pytest.mark.parametrize(("kind", "place"), [*(("multiclass", n) for n in range(len(NETWORKS))), ("ordinal", 1)])
 def test_the_mean_of_each_map_of_a_network_is_its_score(
     exported: Exported, planted: Planted, kind: str, place: int
 ) -> None:
@@ -173,7 +181,7 @@ def test_the_answer_of_grades(exported: Exported, planted: Planted) -> None:
     assert isinstance(calibration, GradeProbabilities)
     each = np.array([scores_of(network, cells_of(slides[:1]))[0] for network in ensemble.networks])
     at_most = 1 / (1 + np.exp(calibration.slope * each[:, None] - np.array(calibration.thresholds)))  # [K, 2]
-    expected = np.diff(np.c_[np.zeros(4), at_most, np.ones(4)]) @ [1, 2, 3]
+    expected = np.diff(np.c_[np.zeros(len(each)), at_most, np.ones(len(each))]) @ [1, 2, 3]
     assert sum(answer.calibrated.values()) == pytest.approx(1)
     numbers = [float(name) for name in ("1", "2", "3")]
     assert answer.prediction == pytest.approx(np.dot(list(answer.calibrated.values()), numbers))
@@ -191,7 +199,11 @@ def test_the_spec_survives_its_journey_and_knows_the_shares(exported: Exported, 
     assert spec.classes == (NAMES if kind == "multiclass" else ("1", "2", "3"))
     index = targets_of(kind, planted[1]).arrays[0]
     assert spec.shares == pytest.approx(np.bincount(index) / 60)
-    assert (spec.outputs, spec.folds, spec.guess) == (3 if kind == "multiclass" else 1, 4, None)
+    assert (spec.outputs, spec.folds, spec.guess) == (
+        3 if kind == "multiclass" else 1,
+        len(exported(kind)[0].networks),
+        None,
+    )
     units = {"multiclass": "probability of the class", "ordinal": "expected grade, 1 to 3"}
     assert spec.prediction_unit == units[kind]
     if kind == "ordinal":

@@ -229,3 +229,21 @@ def test_bounds_decides_where_geojson_counts_from(slides: Path) -> None:
 def test_a_missing_folder_of_outlines_is_named(slides: Path) -> None:
     with pytest.raises(TaskError, match="no such folder of annotations"):
         read(slides, annotations=slides / "gone")
+
+
+def test_the_background_may_come_from_slides_without_outlines(slides: Path) -> None:
+    """As in CAMELYON16: normal slides have no file, and tumour slides are not outlined completely."""
+    task = read(slides, background_from="patient_1")
+    by_slide = cells(task)
+    assert set(by_slide["patient_1_node_0"].values()) == {1}
+    assert set(by_slide["patient_0_node_0"].values()) == set(by_slide["patient_0_node_1"].values()) == {0}
+    assert len(by_slide["patient_1_node_0"]) == 36
+    groups = {str(group) for part in task.source.parts(TileField(64, 1.0)) for group in part.groups}
+    assert groups == set(by_slide)
+    assert task.digest != read(slides).digest
+    with pytest.raises(TaskError, match=r"m: background_from 'normal' fits none of 3 slides, such as patient_0_node_0"):
+        read(slides, background_from="normal")
+    with pytest.raises(TaskError, match=r"none of 3 slides has its annotations.*wanted patient_0_node_0\.xml"):
+        read(slides, background_from="patient_1", annotations=slides / "slides")
+    with pytest.raises(ValueError, match="background_from is set, and no background"):
+        read(slides, background_from="patient_1", background=None)
