@@ -31,8 +31,13 @@ class Config:
     """Folder with the authors' multitask-4.h5 and bigan.h5; empty: the published encoders are left out."""
     network: str = "grid-cnn"
     """Network by which encoders are compared."""
-    rivals: str = "attention-mil,pooled-linear"
+    rivals: str = "attention-mil,context-mil,mean-mil,max-mil,pooled-linear"
     """Networks, with commas between, that are also trained on the codes of all-tuned, contrastive and random."""
+    comparators: str = "mitosis-counting,streaming-cnn"
+    """Other methods, with commas between, that answer one endpoint: mitosis-counting by the head of an encoder that was
+    taught mitosis, streaming-cnn from the pixels; empty: none."""
+    compared_on: str = ""
+    """Endpoint that the comparators answer; empty: the first of the study."""
     seeds: int = 3
     """Seeds of each network."""
     encoder_seeds: int = 3
@@ -53,6 +58,7 @@ def run(config: Config) -> dict[str, Any]:
     Encoders are registered, not promoted. Slides are read once for all encoders. Each network is trained on all
     training patients and measured on the external ones; without these, networks of folds are measured.
     """
+    from nic.stages.ablation_comparators import compare_methods
     from nic.stages.steps import Steps
     from nic.tracking.runs import stage_run
 
@@ -61,8 +67,8 @@ def run(config: Config) -> dict[str, Any]:
         ablation = begun(config, steps)
         ablation.measure({(arm.name, 0): encoder_of(arm, 0, config, steps) for arm in ablation.arms})
         again = [(arm, seed) for arm in ablation.arms_again() for seed in range(1, config.encoder_seeds)]
-        if again:
-            ablation.measure({(arm.name, seed): encoder_of(arm, seed, config, steps) for arm, seed in again})
+        ablation.measure({(arm.name, seed): encoder_of(arm, seed, config, steps) for arm, seed in again})
+        compare_methods(ablation, names_in(config.comparators), config.compared_on or ablation.study.endpoints[0].name)
         stage.result.update(ablation.report(config.page, notes_of(config), stage))
     return stage.result
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nic.ablation.arms import Arm
 from nic.ablation.cells import Cell, CellAnswers, CellBatch, CellTraining, cell_file, train_cells
 from nic.ablation.claims import best, claims_of
@@ -30,6 +28,7 @@ from nic.threads import cores
 from nic.tracking.digests import codes_digest
 from nic.tracking.registry import encoder_file
 from nic.tracking.runs import StageRun
+from nic.training_device import training_device
 
 MIL = "attention-mil"
 """The rival of the network by which encoders are compared, in the claim on relations among tiles."""
@@ -104,7 +103,7 @@ class Ablation:
                 if lacking:
                     codes = self.codes(entry.cohort, encoder)
                     batches.append(CellBatch(self.study_file, entry.name, codes, self._how(entry), lacking))
-        train_cells(batches, cores())
+        train_cells(batches, 1 if training_device().type == "cuda" else cores())
         for trained in encoders:
             cells = [cell for cell in self.files if (cell.encoder, cell.encoder_seed) == trained]
             fresh = {cell for batch in batches for cell, _ in batch.files}
@@ -143,12 +142,9 @@ class Ablation:
         """Write and log the page, its pictures and the figures; the stage's result."""
         measured, network = self.measured(), self.scope.network
         claims = claims_of(measured, self.arms, network, MIL)
-        others = [
-            (arm.name, rival)
-            for arm in self.arms
-            for rival in self.scope.networks_on(arm.name)
-            if len(self.scope.networks_on(arm.name)) > 1
-        ]
+        asked = dict.fromkeys((cell.encoder, cell.network) for cell in self.files)
+        compared = {encoder for encoder, of in asked if of != network}
+        others = [pair for pair in asked if pair[0] in compared]
         written = AblationPage(
             study=self.study.name,
             measured=measured,
@@ -163,7 +159,8 @@ class Ablation:
         for picture in written[1:]:
             stage.log_png(picture.read_bytes(), picture.name)
         for arm in self.arms:
-            stage.log(f"mean_fraction.{arm.name}", float(measured.mean_fraction(arm.name, network)[0]))
+            name = arm.name.replace("+", "-")  # MLflow allows no + in names
+            stage.log(f"mean_fraction.{name}", float(measured.mean_fraction(arm.name, network)[0]))
         for claim in claims:
             print(f"{claim.verdict:13} {claim.claim}  {claim.measure}: {claim.difference}")
         print(f"The page: {page}")
@@ -179,7 +176,7 @@ class Ablation:
 
     def _compression_s(self, encoder: EncoderOfArm) -> list[float]:
         notes = [_seconds_file(self.codes(cohort, encoder)) for cohort in self.cohorts]
-        return [float(np.float64(json.loads(note.read_text()))) for note in notes]
+        return [float(json.loads(note.read_text())) for note in notes]
 
 
 def _seconds_file(codes: Path) -> Path:

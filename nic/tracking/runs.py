@@ -290,7 +290,7 @@ def run_page(run_id: str, artifact: str = "") -> str:
 def seconds_of(run_id: str) -> float:
     """How long a finished run took."""
     info = MlflowClient().get_run(run_id).info
-    return (info.end_time - info.start_time) / 1000
+    return float(info.end_time - info.start_time) / 1000
 
 
 def artifact_place(run_id: str, file: str) -> str:
