@@ -31,7 +31,7 @@ class Config:
     """Folder with the authors' multitask-4.h5 and bigan.h5; empty: the published encoders are left out."""
     network: str = "grid-cnn"
     """Network by which encoders are compared."""
-    rivals: str = "attention-mil,context-mil,mean-mil,max-mil,pooled-linear"
+    rivals: str = "attention-mil,context-mil,mean-mil,max-mil,pooled-linear,glimpses"
     """Networks, with commas between, that are also trained on the codes of all-tuned, contrastive and random."""
     comparators: str = "mitosis-counting,streaming-cnn"
     """Other methods, with commas between, that answer one endpoint: mitosis-counting by the head of an encoder that was
@@ -46,8 +46,8 @@ class Config:
     """Most epochs of an encoder's training."""
     trials: int = 5
     """Number of short trainings in the search for task weights."""
-    epochs: int = 30
-    """Epochs of each network."""
+    epochs: int = 0
+    """Epochs of each network; 0: 240 steps of the optimizer and at least 40 epochs, 150 of survival."""
     learning_rate: float = 1e-2
     """Highest learning rate of the networks' one-cycle schedule."""
 
@@ -140,7 +140,8 @@ def notes_of(config: Config) -> list[str]:
     return [
         f"Encoders: at most {config.encoder_epochs} epochs, heavy augmentation, equal task weights but for all-tuned "
         f"({config.trials} trials).",
-        f"Networks: {config.epochs} epochs, {config.seeds} seeds, one network on all training patients.",
+        f"Networks: {config.seeds} seeds, one network on all training patients, "
+        f"{f'{config.epochs} epochs' if config.epochs else 'as many epochs as main takes'}.",
         f"Minutes: training of the encoder + its share of the compression + its networks, on {cores()} cores, other "
         "work beside it included.",
     ]

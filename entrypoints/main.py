@@ -32,7 +32,8 @@ class Config:
     encoder_epochs: int = 14
     """Most epochs of the encoder's training."""
     patient_epochs: int = 0
-    """Epochs of each network of a patient model; 0: as the study file says, `epochs:`, 60 where it is silent."""
+    """Epochs of each network of a patient model; 0: as the study file says, `epochs:`, and where it
+    is silent as many as `train_patients` takes."""
 
 
 def run(config: Config) -> None:
