@@ -11,8 +11,7 @@ from nic.ablation.arms import Arm
 from nic.ablation.claims import Claim, means_by_tasks, trend
 from nic.ablation.measured import Measurements, interval
 from nic.evaluation.figure import Estimate
-from nic.evaluation.figure_words import title_of
-from nic.evaluation.plots import GREY, HIGH, INK, LOW, empty_axes
+from nic.evaluation.plots import GREY, HIGH, INK, LOW, SHORT_NAMES, empty_axes
 
 DPI = 140
 ORACLE = (
@@ -87,7 +86,8 @@ class AblationPage:
         )
 
     def _columns(self) -> list[str]:
-        return [f"{name}, {title_of(self.measured.deciding(name).name)}" for name in self.measured.endpoints]
+        figures = [self.measured.deciding(name).name for name in self.measured.endpoints]
+        return [f"{name}, {SHORT_NAMES[figure]}" for name, figure in zip(self.measured.endpoints, figures, strict=True)]
 
     def _claims(self) -> list[list[str]]:
         return [[c.claim, c.measure, signed(c.difference), f"**{c.verdict}**"] for c in self.claims]
@@ -118,12 +118,14 @@ class AblationPage:
 
     def _figures(self, encoder: str, network: str) -> list[str]:
         """A cell for each endpoint; empty where it was not measured."""
-        return [
-            str(self._estimate(name, self.measured.figure(encoder, network, name)))
-            if self.measured.measures(encoder, network, name)
-            else ""
-            for name in self.measured.endpoints
-        ]
+
+        def cell(endpoint: str) -> str:
+            if not self.measured.measures(encoder, network, endpoint):
+                return ""
+            estimate = self._estimate(endpoint, self.measured.figure(encoder, network, endpoint))
+            return str(estimate) if estimate.is_defined else "not defined: all answers are equal"
+
+        return [cell(endpoint) for endpoint in self.measured.endpoints]
 
     def _estimate(self, endpoint: str, draws: np.ndarray) -> Estimate:
         return interval(self.measured.deciding(endpoint).name, draws, len(self.measured.patients[endpoint]))
