@@ -167,7 +167,7 @@ class AblationPage:
         axes.set(xlabel="fraction of the oracle: 0 is guessing, 1 is the oracle", ylim=(len(arms) - 0.4, -0.6))
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0, labelsize=8)
-        axes.legend(frameon=False, fontsize=8, loc="lower left")
+        plot.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=6)
         return plot
 
     def tasks(self) -> Plot | None:

@@ -68,7 +68,11 @@ def _stream(ablation: Ablation, entry: EndpointEntry, train: Labelled, external:
     def answer() -> CellAnswers:
         start = time.perf_counter()
         with tqdm(total=options.epochs, desc=STREAMING, unit="epoch") as bar:
-            scores = streaming_scores(train, external, options, 0, folder, lambda epoch, loss: bar.update() and None)
+
+            def on_epoch(epoch: int, loss: float) -> None:
+                bar.update()
+
+            scores = streaming_scores(train, external, options, 0, folder, on_epoch)
         shutil.rmtree(folder)
         return CellAnswers(ids_of(external), scores, None, time.perf_counter() - start)
 
