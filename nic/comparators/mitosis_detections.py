@@ -27,13 +27,14 @@ class MitosisOptions:
     task: the tile task whose head is used. positive: its class that is counted; empty: the class of the task's own
     name, else the second of two. window_mm2: area of the square that slides over the tissue; guidelines count in 2 mm2,
     which small slides do not have. thresholds: least probabilities of a detection, of which training patients choose
-    one. Raises EncoderError for numbers that are impossible.
+    one; by default in steps of half a log odds, because heads differ in how sure they are. Raises EncoderError for
+    numbers that are impossible.
     """
 
     task: str = "mitosis"
     positive: str = ""
     window_mm2: float = 1.0
-    thresholds: tuple[float, ...] = (0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999)
+    thresholds: tuple[float, ...] = (0.5, 0.62, 0.73, 0.82, 0.88, 0.92, 0.95, 0.97, 0.98, 0.99, 0.993, 0.996, 0.998)
 
     def __post_init__(self) -> None:
         if not 0 < self.window_mm2 < math.inf:

@@ -17,6 +17,7 @@ from nic.tasks.annotations import SUFFIXES as OUTLINES
 from nic.tasks.entries import About, FolderEntry, Hdf5Entry, MarksEntry, Pattern, SlidesEntry, TileTaskEntry
 from nic.tasks.image_folder import images_in
 from nic.tasks.marked_images import files_of_marks, marked_images
+from nic.tasks.masked_cells import masks_of
 
 COLUMNS = ("data", "piece", "what is there", "where it is looked for", "where to get it")
 ELSEWHERE = "a path relative to the root of the study, or an absolute one"
@@ -132,6 +133,8 @@ def pieces_of_task(entry: TileTaskEntry) -> list[Piece]:
                     piece("slides of background", entry.path, lambda: _named(entry.path, pattern, True)),
                     piece("other slides", entry.path, lambda: _named(entry.path, pattern, False)),
                 ]
+            if entry.mask_suffix is not None:
+                return [*pieces, piece("masks", entry.annotations, lambda: masks_of(entry))]
             return [*pieces, piece("files of outlines", entry.annotations, lambda: _outlines(entry.annotations))]
         case _:
             return [piece("table", entry.path, lambda: _file(entry.path))]

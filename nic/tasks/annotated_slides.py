@@ -20,6 +20,8 @@ from nic.slides.tissue import overview_px, tissue_fraction, tissue_mask
 from nic.tasks.annotations import FOREIGN, REMEDY, SUFFIXES, read_annotations
 from nic.tasks.areas import Area, annotated_cells
 from nic.tasks.entries import SlidesEntry
+from nic.tasks.image_tiles import file_digest
+from nic.tasks.masked_cells import masked_cells, masks_of
 from nic.tasks.tile_source import PART_TILES, Cut, TileField, TilePart, class_map, pattern_groups
 from nic.tasks.tile_task import TileTask
 
@@ -30,7 +32,10 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedSlide:
-    """A slide with its outlines. group: its patient, or itself. has_background: whether it has tiles of that class."""
+    """A slide with its outlines or its mask. group: its patient, or itself. annotation: what the digest is made of.
+
+    has_background: whether it has tiles of that class.
+    """
 
     source: SlideSource
     mpp: float
@@ -39,6 +44,7 @@ class AnnotatedSlide:
     areas: tuple[Area, ...]
     group: str
     has_background: bool
+    mask: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +89,8 @@ class AnnotatedSlides:
 
     def _labels(self, slide: Slide, annotated: AnnotatedSlide, grid: TileGrid) -> NDArray[np.int64]:
         """The label of each cell [rows, cols], below 0 where it has none."""
+        if annotated.mask is not None:
+            return masked_cells(annotated.mask, slide.size_l0px, grid, self.label_of, self.entry.least_share)
         labelled = [area for area in annotated.areas if area.label not in self.entry.exclude]
         excluded = [area for area in annotated.areas if area.label in self.entry.exclude]
         label_of = [self.label_of[area.label] for area in labelled]
@@ -111,14 +119,16 @@ def read_annotated_slides(entry: SlidesEntry) -> TileTask:
     slide.
     """
     slides_there = find_slides(entry.path)
-    files = _outlines(entry, {source.slide_id for source in slides_there})
+    slide_ids = {source.slide_id for source in slides_there}
+    files = _outlines(entry, slide_ids) if entry.mask_suffix is None else masks_of(entry)
     background_slides = _background_slides(entry, [source.slide_id for source in slides_there])
     sources = [source for source in slides_there if source.slide_id in {*files, *background_slides}]
     if not set(files) & {source.slide_id for source in sources}:
         unlike = [source.slide_id for source in slides_there if source.slide_id not in background_slides]
+        ends = ".xml or .geojson" if entry.mask_suffix is None else f"{entry.mask_suffix}.tif"
         raise TaskError(
             f"{entry.name}: none of {len(slides_there)} slides has its annotations in {entry.annotations}, wanted "
-            f"{(unlike or ['<slide>'])[0]}.xml or .geojson"
+            f"{(unlike or ['<slide>'])[0]}{ends}"
         )
     if without := len(slides_there) - len(sources):
         LOG.warning("%s: %d of %d slides have no annotations", entry.name, without, len(slides_there))
@@ -126,7 +136,8 @@ def read_annotated_slides(entry: SlidesEntry) -> TileTask:
         LOG.warning("%s: %d annotations belong to no slide, %s first", entry.name, len(strays), files[strays[0]].name)
     slides = [_annotated_slide(source, files.get(source.slide_id), entry) for source in sources]
     values = {area.label for slide in slides for area in slide.areas} - set(entry.exclude)
-    names, label_of = class_map(entry.name, sorted(values), entry.classes, entry.ignore)
+    left_out = entry.ignore if entry.mask_suffix is None else (*entry.ignore, *entry.exclude)
+    names, label_of = class_map(entry.name, sorted(values), entry.classes, left_out)
     if entry.background is not None and entry.background not in names:
         names = (*names, entry.background)
     if len(names) < 2:
@@ -180,6 +191,9 @@ def _annotated_slide(source: SlideSource, annotations: Path | None, entry: Slide
     if entry.group_pattern is not None:
         group = str(pattern_groups(entry.name, [source.slide_id], entry.group_pattern)[0])
     with Slide.open(source) as slide:
+        if annotations and entry.mask_suffix is not None:
+            content = file_digest(annotations)
+            return AnnotatedSlide(source, slide.mpp, slide.fingerprint, content, (), group, False, annotations)
         bounds = slide.bounds_l0px if entry.bounds else (0, 0, *slide.size_l0px)
         areas = read_annotations(annotations, bounds) if annotations else ()
         content = annotations.read_bytes() if annotations else b""

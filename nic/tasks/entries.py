@@ -172,6 +172,7 @@ class MarksEntry(_Entry):
 class SlidesEntry(_Entry):
     """Annotated slides: a file, a folder or a glob. annotations: the folder of <slide>.xml or <slide>.geojson.
 
+    mask_suffix: with it, annotations are masks instead, <slide><mask_suffix>.tif, whose pixel values are labels.
     bounds: whether GeoJSON counts from the corner of the slide's bounds, as QuPath does, or from that of the slide.
     background: name of the class of tissue outside all annotations; without it there is no such class. background_from:
     regular expression on a slide's name; the background is that of these slides alone, which need no annotations.
@@ -181,6 +182,7 @@ class SlidesEntry(_Entry):
 
     layout: Literal["slides"]
     annotations: Path
+    mask_suffix: str | None = None
     bounds: bool = True
     background: str | None = None
     background_from: Pattern | None = None
@@ -194,6 +196,16 @@ class SlidesEntry(_Entry):
     def _background_has_a_name(self) -> "SlidesEntry":
         if self.background_from is not None and self.background is None:
             raise ValueError("background_from is set, and no background; name the class of the tissue of these slides")
+        return self
+
+    @model_validator(mode="after")
+    def _values_of_masks_are_named(self) -> "SlidesEntry":
+        if self.mask_suffix is None:
+            return self
+        if self.classes is None:
+            raise ValueError("mask_suffix is set, and no classes; name the pixel values of each: {epithelium: [2]}")
+        if self.background is not None:
+            raise ValueError("background is for outlines; a mask has a value for it: name it under classes")
         return self
 
 

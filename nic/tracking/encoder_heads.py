@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from nic.encoder.loading import load_encoder
+from nic.encoder.spec import MULTITASK
 from nic.encoder.task_heads import TaskHeads
 from nic.errors import UnknownModel
 from nic.graphs.files import HEADS_FILE
@@ -26,8 +27,9 @@ def load_heads(source: str) -> TaskHeads:
     path = heads_file(source)
     if path:
         return TaskHeads.load(path)
-    spec = load_encoder(encoder_file(source), device="cpu").spec
+    objective = load_encoder(encoder_file(source), device="cpu").spec.objective
+    taught = "it was trained before they were kept; train it again with train_encoder"
+    untaught = f"its objective is {objective}, which teaches no tasks; train an encoder with objective=multitask"
     raise UnknownModel(
-        f"{source}: no task heads ({HEADS_FILE}) beside this encoder, whose objective is {spec.objective}; encoders of "
-        "objective multitask have had them since heads are kept; train it again with train_encoder, objective=multitask"
+        f"{source}: no task heads ({HEADS_FILE}) beside this encoder: {taught if objective == MULTITASK else untaught}"
     )

@@ -23,6 +23,7 @@ OUTLINE = (
     '<Coordinate Order="0" X="300" Y="300"/><Coordinate Order="1" X="700" Y="300"/>'
     '<Coordinate Order="2" X="700" Y="700"/></Coordinates></Annotation></Annotations></ASAP_Annotations>'
 )
+PESO = "zenodo.org/records/1485967"
 PATIENTS = 18
 
 
@@ -42,6 +43,14 @@ def make_camelyon(folder: Path, slide: Path) -> None:
         for name in ("normal", "tumor"):
             (folder / name / f"{name}_00{number}.tif").hardlink_to(slide)
         (folder / "lesion_annotations" / f"tumor_00{number}.xml").write_text(OUTLINE)
+
+
+def make_peso(folder: Path, slide: Path) -> None:
+    (folder / "slides").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    for number in (6, 8):
+        (folder / "slides" / f"pds_{number}_HE.tif").hardlink_to(slide)
+        Image.new("L", (1000, 1000), 2).save(folder / "masks" / f"pds_{number}_HE_training_mask_corrected.tif")
 
 
 def make_tissues(folder: Path) -> None:
@@ -80,6 +89,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     slide = write_slide(folder / "slide.tif", tissue_image(1000, 1000))
     make_mitoses(folder / "TUPAC16")
     make_camelyon(folder / "CAMELYON16" / "training", slide)
+    make_peso(folder / "PESO", slide)
     make_tissues(folder / "NCT-CRC-HE-100K")
     make_tissues(folder / "CRC-VAL-HE-7K")
     make_breast(folder / "TUPAC16", slide)
@@ -116,6 +126,7 @@ def test_a_complete_set_has_no_problem_and_its_pieces_are_counted(data: Path, st
     rows = rows_of(problems)
     assert rows["tile task mitosis", "files of marks"] == ("2 files of marks", "")
     assert rows["tile task metastasis", "slides of background"] == ("2 slides of background", "")
+    assert rows["tile task epithelium", "masks"] == ("2 masks", "")
     assert rows["tile task tissue", "images of validation"] == ("27 images of validation", "")
     cohort, patients = ("cohort breast", PATIENTS) if study == "tupac16" else ("cohort liver", 20)
     assert rows[cohort, "slides"] == (f"{patients} slides", "")
@@ -135,6 +146,8 @@ MISSING = [
     ("tupac16", "CAMELYON16/training/normal", "tile task metastasis", "slides of background", CAMELYON),
     ("tupac16", "CAMELYON16/training/tumor", "tile task metastasis", "other slides", CAMELYON),
     ("tupac16", "CAMELYON16/training/lesion_annotations", "tile task metastasis", "files of outlines", CAMELYON),
+    ("tupac16", "PESO/slides", "tile task epithelium", "slides", PESO),
+    ("tupac16", "PESO/masks", "tile task epithelium", "masks", PESO),
     ("tupac16", "NCT-CRC-HE-100K", "tile task tissue", "images", NCT),
     ("tupac16", "CRC-VAL-HE-7K", "tile task tissue", "images of validation", NCT),
     ("tupac16", "TUPAC16/training_ground_truth.csv", "cohort breast", "table", TUPAC),
@@ -176,11 +189,11 @@ def test_one_missing_slide_is_counted_and_may_be_left_out(data: Path, tmp_path: 
 def test_an_empty_folder_lists_all_that_is_needed(tmp_path: Path, study: str) -> None:
     problems = checked(study, tmp_path / "empty")
     rows = rows_of(problems)
-    assert len(rows) == 10
+    assert len(rows) == 12
     assert all(there.startswith(("missing", "not known")) and source for there, source in rows.values())
     needed = {p.key for p in problems.stopping}
     cohort = "cohorts, breast" if study == "tupac16" else "cohorts, liver"
-    assert needed == {"tile_tasks, mitosis", "tile_tasks, metastasis", "tile_tasks, tissue", cohort}
+    assert needed == {f"tile_tasks, {task}" for task in ("mitosis", "metastasis", "epithelium", "tissue")} | {cohort}
 
 
 def test_the_table_names_a_source_once(tmp_path: Path) -> None:

@@ -1,16 +1,20 @@
 """The task heads of an encoder: beside its file, among the files of its version, or missing."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from shutil import copyfile
 
 import mlflow
+import onnx
 import pytest
 from mitosis_slides import made_heads
 from mlflow.tracking import MlflowClient
 from served_files import write_plain_graphs
 from stores import new_store
 
+from nic.encoder.loading import load_encoder
+from nic.encoder.spec import METADATA_KEY
 from nic.errors import UnknownModel
 from nic.graphs.files import HEADS_FILE
 from nic.tracking.encoder_heads import heads_file, load_heads
@@ -52,5 +56,16 @@ def test_an_encoder_without_heads_loads_and_says_how_to_get_them(uri: str, folde
     for source in (uri, str(folder)):
         assert heads_file(source) is None
         assert encoder_file(source).is_file()
-        with pytest.raises(UnknownModel, match=r"no task heads .*objective is plain.*train it again"):
+        with pytest.raises(
+            UnknownModel, match=r"no task heads .*: its objective is plain, which teaches no tasks; train"
+        ):
             load_heads(source)
+
+
+def test_an_encoder_of_before_heads_is_to_be_trained_again(uri: str, folder: Path) -> None:
+    graph = onnx.load(folder / "encoder.onnx")
+    spec = load_encoder(folder / "encoder.onnx").spec
+    onnx.helper.set_model_props(graph, {METADATA_KEY: replace(spec, objective="multitask").to_json()})
+    onnx.save(graph, folder / "encoder.onnx")
+    with pytest.raises(UnknownModel, match="it was trained before they were kept; train it again with train_encoder"):
+        load_heads(uri)
