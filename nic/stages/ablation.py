@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nic.ablation.ablation_cells import Cell, CellAnswers, CellBatch, CellTraining, cell_file, train_cells
 from nic.ablation.arms import Arm
-from nic.ablation.cells import Cell, CellAnswers, CellBatch, CellTraining, cell_file, train_cells
 from nic.ablation.claims import best, claims_of
 from nic.ablation.measured import Measurable, Measurements
 from nic.ablation.page import AblationPage
