@@ -22,7 +22,7 @@ PURPOSE = {
     "entrypoints | registry": "the command line, and what is registered and served",
     "nic.stages": "what an entry point does",
     "nic.study": "the study file",
-    "nic.tracking | nic.phantom | nic.serving": "MLflow; synthetic data; requests to answers",
+    "nic.tracking | nic.phantom | nic.serving | nic.comparators": "MLflow; synthetic data; requests; rivals",
     "nic.encoder | nic.compression | nic.patients | nic.evaluation": "the three steps, and what measures them",
     "nic.tasks": "labelled tiles",
     "nic.slides | nic.graphs | nic.tables": "slides, ONNX graphs, tables",

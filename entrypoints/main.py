@@ -50,7 +50,7 @@ def run(config: Config) -> None:
     with stage_run("main", config, {}) as stage:
         part, faults = readable_part(config.study)
         if part.phantom and not faults:
-            steps.take("make phantom", make_phantom, make_phantom.Config(out=part.root))
+            steps.take("make phantom", make_phantom, make_phantom.Config(part.root, **part.phantom.model_dump()))
         from nic.stages.check_study import check_study
 
         check_study(config.study, config.work, promote.Config.gates, SAMPLE, stage)

@@ -3,21 +3,20 @@
 import re
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from nic.cohort_entry import ClinicalEntry, CohortEntry, CohortOrTable
 from nic.compression.compress_entry import CompressEntry
-from nic.errors import StudyError, TableError
+from nic.errors import StudyError
+from nic.evaluation.published import PublishedResult
 from nic.patients.choices import DEFAULT_NETWORK, Kind, NetworkName
-from nic.patients.clinical_table import Clinical
 from nic.patients.cohort import TRUTH, Cohort, Endpoint
-from nic.patients.cohort_table import Columns, read_cohort
 from nic.patients.targets import LEAST_CLASSES
 from nic.strict_yaml import UNKNOWN_KEY, Place, fault_sentence, read_yaml, valid_part
 from nic.tables.cells import is_missing
-from nic.tables.text import SEPARATOR_NAMES, TextForm
-from nic.tasks.entries import ENTRIES, TileTaskEntry, Words
+from nic.tasks.entries import ENTRIES, About, TileTaskEntry, Words
 from nic.tracking.gates import Gate
 
 VERSION = re.compile(r"(models:/)?[^/@:]+(/\d+|@[^/@]+)")
@@ -67,6 +66,8 @@ class EndpointEntry(_StudyPart):
     model adds to them."""
     gate: Gate | None = None
     """What a version must show to be promoted; else the gate of registry/promotion.yaml, if it has one."""
+    published: tuple[PublishedResult, ...] = ()
+    """Published results, which reports show beside the study's own."""
 
     @model_validator(mode="after")
     def _columns_fit_the_kind(self) -> "EndpointEntry":
@@ -141,76 +142,6 @@ class EndpointEntry(_StudyPart):
         return f"nic-{self.name}"
 
 
-def _known_encoding(name: str) -> str:
-    """Raises ValueError, which is what pydantic expects."""
-    try:
-        return TextForm.named({"encoding": name}).encoding or name
-    except TableError as error:
-        raise ValueError(str(error)) from error
-
-
-def _table_alone(content: Any) -> Any:
-    return {"table": content} if isinstance(content, str | Path) else content
-
-
-class _TableKeys(_StudyPart):
-    """A table, and how its text is written."""
-
-    table: Path
-    """The file: CSV, TSV or Excel."""
-    patient: str = "patient"
-    """Its column of patients."""
-    separator: Literal["comma", "semicolon", "tab", "bar"] | None = None
-    """What stands between its cells, where it cannot be detected."""
-    decimal: Literal["comma", "point"] | None = None
-    """Its decimal sign, where it cannot be detected."""
-    encoding: Annotated[str, AfterValidator(_known_encoding)] | None = None
-    """Its encoding, where it cannot be detected, such as cp1252."""
-
-    @property
-    def form(self) -> TextForm:
-        return TextForm(SEPARATOR_NAMES[self.separator] if self.separator else None, self.decimal, self.encoding)
-
-
-class ClinicalEntry(_TableKeys):
-    """A second table of a cohort: one row per patient."""
-
-    @property
-    def clinical(self) -> Clinical:
-        return Clinical(self.table, self.patient, self.form)
-
-
-class CohortEntry(_TableKeys):
-    """A cohort's table, one row per slide, and its names of the columns that every cohort has."""
-
-    slide: str = "slide"
-    """Its column of slides: paths, relative to the table."""
-    split: str | None = "split"
-    """Its column with train or external. null, or no such column: all patients are for training, and figures are those
-    of the cross-validation."""
-    clinical: Annotated[
-        ClinicalEntry | None, BeforeValidator(_table_alone, json_schema_input_type=str | ClinicalEntry | None)
-    ] = None
-    """A second table, one row per patient, which is joined by patient."""
-    compress: CompressEntry = CompressEntry()
-    """Parameters of `compress`, where they differ from its defaults."""
-
-    @property
-    def columns(self) -> Columns:
-        return Columns(self.patient, self.slide, self.split, self.form)
-
-    def under(self, root: Path) -> "CohortEntry":
-        masks = self.compress.masks
-        compress = self.compress.model_copy(update={"masks": root / masks if masks else None})
-        clinical = self.clinical and self.clinical.model_copy(update={"table": root / self.clinical.table})
-        return self.model_copy(update={"table": root / self.table, "compress": compress, "clinical": clinical})
-
-    def read(self) -> Cohort:
-        """Raises CohortError and what `read_cohort` raises."""
-        clinical = self.clinical.clinical if self.clinical else None
-        return read_cohort(self.table, columns=self.columns, clinical=clinical)
-
-
 def _registered(name: str) -> str:
     """The URI of a registered version. Raises ValueError, which is what pydantic expects."""
     if not VERSION.fullmatch(name):
@@ -221,6 +152,21 @@ def _registered(name: str) -> str:
     return name if name.startswith("models:/") else f"models:/{name}"
 
 
+class PhantomEntry(_StudyPart):
+    """A phantom that `make_phantom` draws, by its parameters."""
+
+    seed: int = 0
+    """Seed of all that is drawn."""
+    train: int = Field(default=0, ge=0)
+    """Training patients of each cohort; 0: as many as the embedded study has."""
+    external: int = Field(default=0, ge=0)
+    """External patients of each cohort; 0: as many as the embedded study has."""
+
+
+def _as_phantom(content: Any) -> Any:
+    return {True: PhantomEntry(), False: None}[content] if isinstance(content, bool) else content
+
+
 class Study(_StudyPart):
     """The whole file. Paths in it are relative to `root`, and `root` is relative to the file."""
 
@@ -228,15 +174,15 @@ class Study(_StudyPart):
     """Name of the study, for messages."""
     root: Path = Path()
     """Folder of the data, relative to the study file; all other paths are relative to it. Absolute paths stay."""
-    phantom: bool = False
-    """Whether `make_phantom` draws the data into the root."""
+    phantom: Annotated[
+        PhantomEntry | None, BeforeValidator(_as_phantom, json_schema_input_type=bool | PhantomEntry)
+    ] = None
+    """true where `make_phantom` draws the data into the root; or how much it draws: {train: 200, external: 100}."""
     encoder: Annotated[str, AfterValidator(_registered)] | None = None
     """A registered encoder to use, models:/nic-encoder/3 or nic-encoder@champion; `main` then trains none."""
     tile_tasks: tuple[TileTaskEntry, ...] = Field(default=(), min_length=1)
     """Labelled tiles that the encoder learns from; optional where `encoder` is set."""
-    cohorts: dict[
-        str, Annotated[CohortEntry, BeforeValidator(_table_alone, json_schema_input_type=str | CohortEntry)]
-    ] = {}
+    cohorts: dict[str, CohortOrTable] = {}
     """Cohorts by name: a table, or a table and the names of its columns."""
     endpoints: tuple[EndpointEntry, ...] = ()
     """What is predicted; without cohorts and endpoints a study trains encoders only."""
@@ -267,6 +213,8 @@ def _keys_at(place: Place) -> Collection[str]:
     """The keys that are allowed beside a key. place: of that key, as pydantic gives it."""
     entry: type[BaseModel] = Study
     match place:
+        case ("tile_tasks" | "cohorts", _, "about", _, *_) | ("tile_tasks", _, str(), "about", _, *_):
+            entry = About
         case ("tile_tasks", _, str(layout), _, *_):
             entry = ENTRIES[layout]
         case ("cohorts", _, "compress", _, *_):
@@ -275,8 +223,12 @@ def _keys_at(place: Place) -> Collection[str]:
             entry = ClinicalEntry
         case ("cohorts", _, _, *_):
             entry = CohortEntry
+        case ("phantom", _, *_):
+            entry = PhantomEntry
         case ("endpoints", _, "gate", _, *_):
             entry = Gate
+        case ("endpoints", _, "published", _, _, *_):
+            entry = PublishedResult
         case ("endpoints", _, _, *_):
             entry = EndpointEntry
     return entry.model_fields

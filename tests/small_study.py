@@ -19,6 +19,7 @@ from nic.tracking import promotion
 from nic.tracking.gates import Gate
 
 PATIENTS, SIDE_PX = 36, 1000
+PUBLISHED = {"method": "Earlier", "value": 0.5, "n": 100, "part": "cross_validated"}
 
 
 def write_study(folder: Path) -> None:
@@ -56,7 +57,9 @@ def write_study(folder: Path) -> None:
             "name": "small",
             "tile_tasks": [{"name": "yes-no", "path": "tiles", "mpp": 1.0}],
             "cohorts": {"c": table},
-            "endpoints": [{"name": "score", "cohort": "c", "kind": "regression", "column": column}],
+            "endpoints": [
+                {"name": "score", "cohort": "c", "kind": "regression", "column": column, "published": [PUBLISHED]}
+            ],
         }
         (folder / f"{file}.yaml").write_text(yaml.safe_dump(study))
 

@@ -18,6 +18,8 @@ PHANTOM = Path(__file__).resolve().parents[1] / "studies" / "phantom.yaml"
 
 GRADE = {"name": "grade", "cohort": "liver", "kind": "ordinal", "column": "grade"}
 POINTS = {"name": "a", "path": "x.csv", "layout": "points", "mpp": 0.5}
+COHORT = {"table": "liver.csv"}
+PUBLISHED = {"method": "winner", "value": 0.6, "n": 321}
 SLIDES = {"name": "a", "path": "slides", "layout": "slides", "annotations": "outlines"}
 
 
@@ -81,6 +83,19 @@ def test_grades_are_read_as_they_are_written(tmp_path: Path) -> None:
         ({"tile_tasks": [POINTS | {"too_small": "stretch"}]}, r"tile_tasks\.0\.points\.too_small.*'refuse', 'pad'"),
         ({"tile_tasks": [SLIDES | {"least_share": 1.5}]}, r"tile_tasks\.0\.slides\.least_share"),
         ({"tile_tasks": [SLIDES | {"annotations": None}]}, r"tile_tasks\.0\.slides\.annotations"),
+        ({"tile_tasks": [SLIDES | {"background_from": "^n"}]}, "background_from is set, and no background"),
+        (
+            {"tile_tasks": [SLIDES | {"about": {"url": "x", "sise": 1}}]},
+            r"about\.sise: no such key; did you mean 'size'",
+        ),
+        ({"cohorts": {"liver": COHORT | {"about": {"size": 1}}}}, r"cohorts\.liver\.about\.url: missing"),
+        ({"cohorts": {"liver": COHORT | {"numbered": "T-001.svs"}}}, "'T-001.svs' has no #"),
+        ({"cohorts": {"liver": COHORT | {"header": ["a", "b|c"]}}}, "'b|c': wanted a name without comma, bar"),
+        (
+            {"endpoints": [GRADE | {"published": [PUBLISHED | {"metod": "x"}]}]},
+            "metod: no such key; did you mean 'meth",
+        ),
+        ({"endpoints": [GRADE | {"published": [PUBLISHED | {"n": "many"}]}]}, r"published\.0\.n: found 'many'"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, changes: dict[str, object], said: str) -> None:
@@ -179,7 +194,7 @@ def test_the_examples_of_the_documentation_are_read(tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text("".join(re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)))
     layouts = [task.layout for task in read_study(path).tile_tasks]
-    assert layouts == ["folder", "hdf5", "points", "slides"]
+    assert layouts == ["folder", "hdf5", "points", "marks", "slides"]
 
 
 TASK = "  - {name: a, path: x, mpp: 1}\n"

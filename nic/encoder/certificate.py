@@ -81,7 +81,8 @@ class Robustness:
 class Certificate:
     """parity: largest difference between a code of the ONNX graph and of its source, on parity_tiles tiles. Half of
     them are real and half noise; for an imported encoder all are noise. codes, robustness: None without tiles to
-    measure them on. trained_with: in words.
+    measure them on. trained_with: in words. heads_parity: largest difference between a probability of the task heads'
+    graph and of its source; None for an encoder without heads.
     """
 
     spec: EncoderSpec
@@ -92,6 +93,7 @@ class Certificate:
     robustness: Robustness | None
     trained_with: str
     comparison: Comparison | None = None
+    heads_parity: float | None = None
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, sort_keys=True)

@@ -1,7 +1,7 @@
-"""A trained encoder as an ONNX graph that takes pixels and has its spec in the metadata."""
+"""A trained encoder as an ONNX graph that takes pixels and has its spec in the metadata; its task heads as another."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nic.encoder.network import TILE_PX, MeanRgb, TileEncoder, scaled
 from nic.encoder.spec import METADATA_KEY, EncoderSpec
+from nic.encoder.task_heads import HEADS_KEY, HeadsSpec
 from nic.errors import ParityFailed
 from nic.graphs.run import OnnxGraph
 from nic.graphs.write import export_graph, parity
@@ -43,6 +44,37 @@ def export_encoder(
         path.unlink()
         raise ParityFailed(f"{path.name}: graph and encoder differ by {difference:.2e}, wanted <= {TOLERANCE:.0e}")
     return spec.with_sha256(graph.sha256), difference
+
+
+def export_heads(
+    heads: nn.ModuleList,
+    tasks: Mapping[str, Sequence[str]],
+    encoder_sha256: str,
+    path: Path,
+    sample: NDArray[np.float32],
+) -> float:
+    """Write the task heads to `path`; the largest difference of a probability from torch's.
+
+    The graph takes `codes` [N, D] float32. It has one output a task, `<task>.probabilities`: of its classes, [N, K]
+    float32. heads: one linear layer a task. tasks: class names by task, in the order of the heads. sample: [N, D] real
+    codes to compare on, beside random ones. Raises ParityFailed above 1e-4.
+    """
+    noise = np.random.default_rng(0).normal(sample.mean(), sample.std(), sample.shape).astype(np.float32)
+    codes = torch.from_numpy(np.concatenate([sample, noise]))
+    metadata = {HEADS_KEY: HeadsSpec(encoder_sha256, tasks).to_json()}
+    outputs = [f"{task}.probabilities" for task in tasks]  # a task alone may be called as a part of the graph
+    return export_graph(_Probabilities(heads), {"codes": codes}, outputs, {"codes": {0: "batch"}}, metadata, path)
+
+
+class _Probabilities(nn.Module):
+    """Codes to the class probabilities of each task."""
+
+    def __init__(self, heads: nn.ModuleList) -> None:
+        super().__init__()
+        self.heads = heads
+
+    def forward(self, codes: Tensor) -> tuple[Tensor, ...]:
+        return tuple(head(codes).softmax(1) for head in self.heads)
 
 
 class _FromPixels(nn.Module):

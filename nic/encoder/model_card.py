@@ -66,6 +66,8 @@ def _checks(certificate: Certificate) -> list[tuple[str, str]]:
     parity, codes, robust = certificate.parity, certificate.codes, certificate.robustness
     computed = f"{parity:.1e} on {certificate.parity_tiles} tiles, noise among them"
     checks = [("largest difference between the graph and its source", computed)]
+    if certificate.heads_parity is not None:
+        checks.append(("largest difference between the task heads and heads.onnx", f"{certificate.heads_parity:.1e}"))
     if codes:
         checks += [
             ("dead dimensions", f"{codes.dead} of {codes.size}, on {codes.tiles} tiles"),

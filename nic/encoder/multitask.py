@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nic.encoder.network import task_heads
 from nic.encoder.objective import Judgement, Objective
+from nic.encoder.spec import MULTITASK
 from nic.encoder.tile_stream import HeldOut, TrainingBatch
 from nic.tasks.tile_auc import TileScores
 from nic.tasks.tile_task import TileSet
@@ -73,7 +74,7 @@ class LearnedWeights(nn.Module):
 class Multitask(Objective):
     """Heads on the code of one encoder. classes: how many each task has. A single task is a multitask with one."""
 
-    name = "multitask"
+    name = MULTITASK
 
     def __init__(self, classes: Sequence[int], weighting: FixedWeights | LearnedWeights) -> None:
         super().__init__()

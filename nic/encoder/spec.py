@@ -14,6 +14,9 @@ from nic.threads import cores
 IMPORTED = "imported"
 """Objective of an encoder without a graph in nic: its codes come from another tool."""
 
+MULTITASK = "multitask"
+"""Objective of an encoder that was taught tile tasks, with a head for each."""
+
 Runtime = Literal["onnx", "onnx-f16", "openvino"]
 """What runs an encoder's graph, as files of codes say it."""
 EXACT: Runtime = "onnx"

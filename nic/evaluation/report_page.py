@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from nic.evaluation.figure import Estimate
 from nic.evaluation.figure_words import meaning_of, needs_of, title_of
+from nic.evaluation.published import ComparedResult
 from nic.evaluation.subgroups import LEAST_PATIENTS, Subgroup
 
 FEW_PATIENTS = 30
@@ -60,7 +61,7 @@ class Report:
     which run. patients: how many were measured, with which outcomes. estimates: of all figures, the deciding one first.
     confusion: of an endpoint of several classes or grades. best, worst: one picture a patient. map_scale: what the
     numbers beside a map mean, sentences. goodness: by what patients are ordered, a sentence. lineage: values by name.
-    uses, misuses: sentences.
+    uses, misuses: sentences. published: results of others beside the study's own. published_note: sentences on them.
     """
 
     title: str
@@ -82,6 +83,8 @@ class Report:
     lineage: Mapping[str, str]
     uses: Sequence[str]
     misuses: Sequence[str]
+    published: Sequence[ComparedResult] = ()
+    published_note: str = ""
 
     @property
     def pictures(self) -> list[Picture]:

@@ -50,16 +50,27 @@ def geojson(score_map: ScoreMap, origin_l0px: tuple[int, int] = (0, 0)) -> str:
 
 
 def _squares(score_map: ScoreMap, origin_l0px: tuple[int, int]) -> Iterator[dict[str, Any]]:
-    x, y = origin_l0px
     for row, col in np.argwhere(np.isfinite(score_map.scores)).tolist():
-        (left, top), (right, bottom) = (score_map.grid.cell_origin_l0px(row + i, col + i) for i in (0, 1))
-        ring = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+        ring = outline_l0px(score_map.grid, (row, col), (1, 1), origin_l0px)
         score = float(f"{score_map.scores[row, col]:.6g}")
         yield {
             "type": "Feature",
-            "geometry": {"type": "Polygon", "coordinates": [[(a - x, b - y) for a, b in ring]]},
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
             "properties": {"objectType": "tile", "measurements": {"score": score}},
         }
+
+
+def outline_l0px(
+    grid: TileGrid, first: tuple[int, int], cells: tuple[int, int], origin_l0px: tuple[int, int]
+) -> list[tuple[int, int]]:
+    """The closed outline (x, y) of cells that lie together, in level-0 px from `origin_l0px` on.
+
+    first: row and column of the first cell. cells: rows and columns.
+    """
+    (row, col), (rows, cols), (x, y) = first, cells, origin_l0px
+    (left, top), (right, bottom) = grid.cell_origin_l0px(row, col), grid.cell_origin_l0px(row + rows, col + cols)
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+    return [(corner_x - x, corner_y - y) for corner_x, corner_y in corners]
 
 
 def write_raster(score_map: ScoreMap, path: Path) -> None:

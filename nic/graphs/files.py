@@ -8,12 +8,18 @@ from pathlib import Path, PurePath
 
 from nic.errors import EncoderError
 
+HEADS_FILE = "heads.onnx"
+"""The task heads of an encoder lie under this name beside its graph."""
+
 
 def graph_in(path: Path) -> Path:
-    """The .onnx file of a graph: the path itself, or the one such file of a folder. Raises EncoderError."""
+    """The .onnx file of a graph: the path itself, or the one such file of a folder. Raises EncoderError.
+
+    The task heads of an encoder may lie in its folder too.
+    """
     if not path.is_dir():
         return path
-    graphs = sorted(path.glob("*.onnx"))
+    graphs = sorted(file for file in path.glob("*.onnx") if file.name != HEADS_FILE)
     if len(graphs) != 1:
         raise EncoderError(f"{path.name}: a folder with {len(graphs)} .onnx files, wanted one")
     return graphs[0]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from nic.errors import CohortError, PatientInTwoParts, UnknownColumn, raise_all
+from nic.errors import CohortError, EmptyCohort, PatientInTwoParts, UnknownColumn, raise_all
 from nic.patients.bad_cells import bad_cell
 from nic.patients.clinical_table import Clinical, TableRow, joined, read_clinical, unmatched
 from nic.patients.cohort import (
@@ -21,9 +21,10 @@ from nic.patients.cohort import (
 )
 from nic.patients.identifiers import check_spellings, table_of_patients
 from nic.slides.search import in_table
+from nic.slides.source import slide_id
 from nic.tables.cells import is_missing
 from nic.tables.table import existing_names, log_once
-from nic.tables.text import DETECTED, TextForm
+from nic.tables.text import BETWEEN_NAMES, DETECTED, TextForm
 
 ROUNDED = re.compile(r"\d(?:\.\d+)?[eE]\+\d+")
 """What a spreadsheet makes of a long number: many patients come out as one."""
@@ -35,18 +36,27 @@ class Columns:
     """What a table calls the columns that every cohort has.
 
     split: None where all patients are for training; so they are in a table without a column `split`, the default.
-    form: how the table is written, where it is not to be detected.
+    form: how the table is written, where it is not to be detected. numbered: the slide of each row, who is also its
+    patient, where the table has no columns for them; each # is a digit of the row's number. leave_out: patients.
     """
 
     patient: str = "patient"
     slide: str = "slide"
     split: str | None = "split"
     form: TextForm = field(default=DETECTED, repr=False)
+    numbered: str = ""
+    leave_out: tuple[str, ...] = ()
 
     @property
     def required(self) -> tuple[str, ...]:
         split = () if self.split in (None, "split") else (self.split,)
-        return (self.patient, self.slide, *split)
+        return split if self.numbered else (self.patient, self.slide, *split)
+
+    @property
+    def ours(self) -> dict[str, str]:
+        """Our names by those of the table."""
+        names = {} if self.numbered else {self.patient: "patient", self.slide: "slide"}
+        return names if self.split is None else {**names, self.split: "split"}
 
     @property
     def without_split(self) -> "Columns":
@@ -57,17 +67,21 @@ class Columns:
     def named(cls, text: str) -> "Columns":
         """From "patient=case_id,slide=file,split=": what is not named keeps our name, an empty split means none.
 
-        It may also name separator=, decimal= and encoding=. Raises UnknownColumn for another name.
+        It may also name separator=, decimal=, encoding=, header=a|b, numbered= and leave_out=a|b. Raises UnknownColumn
+        for another name.
         """
         names = dict(part.strip().partition("=")[::2] for part in text.split(",") if part.strip())
-        if unknown := sorted(set(names) - {*REQUIRED, *vars(DETECTED)}):
+        if unknown := sorted(set(names) - {*REQUIRED, *vars(DETECTED), "numbered", "leave_out"}):
             raise UnknownColumn(f"columns {text!r}: {unknown[0]!r}, wanted {', '.join(REQUIRED)}, each as ours=theirs")
         patient, slide, split = (names.get(ours, ours) for ours in REQUIRED)
-        return cls(patient, slide, split or None, TextForm.named(names))
+        leave_out = tuple(filter(None, names.get("leave_out", "").split(BETWEEN_NAMES)))
+        return cls(patient, slide, split or None, TextForm.named(names), names.get("numbered", ""), leave_out)
 
     def __str__(self) -> str:
-        names = {ours: theirs for ours, theirs in vars(self).items() if ours != "form" and theirs != ours}
-        return ",".join(f"{key}={value or ''}" for key, value in {**names, **self.form.words}.items())
+        names = {ours: getattr(self, ours) for ours in REQUIRED if getattr(self, ours) != ours}
+        others = {"numbered": self.numbered, "leave_out": BETWEEN_NAMES.join(self.leave_out)}
+        words = {**self.form.words, **{key: value for key, value in others.items() if value}}
+        return ",".join(f"{key}={value or ''}" for key, value in {**names, **words}.items())
 
 
 NAMES = Columns()
@@ -108,15 +122,17 @@ def read_cohort(
 
 def _read_rows(path: Path, columns: Columns, clinical: Clinical | None) -> Iterator[TableRow]:
     required = columns.without_split.required if clinical else columns.required
-    table = table_of_patients(path, columns.patient, required, columns.form)
-    ours = dict(zip(columns.required, REQUIRED, strict=False))  # without a split of its own name there are but two
-    header = [ours.get(column, column) for column in table.columns]
+    table = table_of_patients(path, None if columns.numbered else columns.patient, required, columns.form)
+    header = [columns.ours.get(column, column) for column in table.columns]
     if twice := sorted({column for column in header if header.count(column) > 1}):
         raise CohortError(f"{path.name}: column {twice[0]!r} stands twice in the header")
     rows = [
         TableRow(number, dict(zip(header, cells, strict=True)))
         for number, cells in zip(table.numbers, zip(*table.cells.values(), strict=True), strict=True)
     ]
+    if columns.numbered:
+        rows = _numbered(path.name, rows, columns)
+    rows = _without(path.name, rows, columns.leave_out)
     if clinical:
         known = read_clinical(clinical)
         for sentence in unmatched(path.name, rows, clinical.table.name, known):
@@ -128,6 +144,36 @@ def _read_rows(path: Path, columns: Columns, clinical: Clinical | None) -> Itera
     _check_own_names(path.name, rows[0].cells, columns.split is not None)
     everybody = {} if columns.split and "split" in rows[0].cells else {"split": "train"}
     return (replace(row, cells=row.cells | everybody) for row in rows)
+
+
+def _numbered(file: str, rows: list[TableRow], columns: Columns) -> list[TableRow]:
+    """The rows with the slides and patients of their numbers. Raises CohortError where the table names its own."""
+    if own := [name for name in ("patient", "slide") if name in rows[0].cells]:
+        raise CohortError(f"{file}: it has a column {own[0]!r}, and numbered: names a slide for each row; wanted one")
+    slides = [_slide_in_row(file, row.number, columns.numbered) for row in rows]
+    return [
+        replace(row, cells={"patient": slide_id(slide), "slide": slide, **row.cells})
+        for row, slide in zip(rows, slides, strict=True)
+    ]
+
+
+def _slide_in_row(file: str, number: int, numbered: str) -> str:
+    """Raises CohortError where the row's number has more digits than the name."""
+    places = numbered.count("#")
+    if len(digits := str(number).zfill(places)) > places:
+        raise CohortError(f"{file}, row {number}: numbered: {numbered} has {places} digits; write a # for each digit")
+    left = iter(digits)
+    return "".join(next(left) if sign == "#" else sign for sign in numbered)
+
+
+def _without(file: str, rows: list[TableRow], patients: Collection[str]) -> list[TableRow]:
+    """Raises CohortError for a patient who is not in the table, and where nobody is left."""
+    if unknown := sorted(set(patients) - {row.cells["patient"] for row in rows}):
+        raise CohortError(f"{file}: leave_out names {unknown[0]!r}, who is not in the table; correct the name")
+    left = [row for row in rows if row.cells["patient"] not in patients]
+    if not left:
+        raise EmptyCohort(f"{file}: leave_out names all patients")
+    return left
 
 
 def _check_own_names(file: str, header: Collection[str], is_split: bool) -> None:

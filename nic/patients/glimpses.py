@@ -113,7 +113,7 @@ class Glimpses(ThroughBottleneck):
     def maps(self, walk: Walk, valid: torch.Tensor) -> torch.Tensor:
         """The score of each slide at the places of its glimpses, [S, C, H, W]."""
         share = walk.seen * valid.sum(dim=(2, 3)) / self.glimpses  # [S, N]
-        maps = self.head(walk.state)[:, :, None] * share[:, None]
+        maps: torch.Tensor = self.head(walk.state)[:, :, None] * share[:, None]
         return maps.reshape(*maps.shape[:2], *valid.shape[2:])
 
 

@@ -245,13 +245,24 @@ def to_reported_scale(network: PatientNetwork, cells: Sequence[PatientCells], ta
     """Rescale scores to the unit of the values, or to log hazards of mean 0 in training. Log odds stay as they are; the
     scores of several classes are counted from their mean."""
     match targets:
-        case Values(value):
-            network.rescale(deviation_of(value), float(value.mean()))
-        case Survival():
-            # Cox leaves a constant open. Without it log hazards of several folds can be averaged and compared.
-            network.rescale(1.0, -float(scores_of(network, cells).mean()))
+        case Values() | Survival():
+            network.rescale(*reported_scale(targets, lambda: scores_of(network, cells)))
         case Categories():
             # A softmax leaves a constant open, as Cox does.
             network.centre()
         case Classes() | Grades():
             pass
+
+
+def reported_scale(targets: Targets, scores: Callable[[], NDArray[np.float64]]) -> tuple[float, float]:
+    """Factor and offset from scores as the loss takes them to scores as they are reported.
+
+    scores: of the training patients, [N]; called for survival alone.
+    """
+    match targets:
+        case Values(value):
+            return deviation_of(value), float(value.mean())
+        case Survival():
+            # Cox leaves a constant open. Without it log hazards of several folds can be averaged and compared.
+            return 1.0, -float(scores().mean())
+    return 1.0, 0.0

@@ -42,7 +42,8 @@ class Loss:
         with torch.no_grad():
             if self.comparing:
                 return self.comparing(scores, patients).to(scores.device)
-            return torch.stack([self.of(*one) for one in zip(scores.split(1), patients.split(1), strict=True)])
+            each = range(len(scores))
+            return torch.stack([self.of(scores[i : i + 1], patients[i : i + 1]) for i in each])
 
     def parameters(self) -> list[nn.Parameter]:
         return list(self.link.parameters()) if self.link else []

@@ -20,6 +20,7 @@ from nic.patients.splits import check_folds
 from nic.patients.targets import Grades, Targets, class_counts, names_of
 from nic.stages.slide_sample import OpenedSlide, missing_files, opened, spread_rows
 from nic.stages.steps import part_to_measure
+from nic.stages.study_pieces import pieces_of, pieces_of_cohort, pieces_of_task, problems_with, table_of
 from nic.stages.study_problems import Problem, Problems
 from nic.study import EndpointEntry, Study, readable_part
 from nic.tasks.entries import SlidesEntry, TileTaskEntry
@@ -41,14 +42,18 @@ MOST_NAMED = 5
 
 
 def check_study(file: Path, work: Path, gates: Path, sample: int, stage: StageRun) -> dict[str, Any]:
-    """Check, print the table and keep it as problems.csv; the stage's result.
+    """Check, print the tables and keep them as data.csv and problems.csv; the stage's result.
 
     sample: slides that are opened. Raises StudyError when a problem stops the study.
     """
+    console = Console(width=max(120, shutil.get_terminal_size().columns))
     problems = problems_of(file, work, gates, sample)
+    if problems.data:
+        stage.log_table(problems.data.frame, "data.csv")
+        console.print(problems.data.for_terminal())
     stage.log_table(problems.table(), "problems.csv")
     if problems.rows:
-        problems.show(Console(width=max(120, shutil.get_terminal_size().columns)))
+        problems.show(console)
     problems.check(file.name)
     warnings = len(problems.rows)
     print(f"{file.name}: checked, no problem, {warnings} {'warning' if warnings == 1 else 'warnings'}")
@@ -64,7 +69,8 @@ def problems_of(file: Path, work: Path, gates: Path, sample: int) -> Problems:
         for fault in faults:
             problems.note(Problem.of(fault, file.name))
         cache = sum(_check_tile_task(entry, file.name, problems) for entry in study.tile_tasks if not study.encoder)
-        cohorts = _read_cohorts(study, problems)
+        cohorts = _read_cohorts(study, file.name, problems)
+        problems.data = table_of(pieces_of(study, cohorts), study.root)
         for entry in study.endpoints:
             if entry.cohort in cohorts:
                 _check_endpoint(entry, cohorts[entry.cohort], study, file.name, problems)
@@ -76,8 +82,14 @@ def problems_of(file: Path, work: Path, gates: Path, sample: int) -> Problems:
 
 
 def _check_tile_task(entry: TileTaskEntry, file: str, problems: Problems) -> int:
-    """Bytes of its decoded tiles."""
+    """Bytes of its decoded tiles. Where the study says where to get the data, missing pieces are rows that say it."""
     key, count = f"tile_tasks, {entry.name}", 0
+    if entry.about:
+        pieces = pieces_of_task(entry)
+        for problem in problems_with(pieces, file, key):
+            problems.note(problem)
+        if any(piece.is_missing for piece in pieces):
+            return 0
     with problems.noting(file, key):
         task = read_task(entry)
         check_resolution(task, TRAINED_HERE.tile_mpp)
@@ -93,10 +105,15 @@ def _check_tile_task(entry: TileTaskEntry, file: str, problems: Problems) -> int
     return count * 3 * TRAINED_HERE.tile_px**2
 
 
-def _read_cohorts(study: Study, problems: Problems) -> dict[str, Cohort]:
-    """Those that can be read."""
-    cohorts = {}
+def _read_cohorts(study: Study, file: str, problems: Problems) -> dict[str, Cohort]:
+    """Those that can be read. Where the study says where to get the data, missing tables are rows that say it."""
+    cohorts: dict[str, Cohort] = {}
     for name, entry in study.cohorts.items():
+        missing = [piece for piece in pieces_of_cohort(name, entry, {}) if piece.is_missing]
+        if entry.about and any("table" in piece.what for piece in missing):
+            for problem in problems_with(missing, file, f"cohorts, {name}"):
+                problems.note(problem)
+            continue
         with problems.noting(entry.table.name, f"cohorts, {name}"):
             cohorts[name] = entry.read()
             if part_to_measure(cohorts[name]) != "external":
@@ -149,7 +166,7 @@ def _check_gates(study: Study, cohorts: Mapping[str, Cohort], file: Path, study_
         if gate is None:
             there, remedy = "no gate: its model is registered and not promoted", EXAMPLE.format(wanted)
             problems.note(Problem(study_file, "", key, there, f"under the endpoint {remedy}", stops=False))
-        elif str(gate.figure) != wanted:
+        elif entry.cohort in cohorts and str(gate.figure) != wanted:
             source = study_file if entry.gate else file.name
             there = f"{gate.figure}, which `main` does not measure or which does not decide a {entry.kind}"
             problems.note(Problem(source, "", key, there, f"figure: {wanted}"))
@@ -174,6 +191,8 @@ def _check_slides(
         more = f" and {len(missing) - MOST_NAMED} more" if len(missing) > MOST_NAMED else ""
         there = f"{len(missing)} of {len(rows)} slides: {missing[0][0].slide.path}: {missing[0][1]}"
         remedy = "paths relative to the folder of the table, or absolute ones"
+        if entry.about:
+            remedy = f"get them from {entry.about}; or name their patients under leave_out"
         problems.note(Problem(file, ", ".join(numbers) + more, entry.slide, there, remedy))
     absent = {row.number for row, _ in missing}
     most = sample and max(1, sample // len(cohorts))

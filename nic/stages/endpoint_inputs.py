@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nic.study import Study, read_study
-from nic.tracking.digests import codes_digest, file_sha256
+from nic.tracking.digests import codes_digest, digest, file_sha256
 from nic.tracking.registry import PATIENT_MODEL, encoder_digest, find_version, serving_digest
 from nic.tracking.runs import SERVING
 
@@ -24,7 +24,9 @@ def evaluation_inputs(
     labels = _labels(study, endpoint, [*study.endpoint(endpoint).covariates, *subgroups])
     truth = file_sha256(study.truth) if study.truth and study.truth.is_file() else ""
     made_of = {"codes": codes_digest(codes), "model": find_version(model).uri}
-    return {**labels, **made_of, "truth": truth, "synthetic": str(study.phantom)}
+    results = study.endpoint(endpoint).published
+    published = {"published": digest({"results": [result.model_dump() for result in results]})} if results else {}
+    return {**labels, **made_of, "truth": truth, "synthetic": str(study.phantom is not None), **published}
 
 
 def comparison_inputs(

@@ -52,7 +52,9 @@ def evaluate(
     measured = f"{part} {deciding.name} {deciding}, n = {deciding.n}"
     print(f"{evaluation.version.uri}: {measured}; without codes: {missing}")
     oracle = oracle_of(study, evaluation, seed)
-    return {"metric": deciding.name, "part": part, "measured": str(deciding), "oracle": oracle, "n": deciding.n}
+    published = [[r.method, r.part, r.estimate.name, r.value, r.estimate.n] for r in evaluation.compared]
+    measured_on = {"metric": deciding.name, "part": part, "measured": str(deciding), "n": deciding.n}
+    return {**measured_on, "oracle": oracle, "published": published}
 
 
 def described(evaluation: Evaluation, run_id: str) -> str:

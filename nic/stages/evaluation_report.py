@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nic.errors import UnknownColumn
+from nic.evaluation.published import about_patients
 from nic.evaluation.report_page import Report
 from nic.evaluation.subgroups import Subgroup, subgroups_of
 from nic.evaluation.survival import pairs_in_order
@@ -42,7 +43,7 @@ def report_of(evaluation: Evaluation, columns: Sequence[str], run_id: str, seed:
     """The report. columns: of the cohort's table, by which patients are grouped. Raises UnknownColumn."""
     groups = subgroups(evaluation, columns, seed)
     best, worst = best_and_worst(goodness(evaluation), CASES)
-    version, spec = evaluation.version, evaluation.spec
+    version, spec, published = evaluation.version, evaluation.spec, evaluation.compared
     return Report(
         title=f"{evaluation.name}: evaluation of {version.name}, version {version.version}",
         question=question(spec),
@@ -63,6 +64,8 @@ def report_of(evaluation: Evaluation, columns: Sequence[str], run_id: str, seed:
         lineage=lineage(evaluation, run_id),
         uses=uses(spec),
         misuses=misuses(spec),
+        published=published,
+        published_note=about_patients(published),
     )
 
 

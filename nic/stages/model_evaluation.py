@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import Estimate, Figure, estimate
+from nic.evaluation.oracle import oracle_scores
+from nic.evaluation.published import ComparedResult, PublishedResult, compared_results
 from nic.patients.choices import CohortPart
 from nic.patients.cohort import Cohort, Endpoint, Labelled, Patient, Split
 from nic.patients.model_spec import PatientModelSpec
@@ -30,7 +31,7 @@ class Evaluation:
     labelled, answers: of the answered patients. unanswered: labelled patients without codes. estimates: of all figures,
     the deciding one first. synthetic: whether a program drew the study. endpoint: as the study defines it. graph:
     SHA-256 of the graph that answered. audit: the leak audit's notes. fold: [N] where patients were answered by
-    different networks, else None.
+    different networks, else None. published: results of others, of all parts.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Evaluation:
     graph: str
     audit: Sequence[str]
     fold: NDArray[np.intp] | None = None
+    published: Sequence[PublishedResult] = ()
 
     @property
     def split(self) -> Split:
@@ -78,6 +80,14 @@ class Evaluation:
     def calibrated(self) -> dict[str, NDArray[np.float64]]:
         """The calibrated answers by name."""
         return calibrated_columns(self.answers)
+
+    @property
+    def compared(self) -> list[ComparedResult]:
+        """The published results of this part, each figure's after the study's own."""
+        if self.part == "train":
+            return []
+        own = {estimate.name: estimate for estimate in self.estimates if estimate.is_defined}
+        return compared_results(self.published, self.part, own, self.estimates[0].name)
 
     def figure_among(self, members: NDArray[np.bool_]) -> Figure:
         """The deciding figure of some of the patients. members: [N]."""
@@ -120,11 +130,12 @@ def evaluate_model(study: Study, endpoint: str, codes: Path, model: str, part: C
         unanswered=labelled.take(~answered).patients,
         estimates=estimates,
         codes=codes,
-        synthetic=study.phantom,
+        synthetic=study.phantom is not None,
         endpoint=entry.endpoint,
         graph=file_sha256(graph),
         audit=audit,
         fold=fold,
+        published=entry.published,
     )
 
 
@@ -155,11 +166,8 @@ def oracle_of(study: Study, evaluation: Evaluation, seed: int) -> str:
     """The deciding figure of a model that knows the truth, on the same patients; empty where the truth is not known."""
     if not study.truth:
         return ""
-    truth, column = pd.read_csv(study.truth).set_index("patient"), f"oracle_{evaluation.name.replace('-', '_')}"
-    answers = truth.loc[[patient.patient_id for patient in evaluation.labelled.patients]]
-    if evaluation.spec.kind == "multiclass":  # the oracle gives probabilities, whose logarithms are scores
-        scores = np.log(answers[[f"{column}_{name}" for name in evaluation.spec.classes]].to_numpy(float))
-    else:
-        scores = answers[column].to_numpy(float)
+    patients = [patient.patient_id for patient in evaluation.labelled.patients]
+    classes = evaluation.spec.classes if evaluation.spec.kind == "multiclass" else ()
+    scores = oracle_scores(study.truth, evaluation.name, patients, classes)
     figure = deciding_figure(evaluation.spec.kind, evaluation.labelled.targets.arrays, scores)
     return str(estimate(figure, seed=seed).required())

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from torch import nn
 
 from nic.encoder.certificate import (
     Certificate,
@@ -16,13 +17,15 @@ from nic.encoder.certificate import (
     encoded,
     robustness,
 )
-from nic.encoder.encoder_graph import export_encoder
+from nic.encoder.encoder_graph import export_encoder, export_heads
 from nic.encoder.encoder_pictures import NamedTiles, neighbour_sheet, search_history, search_importance
 from nic.encoder.loading import LoadedEncoder, load_encoder
 from nic.encoder.model_card import model_card
+from nic.encoder.multitask import Multitask
 from nic.encoder.network import MeanRgb, TileEncoder
 from nic.encoder.train import VALIDATION, TrainedEncoder
 from nic.encoder.tuning import Tuning
+from nic.graphs.files import HEADS_FILE
 from nic.stages.examples import tile_request
 from nic.tasks.augment import examples
 from nic.tasks.contact_sheet import augmentation_sheet
@@ -65,6 +68,7 @@ class EncoderCandidate:
     """An encoder that is to be registered.
 
     trained_with: in words. validation: figures on held-out tiles. scores: of those tiles by the heads, if it has any.
+    heads: a linear layer for each task, in the order of the tile sets; None where no task was taught.
     """
 
     encoder: TileEncoder | MeanRgb
@@ -73,12 +77,14 @@ class EncoderCandidate:
     validation: Mapping[str, float] = field(default_factory=dict)
     scores: Sequence[TileScores] = ()
     comparison: Comparison | None = None
+    heads: nn.ModuleList | None = None
 
     @classmethod
     def of(cls, trained: TrainedEncoder, trained_with: str, comparison: Comparison | None = None) -> "EncoderCandidate":
         words = f"{trained_with}; as it was after epoch {trained.epoch + 1}"
-        objective = trained.objective.name
-        return cls(trained.encoder, objective, words, trained.validation, trained.scores, comparison)
+        objective = trained.objective
+        heads = objective.heads if isinstance(objective, Multitask) else None
+        return cls(trained.encoder, objective.name, words, trained.validation, trained.scores, comparison, heads)
 
 
 def register_trained(
@@ -89,11 +95,18 @@ def register_trained(
     inputs: Mapping[str, str],
     seed: int,
 ) -> RegisteredVersion:
-    """Export to `graph`, measure the graph on held-out tiles, and register it with its figures and its model card."""
+    """Export to `graph`, measure the graph on held-out tiles, and register it with its figures and its model card.
+
+    Where tasks were taught, their heads are exported beside the graph, and registered with it.
+    """
     names = [tile_set.task.name for tile_set in tile_sets]
     sample = np.concatenate([tile_set.tiles[:PARITY_A_TASK] for tile_set in tile_sets])
     _, difference = export_encoder(candidate.encoder, candidate.objective, names, graph, sample)
     encoder = load_encoder(graph, threads=None)
+    heads, heads_parity = None, None
+    if candidate.heads is not None:
+        heads, tasks = graph.with_name(HEADS_FILE), {t.task.name: t.task.classes for t in tile_sets}
+        heads_parity = export_heads(candidate.heads, tasks, encoder.spec.sha256, heads, encoded(encoder, sample))
     certificate = Certificate(
         encoder.spec,
         difference,
@@ -102,9 +115,10 @@ def register_trained(
         *measured(encoder, tile_sets, stage, seed),
         candidate.trained_with,
         candidate.comparison,
+        heads_parity,
     )
     tags = lineage("train_encoder", encoder_sha256=encoder.spec.sha256, **inputs)
-    version = register_encoder(graph, tags, tile_request(graph))
+    version = register_encoder(graph, tags, tile_request(graph), heads)
     if candidate.scores:
         auc = mean_auc(candidate.scores, seed)
         stage.log_estimate("validation.auc", auc, version.model_id)
@@ -170,6 +184,8 @@ def log_certificate(certificate: Certificate, stage: StageRun) -> None:
         stage.log(f"validation.auc.{figure.task}.low", figure.low)
         stage.log(f"validation.auc.{figure.task}.high", figure.high)
     stage.log("parity", certificate.parity)
+    if certificate.heads_parity is not None:
+        stage.log("heads.parity", certificate.heads_parity)
     if certificate.codes:
         stage.log("codes.dead", certificate.codes.dead)
         stage.log("codes.effective_rank", certificate.codes.effective_rank)

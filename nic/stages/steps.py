@@ -35,6 +35,8 @@ SERVE = (
     "  # version {}"
 )
 
+PUBLISHED_COLUMNS = ("endpoint", "method", "patients", "figure", "value [95% interval]", "number of patients")
+
 ConfigT = TypeVar("ConfigT", bound="DataclassInstance")
 Own = TypeVar("Own", contravariant=True)
 
@@ -118,10 +120,18 @@ class Steps:
         }
 
     def tables(self, endpoints: Sequence[str]) -> list[StudyTable]:
-        """Figures, registered and promoted versions, and times of stages. The column of an oracle is of the phantom."""
+        """Figures, published results, registered and promoted versions, and times of stages.
+
+        The column of an oracle is of the phantom.
+        """
         figures = [
             (name, of["metric"], of["cross_validated"], _external(of), of["oracle"])
             for name, of in self.summary(endpoints).items()
+        ]
+        published = [
+            (name, method or "this study", part.replace("_", "-"), figure, value, str(n))
+            for name, of in self.summary(endpoints).items()
+            for method, part, figure, value, n in of.get("published", [])  # older runs have none
         ]
         models = [
             (verdict["name"], verdict["version"], *_standing(verdict, alias_version(verdict["name"], CHAMPION)))
@@ -133,6 +143,7 @@ class Steps:
             StudyTable(
                 "Figures", ("endpoint", "figure", "cross-validated", "external [95% interval]", "oracle"), figures
             ),
+            *([StudyTable("Published results", PUBLISHED_COLUMNS, published)] if published else []),
             StudyTable("Registry", ("registered model", "version", "promoted", "champion now"), models),
             *([StudyTable("Failures", ("endpoint", "why it was not finished"), failures)] if failures else []),
             StudyTable("Stages", ("stage", "time"), times),

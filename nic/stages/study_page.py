@@ -14,7 +14,7 @@ def log_study(steps: Steps, endpoints: Sequence[str], stage: StageRun) -> None:
     """Log the tables, and the deciding figure of each endpoint, as <endpoint>.<part>.<figure>, .low and .high."""
     tables = steps.tables(endpoints)
     for table in tables:
-        stage.log_table(table.frame, f"{table.title.lower()}.csv")
+        stage.log_table(table.frame, f"{table.title.lower().replace(' ', '_')}.csv")
     for name, of in steps.summary(endpoints).items():
         figure, measured = f"{of['part']}.{of['metric']}", metrics_of(steps.finished[f"evaluate {name}"].run_id)
         for metric in (f"{figure}{end}" for end in ENDS):
@@ -35,7 +35,7 @@ def _link(title: str, row: Sequence[str], steps: Steps) -> str:
             return f"[{first}]({run_page(steps.finished[f'evaluate {first}'].run_id, 'report.html')})"
         case "Registry":
             return f"[{first}]({find_version(f'models:/{first}/{row[1]}').page})"
-        case "Failures":
+        case "Failures" | "Published results":
             return first
     run = steps.finished[first].run_id
     return f"[{first}]({run_page(run)})" if run else first

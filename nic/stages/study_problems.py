@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from nic.errors import NicError, SlideError, StoreUnreached, StudyError
+from nic.stages.study_tables import StudyTable
 
 PLACE = re.compile(
     r"(?:(?P<file>[^:,]+\.[A-Za-z]\w*)(?:, rows? (?P<row>\d[\d, ]*(?: and \d+ more)?))?"
@@ -63,9 +64,10 @@ class Problem:
 
 @dataclass
 class Problems:
-    """The rows, in the order in which they were noted."""
+    """The rows, in the order in which they were noted. data: what the study reads, piece by piece."""
 
     rows: list[Problem] = field(default_factory=list)
+    data: StudyTable | None = None
 
     def note(self, problem: Problem) -> None:
         """Add a row; one that differs from another in its key alone becomes one with it."""

@@ -22,7 +22,9 @@ class StudyTable:
 
     def for_terminal(self) -> Table:
         frame = self.frame
-        table = Table(*frame.columns, title=self.title)
+        table = Table(title=self.title)
+        for name in frame.columns:
+            table.add_column(name, overflow="fold")  # a path or an address is never cut
         for row in frame.itertuples(index=False):
             table.add_row(*row)
         return table

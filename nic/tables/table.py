@@ -65,6 +65,8 @@ def read_table(
 ) -> Table:
     """A table with a header and at least these columns, without blank rows and without blanks around cells.
 
+    Without a header of its own, it has that of the form.
+
     It is text in any encoding and with any separator that spreadsheets write, or a workbook. Where commas separate no
     cells, numbers with decimal commas are returned with points. How a table is written is logged once, unless it is a
     plain CSV. verbatim: columns that never are, names and labels; None means `columns`. form: what need not be
@@ -72,11 +74,13 @@ def read_table(
     """
     verbatim = columns if verbatim is None else verbatim
     records, separator, words = _records(path, columns, form)
-    if len(records) < 2:
+    if not form.header and len(records) < 2:
         raise EmptyTable(f"{path.name}: no rows; wanted a header and at least one row below it")
-    header = records[0][1]
-    numbers = tuple(number for number, _ in records[1:])
-    rows = [(number, _fitted(cells, header, number, path.name)) for number, cells in records[1:]]
+    if not records:
+        raise EmptyTable(f"{path.name}: no rows")
+    header, records = (list(form.header), records) if form.header else (records[0][1], records[1:])
+    numbers = tuple(number for number, _ in records)
+    rows = [(number, _fitted(cells, header, number, path.name)) for number, cells in records]
     written = _by_column(header, rows, path.name)
     cells = dict(written)
     if separator != "," or form.decimal:

@@ -26,6 +26,8 @@ BYTE_ORDER_MARKS = (
 )
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")
 END = "\ue000the end of the table\ue000"
+BETWEEN_NAMES = "|"
+"""Stands between the names of a header that is written as one word."""
 Record = tuple[int, list[str]]
 """A row's number as a spreadsheet counts, and its stripped cells."""
 LOG = logging.getLogger(__name__)
@@ -35,12 +37,14 @@ LOG = logging.getLogger(__name__)
 class TextForm:
     """How a text table is written. What is None is detected.
 
-    separator: between cells, one of SEPARATORS. decimal: the decimal sign. encoding: as Python calls it.
+    separator: between cells, one of SEPARATORS. decimal: the decimal sign. encoding: as Python calls it. header: names
+    of the columns of a table whose first row is data; empty where the first row names them.
     """
 
     separator: str | None = None
     decimal: Decimal | None = None
     encoding: str | None = None
+    header: tuple[str, ...] = ()
 
     @classmethod
     def named(cls, words: Mapping[str, str]) -> "TextForm":
@@ -56,15 +60,17 @@ class TextForm:
             codecs.lookup(encoding or "utf-8")
         except LookupError as error:
             raise TableError(f"encoding: found {encoding!r}, wanted a name such as utf-8, cp1252, latin-1") from error
+        header = tuple(filter(None, words.get("header", "").split(BETWEEN_NAMES)))
         match decimal:
             case "comma" | "point" | None:
-                return cls(sign, decimal, encoding)
+                return cls(sign, decimal, encoding, header)
         raise TableError(f"decimal: found {decimal!r}, wanted comma or point")
 
     @property
     def words(self) -> dict[str, str]:
         """What `named` reads; what is detected is left out."""
         words = {"separator": NAME_OF.get(self.separator or ""), "decimal": self.decimal, "encoding": self.encoding}
+        words["header"] = BETWEEN_NAMES.join(self.header)
         return {name: word for name, word in words.items() if word}
 
 

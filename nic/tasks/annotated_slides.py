@@ -20,6 +20,8 @@ from nic.slides.tissue import overview_px, tissue_fraction, tissue_mask
 from nic.tasks.annotations import FOREIGN, REMEDY, SUFFIXES, read_annotations
 from nic.tasks.areas import Area, annotated_cells
 from nic.tasks.entries import SlidesEntry
+from nic.tasks.image_tiles import file_digest
+from nic.tasks.masked_cells import masked_cells, masks_of
 from nic.tasks.tile_source import PART_TILES, Cut, TileField, TilePart, class_map, pattern_groups
 from nic.tasks.tile_task import TileTask
 
@@ -30,7 +32,10 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedSlide:
-    """A slide with its outlines. group: its patient, or itself."""
+    """A slide with its outlines or its mask. group: its patient, or itself. annotation: what the digest is made of.
+
+    has_background: whether it has tiles of that class.
+    """
 
     source: SlideSource
     mpp: float
@@ -38,6 +43,8 @@ class AnnotatedSlide:
     annotation: bytes
     areas: tuple[Area, ...]
     group: str
+    has_background: bool
+    mask: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +67,8 @@ class AnnotatedSlides:
             total.update(slide.annotation)
         if not entry.bounds:
             total.update(b"GeoJSON counts from the slide's corner")
+        if entry.background_from is not None:
+            total.update(f"background from {[slide.has_background for slide in self.slides]}".encode())
         return total.hexdigest()
 
     @property
@@ -70,7 +79,7 @@ class AnnotatedSlides:
         for slide in tqdm(self.slides, desc=f"annotations of {self.entry.name}", unit="slide"):
             with Slide.open(slide.source) as opened:
                 grid = _whole_cells(opened, field)
-                labels = self._labels(opened, slide.areas, grid)
+                labels = self._labels(opened, slide, grid)
             row, col = self._drawn(labels, slide.fingerprint)
             for first in range(0, len(row), PART_TILES):
                 rows, cols = row[first : first + PART_TILES], col[first : first + PART_TILES]
@@ -78,13 +87,15 @@ class AnnotatedSlides:
                 cut = partial(_cut, slide.source, grid, field.read_mpp or field.tile_mpp / 2, rows, cols, names)
                 yield TilePart(names, labels[rows, cols], np.full(len(rows), slide.group), cut)
 
-    def _labels(self, slide: Slide, areas: Sequence[Area], grid: TileGrid) -> NDArray[np.int64]:
+    def _labels(self, slide: Slide, annotated: AnnotatedSlide, grid: TileGrid) -> NDArray[np.int64]:
         """The label of each cell [rows, cols], below 0 where it has none."""
-        labelled = [area for area in areas if area.label not in self.entry.exclude]
-        excluded = [area for area in areas if area.label in self.entry.exclude]
+        if annotated.mask is not None:
+            return masked_cells(annotated.mask, slide.size_l0px, grid, self.label_of, self.entry.least_share)
+        labelled = [area for area in annotated.areas if area.label not in self.entry.exclude]
+        excluded = [area for area in annotated.areas if area.label in self.entry.exclude]
         label_of = [self.label_of[area.label] for area in labelled]
         labels, free = annotated_cells(labelled, label_of, excluded, grid, self.entry.least_share)
-        if self.background is not None:
+        if self.background is not None and annotated.has_background:
             mask = tissue_mask(slide.thumbnail(overview_px(slide.size_l0px, slide.mpp)))
             tissue = tissue_fraction(mask, slide.size_l0px, grid) >= BACKGROUND_TISSUE
             labels[free & tissue] = self.background
@@ -102,25 +113,31 @@ class AnnotatedSlides:
 
 
 def read_annotated_slides(entry: SlidesEntry) -> TileTask:
-    """The tile task of slides with a file of annotations; the others are left out, with a warning.
+    """The tile task of slides with a file of annotations and of those of `background_from`.
 
-    Raises TaskError naming the annotation at fault, or SlideError naming the slide.
+    The others are left out, with a warning. Raises TaskError naming the annotation at fault, or SlideError naming the
+    slide.
     """
     slides_there = find_slides(entry.path)
-    files = _outlines(entry, {source.slide_id for source in slides_there})
-    sources = [source for source in slides_there if source.slide_id in files]
-    if not sources:
+    slide_ids = {source.slide_id for source in slides_there}
+    files = _outlines(entry, slide_ids) if entry.mask_suffix is None else masks_of(entry)
+    background_slides = _background_slides(entry, [source.slide_id for source in slides_there])
+    sources = [source for source in slides_there if source.slide_id in {*files, *background_slides}]
+    if not set(files) & {source.slide_id for source in sources}:
+        unlike = [source.slide_id for source in slides_there if source.slide_id not in background_slides]
+        ends = ".xml or .geojson" if entry.mask_suffix is None else f"{entry.mask_suffix}.tif"
         raise TaskError(
             f"{entry.name}: none of {len(slides_there)} slides has its annotations in {entry.annotations}, wanted "
-            f"{slides_there[0].slide_id}.xml or .geojson"
+            f"{(unlike or ['<slide>'])[0]}{ends}"
         )
     if without := len(slides_there) - len(sources):
         LOG.warning("%s: %d of %d slides have no annotations", entry.name, without, len(slides_there))
     if strays := sorted(set(files) - {source.slide_id for source in sources}):
         LOG.warning("%s: %d annotations belong to no slide, %s first", entry.name, len(strays), files[strays[0]].name)
-    slides = [_annotated_slide(source, files[source.slide_id], entry) for source in sources]
+    slides = [_annotated_slide(source, files.get(source.slide_id), entry) for source in sources]
     values = {area.label for slide in slides for area in slide.areas} - set(entry.exclude)
-    names, label_of = class_map(entry.name, sorted(values), entry.classes, entry.ignore)
+    left_out = entry.ignore if entry.mask_suffix is None else (*entry.ignore, *entry.exclude)
+    names, label_of = class_map(entry.name, sorted(values), entry.classes, left_out)
     if entry.background is not None and entry.background not in names:
         names = (*names, entry.background)
     if len(names) < 2:
@@ -128,6 +145,19 @@ def read_annotated_slides(entry: SlidesEntry) -> TileTask:
     background = None if entry.background is None else names.index(entry.background)
     source = AnnotatedSlides(slides, label_of, background, entry)
     return TileTask(entry.name, names, max(slide.mpp for slide in slides), source)
+
+
+def _background_slides(entry: SlidesEntry, slide_ids: Sequence[str]) -> set[str]:
+    """The slides of `background_from`; none without it. Raises TaskError where it fits no slide."""
+    if entry.background_from is None:
+        return set()
+    background_slides = set(filter(entry.background_from.search, slide_ids))
+    if not background_slides:
+        raise TaskError(
+            f"{entry.name}: background_from {entry.background_from.pattern!r} fits none of {len(slide_ids)} slides, "
+            f"such as {slide_ids[0]}; add the slides that give the background"
+        )
+    return background_slides
 
 
 def _outlines(entry: SlidesEntry, slide_ids: Set[str]) -> dict[str, Path]:
@@ -154,14 +184,20 @@ def _outlines(entry: SlidesEntry, slide_ids: Set[str]) -> dict[str, Path]:
     return files
 
 
-def _annotated_slide(source: SlideSource, annotations: Path, entry: SlidesEntry) -> AnnotatedSlide:
+def _annotated_slide(source: SlideSource, annotations: Path | None, entry: SlidesEntry) -> AnnotatedSlide:
+    has_background = entry.background_from is None or bool(entry.background_from.search(source.slide_id))
     source = SlideSource(source.slide_id, source.path, entry.mpp)
     group = source.slide_id
     if entry.group_pattern is not None:
         group = str(pattern_groups(entry.name, [source.slide_id], entry.group_pattern)[0])
     with Slide.open(source) as slide:
-        areas = read_annotations(annotations, slide.bounds_l0px if entry.bounds else (0, 0, *slide.size_l0px))
-        return AnnotatedSlide(source, slide.mpp, slide.fingerprint, annotations.read_bytes(), areas, group)
+        if annotations and entry.mask_suffix is not None:
+            content = file_digest(annotations)
+            return AnnotatedSlide(source, slide.mpp, slide.fingerprint, content, (), group, False, annotations)
+        bounds = slide.bounds_l0px if entry.bounds else (0, 0, *slide.size_l0px)
+        areas = read_annotations(annotations, bounds) if annotations else ()
+        content = annotations.read_bytes() if annotations else b""
+        return AnnotatedSlide(source, slide.mpp, slide.fingerprint, content, areas, group, has_background)
 
 
 def _whole_cells(slide: Slide, field: TileField) -> TileGrid:

@@ -44,15 +44,25 @@ def annotated_cells(
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """The label of each cell [rows, cols], IGNORED where it has none; and which cells are free of areas.
 
-    A cell has the class of the area that contains its centre, if least_share of the cell lies there too. Where areas
-    overlap the smallest counts; excluded areas have no class. A cell is free if areas cover at most a row of its dots,
-    as an outline along its edge does.
+    Where areas overlap the smallest counts; excluded areas have no class. See `cells_of_dots`.
     """
     dots = np.full((grid.rows * SUB, grid.cols * SUB), NOTHING, np.uint8)
     for i in sorted(range(len(areas)), key=lambda i: -_size(areas[i])):
         _draw(dots, areas[i], EXCLUDED if labels[i] == IGNORED else labels[i] + 1, grid)
     for area in excluded:
         _draw(dots, area, EXCLUDED, grid)
+    return cells_of_dots(dots, grid, least_share)
+
+
+def cells_of_dots(
+    dots: NDArray[np.uint8], grid: TileGrid, least_share: float
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The label of each cell [rows, cols], IGNORED where it has none; and which cells are free.
+
+    dots: [rows x SUB, cols x SUB], label + 1 of each, NOTHING or EXCLUDED. A cell has the class of its centre, if
+    least_share of the cell has it too. It is free if at most a row of its dots is not NOTHING, as where an outline runs
+    along its edge.
+    """
     cells = dots.reshape(grid.rows, SUB, grid.cols, SUB)
     own = cells[:, SUB // 2, :, SUB // 2]
     share = (cells == own[:, None, :, None]).mean((1, 3))

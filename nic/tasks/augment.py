@@ -10,7 +10,7 @@ which takes many times as long and accepts no generator.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -65,7 +65,9 @@ HEAVY = Strength(
     blur_px=1.0,
     noise=0.03,
 )
-STRENGTHS = {"none": None, "light": LIGHT, "heavy": HEAVY}
+NO_COLOUR = replace(HEAVY, hed=0, hue=0, saturation=0, contrast=0, brightness=0)
+STRENGTHS = {"none": None, "light": LIGHT, "heavy": HEAVY, "no-colour": NO_COLOUR}
+"""no-colour is heavy without changes of colour: what they add is measured against it."""
 WARPED, BLURRED, NOISY = 0.5, 0.25, 0.5
 """Shares of tiles that are warped, blurred, made noisy; the network also sees sharp and straight ones."""
 GRAINS = 8
@@ -82,7 +84,7 @@ BLUR_RADIUS = 3
 
 
 def augment(tiles: Tensor, strength: str, generator: torch.Generator) -> Tensor:
-    """Tiles float [B, 3, px, px] in [0, 1], augmented each by itself. strength: none, light or heavy.
+    """Tiles float [B, 3, px, px] in [0, 1], augmented each by itself. strength: of STRENGTHS.
 
     Heavy colour augmentation is one of the paper's findings; flips and quarter turns come with any strength but none.
     generator: on the CPU. Raises TaskError for an unknown strength.
@@ -111,16 +113,22 @@ def displaced(tiles: Tensor, strength: Strength, generator: torch.Generator) -> 
 
 def recoloured(tiles: Tensor, strength: Strength, generator: torch.Generator) -> Tensor:
     """Stains and tones of each tile changed, without moving anything."""
-    batch = len(tiles)
+    stains, tones = drawn_colours(len(tiles), strength, generator)
+    tiles = restained(tiles, *(sent(drawn, tiles.device) for drawn in stains))
+    return toned(tiles, *(sent(drawn, tiles.device) for drawn in tones))
+
+
+def drawn_colours(
+    batch: int, strength: Strength, generator: torch.Generator
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]:
+    """What changes the colours of each tile: arguments of `restained`, and of `toned`."""
     scale = 1 + strength.hed * _uniform((batch, 3), generator)
     shift = 0.1 * strength.hed * _uniform((batch, 3), generator)
     hue = strength.hue * _uniform(batch, generator)
     saturation = 1 + strength.saturation * _uniform(batch, generator)
     contrast = 1 + strength.contrast * _uniform(batch, generator)
     brightness = strength.brightness * _uniform(batch, generator)
-    stains = (sent(drawn, tiles.device) for drawn in (scale, shift))
-    tones = (sent(drawn, tiles.device) for drawn in (hue, saturation, contrast, brightness))
-    return toned(restained(tiles, *stains), *tones)
+    return (scale, shift), (hue, saturation, contrast, brightness)
 
 
 def softened(tiles: Tensor, strength: Strength, generator: torch.Generator) -> Tensor:
@@ -202,14 +210,19 @@ def restained(tiles: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     Tiles of which the mean lies outside (0.15, 0.85) are glass or ink and keep their colours. Source: METHOD of the
     lab, after Tellez et al. 2018.
     """
-    hed, separation, same = _stain_constants(tiles.device)
     mean = tiles.flatten(1).mean(1)
     glass = ((mean <= 0.15) | (mean >= 0.85))[:, None, None]
-    change = ((separation * scale[:, None]) @ hed).mT  # [B, 3, 3], acting on columns of RGB density
-    change = torch.where(glass, same, change)
-    offset = -(shift[:, None] @ hed).mT.masked_fill(glass, 0.0)
+    change, offset = stain_change(scale, shift)
+    *_, same = _stain_constants(tiles.device)
+    change, offset = torch.where(glass, same, change), offset.masked_fill(glass, 0.0)
     log_light = tiles.clamp(DARKEST, 1).log_().flatten(2)  # [B, 3, px * px]
     return torch.baddbmm(offset, change, log_light).exp_().view(tiles.shape)
+
+
+def stain_change(scale: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """What `restained` does to columns of RGB density: a matrix [B, 3, 3], and an offset [B, 3, 1]."""
+    hed, separation, _ = _stain_constants(scale.device)
+    return ((separation * scale[:, None]) @ hed).mT, -(shift[:, None] @ hed).mT
 
 
 def toned(tiles: Tensor, hue: Tensor, saturation: Tensor, contrast: Tensor, brightness: Tensor) -> Tensor:
@@ -218,12 +231,17 @@ def toned(tiles: Tensor, hue: Tensor, saturation: Tensor, contrast: Tensor, brig
     hue: radians about the axis of greys. saturation: distance from the grey of the same luma, times this. contrast:
     distance from the tile's mean colour, times this. brightness: added.
     """
-    grey, colourful = _grey_constants(tiles.device)
-    colour = (grey + saturation[:, None, None] * colourful) @ hue_turn(hue)  # [B, 3, 3]
+    colour = tone_change(hue, saturation)
     pixels = tiles.flatten(2)
     mean = colour @ pixels.mean(2, keepdim=True)
     contrast = contrast[:, None, None]
     return torch.baddbmm(mean * (1 - contrast) + brightness[:, None, None], colour * contrast, pixels).view(tiles.shape)
+
+
+def tone_change(hue: Tensor, saturation: Tensor) -> Tensor:
+    """What `toned` does to columns of RGB beside contrast and brightness: [B, 3, 3]."""
+    grey, colourful = _grey_constants(hue.device)
+    return (grey + saturation[:, None, None] * colourful) @ hue_turn(hue)
 
 
 def hue_turn(angle: Tensor) -> Tensor:

@@ -20,11 +20,31 @@ def _is_several(written: Any) -> bool:
     return not isinstance(written, str | int | float)
 
 
+class About(BaseModel):
+    """Where a set of data comes from: `check_study` shows it, and nothing else reads it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, coerce_numbers_to_str=True)
+
+    url: str
+    """Where it is downloaded."""
+    size: str = ""
+    """How much is downloaded, such as 490 GB."""
+    licence: str = ""
+    """Its licence, such as CC0."""
+    files: int | None = Field(default=None, gt=0)
+    """How many images or slides the whole set has; fewer are reported."""
+    note: str = ""
+    """What else must be known to have it, such as how to unpack it."""
+
+    def __str__(self) -> str:
+        return "; ".join([", ".join(filter(None, (self.url, self.size, self.licence))), *filter(None, [self.note])])
+
+
 class _Entry(BaseModel):
     """Common to all layouts.
 
     mpp: um/px of the images. classes: name of a class -> one or several labels of the source; without it each label is
-    a class of its own. ignore: labels whose tiles are left out.
+    a class of its own. ignore: labels whose tiles are left out. about: where the images come from.
     """
 
     # An unknown key is a typing error, and typing errors must not pass in silence.
@@ -35,6 +55,7 @@ class _Entry(BaseModel):
     mpp: float | None = Field(default=None, gt=0)
     classes: dict[str, Words] | None = Field(default=None, min_length=1)
     ignore: Words = ()
+    about: About | None = None
 
     @model_validator(mode="after")
     def _one_rule_for_groups(self) -> "_Entry":
@@ -48,9 +69,13 @@ class _Entry(BaseModel):
 
 
 class FolderEntry(_Entry):
-    """A folder with one folder for each class. group_pattern: regular expression on `class/file` for its group."""
+    """A folder with one folder for each class. group_pattern: regular expression on `class/file` for its group.
+
+    validation: a second such folder, of other patients: its tiles are the validation, those of the first are not.
+    """
 
     layout: Literal["folder"] = "folder"
+    validation: Path | None = None
     too_small: Literal["refuse", "pad"] = "refuse"
     group_pattern: Pattern | None = None
 
@@ -124,24 +149,64 @@ class BoxesEntry(PlacesEntry):
     context: bool = True
 
 
+class MarksEntry(_Entry):
+    """Images in which each object of one kind is marked: a CSV of points for an image, without a header.
+
+    path: a folder of images, in folders below it. marks: the folder of the CSVs, under the names of the images; without
+    it they lie beside the images. An image without a CSV has no mark. order: of the two coordinates, px. Labels of the
+    source are `marked`, of tiles centred on a mark, and `other`, of tiles far from all marks. others: of these, tiles
+    from one image, drawn by seed. group_pattern: regular expression on `folder/image` for its group; without it the
+    folder is the group.
+    """
+
+    layout: Literal["marks"]
+    mpp: float = Field(gt=0)
+    too_small: Literal["refuse", "pad", "drop"] = "refuse"
+    marks: Path | None = None
+    order: Literal["row-column", "x-y"] = "row-column"
+    others: int = Field(default=10, gt=0)
+    seed: int = 0
+    group_pattern: Pattern | None = None
+
+
 class SlidesEntry(_Entry):
     """Annotated slides: a file, a folder or a glob. annotations: the folder of <slide>.xml or <slide>.geojson.
 
+    mask_suffix: with it, annotations are masks instead, <slide><mask_suffix>.tif, whose pixel values are labels.
     bounds: whether GeoJSON counts from the corner of the slide's bounds, as QuPath does, or from that of the slide.
-    background: name of the class of tissue outside all annotations; without it there is no such class. exclude: labels
-    of annotations that belong to no class. least_share: of a tile's area, within its class. most: tiles of each class
-    from one slide, drawn by seed. group_pattern: regular expression on a slide's name for its patient.
+    background: name of the class of tissue outside all annotations; without it there is no such class. background_from:
+    regular expression on a slide's name; the background is that of these slides alone, which need no annotations.
+    exclude: labels of annotations that belong to no class. least_share: of a tile's area, within its class. most: tiles
+    of each class from one slide, drawn by seed. group_pattern: regular expression on a slide's name for its patient.
     """
 
     layout: Literal["slides"]
     annotations: Path
+    mask_suffix: str | None = None
     bounds: bool = True
     background: str | None = None
+    background_from: Pattern | None = None
     exclude: Words = ("_2", "Exclusion", "Ignore*")
     least_share: float = Field(default=0.5, gt=0, le=1)
     most: int = Field(default=200, gt=0)
     seed: int = 0
     group_pattern: Pattern | None = None
+
+    @model_validator(mode="after")
+    def _background_has_a_name(self) -> "SlidesEntry":
+        if self.background_from is not None and self.background is None:
+            raise ValueError("background_from is set, and no background; name the class of the tissue of these slides")
+        return self
+
+    @model_validator(mode="after")
+    def _values_of_masks_are_named(self) -> "SlidesEntry":
+        if self.mask_suffix is None:
+            return self
+        if self.classes is None:
+            raise ValueError("mask_suffix is set, and no classes; name the pixel values of each: {epithelium: [2]}")
+        if self.background is not None:
+            raise ValueError("background is for outlines; a mask has a value for it: name it under classes")
+        return self
 
 
 ENTRIES: dict[str, type[_Entry]] = {
@@ -150,6 +215,7 @@ ENTRIES: dict[str, type[_Entry]] = {
     "table": TableEntry,
     "points": PointsEntry,
     "boxes": BoxesEntry,
+    "marks": MarksEntry,
     "slides": SlidesEntry,
 }
 """By their layout."""
@@ -165,6 +231,7 @@ TileTaskEntry = Annotated[
     | Annotated[TableEntry, Tag("table")]
     | Annotated[PointsEntry, Tag("points")]
     | Annotated[BoxesEntry, Tag("boxes")]
+    | Annotated[MarksEntry, Tag("marks")]
     | Annotated[SlidesEntry, Tag("slides")],
     Discriminator(_layout),
 ]

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
@@ -24,6 +25,8 @@ from nic.threads import map_ahead
 Image.MAX_IMAGE_PIXELS = None  # large images are the user's own, not an attack
 
 TooSmall = Literal["refuse", "pad", "drop"]
+NUCLEUS_UM = 8.0
+"""Width of a nucleus."""
 ROUNDING_PX = 0.5
 """An image may be smaller than the field by this: 128 px at 0.499 um/px are meant as 64 um."""
 
@@ -33,7 +36,8 @@ class ImageTiles:
     """Tiles of image files; tiles of one file follow one another.
 
     paths, names, labels, groups, mpps: [N]. boxes: float [N, 4] (x, y, w, h) in px of the image, w and h being 0 for a
-    point; None for whole images. context: whether a tile may show the surroundings of its box.
+    point; None for whole images. context: whether a tile may show the surroundings of its box. dark_um: [N]; a tile is
+    centred on the darkest spot within this distance of its place, where it is above 0.
     """
 
     paths: Sequence[Path]
@@ -44,12 +48,13 @@ class ImageTiles:
     too_small: TooSmall
     boxes: NDArray[np.float64] | None = None
     context: bool = True
+    dark_um: NDArray[np.float64] | None = None
 
     @cached_property
     def digest(self) -> str:
         """Of the bytes of each image, and of all fields."""
         total = hashlib.sha256(f"{self.too_small} {self.context}".encode())
-        for values in (self.labels, self.mpps, self.boxes):
+        for values in (self.labels, self.mpps, self.boxes, self.dark_um):
             total.update(b"" if values is None else values.tobytes())
         total.update("\n".join([*self.names, *self.groups]).encode())
         paths = [path for path, _ in groupby(self.paths)]
@@ -85,6 +90,8 @@ class ImageTiles:
         centre = image.shape[1] / 2, image.shape[0] / 2
         if self.boxes is not None:
             image, centre = self._placed(image, self.boxes[i], self.names[i])
+        if self.dark_um is not None and self.dark_um[i] > 0:
+            centre = darkest_spot(image, centre, self.dark_um[i] / self.mpps[i], NUCLEUS_UM / self.mpps[i])
         return cut_field(image, centre, self.mpps[i], field, self.too_small, self.names[i])
 
     def _placed(self, image: Pixels, box: NDArray[np.float64], name: str) -> tuple[Pixels, tuple[float, float]]:
@@ -134,6 +141,17 @@ def _pixels_of(content: bytes) -> str:
             return f"pixels are {page.dtype} {list(page.shape)}, wanted 8-bit RGB; save it as that"
     except (TiffFileError, IndexError):
         return "not an image that Pillow knows"
+
+
+def darkest_spot(
+    image: Pixels, centre: tuple[float, float], radius_px: float, nucleus_px: float
+) -> tuple[float, float]:
+    """The place (x, y) px where an image [h, w, 3], blurred over a nucleus, is darkest, in the square around centre."""
+    left, top = (max(0, round(middle - radius_px)) for middle in centre)
+    right, bottom = (max(1, round(middle + radius_px)) for middle in centre)
+    grey = cv2.GaussianBlur(cv2.cvtColor(image[top:bottom, left:right], cv2.COLOR_RGB2GRAY), (0, 0), nucleus_px / 4)
+    row, col = np.unravel_index(int(grey.argmin()), grey.shape)
+    return float(left + col), float(top + row)
 
 
 def cut_field(

@@ -26,12 +26,16 @@ Split = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 @dataclass(frozen=True)
 class TileTask:
-    """One task of labelled tiles. classes: in the order of the labels. mpp: um/px of the coarsest of its images."""
+    """One task of labelled tiles. classes: in the order of the labels. mpp: um/px of the coarsest of its images.
+
+    validation: groups whose tiles are the validation; none where they are drawn.
+    """
 
     name: str
     classes: tuple[str, ...]
     mpp: float
     source: TileSource
+    validation: frozenset[str] = frozenset()
 
     @cached_property
     def digest(self) -> str:
@@ -101,8 +105,9 @@ def _too_few(task: str, name: str, sources: int) -> TaskError:
 def split(tile_set: TileSet, fraction: float, seed: int) -> Split:
     """Indices for training and for validation; no group is in both, and every class is in each.
 
-    Made once for each fraction and seed, and kept with the tile set. Raises TaskError when a class comes from too few
-    groups for that.
+    The validation is that of the task, where it has one, and drawn among its tiles where it has none. Made once for
+    each fraction and seed, and kept with the tile set. Raises TaskError when a class comes from too few groups for
+    that.
     """
     if (fraction, seed) not in tile_set.splits:
         tile_set.splits[fraction, seed] = _split(tile_set, fraction, seed)
@@ -111,6 +116,9 @@ def split(tile_set: TileSet, fraction: float, seed: int) -> Split:
 
 def _split(tile_set: TileSet, fraction: float, seed: int) -> Split:
     labels, groups = tile_set.labels, tile_set.groups
+    held_out = np.isin(groups, sorted(tile_set.task.validation))
+    if held_out.any() and not held_out.all():
+        return _stated_split(tile_set.task, labels, held_out)
     distinct = len(np.unique(groups))
     count = min(round(1 / fraction), distinct, int(np.bincount(labels).max()))
     if count > 1:
@@ -118,6 +126,14 @@ def _split(tile_set: TileSet, fraction: float, seed: int) -> Split:
             if set(labels[train]) == set(labels[validation]) == set(labels):
                 return np.asarray(train), np.asarray(validation)
     raise _too_few(tile_set.task.name, *_scarcest(tile_set.task.classes, labels, groups))
+
+
+def _stated_split(task: TileTask, labels: NDArray[np.int64], held_out: NDArray[np.bool_]) -> Split:
+    """Raises TaskError where a class is missing on a side: copies of training tiles are on the side of the first."""
+    for side in (~held_out, held_out):
+        if lacking := set(labels.tolist()) - set(labels[side].tolist()):
+            raise TaskError(f"{task.name}: class {task.classes[min(lacking)]!r} is in training or in validation alone")
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
 def _folds(

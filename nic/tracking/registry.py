@@ -30,7 +30,7 @@ CHALLENGER, CHAMPION, PREVIOUS = "challenger", "champion", "previous"
 
 REFERENCE = "reference"
 """Folder among a model's artifacts: a reference request, and the answers that the model gave at registration."""
-GRAPHS = ("encoder", "patient")
+GRAPHS = ("encoder", "heads", "patient")
 GRAPH = "nic.graph."
 """Tags with the digest of each graph that was registered."""
 SERVING_TAG = "nic.serving"
@@ -115,16 +115,19 @@ class RegisteredVersion:
         return copied[1] if copied else None
 
 
-def register_encoder(graph: Path, lineage: Mapping[str, str], request: pd.DataFrame | None = None) -> RegisteredVersion:
+def register_encoder(
+    graph: Path, lineage: Mapping[str, str], request: pd.DataFrame | None = None, heads: Path | None = None
+) -> RegisteredVersion:
     """Register an encoder's graph, with the file that serves it, as a version of nic-encoder.
 
     graph: its .onnx file; weights in files beside it are taken along, into a folder of the version. request: an example
-    of what it answers.
+    of what it answers. heads: the graph of its task heads; None where it learned without labels.
     """
+    files = {"encoder": graph} | ({"heads": heads} if heads else {})
     signature = ModelSignature(
         inputs=Schema([ColSpec(DataType.string, "image")]), outputs=Schema([ColSpec(DataType.string, "code")])
     )
-    return _register(ENCODER_NAME, ENCODER_MODEL, {"encoder": graph}, signature, lineage, request)
+    return _register(ENCODER_NAME, ENCODER_MODEL, files, signature, lineage, request)
 
 
 def register_patient_model(
@@ -280,7 +283,7 @@ def alias_version(name: str, alias: str) -> RegisteredVersion | None:
 
 
 def graph_file(uri: str, graph: str) -> Path:
-    """Local path of a registered version's graph: "encoder" or "patient". Raises UnknownModel when it has none."""
+    """Local path of a registered version's graph, one of GRAPHS. Raises UnknownModel when it has none."""
     version = find_version(uri)
     folder = model_folder(version) / "artifacts"
     for file in (*folder.glob(f"{graph}*.onnx"), *folder.glob(f"{graph}/*.onnx")):

@@ -69,7 +69,8 @@ def register_again(
     kept = {name: value for name, value in before.tags.items() if name.startswith("nic.") and not _is_new(name)}
     lineage = kept | {NETWORKS_OF: before.tags.get(NETWORKS_OF, before.full_name)}
     if before.name == ENCODER_NAME:
-        version = register_encoder(files["encoder"], lineage, example.request if example else None)
+        request = example.request if example else None
+        version = register_encoder(files["encoder"], lineage, request, files.get("heads"))
         describe_version(version, MlflowClient().get_model_version(before.name, before.version).description or "")
     else:
         encoder, patient = files.pop("encoder", None), files.pop("patient")

@@ -12,6 +12,7 @@ import pytest
 from nic.evaluation.endpoint_figures import class_figures, grade_figures, multiclass_figures, ordinal_figures
 from nic.evaluation.figure import Estimate
 from nic.evaluation.figure_words import meaning_of, slugs, title_of
+from nic.evaluation.published import ComparedResult
 from nic.evaluation.report_page import Excluded, FlowStep, Picture, Report, comparison, interval, render, verdict
 from nic.evaluation.subgroups import Subgroup
 
@@ -104,6 +105,19 @@ def test_it_says_its_numbers() -> None:
         "Diagnosis.",
     ):
         assert words in text, words
+
+
+def test_published_results_stand_beside_the_model_s_own() -> None:
+    published = [
+        ComparedResult("", "external", C_INDEX),
+        ComparedResult("Winner", "external", Estimate("c_index", 0.6, math.nan, math.nan, 0.95, 321), "A journal 2019"),
+    ]
+    page = render(replace(REPORT, published=published, published_note="Of 321 patients."))
+    rows = re.findall(r"<td>(this model|Winner)</td>.*?</tr>", page, re.DOTALL)
+    assert rows == ["this model", "Winner"]
+    for words in ("Published results", "no interval", "A journal 2019", "Of 321 patients.", "321"):
+        assert words in page
+    assert "Published results" not in render(REPORT)
 
 
 def test_names_do_not_become_html() -> None:

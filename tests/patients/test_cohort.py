@@ -1,5 +1,6 @@
 """A cohort is read whole or refused with file, row and column; nobody is lost in silence."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from nic.patients.cohort import Cohort, Endpoint, positive_among
 from nic.patients.cohort_table import Columns, read_cohort
 from nic.patients.targets import Categories, Classes, Grades, Survival, Values, label_columns
 from nic.slides.search import file_of
+from nic.tables.text import TextForm
 
 HEADER = "patient,slide,split,site,mpp,score,pattern,time_months,event"
 ROWS = (
@@ -458,3 +460,36 @@ def test_an_event_may_be_any_word_for_yes(tmp_path: Path, cell: str) -> None:
 )
 def test_the_positive_class_is_the_tables_word(classes: list[str], positive: str, wanted: str) -> None:
     assert positive_among(classes, positive) == wanted
+
+
+NUMBERED = Columns(split=None, form=TextForm(header=("grade", "score")), numbered="slides/T-###.svs")
+
+
+def test_rows_without_names_are_those_of_numbered_slides(tmp_path: Path) -> None:
+    """As the ground truth of TUPAC16: no header, and row i is slide i."""
+    (tmp_path / "truth.csv").write_text("1,-0.35\n2,0.10\n3,0.20\n")
+    cohort = read_cohort(tmp_path / "truth.csv", columns=NUMBERED)
+    assert [patient.patient_id for patient in cohort.patients] == ["T-001", "T-002", "T-003"]
+    assert cohort.patients[2].slides[0].path == tmp_path / "slides" / "T-003.svs"
+    assert {patient.split for patient in cohort.patients} == {"train"}
+    score = Endpoint("score", "regression", ("score",))
+    assert cohort.labelled(score, "train").targets.arrays[0].tolist() == [-0.35, 0.1, 0.2]
+    fewer = replace(NUMBERED, leave_out=("T-002",))
+    left = read_cohort(tmp_path / "truth.csv", columns=fewer)
+    assert [patient.patient_id for patient in left.patients] == ["T-001", "T-003"]
+    assert Columns.named(str(fewer)) == fewer
+
+
+@pytest.mark.parametrize(
+    ("columns", "text", "message"),
+    [
+        (replace(NUMBERED, leave_out=("T-009",)), "1,2\n", "leave_out names 'T-009', who is not in the table"),
+        (replace(NUMBERED, leave_out=("T-001",)), "1,2\n", "leave_out names all patients"),
+        (replace(NUMBERED, numbered="T-#.svs"), "1,2\n" * 10, "row 10: numbered: T-#.svs has 1 digits"),
+        (replace(NUMBERED, form=TextForm(header=("slide", "b"))), "1,2\n", "it has a column 'slide', and numbered"),
+    ],
+)
+def test_numbered_rows_that_cannot_be_are_refused(tmp_path: Path, columns: Columns, text: str, message: str) -> None:
+    (tmp_path / "truth.csv").write_text(text)
+    with pytest.raises(CohortError, match=re.escape(message)):
+        read_cohort(tmp_path / "truth.csv", columns=columns)

@@ -25,7 +25,7 @@ from nic.patients.pooling_mil import MaxMIL, MeanMIL
 from nic.patients.predictor import PatientModel
 from nic.patients.targets import Classes, Survival, Targets, Values
 
-RIVALS: tuple[NetworkName, ...] = ("crop-cnn", "attention-mil", "context-mil", "pooled-linear")
+RIVALS = [pytest.param("crop-cnn", marks=pytest.mark.slow), "attention-mil", "context-mil", "pooled-linear"]
 ENDPOINTS = {
     "regression": Endpoint("score", "regression", ("score",)),
     "classification": Endpoint("pattern", "classification", ("pattern",), positive="b"),

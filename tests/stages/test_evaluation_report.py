@@ -11,6 +11,8 @@ from sklearn.metrics import roc_auc_score
 
 from nic.compression.codes_folder import CodesFolder, Quarantined
 from nic.errors import UnknownColumn
+from nic.evaluation.figure import Estimate
+from nic.evaluation.published import PublishedResult
 from nic.patients.calibration import GradeProbabilities, ResidualInterval, SoftmaxProbabilities
 from nic.patients.cohort import Endpoint
 from nic.patients.cohort_table import read_cohort
@@ -95,6 +97,16 @@ def test_every_patient_of_the_table_is_accounted_for(evaluation: Evaluation) -> 
 def test_a_patient_is_described_by_label_and_answer(evaluation: Evaluation) -> None:
     assert case_words(evaluation, 0) == "label 1.00, answer 1.50 (interval -0.50 to 3.50)"
     assert goodness(evaluation).tolist() == [-0.5, -3.0]
+
+
+def test_published_results_are_those_of_the_measured_part(evaluation: Evaluation) -> None:
+    estimates = [Estimate("spearman", 0.5, 0.4, 0.6, 0.95, 2)]
+    published = [PublishedResult(method="A", value=0.6, n=321), PublishedResult(method="B", value=0.5, n=321)]
+    published.append(PublishedResult(method="A", value=0.62, n=500, part="cross_validated"))
+    of = replace(evaluation, estimates=estimates, published=published)
+    assert [(row.method, row.estimate.value) for row in of.compared] == [("", 0.5), ("A", 0.6), ("B", 0.5)]
+    assert [row.method for row in replace(of, part="cross_validated").compared] == ["", "A"]
+    assert replace(of, part="train").compared == []
 
 
 def test_subgroups_are_of_any_column(evaluation: Evaluation) -> None:

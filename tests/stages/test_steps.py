@@ -103,6 +103,27 @@ def test_a_version_without_a_gate_is_not_promoted_and_the_gate_to_write_is_shown
     assert [tuple(row) for row in stages.rows] == [("evaluate score", "reused"), ("promote score", "skipped")]
 
 
+def test_published_results_are_a_table_beside_the_study_s_own(client: MlflowClient) -> None:
+    rows = [
+        ["", "cross_validated", "spearman", "0.600 [0.540, 0.655]", 490],
+        ["Winner", "cross_validated", "spearman", "0.620 [0.563, 0.671]", 500],
+    ]
+    measured = {"metric": "spearman", "part": "cross_validated", "measured": "0.6", "oracle": "", "published": rows}
+    finished = {
+        "train score": Finished("", {"cross_validated": "0.6"}, True, 0.0),
+        "evaluate score": Finished("", measured, True, 0.0),
+        "promote score": Finished("", {"name": NAME, "version": "2", "promoted": False, "reasons": []}, True, 0.0),
+    }
+    tables = Steps(finished).tables(["score"])
+    (table,) = [table for table in tables if table.title == "Published results"]
+    assert [tuple(row) for row in table.rows] == [
+        ("score", "this study", "cross-validated", "spearman", "0.600 [0.540, 0.655]", "490"),
+        ("score", "Winner", "cross-validated", "spearman", "0.620 [0.563, 0.671]", "500"),
+    ]
+    del measured["published"]  # an evaluation of an older run
+    assert "Published results" not in [table.title for table in Steps(finished).tables(["score"])]
+
+
 def test_where_an_endpoint_fails_the_others_go_on_and_the_end_is_an_error(client: MlflowClient) -> None:
     text = StringIO()
     steps = Steps(console=Console(file=text, width=250))

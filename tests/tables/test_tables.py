@@ -207,3 +207,17 @@ def test_two_separators_that_fit_are_not_guessed(tmp_path: Path) -> None:
 def test_a_form_that_no_table_has_is_refused(words: dict[str, str], message: str) -> None:
     with pytest.raises(TableError, match=message):
         TextForm.named(words)
+
+
+def test_a_table_without_a_header_has_the_names_that_it_is_given(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("1,-0.35\n\n3,0.20\n")
+    form = TextForm(header=("grade", "score"))
+    table = read_table(tmp_path / "t.csv", ("score",), form=form)
+    assert table.cells == {"grade": ["1", "3"], "score": ["-0.35", "0.20"]}
+    assert table.numbers == (1, 3)  # a blank row keeps the numbers of those below it
+    assert TextForm.named(form.words) == form
+    with pytest.raises(TableError, match=r"t\.csv, row 1: 2 cells, the header has 1"):
+        read_table(tmp_path / "t.csv", (), form=TextForm(header=("grade",)))
+    (tmp_path / "t.csv").write_text("\n")
+    with pytest.raises(EmptyTable, match=r"t\.csv: no rows"):
+        read_table(tmp_path / "t.csv", (), form=form)

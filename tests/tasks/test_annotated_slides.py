@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -35,13 +36,20 @@ def write_asap(path: Path, *annotations: tuple[str, list[list[float]]]) -> None:
     path.write_text(f"<ASAP_Annotations><Annotations>{body}</Annotations></ASAP_Annotations>")
 
 
-@pytest.fixture
-def slides(tmp_path: Path) -> Path:
-    """Three slides of two patients: ASAP's XML, QuPath's GeoJSON, and one that nobody annotated."""
-    (tmp_path / "slides").mkdir()
-    (tmp_path / "outlines").mkdir()
+@pytest.fixture(scope="module")
+def unannotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three slides of two patients."""
+    folder = tmp_path_factory.mktemp("unannotated")
     for i, name in enumerate(("patient_0_node_0", "patient_0_node_1", "patient_1_node_0")):
-        write_slide(tmp_path / "slides" / f"{name}.tif", tissue_image(SIZE, SIZE, i), compression="deflate")
+        write_slide(folder / f"{name}.tif", tissue_image(SIZE, SIZE, i), compression="deflate")
+    return folder
+
+
+@pytest.fixture
+def slides(unannotated: Path, tmp_path: Path) -> Path:
+    """A copy of them, with ASAP's XML, QuPath's GeoJSON, and no annotations of the third."""
+    copytree(unannotated, tmp_path / "slides")
+    (tmp_path / "outlines").mkdir()
     write_asap(
         tmp_path / "outlines" / "patient_0_node_0.xml",
         ("_0", square(256, 256, 512)),
@@ -229,3 +237,21 @@ def test_bounds_decides_where_geojson_counts_from(slides: Path) -> None:
 def test_a_missing_folder_of_outlines_is_named(slides: Path) -> None:
     with pytest.raises(TaskError, match="no such folder of annotations"):
         read(slides, annotations=slides / "gone")
+
+
+def test_the_background_may_come_from_slides_without_outlines(slides: Path) -> None:
+    """As in CAMELYON16: normal slides have no file, and tumour slides are not outlined completely."""
+    task = read(slides, background_from="patient_1")
+    by_slide = cells(task)
+    assert set(by_slide["patient_1_node_0"].values()) == {1}
+    assert set(by_slide["patient_0_node_0"].values()) == set(by_slide["patient_0_node_1"].values()) == {0}
+    assert len(by_slide["patient_1_node_0"]) == 36
+    groups = {str(group) for part in task.source.parts(TileField(64, 1.0)) for group in part.groups}
+    assert groups == set(by_slide)
+    assert task.digest != read(slides).digest
+    with pytest.raises(TaskError, match=r"m: background_from 'normal' fits none of 3 slides, such as patient_0_node_0"):
+        read(slides, background_from="normal")
+    with pytest.raises(TaskError, match=r"none of 3 slides has its annotations.*wanted patient_0_node_0\.xml"):
+        read(slides, background_from="patient_1", annotations=slides / "slides")
+    with pytest.raises(ValueError, match="background_from is set, and no background"):
+        read(slides, background_from="patient_1", background=None)

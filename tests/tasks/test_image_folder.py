@@ -12,7 +12,7 @@ from nic.errors import TaskError
 from nic.tasks.entries import FolderEntry
 from nic.tasks.image_folder import read_image_folder
 from nic.tasks.tile_source import TileField
-from nic.tasks.tile_task import TileTask
+from nic.tasks.tile_task import TileTask, load_tiles, split
 
 from .conftest import MakeFolder
 
@@ -131,3 +131,27 @@ def test_the_digest_follows_pixels_labels_and_groups_not_the_place(image_folder:
     (copy / "a" / "slide0__0.png").write_bytes((copy / "a" / "slide1__1.png").read_bytes())
     digests = {digest, read(copy).digest, *(other.digest for other in others)}
     assert len(digests) == 6
+
+
+def test_a_second_folder_is_the_validation(image_folder: MakeFolder) -> None:
+    """As CRC-VAL-HE-7K beside NCT-CRC-HE-100K, whose tiles name no patients."""
+    first, second = image_folder("first"), image_folder("second", side_px=160, per_class=5)
+    task = read(first, validation=second)
+    names, labels, groups = known(task)
+    assert len(names) == len(set(names)) == 2 * (12 + 5)
+    held_out = [group in task.validation for group in groups]
+    assert held_out == [name.startswith("second/") for name in names]
+    assert np.bincount(np.array(labels)[held_out]).tolist() == [5, 5]
+    assert task.digest != read(first).digest
+    tile_set = load_tiles(task, 64, 1.0, first.parent / "cache")
+    train, validation = split(tile_set, 0.2, 0)
+    assert set(tile_set.groups[validation]) == task.validation
+    assert sorted([*train, *validation]) == list(range(34))
+
+
+def test_a_validation_without_one_of_the_classes_is_refused(image_folder: MakeFolder) -> None:
+    first, second = image_folder("first"), image_folder("second", classes=("a",))
+    with pytest.raises(TaskError, match="m, second: class 'b' has no tile"):
+        read(first, validation=second)
+    with pytest.raises(TaskError, match=r"gone: no such folder of labelled tiles"):
+        read(first, validation=first / "gone")

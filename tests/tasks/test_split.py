@@ -53,3 +53,21 @@ def test_a_split_is_made_once_and_travels_with_the_tiles() -> None:
     assert (elsewhere.splits[0.25, 0][0] == train).all()
     fewer = replace(tiles, labels=tiles.labels[:12], groups=tiles.groups[:12])
     assert sorted(np.concatenate(split(fewer, 0.25, 0))) == list(range(12))
+
+
+def test_a_stated_validation_is_never_trained_on() -> None:
+    tiles = tile_set([0, 1] * 12, [f"slide{i // 2 % 4}" for i in range(24)])
+    stated = replace(tiles, task=replace(tiles.task, validation=frozenset({"slide1", "slide7"})))
+    for seed in range(3):
+        train, validation = split(stated, 0.5, seed)
+        assert set(tiles.groups[validation]) == {"slide1"}
+        assert sorted([*train, *validation]) == list(range(24))
+    fewer = replace(stated, labels=stated.labels[train], groups=stated.groups[train])  # a probe's inner splits
+    assert not set(fewer.groups[split(fewer, 0.3, 0)[0]]) & set(fewer.groups[split(fewer, 0.3, 0)[1]])
+
+
+def test_a_stated_validation_holds_every_class() -> None:
+    tiles = tile_set([0] * 6 + [1] * 6, ["a", "b", "c"] * 2 + ["c", "d"] * 3)
+    task = replace(tiles.task, validation=frozenset({"a"}))
+    with pytest.raises(TaskError, match="class 'tumour' is in training or in validation alone"):
+        split(replace(tiles, task=task), 0.5, 0)

@@ -1,6 +1,7 @@
 """Promotion, refusal, rollback, lineage and the serving gate on one small store, and what is tried to get past them."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -407,6 +408,9 @@ def test_training_patients_are_measured_by_the_networks_that_never_saw_them(plac
     place.evaluate(f"models:/{NAME}/1", split="cross_validated")
     figure = tagged(1, "cross_validated.spearman")
     assert figure["value"] == pytest.approx(trained, abs=1e-9)
+    report = mlflow.artifacts.load_text(f"runs:/{figure['run']}/report.html")
+    assert re.search(r"<td>Earlier</td>.*?0\.500.*?0\.337 to 0\.634.*?100", report, re.DOTALL)
+    assert "of 100 patients, not those measured here" in report
     answers, _ = read_answers(figure["run"], "cross_validated")
     text = mlflow.artifacts.load_text(f"runs:/{version(1).run_id}/cross_validated.csv")
     table = pd.read_csv(StringIO(text), dtype={"patient": str}).set_index("patient")

@@ -8,8 +8,10 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from nic.evaluation.figure import Estimate
+from nic.graphs.files import HEADS_FILE
 from nic.tracking.aliases import roll_back, rollback_reason
 from nic.tracking.descriptions import describe_version
+from nic.tracking.encoder_heads import heads_file
 from nic.tracking.figure_name import FigureName
 from nic.tracking.recorded_estimates import record_estimates, tagged_estimate
 from nic.tracking.registry import (
@@ -36,9 +38,11 @@ class Config:
 
 
 def trained_encoder(folder: Path, tasks: str) -> RegisteredVersion:
-    (folder / "encoder.onnx").write_text("encoder")
+    for graph in ("encoder", "heads"):
+        (folder / f"{graph}.onnx").write_text(graph)
     with stage_run("train_encoder", Config(), {"tasks": tasks, SERVING: "then"}) as stage:
-        version = register_encoder(folder / "encoder.onnx", lineage("train_encoder", encoder_sha256="e" * 64))
+        tags = lineage("train_encoder", encoder_sha256="e" * 64)
+        version = register_encoder(folder / "encoder.onnx", tags, heads=folder / HEADS_FILE)
         describe_version(version, "A card.")
         record_estimates(version, {FigureName("validation", "auc"): ESTIMATE}, data=tasks)
         stage.log("parity", 1e-6)
@@ -89,12 +93,17 @@ def test_a_model_of_the_same_networks_is_registered_again(client: MlflowClient, 
 
 
 def test_an_encoder_is_registered_again_with_its_card_and_figures(client: MlflowClient, tmp_path: Path) -> None:
-    trained_encoder(tmp_path, "t0")
+    before = trained_encoder(tmp_path, "t0")
     with stage_run("train_encoder", Config(), {"tasks": "t0", SERVING: "now"}) as stage:
         trained = trained_before(stage)
         assert trained is not None
         again = register_again(trained, stage)
     assert client.get_model_version(again.name, again.version).description == "A card."
+    heads = heads_file(again.uri)
+    assert heads is not None
+    assert heads != heads_file(before.uri)
+    assert heads.read_text() == "heads"
+    assert graph_file(again.uri, "encoder").read_text() == "encoder"
     assert tagged_estimate(again, FigureName("validation", "auc")) is not None
     run = client.get_run(stage.run_id)
     assert run.data.metrics["parity"] == 1e-6
