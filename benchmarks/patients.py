@@ -35,9 +35,9 @@ from nic.patients.choices import Recipe
 from nic.patients.cohort import Patient, SlideRow
 from nic.patients.crops import Batch, PatientCells, gather_cells
 from nic.patients.networks import PatientNetwork
+from nic.patients.schedule import BATCH_PATIENTS
 from nic.patients.targets import Survival, Targets, Values
 from nic.patients.training import (
-    BATCH_PATIENTS,
     KEPT_BYTES,
     Chunk,
     Scored,
@@ -46,10 +46,10 @@ from nic.patients.training import (
     chunks_of,
     drawn,
     fit_network,
-    loss_of,
     optimizer_of,
     scores_in_turn,
 )
+from nic.patients.training_loss import loss_of
 from nic.patients.untrained import untrained
 from nic.slides.grid import TileGrid
 from nic.slides.slide import SlideSource

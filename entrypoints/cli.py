@@ -29,11 +29,11 @@ PROJECT = Path(__file__).resolve().parents[1]
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 """What a boolean may be written as, in upper or lower case."""
 
-WRITTEN = ("work", "out", "maps")
+WRITTEN = ("work", "out", "maps", "page")
 """Parameters of entry points that are paths to write to."""
 READ = (
     *("study", "gates", "slides", "codes", "other_codes", "features", "patches", "answers", "source"),
-    *("table", "clinical", "tile_tasks"),
+    *("table", "clinical", "tile_tasks", "published"),
 )
 """Those that are paths to read from."""
 

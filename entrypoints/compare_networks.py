@@ -22,8 +22,8 @@ class Config:
     """Networks, with commas between; each is compared with the first."""
     folds: int = 5
     """Number of folds; all networks have the same folds."""
-    epochs: int = 60
-    """Epochs in the training of each network."""
+    epochs: int = 0
+    """Epochs in the training of each network; 0: 240 steps of the optimizer and at least 40 epochs, 150 of survival."""
     learning_rate: float = 1e-2
     """Highest learning rate of the one-cycle schedule."""
     seed: int = 0

@@ -32,7 +32,8 @@ class Config:
     encoder_epochs: int = 14
     """Most epochs of the encoder's training."""
     patient_epochs: int = 0
-    """Epochs of each network of a patient model; 0: as the study file says, `epochs:`, 60 where it is silent."""
+    """Epochs of each network of a patient model; 0: as the study file says, `epochs:`, and where it
+    is silent as many as `train_patients` takes."""
 
 
 def run(config: Config) -> None:
@@ -49,7 +50,7 @@ def run(config: Config) -> None:
     with stage_run("main", config, {}) as stage:
         part, faults = readable_part(config.study)
         if part.phantom and not faults:
-            steps.take("make phantom", make_phantom, make_phantom.Config(out=part.root))
+            steps.take("make phantom", make_phantom, make_phantom.Config(part.root, **part.phantom.model_dump()))
         from nic.stages.check_study import check_study
 
         check_study(config.study, config.work, promote.Config.gates, SAMPLE, stage)

@@ -13,6 +13,10 @@ class Config:
     """Folder for the slides, tiles and tables. A run that was killed continues there."""
     seed: int = 0
     """Seed of all that is drawn; the same seed gives the same pixels."""
+    train: int = 0
+    """Training patients of each cohort; 0: 80 of breast and 100 of liver."""
+    external: int = 0
+    """External patients of each cohort; 0: 64."""
     workers: int = 2
     """Number of slides drawn at a time, each in a process."""
 
@@ -29,7 +33,8 @@ def run(config: Config) -> dict[str, Any]:
     with stage_run("make_phantom", config, inputs(config)) as stage:
         from nic.phantom.phantom_study import PhantomConfig, make_phantom
 
-        study = make_phantom(config.out, PhantomConfig(seed=config.seed), workers=config.workers)
+        drawn = PhantomConfig(config.seed).with_patients(config.train, config.external)
+        study = make_phantom(config.out, drawn, workers=config.workers)
         stage.result.update(digest=study.digest, outputs=[str(config.out)])
     return stage.result
 

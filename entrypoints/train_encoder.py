@@ -37,7 +37,8 @@ class Config:
     learning_rate: float = 2e-3
     """Highest learning rate of the one-cycle schedule."""
     augmentation: str = "heavy"
-    """none, light or heavy. The paper found that heavy colour augmentation helps on slides of other laboratories."""
+    """none, light, heavy, or no-colour, which is heavy without changes of colour. The paper found that heavy colour
+    augmentation helps on slides of other laboratories."""
     gamma: float = 1.0
     """Weight of the KL term in the loss of vae; a larger one makes codes smoother and less detailed."""
     tune: str = "weights"

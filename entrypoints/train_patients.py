@@ -21,8 +21,8 @@ class Config:
     the model takes files of codes, not slides."""
     network: NetworkName = DEFAULT_NETWORK
     """grid-cnn (additive; sees how tissue is arranged), context-mil (attention over tiles and what lies around them),
-    attention-mil, mean-mil or max-mil (tiles without places, pooled by attention, mean or maximum), crop-cnn (the
-    published one) or pooled-linear (mean and quantiles of the codes)."""
+    attention-mil, mean-mil or max-mil (tiles without places, pooled by attention, mean or maximum), glimpses
+    (six places, chosen one after the other), crop-cnn (the published one) or pooled-linear (mean and quantiles)."""
     folds: int = 5
     """Number of folds; a network is trained for each, without its patients."""
     split_by: str = "label"
@@ -31,8 +31,8 @@ class Config:
     repeats: int = 1
     """How often the patients are split into folds anew; all networks answer together, and figures are means over
     splits."""
-    epochs: int = 60
-    """Epochs in the training of each network."""
+    epochs: int = 0
+    """Epochs in the training of each network; 0: 240 steps of the optimizer and at least 40 epochs, 150 of survival."""
     learning_rate: float = 1e-2
     """Highest learning rate of the one-cycle schedule."""
     ties: Ties = "efron"

@@ -5,7 +5,17 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticKnownError
 
 from nic.cohort_entry import ClinicalEntry, CohortEntry, CohortOrTable
 from nic.compression.compress_entry import CompressEntry
@@ -152,6 +162,26 @@ def _registered(name: str) -> str:
     return name if name.startswith("models:/") else f"models:/{name}"
 
 
+class PhantomEntry(_StudyPart):
+    """A phantom that `make_phantom` draws, by its parameters."""
+
+    seed: int = 0
+    """Seed of all that is drawn."""
+    train: int = Field(default=0, ge=0)
+    """Training patients of each cohort; 0: as many as the embedded study has."""
+    external: int = Field(default=0, ge=0)
+    """External patients of each cohort; 0: as many as the embedded study has."""
+
+
+def _as_phantom(content: Any) -> Any:
+    if content is None or isinstance(content, dict | PhantomEntry):
+        return content
+    try:
+        return PhantomEntry() if TypeAdapter(bool).validate_python(content) else None
+    except ValidationError as error:
+        raise PydanticKnownError("bool_parsing") from error
+
+
 class Study(_StudyPart):
     """The whole file. Paths in it are relative to `root`, and `root` is relative to the file."""
 
@@ -159,8 +189,10 @@ class Study(_StudyPart):
     """Name of the study, for messages."""
     root: Path = Path()
     """Folder of the data, relative to the study file; all other paths are relative to it. Absolute paths stay."""
-    phantom: bool = False
-    """Whether `make_phantom` draws the data into the root."""
+    phantom: Annotated[
+        PhantomEntry | None, BeforeValidator(_as_phantom, json_schema_input_type=bool | PhantomEntry)
+    ] = None
+    """true where `make_phantom` draws the data into the root; or how much it draws: {train: 200, external: 100}."""
     encoder: Annotated[str, AfterValidator(_registered)] | None = None
     """A registered encoder to use, models:/nic-encoder/3 or nic-encoder@champion; `main` then trains none."""
     tile_tasks: tuple[TileTaskEntry, ...] = Field(default=(), min_length=1)
@@ -173,8 +205,8 @@ class Study(_StudyPart):
     """Folds of each training: a network is trained for each, without its patients. No more than patients of a label."""
     network: NetworkName = DEFAULT_NETWORK
     """The patients' network."""
-    epochs: int = Field(default=60, ge=1)
-    """Epochs of each patients' network."""
+    epochs: int = Field(default=0, ge=0)
+    """Epochs of each patients' network; 0: 240 steps of the optimizer and at least 40 epochs, 150 of survival."""
     truth: Path | None = None
     """Only for a phantom: the answers of an oracle."""
 
@@ -206,6 +238,8 @@ def _keys_at(place: Place) -> Collection[str]:
             entry = ClinicalEntry
         case ("cohorts", _, _, *_):
             entry = CohortEntry
+        case ("phantom", _, *_):
+            entry = PhantomEntry
         case ("endpoints", _, "gate", _, *_):
             entry = Gate
         case ("endpoints", _, "published", _, _, *_):

@@ -1,15 +1,17 @@
 """Fixtures for every room: real slides where they are available, and small slides of known pixels."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import tifffile
+from made_once import begin_run
 from numpy.typing import NDArray
 
 from nic.compression.compress_cohort import compress_cohort
@@ -20,13 +22,20 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 LONGEST = (
     "tracking/test_small_store.py",
     "compression/test_ray_workers.py",
-    "registry/test_server.py",
-    "stages/test_compare.py",
-    "encoder/test_resume.py",
     "phantom/test_phantom_study.py",
+    "registry/test_server.py",
+    "patients/test_several_classes.py",
+    "stages/test_compare.py",
+    "compression/test_processes.py",
+    "encoder/test_keras_file.py",
+    "graphs/test_fusing.py",
+    "encoder/test_resume.py",
+    "patients/test_patient_model.py",
+    "patients/test_rivals.py",
+    "entrypoints/test_mlproject.py",
     "evaluation/test_score_map.py",
 )
-"""Files of tests that take the longest, most of a minute each."""
+"""Files of tests that take the longest, from half a minute to two minutes each."""
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -34,11 +43,25 @@ def pytest_xdist_auto_num_workers() -> int:
     return cores()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers, one a core, compute on one thread each: with two, small sums and trainings take twice the time."""
+    if config.getoption("numprocesses", None):  # of the process that starts the workers
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # read by the libraries when a worker loads them
+    else:
+        gc.disable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files come first, so that no worker runs one alone after the others have ended."""
     tests = Path(__file__).parent
     ranks = {tests / file: rank for rank, file in enumerate(LONGEST)}
     items.sort(key=lambda item: ranks.get(item.path, len(LONGEST)))
+
+
+def pytest_collection_finish() -> None:
+    """All modules are loaded, and stay: the garbage collector leaves their two million objects out."""
+    gc.freeze()
+    gc.enable()
 
 
 compress_here = partial(compress_cohort, readers=0)
@@ -51,6 +74,13 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no ../shared/data beside the checkout")
     return SHARED
+
+
+@pytest.fixture(autouse=True, scope="session")
+def folder_of_the_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> None:
+    """pytest gives each worker a folder in that of the run."""
+    own = tmp_path_factory.getbasetemp()
+    begin_run(own if worker_id == "master" else own.parent)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -79,6 +109,11 @@ def pixel_encoder() -> PixelEncoder:
 
 def tissue_image(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
     """Grainy pink and purple tissue with a margin of glass: [height, width, 3] RGB."""
+    return _drawn(width, height, seed).copy()
+
+
+@lru_cache(maxsize=16)
+def _drawn(width: int, height: int, seed: int) -> NDArray[np.uint8]:
     rng = np.random.default_rng(seed)
     coarse = rng.uniform(size=(max(2, height // 60), max(2, width // 60), 1)).astype(np.float32)
     field = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)[..., None].clip(0, 1)

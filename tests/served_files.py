@@ -1,13 +1,15 @@
 """Two small real graphs, as training writes them, for tests of serving."""
 
+import shutil
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
 import torch
+from made_once import made_once
 from onnx import GraphProto, TensorProto, helper, numpy_helper
 
 from nic.compression.compress_slide import DEFAULT_TILING
@@ -29,18 +31,12 @@ from nic.slides.reader import PIXEL_VERSION
 
 
 def write_graphs(folder: Path, tiling: Tiling = DEFAULT_TILING) -> None:
-    """encoder.onnx and patient.onnx, with random weights that are always the same. tiling: of the slides."""
-    folder.mkdir(exist_ok=True)
-    for name, content in _graphs(tiling).items():
-        (folder / name).write_bytes(content)
+    """encoder.onnx and patient.onnx, with random weights that are always the same. tiling: of the slides.
 
-
-@cache
-def _graphs(tiling: Tiling) -> dict[str, bytes]:
-    """Each is exported once, because that takes seconds."""
-    with TemporaryDirectory() as folder:
-        _export(Path(folder), tiling)
-        return {file.name: file.read_bytes() for file in Path(folder).iterdir()}
+    Each is exported once in a run, because that takes seconds.
+    """
+    made = made_once(f"graphs-{sha256(repr(tiling).encode()).hexdigest()}", lambda draft: _export(draft, tiling))
+    shutil.copytree(made, folder, dirs_exist_ok=True)
 
 
 def _export(folder: Path, tiling: Tiling) -> None:
@@ -60,7 +56,7 @@ def _export(folder: Path, tiling: Tiling) -> None:
     )
 
 
-def write_plain_graphs(folder: Path, code_size: int = 4) -> EncoderSpec:
+def write_plain_graphs(folder: Path, code_size: int = 4, tiling: Tiling = DEFAULT_TILING) -> EncoderSpec:
     """encoder.onnx and patient.onnx that can be checked by hand, written without torch in milliseconds.
 
     A code is the mean of a tile's pixels, of 1, `code_size` times. The two networks score a cell by the mean of its
@@ -89,7 +85,7 @@ def write_plain_graphs(folder: Path, code_size: int = 4) -> EncoderSpec:
     made = load_encoder(folder / "encoder.onnx").spec
     about = PatientModelSpec(
         "score", "regression", "points", (), made.sha256, "nic-encoder/1", 64.0, 2, "0123456789abcdef", 4, 0.5,
-        tiling=Tiling(64.0), runtimes=("onnx",), pixel_versions=(PIXEL_VERSION,),
+        tiling=replace(tiling, tile_um=64.0), runtimes=("onnx",), pixel_versions=(PIXEL_VERSION,),
     )  # fmt: skip
     _write_graph(_plain_patient(code_size, (1, 2)), {METADATA: about.to_json()}, folder / "patient.onnx")
     return made

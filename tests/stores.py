@@ -1,6 +1,5 @@
 """Tracking stores for tests: a file, MLflow's server, PostgreSQL behind it; and any other process on a port."""
 
-import atexit
 import os
 import shutil
 import socket
@@ -9,13 +8,13 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import pytest
+from made_once import made_once
 from mlflow.tracking import MlflowClient
 
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
@@ -23,16 +22,12 @@ POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 def new_store(folder: Path) -> str:
     """URI of a new SQLite store in a folder: a copy of an empty one, since making its tables takes seconds."""
-    return f"sqlite:///{shutil.copyfile(_empty_store(), folder / 'mlflow.db')}"
+    empty = made_once("empty-store", _make_tables) / "mlflow.db"
+    return f"sqlite:///{shutil.copyfile(empty, folder / 'mlflow.db')}"
 
 
-@cache
-def _empty_store() -> Path:
-    """It is made once in each process."""
-    folder = Path(mkdtemp(prefix="nic-store-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+def _make_tables(folder: Path) -> None:
     MlflowClient(f"sqlite:///{folder / 'mlflow.db'}").search_experiments()
-    return folder / "mlflow.db"
 
 
 def free_port() -> int:

@@ -26,7 +26,8 @@ from nic.errors import EndpointError, UnreadableSlide
 from nic.patients.cohort import Labelled, Patient
 from nic.patients.crops import PatientCells, gather_cells
 from nic.patients.targets import Survival, Targets, check_teachable, scores_for
-from nic.patients.training import Scored, backward_of_all, backward_of_mean, loss_of, optimizer_of, reported_scale
+from nic.patients.training import Scored, backward_of_all, backward_of_mean, optimizer_of, reported_scale
+from nic.patients.training_loss import loss_of
 from nic.shared_files import drafted
 from nic.slides.d4 import D4_VARIANTS
 from nic.training_device import keep_freed_memory, training_device
@@ -227,7 +228,7 @@ def _scored(
     for number, seed in zip(part, seeds, strict=True):
         colours, d4_number = SlideColours.drawn(network.mean, int(seed)), int(seed) % D4_VARIANTS
         slides = slides_of(network, patients[number], d4_number)
-        yield network.patient_score(slides, tile_px, colours)[None], torch.tensor([number])
+        yield Scored(network.patient_score(slides, tile_px, colours)[None], torch.tensor([number]))
 
 
 def _key(

@@ -16,10 +16,11 @@ from nic.encoder.certificate import Comparison
 from nic.encoder.multitask import normalised
 from nic.encoder.train import Hooks, OnEpoch, Schedule, TrainedEncoder
 from nic.errors import EncoderError
-from nic.tasks.augment import STRENGTHS
 from nic.tasks.tile_auc import Resampled, mean_auc
 
 TUNABLE = ("weights", "learning_rate", "augmentation")
+AUGMENTATIONS = ("none", "light", "heavy")
+"""Those that are searched."""
 LOW, HIGH = 0.1, 10.0
 FASTER = 4.0
 """The learning rate is searched up to this factor above and below the first one."""
@@ -273,7 +274,7 @@ class _Search:
         if "learning_rate" in self.plan.tuned:
             trial.suggest_float("learning_rate", rate / FASTER, rate * FASTER, log=True)
         if "augmentation" in self.plan.tuned:
-            trial.suggest_categorical("augmentation", list(STRENGTHS))
+            trial.suggest_categorical("augmentation", AUGMENTATIONS)
         return self.hyperparameters(trial.params)
 
     def hyperparameters(self, parameters: dict[str, Any]) -> Hyperparameters:

@@ -5,7 +5,9 @@ from typing import Literal
 
 Kind = Literal["regression", "classification", "multiclass", "ordinal", "survival"]
 """Of an endpoint: a value, two classes, more classes without or with an order, or survival."""
-NetworkName = Literal["grid-cnn", "crop-cnn", "attention-mil", "pooled-linear", "context-mil", "mean-mil", "max-mil"]
+NetworkName = Literal[
+    "grid-cnn", "crop-cnn", "attention-mil", "pooled-linear", "context-mil", "mean-mil", "max-mil", "glimpses"
+]
 """The networks of a patient model, see `nic.patients.untrained`."""
 DEFAULT_NETWORK: NetworkName = "grid-cnn"
 """The network where a study, a recipe or a command names none. MLproject and docs/study.md repeat it."""
@@ -17,9 +19,10 @@ CohortPart = Literal["train", "external", "cross_validated"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a patient network is trained. learning_rate: peak of the one-cycle schedule."""
+    """How a patient network is trained. epochs: 0 for as many as `nic.patients.schedule` takes. learning_rate: peak of
+    the one-cycle schedule."""
 
     network: NetworkName = DEFAULT_NETWORK
-    epochs: int = 40
+    epochs: int = 0
     learning_rate: float = 1e-2
     ties: Ties = "efron"

@@ -11,6 +11,7 @@ from nic.patients.choices import Recipe
 from nic.patients.crops import PatientCells
 from nic.patients.networks import PatientNetwork
 from nic.patients.out_of_fold import OutOfFold
+from nic.patients.schedule import schedules_of
 from nic.patients.splits import Folds, stratified_folds
 from nic.patients.targets import Targets, check_teachable
 from nic.patients.training import fit_network, scores_of
@@ -69,7 +70,8 @@ def fit_folds(
     fold = stratified_folds(targets, folds, seed) if fold is None else fold
     count = int(fold.max()) + 1
     scores, networks = [], []
-    with tqdm(total=count * recipe.epochs, desc=recipe.network, unit="epoch") as bar:
+    epochs = sum(schedule.epochs for schedule in schedules_of(recipe, targets, fold))
+    with tqdm(total=epochs, desc=recipe.network, unit="epoch") as bar:
         for number in range(count):
 
             def on_epoch(epoch: int, loss: float, name: str = f"fold{number}.loss") -> None:

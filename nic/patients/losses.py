@@ -112,6 +112,20 @@ def cox_loss_breslow(log_hazard: torch.Tensor, time_months: torch.Tensor, event:
     return (log_at_risk[group[event]] - log_hazard[event]).mean()
 
 
+def cox_loss_of_each(log_hazard: torch.Tensor, time_months: torch.Tensor, event: torch.Tensor) -> torch.Tensor:
+    """Each patient's own negative log-likelihood by the common hazard of these patients, up to a constant: [N].
+
+    It is the number of deaths that are expected of a patient until his time, less his log hazard if he died. With the
+    common hazard held fixed, the gradient of their sum is that of `cox_loss_breslow` times the number of events.
+    Source: Breslow 1972.
+    """
+    months, group = torch.unique(time_months, return_inverse=True)  # ascending
+    log_at_risk = _logsumexp_by(group, log_hazard, len(months)).flip(0).logcumsumexp(0).flip(0)
+    deaths = torch.zeros_like(log_at_risk).index_add(0, group, event.to(log_hazard.dtype))
+    log_cumulative = (deaths.log() - log_at_risk).logcumsumexp(0)  # of the common hazard until each time
+    return torch.exp(log_hazard + log_cumulative[group]) - event * (log_hazard - log_hazard.mean())
+
+
 TIES: Mapping[Ties, Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "efron": cox_loss,
     "breslow": cox_loss_breslow,

@@ -1,7 +1,7 @@
 """What the patient networks have in common: codes of a slide in, a score for every cell out."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ CROP_CELLS = 400
 """Side of a crop in training; slides up to this size are shown whole. 25.6 mm at 64 um a cell."""
 SLOPE = 0.1
 """Of the leaky ReLU in networks that begin with a bottleneck."""
+ExtraLoss = Callable[[torch.Tensor], torch.Tensor]
+"""From each patient's own loss, [patients] without a graph, a sum over these patients that is added to the loss."""
 
 
 class PatientNetwork(nn.Module, ABC):
@@ -68,6 +70,10 @@ class PatientNetwork(nn.Module, ABC):
     def training_scores(self, batch: Batch) -> torch.Tensor:
         """Scores of drawn patients: [batch.patients, C]."""
         return patient_scores(self(batch.codes, batch.valid), batch.valid, batch.patient, batch.patients)
+
+    def training_pass(self, batch: Batch) -> tuple[torch.Tensor, ExtraLoss | None]:
+        """The same scores, and what the network adds to the loss; None where it adds nothing."""
+        return self.training_scores(batch), None
 
 
 class Bottleneck(nn.Conv2d):

@@ -14,49 +14,31 @@ from torch.nn.utils import clip_grad_norm_
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 
-from nic.errors import EndpointError
-from nic.patients.choices import Recipe, Ties
+from nic.patients.choices import Recipe
 from nic.patients.crops import Batch, PatientCells, make_batch, runs_of
-from nic.patients.losses import TIES, CumulativeLink, balanced_cross_entropy, balanced_softmax, squared_error
-from nic.patients.networks import PatientNetwork, patient_scores
+from nic.patients.networks import ExtraLoss, PatientNetwork, patient_scores
 from nic.patients.pooled_linear import fit_pooled_linear
-from nic.patients.targets import (
-    Categories,
-    Classes,
-    Grades,
-    Survival,
-    Targets,
-    Values,
-    check_teachable,
-    scores_for,
-    shares_of,
-)
+from nic.patients.schedule import schedule_of
+from nic.patients.targets import Categories, Classes, Grades, Survival, Targets, Values, check_teachable, scores_for
+from nic.patients.training_loss import Loss, deviation_of, loss_of
 from nic.patients.untrained import untrained
 from nic.threads import map_ahead
-from nic.training_device import mixed, precision_of, sent, training_device
+from nic.training_device import mixed, precision_of, training_device
 
-BATCH_PATIENTS = 16
 KEPT_BYTES = 1 << 29
 """Most bytes of codes that a first pass keeps for the second. What is beyond is drawn a second time."""
-Scored = tuple[torch.Tensor, torch.Tensor]
-"""Scores [n, C] with their autograd graph, and the patients [n] int64 that have them."""
 
 
 @dataclass(frozen=True)
-class Loss:
-    """of: (scores [B, C], patients [B] int64) -> scalar. patients: their numbers among the training patients.
+class Scored:
+    """What a chunk of patients got. scores: [n, C] with their autograd graph. patients: [n] int64.
 
-    link: what is learned beside the network.
+    extra: what the network adds to the loss, see `PatientNetwork.training_pass`.
     """
 
-    of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-    link: CumulativeLink | None = None
-
-    def __call__(self, scores: torch.Tensor, patients: torch.Tensor) -> torch.Tensor:
-        return self.of(scores, patients)
-
-    def parameters(self) -> list[nn.Parameter]:
-        return list(self.link.parameters()) if self.link else []
+    scores: torch.Tensor
+    patients: torch.Tensor
+    extra: ExtraLoss | None = None
 
 
 def fit_network(
@@ -68,8 +50,8 @@ def fit_network(
 ) -> PatientNetwork:
     """One network trained on all of these patients. A pooled-linear network is fitted in one step, without epochs.
 
-    The number of epochs is fixed, the learning rate follows one cycle, and nothing stops early: no patient is held back
-    for validation, so that no label of a validation patient can leak.
+    The number of epochs is fixed, see `nic.patients.schedule`, the learning rate follows one cycle, and nothing stops
+    early: no patient is held back for validation, so that no label of a validation patient can leak.
     """
     check_teachable(targets, "patients of the other folds")
     torch.manual_seed(seed)
@@ -98,17 +80,16 @@ def train(
     """
     device, loss = training_device(), loss_of(targets, recipe.ties)
     precision = precision_of(device) if device.type == "cuda" else torch.float32
-    whole = isinstance(targets, Survival)
-    steps = 1 if whole else -(-len(cells) // BATCH_PATIENTS)
+    whole, schedule = isinstance(targets, Survival), schedule_of(recipe, targets)
     network.to(device).train()
     if loss.link:
         loss.link.to(device)
     learned = [*network.parameters(), *loss.parameters()]
     optimizer = optimizer_of(learned, device, recipe.learning_rate)
-    rate = OneCycleLR(optimizer, recipe.learning_rate, total_steps=recipe.epochs * steps)
+    rate = OneCycleLR(optimizer, recipe.learning_rate, total_steps=schedule.all_steps)
     rng = np.random.default_rng(seed)
-    for epoch in range(recipe.epochs):
-        parts = np.array_split(rng.permutation(len(cells)), steps)
+    for epoch in range(schedule.epochs):
+        parts = np.array_split(rng.permutation(len(cells)), schedule.steps)
         plan = [chunks_of(network, cells, part, rng) for part in parts]
         again = drawn_again(plan[0], cells) if whole else []
         in_order = [chunk for step in [*plan, again] for chunk in step]
@@ -188,16 +169,16 @@ def scores_in_turn(
     for chunk, batch in batches:
         torch.manual_seed(int(chunk.seeds[0]))  # dropout drops the same channels in both passes
         with mixed(device, precision):
-            scores = network.training_scores(batch.to(device))
-        yield scores.float(), torch.from_numpy(chunk.patients)
+            scores, extra = network.training_pass(batch.to(device))
+        yield Scored(scores.float(), torch.from_numpy(chunk.patients), extra)
 
 
 def backward_of_mean(loss: Loss, scored: Iterable[Scored], patients: int) -> torch.Tensor:
     """Back-propagate a loss that is a mean over the patients of a step, chunk by chunk. Returns the loss."""
     losses = []
-    for scores, of in scored:
-        value = loss(scores, of) * len(of) / patients
-        value.backward()  # type: ignore[no-untyped-call]
+    for part in scored:
+        value = loss(part.scores, part.patients) * len(part.patients) / patients
+        with_extra(value, part, loss, patients).backward()  # type: ignore[no-untyped-call]
         losses.append(value.detach())
     return sum(losses, start=torch.zeros(()))
 
@@ -210,54 +191,36 @@ def backward_of_all(loss: Loss, passes: Sequence[Iterable[Scored]]) -> torch.Ten
     back-propagates those gradients. The sum is the gradient of all patients at once.
     """
     if len(passes) == 1:
-        ((scores, patients),) = passes[0]
-        value = loss(scores, patients)
-        value.backward()  # type: ignore[no-untyped-call]
+        (everyone,) = passes[0]
+        value = loss(everyone.scores, everyone.patients)
+        with_extra(value, everyone, loss, len(everyone.patients)).backward()  # type: ignore[no-untyped-call]
         return value.detach()
     first, again = passes
     with torch.no_grad():
-        scores, patients = map(torch.cat, zip(*first, strict=True))
+        parts = [(part.scores, part.patients) for part in first]
+    scores, patients = map(torch.cat, zip(*parts, strict=True))
     scores.requires_grad_()
     value = loss(scores, patients)
     (gradient,) = torch.autograd.grad(value, scores)
     start = 0
-    for part, _ in again:
-        part.backward(gradient[start : start + len(part)])  # type: ignore[no-untyped-call]
-        start += len(part)
+    for part in again:
+        these = slice(start, start + len(part.patients))
+        total = (part.scores * gradient[these]).sum()
+        if part.extra:
+            total = total + part.extra(loss.of_each(scores, patients)[these]) / len(patients)
+        total.backward()  # type: ignore[no-untyped-call]
+        start = these.stop
     return value.detach()
+
+
+def with_extra(value: torch.Tensor, part: Scored, loss: Loss, patients: int) -> torch.Tensor:
+    """The loss, and what the network adds to it for its part of the `patients` of a step."""
+    return value + part.extra(loss.of_each(part.scores, part.patients)) / patients if part.extra else value
 
 
 def optimizer_of(learned: Sequence[nn.Parameter], device: torch.device, learning_rate: float) -> AdamW:
     """AdamW; on a GPU it is fused into one kernel."""
     return AdamW(learned, learning_rate, weight_decay=1e-2, fused=device.type == "cuda")
-
-
-def loss_of(targets: Targets, ties: Ties = "efron") -> Loss:
-    """The loss for a kind of targets. Scores may be on a GPU; patients are on the CPU."""
-    match targets:
-        case Values(value):
-            standard = torch.tensor((value - value.mean()) / _deviation(value), dtype=torch.float32)
-            return Loss(lambda scores, patient: squared_error(scores[:, 0], sent(standard[patient], scores.device)))
-        case Classes(positive, _):
-            label, share = torch.tensor(positive, dtype=torch.float32), float(positive.mean())
-            return Loss(
-                lambda scores, patient: balanced_cross_entropy(scores[:, 0], sent(label[patient], scores.device), share)
-            )
-        case Categories(index, _):
-            place, shares = torch.tensor(index), torch.tensor(shares_of(targets))
-            return Loss(
-                lambda scores, patient: balanced_softmax(
-                    scores, sent(place[patient], scores.device), sent(shares, scores.device)
-                )
-            )
-        case Grades(index, _):
-            grade, link = torch.tensor(index), CumulativeLink(torch.tensor(shares_of(targets)))
-            return Loss(lambda scores, patient: link(scores[:, 0], sent(grade[patient], scores.device)), link)
-        case Survival(time_months, event):
-            months, seen = torch.tensor(time_months), torch.tensor(event)
-            cox = TIES[ties]
-            # On the CPU: it sorts and counts some hundred scores once an epoch, which a GPU does slowly.
-            return Loss(lambda scores, patient: cox(scores[:, 0].cpu(), months[patient], seen[patient]))
 
 
 def scores_of(network: PatientNetwork, cells: Sequence[PatientCells]) -> NDArray[np.float64]:
@@ -298,15 +261,8 @@ def reported_scale(targets: Targets, scores: Callable[[], NDArray[np.float64]]) 
     """
     match targets:
         case Values(value):
-            return _deviation(value), float(value.mean())
+            return deviation_of(value), float(value.mean())
         case Survival():
             # Cox leaves a constant open. Without it log hazards of several folds can be averaged and compared.
             return 1.0, -float(scores().mean())
     return 1.0, 0.0
-
-
-def _deviation(value: NDArray[np.float64]) -> float:
-    deviation = float(value.std())
-    if deviation == 0:
-        raise EndpointError(f"all {len(value)} training patients have the value {value[0]}; nothing can be learned")
-    return deviation

@@ -7,6 +7,7 @@ from nic.patients.choices import NetworkName
 from nic.patients.context_mil import ContextMIL
 from nic.patients.crop_cnn import CropCNN, halvings_for
 from nic.patients.crops import PatientCells, some_codes
+from nic.patients.glimpses import Glimpses
 from nic.patients.grid_cnn import GridCNN
 from nic.patients.networks import PatientNetwork
 from nic.patients.pooled_linear import PooledLinear
@@ -31,6 +32,8 @@ def untrained(name: NetworkName, cells: Sequence[PatientCells], outputs: int) ->
             network = MeanMIL(code_size, outputs=outputs)
         case "max-mil":
             network = MaxMIL(code_size, outputs=outputs)
+        case "glimpses":
+            network = Glimpses(code_size, outputs=outputs)
         case "crop-cnn":
             network = CropCNN(code_size, halvings_for(cells), outputs=outputs)
         case "pooled-linear":

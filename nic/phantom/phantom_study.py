@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -35,6 +35,11 @@ class PhantomConfig:
     liver_train: int = 100
     liver_external: int = 64
     tiles_per_task: int = 1700
+
+    def with_patients(self, train: int, external: int) -> "PhantomConfig":
+        """The same with so many patients in each cohort; 0 leaves a number as it is."""
+        changed = {"breast_train": train, "liver_train": train, "breast_external": external, "liver_external": external}
+        return replace(self, **{name: patients for name, patients in changed.items() if patients})
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ class FoldTraining:
 class NetworkResult:
     """One network on one endpoint.
 
-    difference: of the external figure, this network minus the first, on the same draws; None for the first.
+    difference: of the external figure, this network minus the first, on the same draws; None for the first. schedule:
+    how long it was trained, in words.
     """
 
     endpoint: str
@@ -44,6 +45,7 @@ class NetworkResult:
     external: Estimate
     difference: Estimate | None
     seconds: float
+    schedule: str
 
 
 def inputs(study_file: Path, endpoints: Sequence[str], codes: Path, encoder: str) -> dict[str, str]:
@@ -86,16 +88,15 @@ def compare_on(
 ) -> Iterator[NetworkResult]:
     """Train every network on the same folds of the same patients, and yield each result as soon as it is known."""
     from nic.patients.ensemble import ensemble_scores, fit_folds  # here: torch is slow to import, and comes last
+    from nic.patients.schedule import in_words, schedules_of
 
     train, gathered = _gathered(entry, cohort, codes, "train")
     external, gathered_external = _gathered(entry, cohort, codes, "external", gathered.training_codes)
     cells, unseen = gathered.cells, gathered_external.cells
     seed, first = training.seed, None
     for network in networks:
-        start = perf_counter()
-        ensemble = fit_folds(
-            cells, train.targets, replace(training.recipe, network=network), folds=training.folds, seed=seed
-        )
+        start, recipe = perf_counter(), replace(training.recipe, network=network)
+        ensemble = fit_folds(cells, train.targets, recipe, folds=training.folds, seed=seed)
         seconds = perf_counter() - start
         out_of_fold = deciding_figure(entry.kind, train.targets.arrays, ensemble.out_of_fold, ensemble.fold)
         figure = deciding_figure(entry.kind, external.targets.arrays, ensemble_scores(ensemble, unseen))
@@ -107,6 +108,7 @@ def compare_on(
             estimate(figure, seed=seed).required(),
             None if network == networks[0] else difference(figure, first, seed=seed),
             seconds,
+            in_words(schedules_of(recipe, train.targets, ensemble.fold)),
         )
 
 
@@ -121,6 +123,7 @@ def networks_table(results: Sequence[NetworkResult]) -> pd.DataFrame:
             "external [95% interval]": str(result.external),
             "difference from the first": str(result.difference or "-"),
             "patients": result.external.n,
+            "training": result.schedule,
             "seconds": round(result.seconds),
         }
         for result in results

@@ -26,7 +26,7 @@ def evaluation_inputs(
     made_of = {"codes": codes_digest(codes), "model": find_version(model).uri}
     results = study.endpoint(endpoint).published
     published = {"published": digest({"results": [result.model_dump() for result in results]})} if results else {}
-    return {**labels, **made_of, "truth": truth, "synthetic": str(study.phantom), **published}
+    return {**labels, **made_of, "truth": truth, "synthetic": str(study.phantom is not None), **published}
 
 
 def comparison_inputs(

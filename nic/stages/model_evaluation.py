@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import Estimate, Figure, estimate
+from nic.evaluation.oracle import oracle_scores
 from nic.evaluation.published import ComparedResult, PublishedResult, compared_results
 from nic.patients.choices import CohortPart
 from nic.patients.cohort import Cohort, Endpoint, Labelled, Patient, Split
@@ -130,7 +130,7 @@ def evaluate_model(study: Study, endpoint: str, codes: Path, model: str, part: C
         unanswered=labelled.take(~answered).patients,
         estimates=estimates,
         codes=codes,
-        synthetic=study.phantom,
+        synthetic=study.phantom is not None,
         endpoint=entry.endpoint,
         graph=file_sha256(graph),
         audit=audit,
@@ -166,11 +166,8 @@ def oracle_of(study: Study, evaluation: Evaluation, seed: int) -> str:
     """The deciding figure of a model that knows the truth, on the same patients; empty where the truth is not known."""
     if not study.truth:
         return ""
-    truth, column = pd.read_csv(study.truth).set_index("patient"), f"oracle_{evaluation.name.replace('-', '_')}"
-    answers = truth.loc[[patient.patient_id for patient in evaluation.labelled.patients]]
-    if evaluation.spec.kind == "multiclass":  # the oracle gives probabilities, whose logarithms are scores
-        scores = np.log(answers[[f"{column}_{name}" for name in evaluation.spec.classes]].to_numpy(float))
-    else:
-        scores = answers[column].to_numpy(float)
+    patients = [patient.patient_id for patient in evaluation.labelled.patients]
+    classes = evaluation.spec.classes if evaluation.spec.kind == "multiclass" else ()
+    scores = oracle_scores(study.truth, evaluation.name, patients, classes)
     figure = deciding_figure(evaluation.spec.kind, evaluation.labelled.targets.arrays, scores)
     return str(estimate(figure, seed=seed).required())

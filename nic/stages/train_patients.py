@@ -18,6 +18,7 @@ from nic.patients.ensemble import Ensemble, fit_partitions, joined
 from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.networks import count_weights
 from nic.patients.predictor import PatientModel
+from nic.patients.schedule import TrainingSteps, in_words, schedules_of
 from nic.patients.splits import Folds
 from nic.patients.targets import scores_for
 from nic.patients.untrained import untrained
@@ -80,6 +81,7 @@ def train(
     tiles = origins_of_encoder(patients.encoder, patients.gathered.encoder.sha256)
     weights = count_weights(untrained(plan.recipe.network, cells, scores_for(labelled.targets)))
     log_split(labelled, folds, audit(patients.cohort, labelled, folds, codes, tiles, weights), stage)
+    log_schedules([s for fold in folds for s in schedules_of(plan.recipe, labelled.targets, fold)], stage)
     ensembles = fit_partitions(cells, labelled.targets, folds, plan.recipe, plan.seed, stage.log)
     with TemporaryDirectory(prefix="nic-") as folder:
         graph, name = Path(folder) / "patient.onnx", register_as or patients.entry.model_name
@@ -87,6 +89,14 @@ def train(
         result = log_cross_validated(patients, ensembles, folds, version, PatientModel(graph), plan.seed, stage)
     describe(version)
     return {"version": version.uri, **result}
+
+
+def log_schedules(schedules: Sequence[TrainingSteps], stage: StageRun) -> None:
+    """Print how long the networks are trained, and log it: epochs and steps of each network, in their order."""
+    print(f"each network is trained for {in_words(schedules)}")
+    for number, schedule in enumerate(schedules):
+        stage.log("epochs", schedule.epochs, number)
+        stage.log("steps", schedule.all_steps, number)
 
 
 def read_patients(study_file: Path, endpoint: str, codes: Path, encoder: str) -> TrainingCohort:

@@ -10,7 +10,7 @@ which takes many times as long and accepts no generator.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -65,7 +65,9 @@ HEAVY = Strength(
     blur_px=1.0,
     noise=0.03,
 )
-STRENGTHS = {"none": None, "light": LIGHT, "heavy": HEAVY}
+NO_COLOUR = replace(HEAVY, hed=0, hue=0, saturation=0, contrast=0, brightness=0)
+STRENGTHS = {"none": None, "light": LIGHT, "heavy": HEAVY, "no-colour": NO_COLOUR}
+"""no-colour is heavy without changes of colour: what they add is measured against it."""
 WARPED, BLURRED, NOISY = 0.5, 0.25, 0.5
 """Shares of tiles that are warped, blurred, made noisy; the network also sees sharp and straight ones."""
 GRAINS = 8
@@ -82,7 +84,7 @@ BLUR_RADIUS = 3
 
 
 def augment(tiles: Tensor, strength: str, generator: torch.Generator) -> Tensor:
-    """Tiles float [B, 3, px, px] in [0, 1], augmented each by itself. strength: none, light or heavy.
+    """Tiles float [B, 3, px, px] in [0, 1], augmented each by itself. strength: of STRENGTHS.
 
     Heavy colour augmentation is one of the paper's findings; flips and quarter turns come with any strength but none.
     generator: on the CPU. Raises TaskError for an unknown strength.

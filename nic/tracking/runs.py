@@ -287,6 +287,12 @@ def run_page(run_id: str, artifact: str = "") -> str:
     return f"{page}{'/artifacts/' if artifact else ''}{artifact}{AS_TRAINING}"
 
 
+def seconds_of(run_id: str) -> float:
+    """How long a finished run took."""
+    info = MlflowClient().get_run(run_id).info
+    return float(info.end_time - info.start_time) / 1000
+
+
 def artifact_place(run_id: str, file: str) -> str:
     """Where a file of a run can be opened: a path where artifacts lie on this machine, else a URI."""
     place = f"{MlflowClient().get_run(run_id).info.artifact_uri}/{file}"

@@ -3,12 +3,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from shutil import copytree
 
 import h5py
 import numpy as np
 import pytest
 import torch
 from conftest import PixelEncoder, tissue_image, write_slide
+from made_once import made_once
 
 from nic.compression.compress_slide import compress_slide
 from nic.compression.compressed_slide import CompressedSlide
@@ -29,11 +31,15 @@ FEATURES = {
 
 
 def compressed(folder: Path, mpp: float, overlap_px: int = 0) -> CompressedSlide:
-    """A slide whose tiles' sides are rarely whole level-0 px, compressed into folder/a.h5."""
-    path = write_slide(folder / "a.tif", tissue_image(1500, 1300), mpp)
-    slide = compress_slide(SlideSource("a", path), PixelEncoder(), Tiling(overlap_px=overlap_px))
-    slide.save(folder / "codes" / "a.h5")
-    return slide
+    """folder/a.tif, a slide whose tiles' sides are rarely whole level-0 px, and its codes in folder/codes/a.h5."""
+
+    def compress(draft: Path) -> None:
+        path = write_slide(draft / "a.tif", tissue_image(1500, 1300), mpp)
+        slide = compress_slide(SlideSource("a", path), PixelEncoder(), Tiling(overlap_px=overlap_px))
+        slide.save(draft / "codes" / "a.h5")
+
+    copytree(made_once(f"compressed-{mpp}-{overlap_px}", compress), folder, dirs_exist_ok=True)
+    return CompressedSlide.load(folder / "codes" / "a.h5")
 
 
 @pytest.mark.parametrize(("mpp", "overlap_px"), [(0.5, 0), (0.499, 0), (0.3777, 0), (0.499, 32), (0.3777, 20)])

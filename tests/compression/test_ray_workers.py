@@ -1,6 +1,7 @@
 """Processes of a cluster keep their encoder from slide to slide, see their own device, and survive a bad slide."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import slide_jobs
 from conftest import PixelEncoder, tissue_image, write_slide
 from numpy.typing import NDArray
+from served_files import write_graphs
 from slide_jobs import Deadly
 
 from nic.compression.compress_cohort import compress_cohort
@@ -21,25 +23,29 @@ from nic.compression.ray_workers import LOSSES, Cluster
 from nic.compression.slide_of_cohort import CompressionOptions
 from nic.compression.tiling import Tiling
 from nic.compression.tissue_rule import Everything, OwnMask
-from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.loading import EncoderLoader, load_encoder
-from nic.encoder.network import TileEncoder
 from nic.errors import EncoderError, NoDevice, UnreachedSlides
 from nic.graphs.device import cuda_devices
 from nic.slides.slide import SlideSource, find_slides
 
 ray = pytest.importorskip("ray", reason="wants Ray: pip install ray==2.60.0")
 
-ray.cloudpickle.register_pickle_by_value(conftest)
+# By value, or each process of the cluster would import this module, and PyTorch with it.
+for module in (conftest, sys.modules[__name__]):
+    ray.cloudpickle.register_pickle_by_value(module)
 TESTS = Path(slide_jobs.__file__).parent
 TASKS, ACTORS = Cluster(cpus=2), Cluster(cpus=1, gpus=1)
+SLOW_TASKS, SLOW_ACTORS = (
+    pytest.param(on, id=name, marks=pytest.mark.slow) for on, name in ((TASKS, "tasks"), (ACTORS, "actors"))
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     """Two cores, and a GPU that is declared: Ray hands it out, and nobody computes on it."""
     paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])
-    ray.init(num_cpus=2, num_gpus=1, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": paths}})
+    environment = {"env_vars": {"PYTHONPATH": paths}}
+    ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, log_to_driver=False, runtime_env=environment)
     yield
     ray.shutdown()
 
@@ -121,12 +127,11 @@ def test_tasks_keep_their_encoder_and_see_no_gpu(tmp_path: Path, graph: Path, sl
     assert noted(notes, "encodes") == ["2"] * len(processes)
 
 
-@pytest.mark.parametrize("on", [TASKS, ACTORS], ids=["tasks", "actors"])
+@pytest.mark.parametrize("on", [SLOW_TASKS, pytest.param(ACTORS, id="actors")])
 def test_an_encoder_whose_weights_lie_beside_it_travels(tmp_path: Path, slides: list[SlideSource], on: Cluster) -> None:
-    alone, beside = tmp_path / "alone.onnx", tmp_path / "beside.onnx"
-    export_encoder(TileEncoder(), "random", [], alone, np.zeros((2, 64, 64, 3), np.uint8))
-    onnx.save(onnx.load(alone), beside, save_as_external_data=True, location="beside.data", size_threshold=1024)
-    alone.unlink()
+    write_graphs(tmp_path / "alone")
+    alone, beside = onnx.load(tmp_path / "alone" / "encoder.onnx"), tmp_path / "beside.onnx"
+    onnx.save(alone, beside, save_as_external_data=True, location="beside.data", size_threshold=1024)
     load = EncoderLoader()
     there = compress_on_ray(slides[:2], beside, load, tmp_path / "there", CompressionOptions(), on)
     here = compress_cohort(slides[:2], load_encoder(beside, device="cpu"), tmp_path / "here", readers=0)
@@ -136,7 +141,7 @@ def test_an_encoder_whose_weights_lie_beside_it_travels(tmp_path: Path, slides: 
         assert "encoded on c" in there.shared  # cpu, or cuda:0 where the declared GPU is one
 
 
-@pytest.mark.parametrize("on", [TASKS, ACTORS], ids=["tasks", "actors"])
+@pytest.mark.parametrize("on", [pytest.param(TASKS, id="tasks"), SLOW_ACTORS])
 def test_what_kills_or_holds_up_a_reader_costs_its_own_slide(tmp_path: Path, graph: Path, on: Cluster) -> None:
     path = write_slide(tmp_path / "good0.tif", tissue_image(600, 500))
     names = ["crash0", "hang0", "good0", "good1", "crash1", "good2"]
@@ -170,7 +175,7 @@ class Brittle(PixelEncoder):
         return super().encode(tiles)
 
 
-@pytest.mark.parametrize("once", [True, False])
+@pytest.mark.parametrize("once", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_an_actor_that_dies_is_made_anew_and_its_other_slide_is_not_at_fault(
     tmp_path: Path, graph: Path, slides: list[SlideSource], once: bool
 ) -> None:
@@ -217,8 +222,8 @@ def test_a_device_that_a_node_lacks_is_an_error(tmp_path: Path, slides: list[Sli
     try:
         cuda_devices()
     except NoDevice:
+        write_graphs(tmp_path)
         graph = tmp_path / "encoder.onnx"
-        export_encoder(TileEncoder(), "random", [], graph, np.zeros((2, 64, 64, 3), np.uint8))
         with pytest.raises(NoDevice, match="there is no NVIDIA driver here"):
             compress_on_ray(
                 slides[:1], graph, EncoderLoader(device="cuda"), tmp_path / "codes", CompressionOptions(), ACTORS

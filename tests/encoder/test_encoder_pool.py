@@ -15,12 +15,11 @@ import numpy as np
 import pytest
 from conftest import tissue_image, write_slide
 from numpy.typing import NDArray
+from served_files import write_graphs
 
 from nic.compression.compress_cohort import compress_cohort
-from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.encoder_pool import EncoderPool, encoder_on
 from nic.encoder.loading import LoadedEncoder, load_encoder
-from nic.encoder.network import TileEncoder
 from nic.errors import EncoderError, NoDevice, OutOfMemory
 from nic.graphs.device import CPU, cuda_devices
 from nic.slides.messages import error_of, error_values
@@ -29,9 +28,9 @@ from nic.slides.slide import find_slides
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("graph") / "encoder.onnx"
-    export_encoder(TileEncoder(), "random", [], path, np.zeros((2, 64, 64, 3), np.uint8))
-    return path
+    folder = tmp_path_factory.mktemp("graph")
+    write_graphs(folder)
+    return folder / "encoder.onnx"
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,9 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
+from served_files import write_graphs
 
-from nic.encoder.encoder_graph import export_encoder
 from nic.encoder.loading import LoadedEncoder, load_encoder
-from nic.encoder.network import TileEncoder
 from nic.encoder.spec import Runtime
 from nic.errors import EncoderError
 from nic.graphs.adapt import write_half
@@ -30,9 +29,9 @@ every_runtime = pytest.mark.parametrize("runtime", [OPENVINO, "onnx-f16"])
 
 @pytest.fixture(scope="module")
 def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("graph") / "encoder.onnx"
-    export_encoder(TileEncoder(), "random", [], path, np.zeros((2, 64, 64, 3), np.uint8))
-    return path
+    folder = tmp_path_factory.mktemp("graph")
+    write_graphs(folder)
+    return folder / "encoder.onnx"
 
 
 def tiles(count: int, seed: int) -> NDArray[np.uint8]:

@@ -1,8 +1,9 @@
 """A training step never waits for the device: the host never needs a number of a tensor there."""
 
-import traceback
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -42,11 +43,17 @@ class Waits(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
         by_mask = name.startswith("index") and isinstance(args[1], list) and any(_is_mask(index) for index in args[1])
-        # On CPUs AdamW counts its steps on the host, and asks there; on a GPU its one kernel counts on the device.
-        counting = any("torch/optim/" in frame.filename for frame in traceback.extract_stack())
-        if (name.startswith(self.WAITING) or by_mask) and not counting:
+        if (name.startswith(self.WAITING) or by_mask) and not _is_counting():
             self.operations.append(name)
         return func(*args, **(kwargs or {}))
+
+
+def _is_counting() -> bool:
+    """On CPUs AdamW counts its steps on the host, and asks there; on a GPU its one kernel counts on the device."""
+    frame: FrameType | None = sys._getframe()
+    while frame and "torch/optim/" not in frame.f_code.co_filename:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _is_mask(index: torch.Tensor | None) -> bool:

@@ -59,7 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng, place = np.random.default_rng(0), tmp_path_factory.mktemp("resume") / "grain"
     for label, sigma in (("fine", 1.0), ("coarse", 1.15)):
         (place / label).mkdir(parents=True)
-        for i in range(60):
+        for i in range(32):
             noise = cv2.GaussianBlur(rng.normal(0, 1, (64, 64, 3)), (0, 0), sigma)
             tile = (128 + 40 * noise / noise.std()).clip(0, 255).astype(np.uint8)
             cv2.imwrite(str(place / label / f"s{i % 8}__{i}.png"), tile)

@@ -37,8 +37,13 @@ def trained(schedule: Schedule = SCHEDULE, on_epoch: OnEpoch = lambda epoch, sco
     return train(sets, multitask(sets, {"two": 1, "three": 1}), schedule, Hooks(on_epoch=on_epoch))
 
 
-def test_it_learns_and_the_same_seed_gives_the_same_network() -> None:
-    first, second = trained(), trained()
+@pytest.fixture(scope="module")
+def first() -> TrainedEncoder:
+    return trained()
+
+
+def test_it_learns_and_the_same_seed_gives_the_same_network(first: TrainedEncoder) -> None:
+    second = trained()
     assert all(auc > 0.9 for auc in first.validation.values())
     assert not first.encoder.training
     assert first.validation == second.validation
@@ -46,14 +51,13 @@ def test_it_learns_and_the_same_seed_gives_the_same_network() -> None:
         assert torch.equal(a, b)
 
 
-def test_the_scores_are_of_tiles_that_training_never_saw() -> None:
-    encoder = trained(replace(SCHEDULE, epochs=1))
-    assert encoder.held_out == sum(len(scores.labels) for scores in encoder.scores)
-    for scores, tiles in zip(encoder.scores, [tile_set("two", 2, 0), tile_set("three", 3, 1)], strict=True):
+def test_the_scores_are_of_tiles_that_training_never_saw(first: TrainedEncoder) -> None:
+    assert first.held_out == sum(len(scores.labels) for scores in first.scores)
+    for scores, tiles in zip(first.scores, [tile_set("two", 2, 0), tile_set("three", 3, 1)], strict=True):
         _, held_out = split(tiles, VALIDATION, 0)
         assert (scores.groups == tiles.groups[held_out]).all()
         assert (scores.labels == tiles.labels[held_out]).all()
-        assert resampled_auc(scores, 0).value == pytest.approx(encoder.validation[scores.task])
+        assert resampled_auc(scores, 0).value == pytest.approx(first.validation[scores.task])
 
 
 def test_a_trial_can_end_its_training() -> None:

@@ -20,6 +20,7 @@ import pytest
 from conftest import tissue_image, write_slide
 from onnx_files import write_layers
 from served_files import write_plain_graphs
+from stores import new_store
 
 from nic.compression.compress_cohort import compress_cohort
 from nic.compression.compressed_slide import CompressedSlide
@@ -53,7 +54,7 @@ def imported(source: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[None]:
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    mlflow.set_tracking_uri(new_store(tmp_path))
     mlflow.create_experiment("tests", str(tmp_path / "artifacts"))
     mlflow.set_experiment("tests")
     yield

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 from served_files import codes_file, write_plain_graphs
+from stores import new_store
 
 from entrypoints import evaluate, predict, train_patients
 from nic.compression.compressed_slide import CompressedSlide
@@ -111,7 +112,7 @@ def patient(slide_id: str) -> Patient:
 def predicted(folder: Path) -> Iterator[pd.DataFrame]:
     """What the entry point `predict` writes of all files, by slide."""
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
+    mlflow.set_tracking_uri(new_store(folder))
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("codes", artifact_location=str(folder / "mlruns")))
     with mlflow.start_run():
         register_patient_model("nic-score", folder / "encoder.onnx", folder / "patient.onnx", {"nic.code": "x"})
@@ -206,7 +207,7 @@ def test_a_model_remembers_what_it_was_trained_on(tmp_path: Path, capsys: pytest
     """From a training on two runtimes to an evaluation on one more pixel version."""
     spec = write_plain_graphs(tmp_path)
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    mlflow.set_tracking_uri(new_store(tmp_path))
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("mixed", artifact_location=str(tmp_path / "mlruns")))
     with mlflow.start_run():
         register_encoder(tmp_path / "encoder.onnx", {"nic.encoder_sha256": spec.sha256})

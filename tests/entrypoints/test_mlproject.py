@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import importlib
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from stores import new_store
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = yaml.safe_load((ROOT / "MLproject").read_text())
@@ -69,7 +71,8 @@ def test_help_teaches_every_parameter() -> None:
 
 def test_what_nic_refuses_ends_in_one_sentence(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "entrypoints.compress", "--slides", f"{tmp_path}/*.svs", "--out", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": new_store(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
     assert done.returncode == 1
     assert "no slides there" in done.stderr
     assert "Traceback" not in done.stderr

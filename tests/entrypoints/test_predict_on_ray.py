@@ -7,7 +7,8 @@ import mlflow
 import pandas as pd
 import pytest
 from conftest import tissue_image, write_slide
-from served_files import write_graphs
+from served_files import write_plain_graphs
+from stores import new_store
 
 from entrypoints import predict
 from nic.compression.compressed_slide import CompressedSlide
@@ -25,9 +26,9 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     for number in range(3):
         write_slide(tmp_path / "slides" / f"s{number}.tif", tissue_image(700, 600, seed=number))
     (tmp_path / "slides" / "text.svs").write_text("no slide")
-    write_graphs(tmp_path, TILING)
+    write_plain_graphs(tmp_path, tiling=TILING)
     before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    mlflow.set_tracking_uri(new_store(tmp_path))
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("ray", artifact_location=str(tmp_path / "mlruns")))
     with mlflow.start_run():
         register_patient_model("nic-score", tmp_path / "encoder.onnx", tmp_path / "patient.onnx", {"nic.code": "x"})

@@ -27,9 +27,9 @@ def test_intervals_are_those_of_scipy(ours, theirs: str) -> None:
     estimated = estimate(figure, seed=1, resamples=20_000, interval=ours)
     oracle = bootstrap(
         (LABEL, SCORE),
-        lambda x, y: pearsonr(x, y).statistic,
+        lambda x, y, axis: pearsonr(x, y, axis=axis).statistic,
         paired=True,
-        vectorized=False,
+        vectorized=True,
         n_resamples=4000,
         method=theirs,
         rng=np.random.default_rng(2),

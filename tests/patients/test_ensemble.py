@@ -11,8 +11,8 @@ from nic.patients.choices import Recipe
 from nic.patients.crops import PatientCells, SlideCells
 from nic.patients.ensemble import fit_folds, fit_partitions, joined
 from nic.patients.splits import stratified_folds
-from nic.patients.targets import Survival, Values
-from nic.patients.training import loss_of
+from nic.patients.targets import Categories, Classes, Grades, Survival, Targets, Values, scores_for
+from nic.patients.training_loss import loss_of
 
 RNG = np.random.default_rng(0)
 
@@ -47,6 +47,24 @@ def test_the_figure_is_the_mean_over_partitions_and_draws_are_of_patients() -> N
     alike, once = estimate(mean_of([figures[0]] * 3), seed=0), estimate(figures[0], seed=0)
     assert alike.high - alike.low == pytest.approx(once.high - once.low, rel=0.25)  # repeating makes no patients
     assert estimate(mean_of(figures[:1]), seed=0) == once
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        Values(np.arange(6.0)),
+        Classes(np.arange(6) < 2, ("a", "b")),
+        Categories(np.arange(6) % 3, ("a", "b", "c")),
+        Grades(np.arange(6) % 3, ("1", "2", "3")),
+    ],
+    ids=lambda targets: type(targets).__name__,
+)
+def test_the_loss_is_the_mean_of_each_patients_own(targets: Targets) -> None:
+    loss, patients = loss_of(targets), torch.tensor([4, 0, 2, 3])
+    scores = torch.randn(4, scores_for(targets), generator=torch.Generator().manual_seed(0))
+    own = loss.of_each(scores, patients)
+    assert own.shape == (4,)
+    torch.testing.assert_close(own.mean(), loss(scores, patients).detach())
 
 
 def test_ties_are_taken_as_asked() -> None:

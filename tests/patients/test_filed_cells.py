@@ -77,7 +77,6 @@ def in_memory(patients: list[Patient], folder: Path) -> list[PatientCells]:
         ("crop-cnn", Survival(np.arange(14) + 1.0, np.arange(14) % 3 > 0)),
         ("attention-mil", Classes(np.arange(14) % 2 == 0, ("a", "b"))),
         ("pooled-linear", Values(np.arange(14.0))),
-        ("context-mil", Survival(np.arange(14) + 1.0, np.arange(14) % 3 > 0)),
     ],
 )
 def test_training_from_files_is_that_from_memory_to_the_last_bit(

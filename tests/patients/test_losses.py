@@ -13,7 +13,14 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sksurv.linear_model import CoxPHSurvivalAnalysis
 
 from nic.errors import NoEvents
-from nic.patients.losses import CumulativeLink, balanced_cross_entropy, balanced_softmax, cox_loss, cox_loss_breslow
+from nic.patients.losses import (
+    CumulativeLink,
+    balanced_cross_entropy,
+    balanced_softmax,
+    cox_loss,
+    cox_loss_breslow,
+    cox_loss_of_each,
+)
 from nic.patients.proportional_odds import fit_proportional_odds
 
 
@@ -55,6 +62,23 @@ def test_breslow_equals_its_formula_and_efron_without_ties(seed: int) -> None:
     assert cox_loss_breslow(hazard, months, event).item() == pytest.approx(wanted)
     apart = months + torch.arange(len(months)) / 100
     assert cox_loss_breslow(hazard, apart, event).item() == pytest.approx(cox_loss(hazard, apart, event).item())
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=20, deadline=None)
+def test_each_patients_own_loss_is_that_of_breslows_hazard(seed: int) -> None:
+    """And the gradient of its sum, the hazard held fixed, is that of the loss of all, times the number of events."""
+    hazard, months, event = survival(seed)
+    hazard.requires_grad_()
+    own, expected = cox_loss_of_each(hazard, months, event).detach(), torch.zeros(len(months)).double()
+    with torch.no_grad():
+        for time in months[event]:  # each death adds to the cumulative hazard of all who live as long
+            expected += (months >= time) * hazard.exp() / hazard[months >= time].exp().sum()
+        torch.testing.assert_close(own, expected - event * (hazard - hazard.mean()))
+    (gradient,) = torch.autograd.grad(cox_loss_breslow(hazard, months, event), hazard)
+    torch.testing.assert_close(expected - event.double(), gradient * event.sum(), rtol=1e-6, atol=1e-9)
+    larger = cox_loss_of_each(hazard.detach() * 400, months, event)
+    assert torch.isfinite(larger).all()
 
 
 def test_breslow_is_least_where_scikit_survival_puts_the_coefficients() -> None:

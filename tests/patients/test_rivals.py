@@ -17,6 +17,7 @@ from nic.patients.crop_cnn import CropCNN, field_of, halvings_for
 from nic.patients.crops import PatientCells, SlideCells, make_batch
 from nic.patients.ensemble import Ensemble, ensemble_scores, fit_folds
 from nic.patients.ensemble_graph import export_ensemble
+from nic.patients.glimpses import Glimpses
 from nic.patients.grid_cnn import GridCNN
 from nic.patients.networks import PatientNetwork, patient_scores
 from nic.patients.pooled_linear import PooledLinear, pooled_features
@@ -24,7 +25,7 @@ from nic.patients.pooling_mil import MaxMIL, MeanMIL
 from nic.patients.predictor import PatientModel
 from nic.patients.targets import Classes, Survival, Targets, Values
 
-RIVALS: tuple[NetworkName, ...] = ("crop-cnn", "attention-mil", "context-mil", "pooled-linear")
+RIVALS = [pytest.param("crop-cnn", marks=pytest.mark.slow), "attention-mil", "context-mil", "pooled-linear"]
 ENDPOINTS = {
     "regression": Endpoint("score", "regression", ("score",)),
     "classification": Endpoint("pattern", "classification", ("pattern",), positive="b"),
@@ -91,6 +92,7 @@ def rivals() -> list[PatientNetwork]:
         ContextMIL(8),
         MeanMIL(8),
         MaxMIL(8),
+        Glimpses(8),
     ]
     for network in networks:
         network.eval().start_from(torch.randn(500, 8) * torch.arange(1.0, 9) + 3)

@@ -34,7 +34,8 @@ from nic.patients.targets import Categories, Grades, Targets
 from nic.patients.training import fit_network, scores_of
 
 NAMES = ("inflamed", "excluded", "desert")
-NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)
+NETWORKS: tuple[NetworkName, ...] = get_args(NetworkName)[:7]
+"""Those of the graph. glimpses, last, has a graph of its own in test_glimpses.py: it takes as long as all others."""
 LEARN_SHARES = [name for name in NETWORKS if name != "max-mil"]
 """Networks that can learn how much of something there is; a maximum says whether there is any."""
 ENDPOINTS = {

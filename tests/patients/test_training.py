@@ -23,10 +23,10 @@ from nic.patients.training import (
     chunks_of,
     drawn_again,
     fit_network,
-    loss_of,
     score_patients,
     scores_of,
 )
+from nic.patients.training_loss import loss_of
 
 Cells = list[PatientCells]
 
@@ -121,7 +121,7 @@ def test_the_gradient_by_chunks_is_that_of_the_whole_cohort(burden) -> None:
                 batch = training.make_batch([cells[number]])
                 maps = network(batch.codes.double(), batch.valid.double())
                 scores.append(training.patient_scores(maps, batch.valid.double(), batch.patient, 1))
-            yield torch.cat(scores), torch.arange(chunk.start, chunk.stop)
+            yield Scored(torch.cat(scores), torch.arange(chunk.start, chunk.stop))
 
     def gradients(backward: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:
         network.zero_grad()

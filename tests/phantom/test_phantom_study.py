@@ -90,7 +90,7 @@ def test_the_truth_names_every_patient_and_its_oracles(study: PhantomStudy) -> N
 
 
 BREAST = BreastSlide("B9-1", "aspen", 8, 40.0, 10.0, 200.0, 0.6, 1.0)
-LIVER = LiverSlide("L9-1", "elm", 18, 1, 1, 90.0, 500.0, 1.0)
+LIVER = LiverSlide("L9-1", "elm", 14, 1, 1, 90.0, 500.0, 1.0)
 
 
 def test_the_same_seed_gives_the_same_pixels(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from archive import archive
 from conftest import tissue_image, write_slide
-from served_files import write_graphs
+from served_files import write_plain_graphs
 
 from nic.serving.cache import CodesCache
 from nic.serving.limits import Limits
@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bucket")
     for seed, name in enumerate("ab"):
         write_slide(folder / f"{name}.tif", tissue_image(900, 800, seed))
-    write_graphs(folder)
+    write_plain_graphs(folder)
     return folder
 
 

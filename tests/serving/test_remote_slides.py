@@ -17,7 +17,7 @@ import pytest
 from archive import Archive, archive
 from conftest import tissue_image, write_slide
 from fsspec.implementations.http import HTTPFileSystem
-from served_files import write_graphs
+from served_files import write_plain_graphs
 
 from nic.errors import MissingExtra, SettingError
 from nic.serving.cache import CodesCache
@@ -26,7 +26,7 @@ from nic.serving.remote_slides import RemoteSlides
 from nic.serving.served_model import RequestParams, ServedModel
 
 STRANGER = "Jane_Roe_1931"
-SECONDS = 4.0
+SECONDS = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("elsewhere")
     for seed, name in enumerate(("a", "b", STRANGER)):
         write_slide(folder / f"{name}.tif", tissue_image(900, 800, seed))
-    write_graphs(folder)
+    write_plain_graphs(folder)
     return folder
 
 

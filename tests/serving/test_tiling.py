@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import tissue_image, write_slide
-from served_files import write_graphs
+from served_files import write_plain_graphs
 
 from nic.compression.compress_slide import compress_slide
 from nic.compression.tiling import Tiling
@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cut")
     write_slide(folder / "a.tif", tissue_image(900, 800))
     for name, tiling in (("usual", Tiling()), ("overlapping", OVERLAPPING), ("given", Tiling(tissue=OwnMask()))):
-        write_graphs(folder / name, tiling)
+        write_plain_graphs(folder / name, tiling=tiling)
     return folder
 
 

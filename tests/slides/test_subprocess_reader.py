@@ -29,7 +29,7 @@ def two() -> Iterator[SubprocessReader]:
         yield processes
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one() -> Iterator[SubprocessReader]:
     with SubprocessReader(1, modules=["slide_jobs"], tries=1, silent_s=3) as processes:
         processes.ask(YieldsBatches(0))

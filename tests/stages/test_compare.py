@@ -131,7 +131,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict
             "turned": register(folder, "turned", -1.0, train),
             "score": register(folder, "score", 1.0, Values(np.arange(float(len(train))))),
         }
-    yield folder, models
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nic.stages.evaluation_report.CASES", 1)  # patients of whom a report draws maps
+        yield folder, models
     mlflow.set_tracking_uri(before)
 
 

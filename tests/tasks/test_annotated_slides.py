@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -35,13 +36,20 @@ def write_asap(path: Path, *annotations: tuple[str, list[list[float]]]) -> None:
     path.write_text(f"<ASAP_Annotations><Annotations>{body}</Annotations></ASAP_Annotations>")
 
 
-@pytest.fixture
-def slides(tmp_path: Path) -> Path:
-    """Three slides of two patients: ASAP's XML, QuPath's GeoJSON, and one that nobody annotated."""
-    (tmp_path / "slides").mkdir()
-    (tmp_path / "outlines").mkdir()
+@pytest.fixture(scope="module")
+def unannotated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three slides of two patients."""
+    folder = tmp_path_factory.mktemp("unannotated")
     for i, name in enumerate(("patient_0_node_0", "patient_0_node_1", "patient_1_node_0")):
-        write_slide(tmp_path / "slides" / f"{name}.tif", tissue_image(SIZE, SIZE, i), compression="deflate")
+        write_slide(folder / f"{name}.tif", tissue_image(SIZE, SIZE, i), compression="deflate")
+    return folder
+
+
+@pytest.fixture
+def slides(unannotated: Path, tmp_path: Path) -> Path:
+    """A copy of them, with ASAP's XML, QuPath's GeoJSON, and no annotations of the third."""
+    copytree(unannotated, tmp_path / "slides")
+    (tmp_path / "outlines").mkdir()
     write_asap(
         tmp_path / "outlines" / "patient_0_node_0.xml",
         ("_0", square(256, 256, 512)),

@@ -180,7 +180,7 @@ def dying_stage(folder: Path) -> None:
 
 
 def test_a_store_that_dies_after_the_work_says_what_is_kept(tmp_path: Path) -> None:
-    mlflow.set_tracking_uri(f"sqlite:///{tmp_path}/mlflow.db")
+    mlflow.set_tracking_uri(new_store(tmp_path))
     mlflow.set_experiment(experiment_id=mlflow.create_experiment("dies", artifact_location=str(tmp_path / "runs")))
     (tmp_path / "codes").mkdir()
     with pytest.raises(MlflowException) as died:

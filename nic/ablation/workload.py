@@ -1,0 +1,36 @@
+"""How long an ablation takes: what is expected of each part before it begins, and what is left while it runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+CORE_S_A_TILE = {"multitask": 2.4e-3, "vae": 3.0e-3, "contrastive": 4.5e-3, "bigan": 6.0e-3}
+"""Seconds of one core for a tile of an epoch in an encoder's training, by its objective."""
+READING = 0.45
+"""Share of reading in the time of a compression by one encoder."""
+CORE_S_A_CELL = 1.0e-5
+"""Seconds of one core for a grid's cell of an epoch in a patient network's training."""
+
+
+@dataclass
+class Workload:
+    """expected: seconds of each part of the work, by name. spent: of those that are finished.
+
+    What is left follows the parts that this run has worked on; parts of an earlier run took it no time.
+    """
+
+    expected: Mapping[str, float] = field(default_factory=dict)
+    spent: dict[str, float] = field(default_factory=dict)
+
+    def finish(self, part: str, seconds: float) -> None:
+        """seconds: that this run worked on the part, 0 where an earlier run did."""
+        self.spent[part] = seconds
+
+    @property
+    def hours_left(self) -> float:
+        worked = {part: seconds for part, seconds in self.spent.items() if seconds and self.expected.get(part)}
+        pace = sum(worked.values()) / sum(self.expected[part] for part in worked) if worked else 1.0
+        return pace * sum(seconds for part, seconds in self.expected.items() if part not in self.spent) / 3600
+
+    def __str__(self) -> str:
+        finished = sum(part in self.spent for part in self.expected)
+        return f"{finished} of {len(self.expected)} parts are finished; about {self.hours_left:.1f} hours are left"

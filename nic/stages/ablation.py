@@ -1,0 +1,184 @@
+"""An ablation as a stage: encoders side by side, patient networks on their codes, and the page with the claims."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nic.ablation.ablation_cells import Cell, CellAnswers, CellBatch, CellTraining, cell_file, train_cells
+from nic.ablation.arms import Arm
+from nic.ablation.claims import best, claims_of
+from nic.ablation.measured import Measurable, Measurements
+from nic.ablation.page import AblationPage
+from nic.ablation.scope import SEEDED, Scope
+from nic.ablation.workload import Workload
+from nic.compression.side_by_side import compress_side_by_side
+from nic.compression.slide_of_cohort import CompressionOptions
+from nic.encoder.loading import load_encoder
+from nic.evaluation.oracle import oracle_scores
+from nic.patients.cohort import Cohort, Split
+from nic.patients.targets import names_of
+from nic.shared_files import drafted
+from nic.stages.ablation_hours import compression_part, networks_part, training_part
+from nic.stages.steps import part_to_measure
+from nic.study import EndpointEntry, Study
+from nic.threads import cores
+from nic.tracking.digests import codes_digest
+from nic.tracking.registry import encoder_file
+from nic.tracking.runs import StageRun
+from nic.training_device import training_device
+
+MIL = "attention-mil"
+"""The rival of the network by which encoders are compared, in the claim on relations among tiles."""
+Trained = tuple[str, int]
+"""The name of an arm, and the seed of its encoder."""
+
+
+@dataclass(frozen=True)
+class EncoderOfArm:
+    """version: registered. seconds: of its training. reused: whether an earlier run trained it."""
+
+    version: str
+    sha256: str
+    seconds: float
+    reused: bool
+
+
+@dataclass
+class Ablation:
+    """An ablation while it runs. cohorts: of the study, read. options: of each cohort's compression. work: its folder.
+
+    encoders, files: of what was asked for so far; files hold the answers of each cell.
+    """
+
+    study_file: Path
+    study: Study
+    cohorts: Mapping[str, Cohort]
+    arms: Sequence[Arm]
+    scope: Scope
+    training: Callable[[int], CellTraining]
+    options: Mapping[str, CompressionOptions]
+    work: Path
+    workload: Workload
+    encoders: dict[Trained, EncoderOfArm] = field(default_factory=dict)
+    files: dict[Cell, Path] = field(default_factory=dict)
+
+    def measure(self, encoders: Mapping[Trained, EncoderOfArm]) -> None:
+        """Compress every cohort with these encoders in one reading, and train the networks on their codes."""
+        self.encoders.update(encoders)
+        for trained, encoder in encoders.items():
+            self.workload.finish(training_part(*trained), 0.0 if encoder.reused else encoder.seconds)
+        for name in self.cohorts:
+            self._compress(name, encoders)
+        print(self.workload)
+        self._train(encoders)
+
+    def codes(self, cohort: str, encoder: EncoderOfArm) -> Path:
+        return self.work / "codes" / cohort / encoder.sha256[:8]
+
+    def _compress(self, cohort: str, encoders: Mapping[Trained, EncoderOfArm]) -> None:
+        slides = [slide for patient in self.cohorts[cohort].patients for slide in patient.slides]
+        graphs = {self.codes(cohort, encoder): encoder_file(encoder.version) for encoder in encoders.values()}
+        start = time.monotonic()
+        loaded = {folder: load_encoder(graph) for folder, graph in graphs.items()}
+        compress_side_by_side(slides, loaded, self.options[cohort])
+        seconds = time.monotonic() - start
+        self.workload.finish(compression_part(cohort), seconds)
+        for folder in graphs:
+            if not (note := _seconds_file(folder)).is_file():
+                with drafted(note) as draft:
+                    draft.write_text(json.dumps(seconds / len(graphs)))
+
+    def _train(self, encoders: Mapping[Trained, EncoderOfArm]) -> None:
+        batches = []
+        for (name, seed), encoder in encoders.items():
+            asked = self.scope.cells(name, seed, [entry.name for entry in self.study.endpoints])
+            for entry in self.study.endpoints:
+                cells = [cell for cell in asked if cell.endpoint == entry.name]
+                files = self._files(entry, self.codes(entry.cohort, encoder), cells)
+                self.files.update(files)
+                lacking = tuple((cell, file) for cell, file in files.items() if not file.is_file())
+                if lacking:
+                    codes = self.codes(entry.cohort, encoder)
+                    batches.append(CellBatch(self.study_file, entry.name, codes, self._how(entry), lacking))
+        train_cells(batches, 1 if training_device().type == "cuda" else cores())
+        for trained in encoders:
+            cells = [cell for cell in self.files if (cell.encoder, cell.encoder_seed) == trained]
+            fresh = {cell for batch in batches for cell, _ in batch.files}
+            seconds = sum(CellAnswers.load(self.files[cell]).seconds for cell in cells if cell in fresh)
+            self.workload.finish(networks_part(*trained), seconds / cores())
+        print(self.workload)
+
+    def _how(self, entry: EndpointEntry) -> CellTraining:
+        external = part_to_measure(self.cohorts[entry.cohort]) == "external"
+        return self.training(0 if external else self.study.folds)
+
+    def _files(self, entry: EndpointEntry, codes: Path, cells: Sequence[Cell]) -> dict[Cell, Path]:
+        labels, digest = entry.cohort_digest(self.cohorts[entry.cohort]), codes_digest(codes)
+        how = self._how(entry)
+        return {cell: cell_file(self.work / "cells", cell, entry, labels, digest, how) for cell in cells}
+
+    def arms_again(self) -> list[Arm]:
+        """Arms whose encoder is trained with further seeds: SEEDED, and the best one of a single task."""
+        measured, single = self.measured(), [arm for arm in self.arms if arm.group == "one task"]
+        strongest = best(measured, single, self.scope.network)
+        return [arm for arm in self.arms if arm.name in SEEDED or arm == strongest]
+
+    def measured(self) -> Measurements:
+        answers = {cell: CellAnswers.load(file) for cell, file in self.files.items()}
+        return Measurements([self._measurable(entry) for entry in self.study.endpoints], answers)
+
+    def _measurable(self, entry: EndpointEntry) -> Measurable:
+        split: Split = "train" if self._how(entry).folds else "external"
+        labelled = self.cohorts[entry.cohort].labelled(entry.endpoint, split)
+        patients = tuple(patient.patient_id for patient in labelled.patients)
+        classes = names_of(labelled.targets) if entry.kind == "multiclass" else ()
+        oracle = oracle_scores(self.study.truth, entry.name, patients, classes) if self.study.truth else None
+        return Measurable(entry.name, entry.kind, entry.cohort, patients, labelled.targets, oracle)
+
+    def report(self, page: Path, notes: Sequence[str], stage: StageRun) -> dict[str, Any]:
+        """Write and log the page, its pictures and the figures; the stage's result."""
+        measured, network = self.measured(), self.scope.network
+        claims = claims_of(measured, self.arms, network, MIL)
+        asked = dict.fromkeys((cell.encoder, cell.network) for cell in self.files)
+        compared = {encoder for encoder, of in asked if of != network}
+        others = [pair for pair in asked if pair[0] in compared]
+        written = AblationPage(
+            study=self.study.name,
+            measured=measured,
+            arms=self.arms,
+            network=network,
+            networks=others,
+            claims=claims,
+            minutes=self._minutes(),
+            notes=notes,
+        ).write(page)
+        stage.log_text(page.read_text(), page.name)
+        for picture in written[1:]:
+            stage.log_png(picture.read_bytes(), picture.name)
+        for arm in self.arms:
+            name = arm.name.replace("+", "-")  # MLflow allows no + in names
+            stage.log(f"mean_fraction.{name}", float(measured.mean_fraction(arm.name, network)[0]))
+        for claim in claims:
+            print(f"{claim.verdict:13} {claim.claim}  {claim.measure}: {claim.difference}")
+        print(f"The page: {page}")
+        return {"page": str(page), "verdicts": {claim.claim: claim.verdict for claim in claims}}
+
+    def _minutes(self) -> dict[str, tuple[float, float]]:
+        """Of the training of each arm's first encoder, and of its share of the compression."""
+        return {
+            name: (encoder.seconds / 60, sum(self._compression_s(encoder)) / 60)
+            for (name, seed), encoder in self.encoders.items()
+            if seed == 0
+        }
+
+    def _compression_s(self, encoder: EncoderOfArm) -> list[float]:
+        notes = [_seconds_file(self.codes(cohort, encoder)) for cohort in self.cohorts]
+        return [float(json.loads(note.read_text())) for note in notes]
+
+
+def _seconds_file(codes: Path) -> Path:
+    """Beside the folder of codes: the seconds of its compression."""
+    return codes.with_suffix(".seconds")

@@ -1,0 +1,100 @@
+"""The comparators of an ablation: other methods that answer one endpoint for the same patients."""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+
+from tqdm import tqdm
+
+from nic.ablation.ablation_cells import NO_ENCODER, Cell, CellAnswers, ids_of
+from nic.ablation.arms import TUNED, UNIFORM
+from nic.comparators.mitosis_counting import mitosis_scores
+from nic.comparators.mitosis_detections import MitosisOptions
+from nic.comparators.streaming_cnn import StreamingOptions, streaming_scores
+from nic.compression.compress_cohort import compress_cohort
+from nic.encoder.loading import load_encoder
+from nic.errors import StudyError
+from nic.patients.cohort import Labelled
+from nic.stages.ablation import Ablation
+from nic.study import EndpointEntry
+from nic.tracking.digests import digest
+from nic.tracking.encoder_heads import load_heads
+from nic.tracking.registry import encoder_file
+from nic.tracking.source_digest import PROJECT, files_digest, imported_files
+
+MITOSIS_COUNTING, STREAMING = "mitosis-counting", "streaming-cnn"
+COMPARATORS = (MITOSIS_COUNTING, STREAMING)
+
+
+def compare_methods(ablation: Ablation, names: Sequence[str], endpoint: str) -> None:
+    """Let each method answer the endpoint's external patients, unless its answers are kept. names: of COMPARATORS.
+
+    Raises StudyError for an unknown method, and where the cohort has no external patients.
+    """
+    if unknown := [name for name in names if name not in COMPARATORS]:
+        raise StudyError(f"no comparator {unknown[0]!r}; there are {', '.join(COMPARATORS)}")
+    entry = ablation.study.endpoint(endpoint)
+    cohort = ablation.cohorts[entry.cohort]
+    if names:
+        train, external = (cohort.labelled(entry.endpoint, split) for split in ("train", "external"))
+        for name in names:
+            method = {MITOSIS_COUNTING: _count_mitoses, STREAMING: _stream}[name]
+            method(ablation, entry, train, external)
+
+
+def _count_mitoses(ablation: Ablation, entry: EndpointEntry, train: Labelled, external: Labelled) -> None:
+    """Tiles overlap by half, so that each mitosis lies in the middle of one."""
+    arm = next(name for name in (TUNED, UNIFORM) if (name, 0) in ablation.encoders)
+    encoder, options = ablation.encoders[arm, 0], MitosisOptions()
+    codes = ablation.work / "overlapping" / entry.cohort / encoder.sha256[:8]
+
+    def answer() -> CellAnswers:
+        loaded, usual = load_encoder(encoder_file(encoder.version)), ablation.options[entry.cohort]
+        half = replace(usual, tiling=replace(usual.tiling, overlap_px=loaded.spec.tile_px // 2))
+        slides = [slide for of in (train, external) for patient in of.patients for slide in patient.slides]
+        compress_cohort(slides, loaded, codes, half)
+        start = time.perf_counter()
+        scores = mitosis_scores(train, external, codes, load_heads(encoder.version), options)
+        return CellAnswers(ids_of(external), scores, None, time.perf_counter() - start)
+
+    cell = Cell(arm, 0, entry.name, MITOSIS_COUNTING, 0)
+    _kept(ablation, cell, entry, {"encoder": encoder.sha256, **asdict(options)}, "mitosis_counting", answer)
+
+
+def _stream(ablation: Ablation, entry: EndpointEntry, train: Labelled, external: Labelled) -> None:
+    options, folder = StreamingOptions(), ablation.work / "streaming"
+
+    def answer() -> CellAnswers:
+        start = time.perf_counter()
+        with tqdm(total=options.epochs, desc=STREAMING, unit="epoch") as bar:
+
+            def on_epoch(epoch: int, loss: float) -> None:
+                bar.update()
+
+            scores = streaming_scores(train, external, options, 0, folder, on_epoch)
+        shutil.rmtree(folder)
+        return CellAnswers(ids_of(external), scores, None, time.perf_counter() - start)
+
+    _kept(ablation, Cell(NO_ENCODER, 0, entry.name, STREAMING, 0), entry, asdict(options), "streaming_cnn", answer)
+
+
+def _kept(
+    ablation: Ablation,
+    cell: Cell,
+    entry: EndpointEntry,
+    options: dict[str, object],
+    module: str,
+    answer: Callable[[], CellAnswers],
+) -> None:
+    """The answers of a cell from their file, or computed and kept there."""
+    decides = {
+        "cohort": entry.cohort_digest(ablation.cohorts[entry.cohort]),
+        "endpoint": entry.endpoint.definition,
+        "options": options,
+        "code": files_digest(imported_files([PROJECT / "nic" / "comparators" / f"{module}.py"])),
+    }
+    file = ablation.work / "cells" / f"{entry.name}-{cell.network}-{digest(decides)}.json"
+    if not file.is_file():
+        answer().save(file)
+    ablation.files[cell] = file

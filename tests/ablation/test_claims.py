@@ -1,0 +1,106 @@
+"""Claims are decided by the interval of a paired difference; the page states each with its verdict."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nic.ablation.ablation_cells import Cell, CellAnswers
+from nic.ablation.arms import Arm, arms_of
+from nic.ablation.claims import Claim, claims_of, means_by_tasks, trend
+from nic.ablation.measured import Measurable, Measurements, interval
+from nic.ablation.page import AblationPage
+from nic.patients.targets import Survival, Values
+
+N = 120
+PATIENTS = tuple(f"P{number:03}" for number in range(N))
+RNG = np.random.default_rng(8)
+VALUE = RNG.normal(size=N)
+MONTHS, EVENT = RNG.exponential(np.exp(-VALUE) * 20) + 0.1, RNG.random(N) < 0.7
+ENDPOINTS = [
+    Measurable("score", "regression", "breast", PATIENTS, Values(VALUE), VALUE + 0.2 * RNG.normal(size=N)),
+    Measurable("death", "survival", "breast", PATIENTS, Survival(MONTHS, EVENT), VALUE),
+]
+ARMS = arms_of(["m", "n", "o"], None)
+NOISE = {"all-uniform": 0.3, "all-tuned": 0.3, "all-no-colour": 0.9, "vae": 3.0, "bigan": 3.0, "contrastive": 1.5}
+
+
+def noise_of(arm: Arm) -> float:
+    """The more tasks, the less; known exactly, so that verdicts are."""
+    return NOISE.get(arm.name, {1: 1.6, 2: 0.8}.get(len(arm.tasks), 4.0))
+
+
+@pytest.fixture(scope="module")
+def measured() -> Measurements:
+    answers = {}
+    for arm in ARMS:
+        for network in ("grid-cnn", "attention-mil"):
+            for endpoint in ("score", "death"):
+                for seed in range(2):
+                    noise = noise_of(arm) * (1 if network == "grid-cnn" or endpoint == "death" else 8)
+                    scores = VALUE + noise * RNG.normal(size=N)
+                    answers[Cell(arm.name, 0, endpoint, network, seed)] = CellAnswers(PATIENTS, scores, None, 30.0)
+    return Measurements(ENDPOINTS, answers, draws=300)
+
+
+def test_each_claim_has_the_verdict_of_what_was_planted(measured: Measurements) -> None:
+    verdicts = {claim.claim: claim.verdict for claim in claims_of(measured, ARMS, "grid-cnn", "attention-mil")}
+    assert verdicts == {
+        "An encoder taught by several tasks is better than an unsupervised one.": "supported",
+        "An encoder taught by several tasks is better than one taught by a single task.": "supported",
+        "Heavy colour augmentation helps on slides of other laboratories.": "supported",
+        "Tuned task weights are better than equal ones.": "undecided",
+        "The more tasks an encoder is taught, the better it is.": "supported",
+        "A CNN uses relations among tiles that MIL cannot: score.": "supported",
+        "A CNN uses relations among tiles that MIL cannot: death.": "undecided",
+        "Risk is learned from outcomes alone: death.": "supported",
+    }
+
+
+def test_a_claim_that_is_turned_round_is_not_supported(measured: Measurements) -> None:
+    turned = claims_of(measured, ARMS, "attention-mil", "grid-cnn")
+    of_score = next(claim for claim in turned if claim.claim.endswith("MIL cannot: score."))
+    assert of_score.verdict == "not supported"
+
+
+def test_arms_that_are_left_out_leave_out_their_claims(measured: Measurements) -> None:
+    few = [arm for arm in ARMS if arm.name in ("all-uniform", "vae")]
+    claims = [claim.claim for claim in claims_of(measured, few, "grid-cnn", "attention-mil")]
+    assert not any("colour" in claim or "single" in claim or "more tasks" in claim for claim in claims)
+    assert any("unsupervised" in claim for claim in claims)
+
+
+def test_the_trend_is_the_slope_of_least_squares(measured: Measurements) -> None:
+    by_count = means_by_tasks(measured, ARMS, "grid-cnn")
+    assert list(by_count) == [1, 2, 3]
+    slopes = trend(by_count)
+    for draw in (0, 5, 300):
+        values = [by_count[number][draw] for number in by_count]
+        assert slopes[draw] == pytest.approx(np.polyfit([1, 2, 3], values, 1)[0])
+
+
+def test_a_verdict_follows_from_the_interval_alone() -> None:
+    def verdict(draws: np.ndarray) -> str:
+        return Claim("It is.", "x", interval("difference", draws, 9, 0.0)).verdict
+
+    spread = np.linspace(-1, 1, 401)
+    assert [verdict(spread + shift) for shift in (2, -2, 0.5)] == ["supported", "not supported", "undecided"]
+
+
+def test_the_page_states_every_claim_and_encoder(measured: Measurements, tmp_path: Path) -> None:
+    claims = claims_of(measured, ARMS, "grid-cnn", "attention-mil")
+    others = [("all-tuned", "grid-cnn"), ("all-tuned", "attention-mil")]
+    page = AblationPage("made", measured, ARMS, "grid-cnn", others, claims, {}, ["One note."])
+    written = page.write(tmp_path / "made.md")
+    text = (tmp_path / "made.md").read_text()
+    assert [path.name for path in written] == ["made.md", "made_leaderboard.png", "made_tasks.png"]
+    assert all(path.stat().st_size > 10_000 for path in written[1:])
+    assert all(claim.claim in text and f"**{claim.verdict}**" in text for claim in claims)
+    encoders = text.split("## Encoders")[1].split("## Number of tasks")[0]
+    order = [arm.name for arm in ARMS if f"| {arm.name} |" in encoders]
+    assert set(order) == {arm.name for arm in ARMS}
+    assert encoders.index("| all-uniform |") < encoders.index("| contrastive |") < encoders.index("| vae |")
+    assert all(line.count("|") == encoders.splitlines()[6].count("|") for line in encoders.splitlines() if "|" in line)
+    assert "One note." in text
+    page.write(tmp_path / "again" / "made.md")
+    assert all((tmp_path / "again" / path.name).read_bytes() == path.read_bytes() for path in written)
