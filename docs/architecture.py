@@ -21,6 +21,7 @@ STEPS = (
 PURPOSE = {
     "entrypoints | registry": "the command line, and what is registered and served",
     "nic.stages": "what an entry point does",
+    "nic.ablation": "the paper's experiments",
     "nic.study": "the study file",
     "nic.tracking | nic.phantom | nic.serving | nic.comparators": "MLflow; synthetic data; requests; rivals",
     "nic.encoder | nic.compression | nic.patients | nic.evaluation": "the three steps, and what measures them",

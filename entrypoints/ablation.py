@@ -75,8 +75,8 @@ def run(config: Config) -> dict[str, Any]:
 
 def begun(config: Config, steps: "Steps") -> "Ablation":
     """The ablation with its plan printed, the phantom drawn and the study checked."""
+    from nic.ablation.ablation_cells import CellTraining
     from nic.ablation.arms import arms_of, chosen
-    from nic.ablation.cells import CellTraining
     from nic.ablation.scope import Scope
     from nic.stages.ablation import Ablation
     from nic.stages.ablation_hours import show, workload_of

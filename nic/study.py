@@ -5,7 +5,17 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import PydanticKnownError
 
 from nic.cohort_entry import ClinicalEntry, CohortEntry, CohortOrTable
 from nic.compression.compress_entry import CompressEntry
@@ -164,7 +174,12 @@ class PhantomEntry(_StudyPart):
 
 
 def _as_phantom(content: Any) -> Any:
-    return {True: PhantomEntry(), False: None}[content] if isinstance(content, bool) else content
+    if content is None or isinstance(content, dict | PhantomEntry):
+        return content
+    try:
+        return PhantomEntry() if TypeAdapter(bool).validate_python(content) else None
+    except ValidationError as error:
+        raise PydanticKnownError("bool_parsing") from error
 
 
 class Study(_StudyPart):

@@ -10,7 +10,7 @@ import yaml
 from entrypoints import train_patients
 from entrypoints.compress import Config
 from nic.errors import StudyError
-from nic.study import EndpointEntry, Study, read_study, read_whole_study, readable_part
+from nic.study import EndpointEntry, PhantomEntry, Study, read_study, read_whole_study, readable_part
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "tile_tasks.md"
 PHANTOM = Path(__file__).resolve().parents[1] / "studies" / "phantom.yaml"
@@ -218,7 +218,7 @@ def test_a_word_without_quotes_is_text(tmp_path: Path, word: str) -> None:
 
 def test_numbers_and_booleans_are_read_where_a_field_needs_them(tmp_path: Path) -> None:
     study = written(tmp_path, f"name: 7\nphantom: yes\ntile_tasks:\n{TASK.replace('mpp: 1', 'mpp: 2.5e-1')}")
-    assert (study.name, study.phantom, study.tile_tasks[0].mpp) == ("7", True, 0.25)
+    assert (study.name, study.phantom, study.tile_tasks[0].mpp) == ("7", PhantomEntry(), 0.25)
     cohort = "cohorts: {c: {table: c.csv, split: null, compress: {variants: 8, tissue: 20, overlap_px: 16}}}\n"
     endpoint = "endpoints: [{name: e, cohort: c, kind: survival, time: t, event: e, covariates: age}]\n"
     study = written(tmp_path, f"name: s\ntile_tasks:\n{TASK}{cohort}{endpoint}")
@@ -439,3 +439,18 @@ def test_a_truth_of_yaml_is_the_word_of_the_table() -> None:
     """Who builds a study in Python may have a bool where the file has a word."""
     entry = EndpointEntry(name="e", cohort="c", kind="classification", column="x", positive=True)  # type: ignore[arg-type]
     assert entry.positive == "true"
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("true", PhantomEntry()),
+        ("yes", PhantomEntry()),
+        ("false", None),
+        ("{train: 200, external: 100, seed: 1}", PhantomEntry(seed=1, train=200, external=100)),
+    ],
+)
+def test_a_phantom_says_how_much_is_drawn(tmp_path: Path, written: str, expected: PhantomEntry | None) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(f"name: s\ntile_tasks:\n  - {{name: a, path: x, mpp: 1}}\nphantom: {written}\n")
+    assert read_study(path).phantom == expected

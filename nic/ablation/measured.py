@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from nic.ablation.cells import Cell, CellAnswers
+from nic.ablation.ablation_cells import Cell, CellAnswers
 from nic.errors import EmptyCohort
 from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import Estimate, Figure

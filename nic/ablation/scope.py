@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nic.ablation.ablation_cells import Cell
 from nic.ablation.arms import TUNED, Arm
-from nic.ablation.cells import Cell
 from nic.patients.choices import NetworkName
 
 RIVALS_ON = (TUNED, "contrastive", "random")

@@ -89,7 +89,8 @@ class Glimpses(ThroughBottleneck):
     def walk(self, x: torch.Tensor, valid: torch.Tensor, choose: Choice) -> Walk:
         """Look at the slides. x: the bottleneck's output [S, width, H, W]; where not valid it may be anything."""
         x = self.dropout(functional.leaky_relu(x, SLOPE)) * valid
-        overview = functional.avg_pool2d(x, 3, 1, 1)  # glass counts as 0
+        # Glass counts as 0, and has no mean, so that glass, padding and the grid's edge are one thing.
+        overview = functional.avg_pool2d(x, 3, 1, 1) * valid
         # What a glimpse at each cell would show. The network knows what it shows at the chosen places alone.
         shown = functional.leaky_relu(self.near(x) + self.far(overview), SLOPE).flatten(2)  # [S, hidden, N]
         cells, inside = overview.flatten(2), valid.flatten(1) > 0

@@ -26,7 +26,7 @@ SURVIVAL_STEPS = 150
 
 
 @dataclass(frozen=True)
-class Schedule:
+class TrainingSteps:
     """epochs: each shows every patient once. steps: of the optimizer, in each epoch."""
 
     epochs: int
@@ -40,7 +40,7 @@ class Schedule:
         return f"{self.epochs} epochs, {self.all_steps} steps"
 
 
-def schedule_of(recipe: Recipe, targets: Targets) -> Schedule:
+def schedule_of(recipe: Recipe, targets: Targets) -> TrainingSteps:
     """The training of one network. targets: of its training patients.
 
     Raises EndpointError for fewer than 0 epochs.
@@ -48,20 +48,20 @@ def schedule_of(recipe: Recipe, targets: Targets) -> Schedule:
     if recipe.epochs < 0:
         raise EndpointError(f"epochs={recipe.epochs}; wanted 1 or more, or 0 for as many as {STEPS} steps take")
     if recipe.network == "pooled-linear":
-        return Schedule(1, 1)  # it is fitted, not trained
+        return TrainingSteps(1, 1)  # it is fitted, not trained
     if isinstance(targets, Survival):
-        return Schedule(recipe.epochs or SURVIVAL_STEPS, 1)
+        return TrainingSteps(recipe.epochs or SURVIVAL_STEPS, 1)
     steps = -(-len(targets) // BATCH_PATIENTS)
-    return Schedule(recipe.epochs or max(-(-STEPS // steps), LEAST_EPOCHS), steps)
+    return TrainingSteps(recipe.epochs or max(-(-STEPS // steps), LEAST_EPOCHS), steps)
 
 
-def schedules_of(recipe: Recipe, targets: Targets, fold: Folds) -> tuple[Schedule, ...]:
+def schedules_of(recipe: Recipe, targets: Targets, fold: Folds) -> tuple[TrainingSteps, ...]:
     """The training of the network of each fold, on the patients of the other folds. fold: [N]."""
     others = (np.flatnonzero(fold != number) for number in range(int(fold.max()) + 1))
     return tuple(schedule_of(recipe, targets.take(patients)) for patients in others)
 
 
-def in_words(schedules: Sequence[Schedule]) -> str:
+def in_words(schedules: Sequence[TrainingSteps]) -> str:
     """The trainings that differ, from the shortest on: "48 epochs, 240 steps or 60 epochs, 240 steps"."""
     ordered = sorted(set(schedules), key=lambda schedule: schedule.epochs)
     return " or ".join(map(str, ordered))

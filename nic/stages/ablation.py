@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nic.ablation.ablation_cells import Cell, CellAnswers, CellBatch, CellTraining, cell_file, train_cells
 from nic.ablation.arms import Arm
-from nic.ablation.cells import Cell, CellAnswers, CellBatch, CellTraining, cell_file, train_cells
 from nic.ablation.claims import best, claims_of
 from nic.ablation.measured import Measurable, Measurements
 from nic.ablation.page import AblationPage
@@ -94,9 +94,8 @@ class Ablation:
     def _train(self, encoders: Mapping[Trained, EncoderOfArm]) -> None:
         batches = []
         for (name, seed), encoder in encoders.items():
-            asked = self.scope.cells(name, seed, [entry.name for entry in self.study.endpoints])
             for entry in self.study.endpoints:
-                cells = [cell for cell in asked if cell.endpoint == entry.name]
+                cells = self.scope.cells(name, seed, [entry.name])
                 files = self._files(entry, self.codes(entry.cohort, encoder), cells)
                 self.files.update(files)
                 lacking = tuple((cell, file) for cell, file in files.items() if not file.is_file())
@@ -142,9 +141,9 @@ class Ablation:
         """Write and log the page, its pictures and the figures; the stage's result."""
         measured, network = self.measured(), self.scope.network
         claims = claims_of(measured, self.arms, network, MIL)
-        asked = dict.fromkeys((cell.encoder, cell.network) for cell in self.files)
-        compared = {encoder for encoder, of in asked if of != network}
-        others = [pair for pair in asked if pair[0] in compared]
+        pairs = dict.fromkeys((cell.encoder, cell.network) for cell in self.files)
+        with_rivals = {encoder for encoder, of in pairs if of != network}
+        others = [pair for pair in pairs if pair[0] in with_rivals]
         written = AblationPage(
             study=self.study.name,
             measured=measured,

@@ -7,8 +7,8 @@ from dataclasses import asdict, replace
 
 from tqdm import tqdm
 
+from nic.ablation.ablation_cells import NO_ENCODER, Cell, CellAnswers, ids_of
 from nic.ablation.arms import TUNED, UNIFORM
-from nic.ablation.cells import NO_ENCODER, Cell, CellAnswers, ids_of
 from nic.comparators.mitosis_counting import mitosis_scores
 from nic.comparators.mitosis_detections import MitosisOptions
 from nic.comparators.streaming_cnn import StreamingOptions, streaming_scores

@@ -35,7 +35,7 @@ SERVE = (
     "  # version {}"
 )
 
-PUBLISHED_COLUMNS = ("endpoint", "method", "patients", "figure", "value [95% interval]", "number of patients")
+PUBLISHED_COLUMNS = ("endpoint", "method", "part", "figure", "value [95% interval]", "n")
 
 ConfigT = TypeVar("ConfigT", bound="DataclassInstance")
 Own = TypeVar("Own", contravariant=True)

@@ -18,7 +18,7 @@ from nic.patients.ensemble import Ensemble, fit_partitions, joined
 from nic.patients.ensemble_graph import export_ensemble
 from nic.patients.networks import count_weights
 from nic.patients.predictor import PatientModel
-from nic.patients.schedule import Schedule, in_words, schedules_of
+from nic.patients.schedule import TrainingSteps, in_words, schedules_of
 from nic.patients.splits import Folds
 from nic.patients.targets import scores_for
 from nic.patients.untrained import untrained
@@ -91,7 +91,7 @@ def train(
     return {"version": version.uri, **result}
 
 
-def log_schedules(schedules: Sequence[Schedule], stage: StageRun) -> None:
+def log_schedules(schedules: Sequence[TrainingSteps], stage: StageRun) -> None:
     """Print how long the networks are trained, and log it: epochs and steps of each network, in their order."""
     print(f"each network is trained for {in_words(schedules)}")
     for number, schedule in enumerate(schedules):

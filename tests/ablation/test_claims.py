@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nic.ablation.ablation_cells import Cell, CellAnswers
 from nic.ablation.arms import Arm, arms_of
-from nic.ablation.cells import Cell, CellAnswers
 from nic.ablation.claims import Claim, claims_of, means_by_tasks, trend
 from nic.ablation.measured import Measurable, Measurements, interval
 from nic.ablation.page import AblationPage

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from nic.ablation.cells import Cell, CellAnswers
+from nic.ablation.ablation_cells import Cell, CellAnswers
 from nic.ablation.measured import Measurable, Measurements, interval
 from nic.errors import EmptyCohort
 from nic.patients.targets import Classes, Values

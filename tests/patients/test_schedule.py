@@ -5,7 +5,7 @@ import pytest
 
 from nic.errors import EndpointError
 from nic.patients.choices import Recipe
-from nic.patients.schedule import Schedule, in_words, schedule_of, schedules_of
+from nic.patients.schedule import TrainingSteps, in_words, schedule_of, schedules_of
 from nic.patients.targets import Survival, Targets, Values
 
 
@@ -21,24 +21,24 @@ def survival(patients: int) -> Targets:
     ("patients", "epochs", "steps"), [(64, 60, 4), (80, 48, 5), (96, 40, 6), (320, 40, 20), (16, 240, 1), (10, 240, 1)]
 )
 def test_epochs_are_as_many_as_the_steps_take_and_at_least_forty(patients: int, epochs: int, steps: int) -> None:
-    assert schedule_of(Recipe(), values(patients)) == Schedule(epochs, steps)
+    assert schedule_of(Recipe(), values(patients)) == TrainingSteps(epochs, steps)
 
 
 @pytest.mark.parametrize("patients", [10, 80, 1000])
 def test_an_epoch_of_survival_is_one_step(patients: int) -> None:
-    assert schedule_of(Recipe(), survival(patients)) == Schedule(150, 1)
-    assert schedule_of(Recipe(epochs=7), survival(patients)) == Schedule(7, 1)
+    assert schedule_of(Recipe(), survival(patients)) == TrainingSteps(150, 1)
+    assert schedule_of(Recipe(epochs=7), survival(patients)) == TrainingSteps(7, 1)
 
 
 def test_a_number_of_epochs_is_taken_as_it_is() -> None:
-    assert schedule_of(Recipe(epochs=7), values(65)) == Schedule(7, 5)
-    assert schedule_of(Recipe("pooled-linear"), values(65)) == Schedule(1, 1)
+    assert schedule_of(Recipe(epochs=7), values(65)) == TrainingSteps(7, 5)
+    assert schedule_of(Recipe("pooled-linear"), values(65)) == TrainingSteps(1, 1)
     with pytest.raises(EndpointError, match="epochs=-1; wanted 1 or more, or 0 for as many as 240 steps take"):
         schedule_of(Recipe(epochs=-1), values(65))
 
 
 def test_folds_of_unequal_sizes_have_schedules_of_their_own() -> None:
     schedules = schedules_of(Recipe(), values(129), np.arange(129) % 2)  # 65 and 64 patients in the folds
-    assert schedules == (Schedule(60, 4), Schedule(48, 5))
+    assert schedules == (TrainingSteps(60, 4), TrainingSteps(48, 5))
     assert in_words(schedules) == "48 epochs, 240 steps or 60 epochs, 240 steps"
     assert in_words(schedules_of(Recipe(), values(160), np.arange(160) % 5)) == "40 epochs, 320 steps"
