@@ -1,7 +1,7 @@
 """The paper's experiments on a study: encoders, numbers of tasks and networks side by side, with a verdict each."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +9,10 @@ from entrypoints import compress, import_encoder, make_phantom, train_encoder
 from entrypoints.cli import launch, names_in
 
 if TYPE_CHECKING:
-    from nic.ablation.arms import Arm
+    from nic.ablation.arms import Arm, EncoderOfArm
     from nic.compression.slide_of_cohort import CompressionOptions
-    from nic.stages.ablation import Ablation, EncoderOfArm
     from nic.stages.steps import Steps
+    from nic.study import Study
 
 
 @dataclass(frozen=True)
@@ -58,65 +58,53 @@ def run(config: Config) -> dict[str, Any]:
     Encoders are registered, not promoted. Slides are read once for all encoders. Each network is trained on all
     training patients and measured on the external ones; without these, networks of folds are measured.
     """
-    from nic.stages.ablation_comparators import compare_methods
     from nic.stages.steps import Steps
     from nic.tracking.runs import stage_run
 
     config, steps = replace(config, study=config.study.resolve(), work=config.work.resolve()), Steps()
     with stage_run("ablation", config, {}) as stage:
-        ablation = begun(config, steps)
+        from nic.ablation.ablation_cells import CellTraining
+        from nic.ablation.scope import Scope
+        from nic.stages.ablation import AblationPlan, begin
+        from nic.stages.ablation_comparators import compare_methods
+
+        study = study_drawn(config.study, steps)
+        scope = Scope.named(config.network, names_in(config.rivals), config.seeds, config.encoder_seeds)
+        training = partial(CellTraining, config.epochs, config.learning_rate)
+        published = Path(config.published).resolve() if config.published else None
+        plan = AblationPlan(scope, names_in(config.encoders), published, config.encoder_epochs, training)
+        ablation = begin(config.study, study, plan, options_of(study), config.work)
         ablation.measure({(arm.name, 0): encoder_of(arm, 0, config, steps) for arm in ablation.arms})
         again = [(arm, seed) for arm in ablation.arms_again() for seed in range(1, config.encoder_seeds)]
         ablation.measure({(arm.name, seed): encoder_of(arm, seed, config, steps) for arm, seed in again})
-        compare_methods(ablation, names_in(config.comparators), config.compared_on or ablation.study.endpoints[0].name)
+        compare_methods(ablation, names_in(config.comparators), config.compared_on or study.endpoints[0].name)
         stage.result.update(ablation.report(config.page, notes_of(config), stage))
     return stage.result
 
 
-def begun(config: Config, steps: "Steps") -> "Ablation":
-    """The ablation with its plan printed, the phantom drawn and the study checked."""
-    from nic.ablation.ablation_cells import CellTraining
-    from nic.ablation.arms import arms_of, chosen
-    from nic.ablation.scope import Scope
-    from nic.stages.ablation import Ablation
-    from nic.stages.ablation_hours import show, workload_of
-    from nic.stages.compare_networks import networks_named
+def study_drawn(file: Path, steps: "Steps") -> "Study":
+    """The study, its phantom drawn if it is one."""
     from nic.study import read_study, read_whole_study
 
-    phantom = read_study(config.study).phantom
-    if phantom:
-        root = read_study(config.study).root
-        steps.take("make phantom", make_phantom, make_phantom.Config(root, **phantom.model_dump()))
-    study = read_whole_study(config.study)
-    tasks = [task.name for task in study.tile_tasks]
-    published = Path(config.published).resolve() if config.published else None
-    arms = chosen(arms_of(tasks, published), names_in(config.encoders))
-    (network,) = networks_named([config.network])
-    scope = Scope(network, networks_named(names_in(config.rivals)), config.seeds, config.encoder_seeds)
-    cohorts = {name: entry.read() for name, entry in study.cohorts.items()}
-    workload = workload_of(study, cohorts, arms, scope, config.encoder_epochs, config.epochs, config.work)
-    show(workload)
-    return Ablation(
-        config.study,
-        study,
-        cohorts,
-        arms,
-        scope,
-        lambda folds: CellTraining(config.epochs, config.learning_rate, folds),
-        {name: options_of(str(entry.table), entry.compress.parameters) for name, entry in study.cohorts.items()},
-        config.work,
-        workload,
-    )
+    study = read_study(file)
+    if study.phantom:
+        phantom = make_phantom.Config(study.root, **study.phantom.model_dump())
+        steps.take("make phantom", make_phantom, phantom)
+    return read_whole_study(file)
 
 
-def options_of(table: str, parameters: Mapping[str, Any]) -> "CompressionOptions":
-    """parameters: of `compress`, where the study changes them."""
-    return compress.options(compress.Config(table, **parameters))
+def options_of(study: "Study") -> "dict[str, CompressionOptions]":
+    """How each cohort is compressed."""
+    cohorts = study.cohorts.items()
+    return {
+        name: compress.options(compress.Config(str(entry.table), **entry.compress.parameters))
+        for name, entry in cohorts
+    }
 
 
 def encoder_of(arm: "Arm", seed: int, config: Config, steps: "Steps") -> "EncoderOfArm":
     """Train or import the encoder of an arm, unless a finished run has."""
-    from nic.stages.ablation import EncoderOfArm
+    from nic.ablation.arms import EncoderOfArm
     from nic.tracking.runs import seconds_of
 
     title = f"encoder {arm.name}" + (f", seed {seed}" if seed else "")

@@ -12,13 +12,12 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from nic.patients.choices import NetworkName, Recipe
+from nic.patients.choices import NetworkName, Recipe, networks_named
 from nic.patients.cohort import Labelled
 from nic.shared_files import drafted
 from nic.study import EndpointEntry, read_study
@@ -169,7 +168,8 @@ def _answered(batch: CellBatch) -> Iterator[tuple[Path, CellAnswers]]:
         external = gather_cells(labelled.patients, batch.codes, gathered.training_codes)
         measured, unseen = labelled.take(external.has_codes), external.cells
     for cell, file in batch.files:
-        start, recipe = time.perf_counter(), batch.training.recipe(_network_named(cell.network))
+        start, (network,) = time.perf_counter(), networks_named([cell.network])
+        recipe = batch.training.recipe(network)
         fold: NDArray[np.intp] | None = None
         if batch.training.folds:
             ensemble = fit_folds(cells, train.targets, recipe, folds=batch.training.folds, seed=cell.seed)
@@ -181,8 +181,3 @@ def _answered(batch: CellBatch) -> Iterator[tuple[Path, CellAnswers]]:
 
 def ids_of(labelled: Labelled) -> tuple[str, ...]:
     return tuple(patient.patient_id for patient in labelled.patients)
-
-
-def _network_named(name: str) -> NetworkName:
-    known: tuple[NetworkName, ...] = get_args(NetworkName)
-    return known[known.index(name)]

@@ -34,6 +34,16 @@ class Arm:
         return self.source is None and self.name != "mean-rgb"
 
 
+@dataclass(frozen=True)
+class EncoderOfArm:
+    """version: registered. seconds: of its training. reused: whether an earlier run trained it."""
+
+    version: str
+    sha256: str
+    seconds: float
+    reused: bool
+
+
 def arms_of(tasks: Sequence[str], published: Path | None) -> list[Arm]:
     """All arms of a study. tasks: names of its tile tasks. published: folder of the published encoders, or None.
 

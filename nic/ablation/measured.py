@@ -146,9 +146,12 @@ class Measurements:
         return figure.of_draws(self._counts[endpoint])
 
     def fraction(self, encoder: str, network: str, endpoint: str) -> Floats:
-        """Draws of the share of what the oracle is above chance: 1 is the oracle, 0 is guessing."""
-        chance = self.chance(endpoint)
-        return (self.figure(encoder, network, endpoint) - chance) / (self.oracle(endpoint) - chance)
+        """Draws of the share of what the oracle is above chance: 1 is the oracle, 0 is guessing.
+
+        NaN in a draw whose oracle is no better than guessing.
+        """
+        chance, oracle = self.chance(endpoint), self.oracle(endpoint)
+        return (self.figure(encoder, network, endpoint) - chance) / np.where(oracle > chance, oracle - chance, np.nan)
 
     def mean_fraction(self, encoder: str, network: str) -> Floats:
         """Draws of the mean fraction over all endpoints."""

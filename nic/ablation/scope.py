@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from nic.ablation.ablation_cells import Cell
 from nic.ablation.arms import TUNED, Arm
-from nic.patients.choices import NetworkName
+from nic.patients.choices import NetworkName, networks_named
 
 RIVALS_ON = (TUNED, "contrastive", "random")
 """Encoders on whose codes every network is trained."""
@@ -24,6 +24,12 @@ class Scope:
     rivals: tuple[NetworkName, ...]
     seeds: int
     encoder_seeds: int
+
+    @classmethod
+    def named(cls, network: str, rivals: Sequence[str], seeds: int, encoder_seeds: int) -> "Scope":
+        """Raises StudyError for an unknown network."""
+        first, *others = networks_named([network, *rivals])
+        return cls(first, tuple(others), seeds, encoder_seeds)
 
     def networks_on(self, encoder: str) -> tuple[NetworkName, ...]:
         """Networks on the codes of an encoder, each once."""

@@ -1,7 +1,10 @@
 """Choices of a training by name. Needs no torch, so that a command line is parsed at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from nic.errors import StudyError
 
 Kind = Literal["regression", "classification", "multiclass", "ordinal", "survival"]
 """Of an endpoint: a value, two classes, more classes without or with an order, or survival."""
@@ -26,3 +29,11 @@ class Recipe:
     epochs: int = 0
     learning_rate: float = 1e-2
     ties: Ties = "efron"
+
+
+def networks_named(names: Sequence[str]) -> tuple[NetworkName, ...]:
+    """The networks of these names. Raises StudyError for an unknown one, and where there is none."""
+    known: tuple[NetworkName, ...] = get_args(NetworkName)
+    if unknown := [name for name in names or [""] if name not in known]:
+        raise StudyError(f"no network {unknown[0]!r}; there are {', '.join(known)}")
+    return tuple(network for name in names for network in known if network == name)

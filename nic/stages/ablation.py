@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nic.ablation.ablation_cells import Cell, CellAnswers, CellBatch, CellTraining, cell_file, train_cells
-from nic.ablation.arms import Arm
+from nic.ablation.arms import Arm, EncoderOfArm, arms_of, chosen
 from nic.ablation.claims import best, claims_of
 from nic.ablation.measured import Measurable, Measurements
 from nic.ablation.page import AblationPage
@@ -21,7 +21,7 @@ from nic.evaluation.oracle import oracle_scores
 from nic.patients.cohort import Cohort, Split
 from nic.patients.targets import names_of
 from nic.shared_files import drafted
-from nic.stages.ablation_hours import compression_part, networks_part, training_part
+from nic.stages.ablation_hours import compression_part, networks_part, show, training_part, workload_of
 from nic.stages.steps import part_to_measure
 from nic.study import EndpointEntry, Study
 from nic.threads import cores
@@ -36,19 +36,10 @@ Trained = tuple[str, int]
 """The name of an arm, and the seed of its encoder."""
 
 
-@dataclass(frozen=True)
-class EncoderOfArm:
-    """version: registered. seconds: of its training. reused: whether an earlier run trained it."""
-
-    version: str
-    sha256: str
-    seconds: float
-    reused: bool
-
-
 @dataclass
 class Ablation:
-    """An ablation while it runs. cohorts: of the study, read. options: of each cohort's compression. work: its folder.
+    """An ablation while it runs. cohorts: of the study, read. training: of each network, by the number of folds.
+    options: of each cohort's compression. work: its folder.
 
     encoders, files: of what was asked for so far; files hold the answers of each cell.
     """
@@ -181,3 +172,31 @@ class Ablation:
 def _seconds_file(codes: Path) -> Path:
     """Beside the folder of codes: the seconds of its compression."""
     return codes.with_suffix(".seconds")
+
+
+@dataclass(frozen=True)
+class AblationPlan:
+    """What a user asks for. encoders: names of arms; all where there are none. published: folder of published encoders.
+
+    encoder_epochs: at most. training: of the networks, by the number of folds.
+    """
+
+    scope: Scope
+    encoders: Sequence[str]
+    published: Path | None
+    encoder_epochs: int
+    training: Callable[[int], CellTraining]
+
+
+def begin(
+    study_file: Path, study: Study, plan: AblationPlan, options: Mapping[str, CompressionOptions], work: Path
+) -> Ablation:
+    """Choose the arms, and print the plan with its hours. options: of each cohort's compression.
+
+    Raises StudyError for an unknown arm, and what reading the cohorts raises.
+    """
+    arms = chosen(arms_of([task.name for task in study.tile_tasks], plan.published), plan.encoders)
+    cohorts = {name: entry.read() for name, entry in study.cohorts.items()}
+    workload = workload_of(study, cohorts, arms, plan.scope, plan.encoder_epochs, plan.training(0).epochs, work)
+    show(workload)
+    return Ablation(study_file, study, cohorts, arms, plan.scope, plan.training, options, work, workload)

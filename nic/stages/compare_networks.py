@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ from nic.compression.compatibility import TrainingCodes
 from nic.errors import StudyError
 from nic.evaluation.endpoint_figures import deciding_figure
 from nic.evaluation.figure import Estimate, difference, estimate
-from nic.patients.choices import NetworkName, Recipe
+from nic.patients.choices import NetworkName, Recipe, networks_named
 from nic.patients.cohort import Cohort, Labelled, Split
 from nic.study import EndpointEntry, Study, read_whole_study
 from nic.tracking.digests import codes_digest
@@ -138,14 +138,6 @@ def codes_of(codes: Path, cohort: str, encoder: str) -> Path:
         remedy = "name the encoder (encoder=)" if folders else "compress the cohort first"
         raise StudyError(f"{codes}: folders with codes of cohort {cohort!r}: {names}; wanted one; {remedy}")
     return folders[0]
-
-
-def networks_named(names: Sequence[str]) -> tuple[NetworkName, ...]:
-    """The networks of these names. Raises StudyError for an unknown one, and where there is none."""
-    known: tuple[NetworkName, ...] = get_args(NetworkName)
-    if unknown := [name for name in names or [""] if name not in known]:
-        raise StudyError(f"no network {unknown[0]!r}; there are {', '.join(known)}")
-    return tuple(network for name in names for network in known if network == name)
 
 
 def endpoints_named(study: Study, names: Sequence[str]) -> list[EndpointEntry]:

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from nic.errors import StudyError
-from nic.stages.compare_networks import codes_of, networks_named
+from nic.patients.choices import networks_named
+from nic.stages.compare_networks import codes_of
 
 
 def test_networks_are_named_or_refused() -> None:
