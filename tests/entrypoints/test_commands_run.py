@@ -40,6 +40,7 @@ NOT_RUN = {
     r"engine=ray": "tests/compression/test_on_ray.py has a cluster",
     r"^(curl|mlflow models serve|python -m registry.server|mlflow ui|mlflow server)": "run by the tests of servers",
     r"^mlflow run \. --env-manager local$|compare_networks$": "the phantom study; -P study=studies/mine.yaml runs all",
+    r"-e ablation --env-manager local$": "hours; with study=studies/mine.yaml it is run",
     r"^python( -m venv.*)?$": "the name of a program",
     r"^python -m benchmarks": "minutes; --help is run",
     r"^python docs/picture\.py": "needs what `make demo` left",
@@ -118,7 +119,14 @@ class Here:
         return ran.stdout
 
 
-SHORTER = {"train_patients": ("epochs=2", "folds=2"), "train_encoder": ("trials=0", "epochs=1")}
+SHORTER = {
+    "ablation": (
+        *("encoders=mean-rgb,all-uniform", "encoder_epochs=1", "epochs=2", "seeds=1", "encoder_seeds=1"),
+        *("rivals=pooled-linear", "comparators="),
+    ),
+    "train_patients": ("epochs=2", "folds=2"),
+    "train_encoder": ("trials=0", "epochs=1"),
+}
 """Parameters that are added, by entry point, so that a training takes seconds."""
 
 
