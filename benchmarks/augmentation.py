@@ -5,6 +5,7 @@
 The last line is the share of the step that heavy augmentation takes.
 """
 
+import argparse
 import math
 import time
 from collections.abc import Callable
@@ -63,6 +64,7 @@ def step(tiles: torch.Tensor) -> Callable[[], None]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     random = torch.Generator().manual_seed(0)
     tiles = torch.rand(BATCH, 3, TILE_PX, TILE_PX)
     chain = kornia_chain()

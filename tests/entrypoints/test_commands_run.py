@@ -115,7 +115,9 @@ class Here:
         ran = subprocess.run(
             words, cwd=self.project, env=environment, capture_output=True, text=True, timeout=timeout_s
         )
-        assert ran.returncode == 0, f"{words}\n{ran.stdout[-3000:]}{ran.stderr[-6000:]}"
+        # With strict=true `monitor` ends with 1 where it has an alarm, and the few patients here may give one.
+        alarm = "strict=true" in words and "Please look at" in ran.stdout
+        assert ran.returncode == int(alarm), f"{words}\n{ran.stdout[-3000:]}{ran.stderr[-6000:]}"
         return ran.stdout
 
 
