@@ -7,6 +7,7 @@ between folds only by its patients; `drawn` has 40 hidden units with random weig
 that are trained from random first weights.
 """
 
+import argparse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,6 +232,7 @@ def threshold_rows() -> Iterator[str]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     parts = [list(rows()) for rows in (calibration_rows, interval_rows, alarm_rows, follow_up_rows, threshold_rows)]
     slopes, intervals, alarms, followed, thresholds = ("\n".join(lines) for lines in parts)
     REPORT.write_text(

@@ -1,5 +1,6 @@
 """Speed of the phantom on one core: Mpx/s of drawing alone and with the pyramid written, at the scanner's mpp."""
 
+import argparse
 import tempfile
 from pathlib import Path
 from time import perf_counter
@@ -28,6 +29,7 @@ def plans(per_cohort: int) -> list[tuple[Plan, str]]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     cv2.setNumThreads(1)
     for plan, site in plans(7):  # materials and stamps are drawn once a process
         paint(plan, LABS[site], np.random.default_rng(0))
