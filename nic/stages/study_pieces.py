@@ -29,15 +29,15 @@ UNKNOWN = "not known before its table is read"
 class Piece:
     """A part of the data of a tile task or a cohort, both `data`.
 
-    count: how many files are there; None where it cannot be known yet. wanted: how many the whole has, 0 where that is
-    not known. fault: why there is none. about: where the data come from.
+    count: how many files are there; None where it cannot be known yet. expected: how many the whole has; 0 where that
+    is not known. fault: why there is none. about: where the data come from.
     """
 
     data: str
     what: str
     place: Path
     count: int | None
-    wanted: int = 0
+    expected: int = 0
     fault: str = ""
     about: About | None = None
 
@@ -47,7 +47,7 @@ class Piece:
 
     @property
     def is_whole(self) -> bool:
-        return self.count is not None and self.count >= max(1, self.wanted)
+        return self.count is not None and self.count >= max(1, self.expected)
 
     @property
     def there(self) -> str:
@@ -55,7 +55,7 @@ class Piece:
             return UNKNOWN
         if self.is_missing:
             return f"missing: {self.fault}" if self.fault else "missing"
-        return f"{self.count} {self.what}" if self.is_whole else f"{self.count} of {self.wanted} {self.what}"
+        return f"{self.count} {self.what}" if self.is_whole else f"{self.count} of {self.expected} {self.what}"
 
     @property
     def source(self) -> str:
@@ -105,29 +105,29 @@ def pieces_of(study: Study, cohorts: Mapping[str, Cohort]) -> list[Piece]:
 
 def pieces_of_task(entry: TileTaskEntry) -> list[Piece]:
     """Images or slides, and what labels them."""
-    data, wanted, about = f"tile task {entry.name}", (entry.about and entry.about.files) or 0, entry.about
+    data, expected, about = f"tile task {entry.name}", (entry.about and entry.about.files) or 0, entry.about
 
-    def piece(what: str, place: Path, files: Callable[[], Collection[object]], wanted: int = 0) -> Piece:
+    def piece(what: str, place: Path, files: Callable[[], Collection[object]], expected: int = 0) -> Piece:
         try:
             count, fault = len(files()), ""
         except (TaskError, SlideError) as error:
             reason = str(error).removeprefix(f"{entry.name}: ").removeprefix(f"{place}: ")
             count, fault = 0, reason.partition(";")[0]
-        return Piece(data, what, place, count, wanted, fault, about)
+        return Piece(data, what, place, count, expected, fault, about)
 
     match entry:
         case FolderEntry():
-            pieces = [piece("images", entry.path, lambda: images_in(entry.path), wanted)]
+            pieces = [piece("images", entry.path, lambda: images_in(entry.path), expected)]
             second = entry.validation
             return [*pieces, *([piece("images of validation", second, lambda: images_in(second))] if second else [])]
         case Hdf5Entry():
             files = {"images": entry.path, "labels": entry.labels, "table of groups": entry.meta}
             return [piece(what, path, partial(_file, path)) for what, path in files.items() if path]
         case MarksEntry():
-            images = piece("images", entry.path, lambda: marked_images(entry), wanted)
+            images = piece("images", entry.path, lambda: marked_images(entry), expected)
             return [images, piece("files of marks", entry.marks or entry.path, lambda: files_of_marks(entry))]
         case SlidesEntry():
-            pieces = [piece("slides", entry.path, lambda: find_slides(entry.path), wanted)]
+            pieces = [piece("slides", entry.path, lambda: find_slides(entry.path), expected)]
             if pattern := entry.background_from:
                 pieces += [
                     piece("slides of background", entry.path, lambda: _named(entry.path, pattern, True)),
@@ -152,8 +152,8 @@ def pieces_of_cohort(name: str, entry: CohortEntry, cohorts: Mapping[str, Cohort
         yield Piece(data, "slides", place, there, len(rows), about=about)
     elif entry.numbered:
         slides = list(entry.table.parent.glob(entry.numbered.replace("#", "[0-9]")))
-        wanted = (about and about.files) or 0
-        yield Piece(data, "slides", entry.table.parent / entry.numbered, len(slides), wanted, about=about)
+        expected = (about and about.files) or 0
+        yield Piece(data, "slides", entry.table.parent / entry.numbered, len(slides), expected, about=about)
     else:
         yield Piece(data, "slides", entry.table.parent, None, about=about)
     if masks := entry.compress.masks:
