@@ -35,7 +35,7 @@ class Config:
     """Networks, with commas between, that are also trained on the codes of all-tuned, contrastive and random."""
     comparators: str = "mitosis-counting,streaming-cnn"
     """Other methods, with commas between, that answer one endpoint: mitosis-counting by the head of an encoder that was
-    taught mitosis, streaming-cnn from the pixels; empty: none."""
+    taught mitosis, streaming-cnn from the pixels; empty: none. What the study does not allow is left out."""
     compared_on: str = ""
     """Endpoint that the comparators answer; empty: the first of the study."""
     seeds: int = 3
@@ -66,7 +66,7 @@ def run(config: Config) -> dict[str, Any]:
         from nic.ablation.ablation_cells import CellTraining
         from nic.ablation.scope import Scope
         from nic.stages.ablation import AblationPlan, begin
-        from nic.stages.ablation_comparators import compare_methods
+        from nic.stages.ablation_comparators import comparators_at_hand, compare_methods
 
         study = study_drawn(config.study, steps)
         scope = Scope.named(config.network, names_in(config.rivals), config.seeds, config.encoder_seeds)
@@ -74,10 +74,12 @@ def run(config: Config) -> dict[str, Any]:
         published = Path(config.published).resolve() if config.published else None
         plan = AblationPlan(scope, names_in(config.encoders), published, config.encoder_epochs, training)
         ablation = begin(config.study, study, plan, options_of(study), config.work)
+        endpoint = config.compared_on or study.endpoints[0].name
+        comparators = comparators_at_hand(ablation, names_in(config.comparators), endpoint)
         ablation.measure({(arm.name, 0): encoder_of(arm, 0, config, steps) for arm in ablation.arms})
         again = [(arm, seed) for arm in ablation.arms_again() for seed in range(1, config.encoder_seeds)]
         ablation.measure({(arm.name, seed): encoder_of(arm, seed, config, steps) for arm, seed in again})
-        compare_methods(ablation, names_in(config.comparators), config.compared_on or study.endpoints[0].name)
+        compare_methods(ablation, comparators, endpoint)
         stage.result.update(ablation.report(config.page, notes_of(config), stage))
     return stage.result
 

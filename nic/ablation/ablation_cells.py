@@ -12,17 +12,23 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from nic.compression.compressed_slide import CompressedSlide
+from nic.errors import StudyError
 from nic.patients.choices import NetworkName, Recipe, networks_named
-from nic.patients.cohort import Labelled
+from nic.patients.cohort import Labelled, Patient
 from nic.shared_files import drafted
 from nic.study import EndpointEntry, read_study
 from nic.tracking.digests import digest
 from nic.tracking.source_digest import PROJECT, files_digest, imported_files
+
+if TYPE_CHECKING:
+    from nic.patients.glimpses import Glimpses
 
 NO_ENCODER = "pixels"
 """Stands for the encoder of a cell whose network takes the slides themselves."""
@@ -46,12 +52,14 @@ class CellAnswers:
     """Scores of the measured patients, [N] or of several classes [N, C], higher as the endpoint's direction.
 
     fold: [N] where the patients were answered by networks of different folds, else None. seconds: of the training.
+    path: where a network of glimpses looked, at the first of the measured slides.
     """
 
     patients: tuple[str, ...]
     scores: NDArray[np.float64]
     fold: NDArray[np.intp] | None
     seconds: float
+    path: "SlidePath | None" = None
 
     def save(self, file: Path) -> None:
         content = {
@@ -59,6 +67,7 @@ class CellAnswers:
             "scores": self.scores.tolist(),
             "fold": None if self.fold is None else self.fold.tolist(),
             "seconds": self.seconds,
+            "path": None if self.path is None else asdict(self.path),
         }
         with drafted(file) as draft:
             draft.write_text(json.dumps(content))
@@ -67,17 +76,31 @@ class CellAnswers:
     def load(cls, file: Path) -> "CellAnswers":
         content = json.loads(file.read_text())
         fold = None if content["fold"] is None else np.array(content["fold"], np.intp)
-        return cls(tuple(content["patients"]), np.array(content["scores"], np.float64), fold, content["seconds"])
+        path = SlidePath(**content["path"]) if content.get("path") else None  # files of before have none
+        return cls(tuple(content["patients"]), np.array(content["scores"], np.float64), fold, content["seconds"], path)
+
+
+@dataclass(frozen=True)
+class SlidePath:
+    """Where a network of glimpses looked at a slide, in its order: row and column on the slide's grid."""
+
+    slide_id: str
+    places: Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
 class CellTraining:
     """How each cell is trained. folds: 0 trains one network on all training patients, and measures the external ones;
-    else one for each fold, and each training patient is answered by the network that never saw that patient."""
+    else one for each fold, and each training patient is answered by the network that never saw that patient. Raises
+    StudyError for fewer than 0 epochs."""
 
     epochs: int
     learning_rate: float
     folds: int
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0:
+            raise StudyError(f"epochs={self.epochs}; wanted 1 or more, or 0 for as many as train_patients takes")
 
     def recipe(self, network: NetworkName) -> Recipe:
         return Recipe(network, self.epochs, self.learning_rate)
@@ -154,6 +177,7 @@ def _train_batch(batch: CellBatch) -> None:
 def _answered(batch: CellBatch) -> Iterator[tuple[Path, CellAnswers]]:
     from nic.patients.crops import gather_cells  # here: torch is slow to import, and the main process needs none
     from nic.patients.ensemble import fit_folds
+    from nic.patients.glimpses import Glimpses
     from nic.patients.training import fit_network, scores_of
 
     study = read_study(batch.study)
@@ -171,12 +195,25 @@ def _answered(batch: CellBatch) -> Iterator[tuple[Path, CellAnswers]]:
         start, (network,) = time.perf_counter(), networks_named([cell.network])
         recipe = batch.training.recipe(network)
         fold: NDArray[np.intp] | None = None
+        path: SlidePath | None = None
         if batch.training.folds:
             ensemble = fit_folds(cells, train.targets, recipe, folds=batch.training.folds, seed=cell.seed)
             scores, fold = ensemble.out_of_fold, ensemble.fold
         else:
-            scores = scores_of(fit_network(cells, train.targets, recipe, cell.seed), unseen)
-        yield file, CellAnswers(ids_of(measured), scores, fold, time.perf_counter() - start)
+            trained = fit_network(cells, train.targets, recipe, cell.seed)
+            scores = scores_of(trained, unseen)
+            if isinstance(trained, Glimpses):
+                path = path_on(trained, measured.patients[0], batch.codes)
+        yield file, CellAnswers(ids_of(measured), scores, fold, time.perf_counter() - start, path)
+
+
+def path_on(network: "Glimpses", patient: Patient, codes: Path) -> SlidePath:
+    """On the first slide of a patient that has codes."""
+    from nic.patients.glimpses import glimpse_path
+
+    files = (codes / f"{slide.slide_id}.h5" for slide in patient.slides)
+    slide = CompressedSlide.load(next(file for file in files if file.is_file()))
+    return SlidePath(slide.slide_id, glimpse_path(network, slide).tolist())
 
 
 def ids_of(labelled: Labelled) -> tuple[str, ...]:

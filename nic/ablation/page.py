@@ -33,7 +33,8 @@ GROUPS = {
 @dataclass(frozen=True)
 class AblationPage:
     """Everything that the page shows. network: by which encoders are compared. networks: further rows, encoder and
-    network. minutes: of each encoder's training and compression, by arm. notes: sentences on how it was made."""
+    network. minutes: of each encoder's training and compression, by arm. notes: sentences on how it was made. glimpses:
+    where a network of glimpses looked at a slide."""
 
     study: str
     measured: Measurements
@@ -43,11 +44,12 @@ class AblationPage:
     claims: Sequence[Claim]
     minutes: Mapping[str, tuple[float, float]]
     notes: Sequence[str]
+    glimpses: Plot | None = None
 
     def write(self, file: Path) -> list[Path]:
         """Write the page and its pictures beside it; all files."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        pictures = {"leaderboard": self.leaderboard(), "tasks": self.tasks()}
+        pictures = {"leaderboard": self.leaderboard(), "tasks": self.tasks(), "glimpses": self.glimpses}
         written = [file]
         for name, plot in pictures.items():
             if plot is not None:
@@ -70,7 +72,10 @@ class AblationPage:
             _table(("encoder", "taught", *self._columns(), "mean fraction", "minutes"), self._encoders()),
             *self._about_tasks(stem),
             "## Networks and other methods",
-            _table(("codes", "network", *self._columns(), "minutes"), self._others()),
+            _table(("codes", "network", *self._columns(), "mean fraction", "minutes"), self._others()),
+            "The best of all on each endpoint, chosen by the measured patients:",
+            _table(("endpoint", "codes", "network", "figure", "fraction of the oracle"), self._best()),
+            f"![where a network of glimpses looked at a slide]({stem}_glimpses.png)" if self.glimpses else "",
             "## How it was made",
             *(f"- {note}" for note in self.notes),
         ]
@@ -101,7 +106,7 @@ class AblationPage:
             ["oracle", "", *(str(self._estimate(n, self.measured.oracle(n))) for n in self.measured.endpoints), "1", ""]
         ]
         for arm in self._sorted():
-            mean = self._mean_fraction(arm)
+            mean = self._mean_fraction(arm.name, self.network)
             training, compression = self.minutes.get(arm.name, (0.0, 0.0))
             networks = self.measured.seconds(arm.name, self.network) / 60
             minutes = f"{training:.0f} + {compression:.0f} + {networks:.0f}"
@@ -113,7 +118,20 @@ class AblationPage:
         rows = []
         for encoder, network in self.networks:
             minutes = f"{self.measured.seconds(encoder, network) / 60:.0f}"
-            rows.append([encoder, network, *self._figures(encoder, network), minutes])
+            mean = str(self._mean_fraction(encoder, network)) if self.measured.has(encoder, network) else ""
+            rows.append([encoder, network, *self._figures(encoder, network), mean, minutes])
+        return rows
+
+    def _best(self) -> list[list[str]]:
+        """Of the encoders with the first network, and of the further rows."""
+        measured, rows = self.measured, []
+        pairs = dict.fromkeys([*((arm.name, self.network) for arm in self.arms), *self.networks])
+        for endpoint in measured.endpoints:
+            there = {(e, n): measured.figure(e, n, endpoint) for e, n in pairs if measured.measures(e, n, endpoint)}
+            encoder, network = max(there, key=lambda pair: np.nan_to_num(there[pair][0], nan=-np.inf))
+            fraction = measured.fraction(encoder, network, endpoint)
+            estimates = (self._estimate(endpoint, draws) for draws in (there[encoder, network], fraction))
+            rows.append([endpoint, encoder, network, *map(str, estimates)])
         return rows
 
     def _figures(self, encoder: str, network: str) -> list[str]:
@@ -130,8 +148,8 @@ class AblationPage:
     def _estimate(self, endpoint: str, draws: np.ndarray) -> Estimate:
         return interval(self.measured.deciding(endpoint).name, draws, len(self.measured.patients[endpoint]))
 
-    def _mean_fraction(self, arm: Arm) -> Estimate:
-        return interval("mean fraction", self.measured.mean_fraction(arm.name, self.network), self.measured.n)
+    def _mean_fraction(self, encoder: str, network: str) -> Estimate:
+        return interval("mean fraction", self.measured.mean_fraction(encoder, network), self.measured.n)
 
     def _about_tasks(self, stem: str) -> list[str]:
         by_count = means_by_tasks(self.measured, self._sorted(), self.network)
@@ -153,7 +171,7 @@ class AblationPage:
         arms = self._sorted()
         plot = Plot(figsize=(7.5, 1.1 + 0.27 * len(arms)), layout="constrained")
         axes = plot.subplots()
-        means = [self._mean_fraction(arm) for arm in arms]
+        means = [self._mean_fraction(arm.name, self.network) for arm in arms]
         lines = np.arange(len(arms))
         colours = [COLOURS.get(arm.group, INK) for arm in arms]
         axes.hlines(lines, [m.low for m in means], [m.high for m in means], color=colours, linewidth=2)
@@ -179,7 +197,7 @@ class AblationPage:
         plot, axes = empty_axes("tasks that the encoder was taught", "mean fraction of the oracle")
         for arm in arms:
             if arm.tasks and len(arm.tasks) in by_count:
-                axes.scatter(len(arm.tasks), self._mean_fraction(arm).value, s=18, color=GREY)
+                axes.scatter(len(arm.tasks), self._mean_fraction(arm.name, self.network).value, s=18, color=GREY)
         means = [interval("mean", draws, self.measured.n) for draws in by_count.values()]
         numbers = list(by_count)
         axes.vlines(numbers, [m.low for m in means], [m.high for m in means], color=LOW, linewidth=2)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from nic.ablation.ablation_cells import Cell
 from nic.ablation.arms import TUNED, Arm
+from nic.errors import StudyError
 from nic.patients.choices import NetworkName, networks_named
 
 RIVALS_ON = (TUNED, "contrastive", "random")
@@ -27,7 +28,10 @@ class Scope:
 
     @classmethod
     def named(cls, network: str, rivals: Sequence[str], seeds: int, encoder_seeds: int) -> "Scope":
-        """Raises StudyError for an unknown network."""
+        """Raises StudyError for an unknown network, and for less than one seed."""
+        for name, value in (("seeds", seeds), ("encoder_seeds", encoder_seeds)):
+            if value < 1:
+                raise StudyError(f"{name}={value}; wanted 1 or more")
         first, *others = networks_named([network, *rivals])
         return cls(first, tuple(others), seeds, encoder_seeds)
 

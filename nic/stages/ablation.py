@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from matplotlib.figure import Figure as Plot
+
 from nic.ablation.ablation_cells import Cell, CellAnswers, CellBatch, CellTraining, cell_file, train_cells
 from nic.ablation.arms import Arm, EncoderOfArm, arms_of, chosen
 from nic.ablation.claims import best, claims_of
@@ -14,14 +17,18 @@ from nic.ablation.measured import Measurable, Measurements
 from nic.ablation.page import AblationPage
 from nic.ablation.scope import SEEDED, Scope
 from nic.ablation.workload import Workload
+from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.side_by_side import compress_side_by_side
 from nic.compression.slide_of_cohort import CompressionOptions
 from nic.encoder.loading import load_encoder
 from nic.evaluation.oracle import oracle_scores
+from nic.evaluation.path_picture import path_picture
 from nic.patients.cohort import Cohort, Split
 from nic.patients.targets import names_of
+from nic.serving.answer_maps import size_l0px
 from nic.shared_files import drafted
 from nic.stages.ablation_hours import compression_part, networks_part, show, training_part, workload_of
+from nic.stages.draw_maps import thumbnail_and_origin
 from nic.stages.steps import part_to_measure
 from nic.study import EndpointEntry, Study
 from nic.threads import cores
@@ -144,6 +151,7 @@ class Ablation:
             claims=claims,
             minutes=self._minutes(),
             notes=notes,
+            glimpses=self._glimpses(),
         ).write(page)
         stage.log_text(page.read_text(), page.name)
         for picture in written[1:]:
@@ -155,6 +163,20 @@ class Ablation:
             print(f"{claim.verdict:13} {claim.claim}  {claim.measure}: {claim.difference}")
         print(f"The page: {page}")
         return {"page": str(page), "verdicts": {claim.claim: claim.verdict for claim in claims}}
+
+    def _glimpses(self) -> Plot | None:
+        """Where the first of the networks of glimpses looked, on the slide; None where there is no such network."""
+        paths = ((cell, CellAnswers.load(file).path) for cell, file in sorted(self.files.items()))
+        cell, path = next(((cell, path) for cell, path in paths if path), (None, None))
+        if cell is None or path is None:
+            return None
+        cohort = self.study.endpoint(cell.endpoint).cohort
+        sources = {slide.slide_id: slide for patient in self.cohorts[cohort].patients for slide in patient.slides}
+        codes = self.codes(cohort, self.encoders[cell.encoder, cell.encoder_seed])
+        slide = CompressedSlide.load_cells(codes / f"{path.slide_id}.h5")
+        thumbnail, _ = thumbnail_and_origin(sources[path.slide_id], slide)
+        title = f"{path.slide_id}, codes of {cell.encoder}: glimpses for {cell.endpoint}, in their order"
+        return path_picture(np.array(path.places), slide.grid, thumbnail, size_l0px(slide), title)
 
     def _minutes(self) -> dict[str, tuple[float, float]]:
         """Of the training of each arm's first encoder, and of its share of the compression."""

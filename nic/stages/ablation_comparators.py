@@ -10,14 +10,16 @@ from tqdm import tqdm
 from nic.ablation.ablation_cells import NO_ENCODER, Cell, CellAnswers, ids_of
 from nic.ablation.arms import TUNED, UNIFORM
 from nic.comparators.mitosis_counting import mitosis_scores
-from nic.comparators.mitosis_detections import MitosisOptions
+from nic.comparators.mitosis_detections import MitosisOptions, positive_class
 from nic.comparators.streaming_cnn import StreamingOptions, streaming_scores
 from nic.compression.compress_cohort import compress_cohort
 from nic.encoder.loading import load_encoder
 from nic.errors import StudyError
 from nic.patients.cohort import Labelled
 from nic.stages.ablation import Ablation
+from nic.stages.steps import part_to_measure
 from nic.study import EndpointEntry
+from nic.tasks.read_task import read_task
 from nic.tracking.digests import digest
 from nic.tracking.encoder_heads import load_heads
 from nic.tracking.registry import encoder_file
@@ -27,20 +29,48 @@ MITOSIS_COUNTING, STREAMING = "mitosis-counting", "streaming-cnn"
 COMPARATORS = (MITOSIS_COUNTING, STREAMING)
 
 
-def compare_methods(ablation: Ablation, names: Sequence[str], endpoint: str) -> None:
-    """Let each method answer the endpoint's external patients, unless its answers are kept. names: of COMPARATORS.
+def comparators_at_hand(ablation: Ablation, names: Sequence[str], endpoint: str) -> list[str]:
+    """Those of the methods that can answer the endpoint; prints why another is left out. names: of COMPARATORS.
 
-    Raises StudyError for an unknown method, and where the cohort has no external patients.
+    Raises StudyError for an unknown method or endpoint, EncoderError where the mitosis task has no class of its name.
     """
     if unknown := [name for name in names if name not in COMPARATORS]:
         raise StudyError(f"no comparator {unknown[0]!r}; there are {', '.join(COMPARATORS)}")
     entry = ablation.study.endpoint(endpoint)
-    cohort = ablation.cohorts[entry.cohort]
-    if names:
-        train, external = (cohort.labelled(entry.endpoint, split) for split in ("train", "external"))
-        for name in names:
-            method = {MITOSIS_COUNTING: _count_mitoses, STREAMING: _stream}[name]
-            method(ablation, entry, train, external)
+    lacks = {name: _lacking(name, ablation, entry) for name in names}
+    for name, lack in lacks.items():
+        if lack:
+            print(f"{name} is left out: {lack}")
+    return [name for name in names if not lacks[name]]
+
+
+def compare_methods(ablation: Ablation, names: Sequence[str], endpoint: str) -> None:
+    """Let each method answer the endpoint's external patients, unless its answers are kept.
+
+    names: of `comparators_at_hand`.
+    """
+    entry = ablation.study.endpoint(endpoint)
+    for name in names:
+        train, external = (ablation.cohorts[entry.cohort].labelled(entry.endpoint, s) for s in ("train", "external"))
+        method = {MITOSIS_COUNTING: _count_mitoses, STREAMING: _stream}[name]
+        method(ablation, entry, train, external)
+
+
+def _lacking(name: str, ablation: Ablation, entry: EndpointEntry) -> str:
+    """What a method lacks, in words; empty where it lacks nothing."""
+    if part_to_measure(ablation.cohorts[entry.cohort]) != "external":
+        return f"cohort {entry.cohort} has no external patients"
+    if name == MITOSIS_COUNTING:
+        task = MitosisOptions().task
+        tasks = [read_task(tile_task) for tile_task in ablation.study.tile_tasks if tile_task.name == task]
+        if not tasks:
+            return f"the study has no tile task {task!r}"
+        if not {TUNED, UNIFORM} & {arm.name for arm in ablation.arms}:
+            return f"its head is that of {TUNED} or {UNIFORM}, and encoders names neither"
+        if entry.kind == "multiclass":
+            return f"a count has an order, the classes of {entry.name} have none"
+        positive_class(task, tasks[0].classes, MitosisOptions().positive)
+    return ""
 
 
 def _count_mitoses(ablation: Ablation, entry: EndpointEntry, train: Labelled, external: Labelled) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nic.ablation.ablation_cells import Cell, CellAnswers, CellBatch, CellTraining, cell_file, train_cells
+from nic.ablation.ablation_cells import Cell, CellAnswers, CellBatch, CellTraining, SlidePath, cell_file, train_cells
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
@@ -52,7 +52,7 @@ def batch(study: Path, training: CellTraining, *networks: str) -> CellBatch:
 
 
 def test_external_patients_are_answered_and_answers_are_kept(study: Path) -> None:
-    asked = batch(study, TRAINING, "pooled-linear", "grid-cnn")
+    asked = batch(study, TRAINING, "pooled-linear", "grid-cnn", "glimpses")
     train_cells([asked], processes=1)
     answers = {cell.network: CellAnswers.load(file) for cell, file in asked.files}
     values = [float(line.split(",")[3]) for line in (study.parent / "made.csv").read_text().splitlines()[25:]]
@@ -61,6 +61,10 @@ def test_external_patients_are_answered_and_answers_are_kept(study: Path) -> Non
         assert of.fold is None
         assert of.seconds > 0
     assert stats.spearmanr(answers["pooled-linear"].scores, values).statistic > 0.9
+    paths = {network: of.path for network, of in answers.items()}
+    assert paths["glimpses"] is not None
+    assert (paths["glimpses"].slide_id, len(paths["glimpses"].places)) == ("s24", 6)
+    assert paths["pooled-linear"] is paths["grid-cnn"] is None
 
 
 def test_without_external_patients_each_fold_answers_its_own(study: Path) -> None:
@@ -94,10 +98,12 @@ def test_a_cells_name_follows_from_all_that_decides_its_answers(study: Path) -> 
 
 
 def test_what_was_kept_is_read_as_it_was(tmp_path: Path) -> None:
-    answers = CellAnswers(("a", "b"), np.array([[0.1, 2.0], [1 / 3, -5.0]]), np.array([0, 1]), 1.5)
+    answers = CellAnswers(
+        ("a", "b"), np.array([[0.1, 2.0], [1 / 3, -5.0]]), np.array([0, 1]), 1.5, SlidePath("s", [[1, 2], [3, 4]])
+    )
     answers.save(tmp_path / "cells" / "x.json")
     loaded = CellAnswers.load(tmp_path / "cells" / "x.json")
-    assert (loaded.patients, loaded.seconds) == (answers.patients, answers.seconds)
+    assert (loaded.patients, loaded.seconds, loaded.path) == (answers.patients, answers.seconds, answers.path)
     assert np.array_equal(loaded.scores, answers.scores)
     assert loaded.fold is not None
     assert np.array_equal(loaded.fold, [0, 1])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure as Plot
 
 from nic.ablation.ablation_cells import Cell, CellAnswers
 from nic.ablation.arms import Arm, arms_of
@@ -12,6 +13,7 @@ from nic.ablation.measured import Measurable, Measurements, interval
 from nic.ablation.page import AblationPage
 from nic.patients.targets import Survival, Values
 
+PICTURES = ("leaderboard", "tasks", "glimpses")
 N = 120
 PATIENTS = tuple(f"P{number:03}" for number in range(N))
 RNG = np.random.default_rng(8)
@@ -90,11 +92,13 @@ def test_a_verdict_follows_from_the_interval_alone() -> None:
 def test_the_page_states_every_claim_and_encoder(measured: Measurements, tmp_path: Path) -> None:
     claims = claims_of(measured, ARMS, "grid-cnn", "attention-mil")
     others = [("all-tuned", "grid-cnn"), ("all-tuned", "attention-mil")]
-    page = AblationPage("made", measured, ARMS, "grid-cnn", others, claims, {}, ["One note."])
+    glimpses = Plot(figsize=(3, 3))
+    glimpses.subplots().plot([1, 2])
+    page = AblationPage("made", measured, ARMS, "grid-cnn", others, claims, {}, ["One note."], glimpses)
     written = page.write(tmp_path / "made.md")
     text = (tmp_path / "made.md").read_text()
-    assert [path.name for path in written] == ["made.md", "made_leaderboard.png", "made_tasks.png"]
-    assert all(path.stat().st_size > 10_000 for path in written[1:])
+    assert [path.name for path in written] == ["made.md", *(f"made_{name}.png" for name in PICTURES)]
+    assert all(path.stat().st_size > 5_000 and f"({path.name})" in text for path in written[1:])
     assert all(claim.claim in text and f"**{claim.verdict}**" in text for claim in claims)
     encoders = text.split("## Encoders")[1].split("## Number of tasks")[0]
     order = [arm.name for arm in ARMS if f"| {arm.name} |" in encoders]
@@ -102,5 +106,12 @@ def test_the_page_states_every_claim_and_encoder(measured: Measurements, tmp_pat
     assert encoders.index("| all-uniform |") < encoders.index("| contrastive |") < encoders.index("| vae |")
     assert all(line.count("|") == encoders.splitlines()[6].count("|") for line in encoders.splitlines() if "|" in line)
     assert "One note." in text
+    best = text.split("chosen by the measured patients:")[1].split("!")[0].strip().splitlines()[2:]
+    for line, endpoint in zip(best, measured.endpoints, strict=True):
+        name, codes, network, figure, _ = (word.strip() for word in line.strip("|").split("|"))
+        every = [*((arm.name, "grid-cnn") for arm in ARMS), *others]
+        highest = max(every, key=lambda pair: measured.figure(*pair, endpoint)[0])
+        assert (name, codes, network) == (endpoint, *highest)
+        assert figure.startswith(f"{measured.figure(*highest, endpoint)[0]:.3f}")
     page.write(tmp_path / "again" / "made.md")
     assert all((tmp_path / "again" / path.name).read_bytes() == path.read_bytes() for path in written)

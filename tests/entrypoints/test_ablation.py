@@ -14,7 +14,7 @@ from nic.phantom.phantom_study import PhantomConfig, make_phantom
 
 PROJECT = Path(__file__).resolve().parents[2]
 SMALL = PhantomConfig(3, 10, 8, 10, 8, 240)
-ENCODERS = ("mean-rgb", "vae", "mitosis", "tissue", "mitosis+metastasis", "all-uniform", "all-no-colour")
+ENCODERS = ("random", "vae", "mitosis", "tissue", "mitosis+metastasis", "all-uniform", "all-no-colour")
 ENDPOINTS, SEEDS = 3, 2
 
 
@@ -36,7 +36,7 @@ def command(place: Path) -> list[str]:
         "work": place / "work",
         "page": place / "page.md",
         "encoders": ",".join(ENCODERS),
-        "rivals": "attention-mil",
+        "rivals": "attention-mil,glimpses",
         "seeds": SEEDS,
         "encoder-seeds": 2,
         "encoder-epochs": 1,
@@ -66,7 +66,7 @@ def killed_after_its_first_cells(place: Path) -> None:
     run.wait()
 
 
-@pytest.mark.slow  # 4 minutes: eight encoders, their codes, and 54 networks
+@pytest.mark.slow  # 4 minutes: eight encoders, their codes, and 60 networks
 def test_it_goes_on_where_it_was_killed_and_its_page_stays_the_same(place: Path) -> None:
     killed_after_its_first_cells(place)
     before = cells(place)
@@ -74,8 +74,10 @@ def test_it_goes_on_where_it_was_killed_and_its_page_stays_the_same(place: Path)
     after, page = cells(place), (place / "page.md").read_text()
     assert len(before) >= 3
     assert {name: after[name] for name in before} == before
-    further = 1  # seeds of the best encoder of one task
-    assert len(after) == ENDPOINTS * SEEDS * (len(ENCODERS) + further) + 1  # and mitosis counting
+    further, rivals = 1, 2  # seeds of the best encoder of one task; networks on the codes of random
+    assert len(after) == ENDPOINTS * SEEDS * (len(ENCODERS) + further + rivals) + 1  # and mitosis counting
+    assert "](page_glimpses.png)" in page
+    assert (place / "page_glimpses.png").is_file()
     subprocess.run(command(place), cwd=PROJECT, env=environment(place), check=True)
     assert cells(place) == after
     assert (place / "page.md").read_text() == page

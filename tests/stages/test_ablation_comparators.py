@@ -1,0 +1,96 @@
+"""Comparators that a study does not allow are left out before anything is trained, and the reason is printed."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from nic.ablation.ablation_cells import CellTraining
+from nic.ablation.arms import arms_of, chosen
+from nic.ablation.scope import Scope
+from nic.ablation.workload import Workload
+from nic.errors import EncoderError, StudyError
+from nic.stages.ablation import Ablation
+from nic.stages.ablation_comparators import comparators_at_hand
+from nic.study import read_study
+
+BOTH = ["mitosis-counting", "streaming-cnn"]
+Begun = Callable[..., Ablation]
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Begun:
+    """An ablation that has trained nothing yet. tasks: class names by task."""
+
+    def begin(tasks: dict[str, list[str]], encoders: list[str], splits: str = "train,external") -> Ablation:
+        for task, classes in tasks.items():
+            for name in classes:
+                (tmp_path / task / name).mkdir(parents=True)
+                Image.new("RGB", (64, 64)).save(tmp_path / task / name / "tile.png")
+        rows = [f"p{n},s{n}.tif,{split},{n}.5,{'abc'[n % 3]}" for n, split in enumerate(splits.split(",") * 6)]
+        (tmp_path / "made.csv").write_text("\n".join(["patient,slide,split,score,pattern", *rows]))
+        (tmp_path / "study.yaml").write_text(
+            "name: made\ncohorts: {made: made.csv}\n"
+            f"tile_tasks: [{', '.join(f'{{name: {task}, path: {task}, mpp: 1}}' for task in tasks)}]\n"
+            "endpoints:\n- {name: score, cohort: made, kind: regression, column: score}\n"
+            "- {name: pattern, cohort: made, kind: multiclass, column: pattern, classes: [a, b, c]}\n"
+        )
+        study = read_study(tmp_path / "study.yaml")
+        cohorts = {name: entry.read() for name, entry in study.cohorts.items()}
+        arms = chosen(arms_of(list(tasks), None), encoders)
+        scope, training = Scope.named("grid-cnn", [], 1, 1), partial(CellTraining, 1, 1e-2)
+        return Ablation(tmp_path / "study.yaml", study, cohorts, arms, scope, training, {}, tmp_path, Workload())
+
+    return begin
+
+
+TASKS = {"mitosis": ["other", "mitosis"], "tissue": ["a", "b"]}
+
+
+def test_all_are_at_hand_where_the_study_allows_them(begun: Begun, capsys: pytest.CaptureFixture[str]) -> None:
+    assert comparators_at_hand(begun(TASKS, ["all-uniform"]), BOTH, "score") == BOTH
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("tasks", "encoders", "endpoint", "reason"),
+    [
+        ({"tissue": ["a", "b"], "tumour": ["a", "b"]}, ["all-tuned"], "score", "the study has no tile task 'mitosis'"),
+        (
+            TASKS,
+            ["vae", "mitosis"],
+            "score",
+            "that of all-tuned or all-uniform, and encoders names neither",
+        ),
+        (TASKS, ["all-tuned"], "pattern", "a count has an order, the classes of pattern have none"),
+    ],
+)
+def test_mitosis_counting_needs_its_task_its_encoder_and_an_order(
+    begun: Begun,
+    capsys: pytest.CaptureFixture[str],
+    tasks: dict[str, list[str]],
+    encoders: list[str],
+    endpoint: str,
+    reason: str,
+) -> None:
+    assert comparators_at_hand(begun(tasks, encoders), BOTH, endpoint) == ["streaming-cnn"]
+    printed = capsys.readouterr().out
+    assert printed.startswith("mitosis-counting is left out: ")
+    assert printed.endswith(f"{reason}\n")
+
+
+def test_without_external_patients_there_are_none(begun: Begun, capsys: pytest.CaptureFixture[str]) -> None:
+    assert comparators_at_hand(begun(TASKS, ["all-tuned"], "train,train"), BOTH, "score") == []
+    assert capsys.readouterr().out.count("is left out: cohort made has no external patients\n") == 2
+
+
+def test_what_is_not_known_is_refused(begun: Begun) -> None:
+    ablation = begun({"mitosis": ["a", "b", "c"]}, ["all-tuned"])
+    with pytest.raises(StudyError, match="no comparator 'stream'; there are mitosis-counting, streaming-cnn"):
+        comparators_at_hand(ablation, ["stream"], "score")
+    with pytest.raises(StudyError, match="grade"):
+        comparators_at_hand(ablation, BOTH, "grade")
+    with pytest.raises(EncoderError, match="which class is counted is not known; its classes are a, b, c"):
+        comparators_at_hand(ablation, ["mitosis-counting"], "score")
