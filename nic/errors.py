@@ -13,7 +13,7 @@
         RequestRefused      OutsideRoots, OverLimit
         RegistryError       UnknownModel, NoGate, Overtaken
         UnreachedSlides, UnwritableFolder, UnknownQCTest, MissingExtra, StudyError, StageFailed, SettingError,
-        SmokeFailed, StoreUnreached
+        SmokeFailed, StoreUnreached, TrainingEnded
 
 Every class also derives from the builtin that a caller would expect, so that `except ValueError` works for those who
 do not know nic. `remedy` of a slide's error is what to do where the message itself does not say it. An error of several
@@ -238,6 +238,10 @@ class MissingExtra(NicError, ImportError):
 
 class StudyError(NicError, ValueError):
     """The study file is wrong."""
+
+
+class TrainingEnded(NicError, MemoryError):
+    """The system ended a process that trained a network."""
 
 
 class StageFailed(NicError, RuntimeError):

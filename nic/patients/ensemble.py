@@ -9,12 +9,12 @@ from tqdm import tqdm
 
 from nic.patients.choices import Recipe
 from nic.patients.crops import PatientCells
+from nic.patients.fold_training import CrossValidation, train_folds
 from nic.patients.networks import PatientNetwork
 from nic.patients.out_of_fold import OutOfFold
-from nic.patients.schedule import schedules_of
 from nic.patients.splits import Folds, stratified_folds
 from nic.patients.targets import Targets, check_teachable
-from nic.patients.training import fit_network, scores_of
+from nic.patients.training import scores_of
 
 DEFAULT_RECIPE = Recipe()
 SEEDS_APART = 1000
@@ -64,28 +64,23 @@ def fit_folds(
 
     cells, targets: of the same patients in the same order. folds: number of folds, balanced by label. fold: [N], the
     fold of each patient, in place of `folds`; see nic.patients.splits. log: receives (name, value, step).
-    Raises EndpointError when a label is too rare for the folds, OneClass, NoEvents.
+    Folds of a large training run in processes side by side. Raises EndpointError when a label is too rare for the
+    folds, OneClass, NoEvents, TrainingEnded.
     """
     check_teachable(targets, "training patients")
     fold = stratified_folds(targets, folds, seed) if fold is None else fold
-    count = int(fold.max()) + 1
-    scores, networks = [], []
-    epochs = sum(schedule.epochs for schedule in schedules_of(recipe, targets, fold))
-    with tqdm(total=epochs, desc=recipe.network, unit="epoch") as bar:
-        for number in range(count):
+    training = CrossValidation(cells, targets, recipe, fold, seed)
+    with tqdm(total=training.epochs, desc=recipe.network, unit="epoch") as bar:
 
-            def on_epoch(epoch: int, loss: float, name: str = f"fold{number}.loss") -> None:
-                bar.update()
-                if log:
-                    log(name, loss, epoch)
+        def on_epoch(number: int, epoch: int, loss: float) -> None:
+            bar.update()
+            if log:
+                log(f"fold{number}.loss", loss, epoch)
 
-            others = np.flatnonzero(fold != number)
-            patients = [cells[int(i)] for i in others]
-            trained = fit_network(patients, targets.take(others), recipe, seed + number, on_epoch)
-            networks.append(trained)
-            scores.append(scores_of(trained, cells))
-    by_network = np.stack(scores)  # [K, N]
-    return Ensemble(tuple(networks), by_network[fold, np.arange(len(cells))], fold, by_network)
+        trained = train_folds(training, on_epoch)
+    by_network = np.stack([scores for _, scores in trained])  # [K, N]
+    networks = tuple(network for network, _ in trained)
+    return Ensemble(networks, by_network[fold, np.arange(len(cells))], fold, by_network)
 
 
 def fit_partitions(

@@ -1,0 +1,134 @@
+"""The networks of all folds: trained one after the other, or side by side in processes of a few threads each.
+
+A step on the grids of some compressed slides is too small to keep many cores busy, so a machine of many cores trains
+folds side by side. On two cores the gain is small: two threads share a step well.
+"""
+
+import pickle
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from queue import Empty
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nic.errors import TrainingEnded
+from nic.patients.choices import Recipe
+from nic.patients.crops import PatientCells
+from nic.patients.networks import CROP_CELLS, PatientNetwork
+from nic.patients.schedule import schedules_of
+from nic.patients.splits import Folds
+from nic.patients.targets import Targets
+from nic.patients.training import fit_network, scores_of
+from nic.training_device import training_device
+
+OnEpoch = Callable[[int, int, float], None]
+"""Called with the number of the fold, its epoch and the loss."""
+TrainedFold = tuple[PatientNetwork, NDArray[np.float64]]
+"""The network of a fold, and its scores of all patients: [N], or of several classes [N, C]."""
+CELLS_FOR_PROCESSES = 40_000_000
+"""Cells of all epochs of a training, a minute on two cores, from which processes are worth their start of some 8 s."""
+LOOK_S = 0.5
+"""Seconds between two looks at how far the processes are."""
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """What the folds have in common. cells, targets: of all patients. fold: [N]. seed: of the first fold's network."""
+
+    cells: Sequence[PatientCells]
+    targets: Targets
+    recipe: Recipe
+    fold: Folds
+    seed: int
+
+    @property
+    def folds(self) -> int:
+        return int(self.fold.max()) + 1
+
+    @property
+    def epochs(self) -> int:
+        """Of all folds together."""
+        return sum(schedule.epochs for schedule in schedules_of(self.recipe, self.targets, self.fold))
+
+    def train(self, number: int, on_epoch: OnEpoch) -> TrainedFold:
+        """The network of one fold, trained on the patients of the others."""
+        others = np.flatnonzero(self.fold != number)
+        patients, targets = [self.cells[int(i)] for i in others], self.targets.take(others)
+        network = fit_network(
+            patients, targets, self.recipe, self.seed + number, lambda epoch, loss: on_epoch(number, epoch, loss)
+        )
+        return network, scores_of(network, self.cells)
+
+
+def train_folds(training: CrossValidation, on_epoch: OnEpoch) -> list[TrainedFold]:
+    """All folds, in their order. Raises what `fit_network` raises, TrainingEnded where the system ends a process."""
+    processes = processes_for(training)
+    if processes == 1:
+        return [training.train(number, on_epoch) for number in range(training.folds)]
+    return train_in_processes(training, processes, on_epoch)
+
+
+def processes_for(training: CrossValidation) -> int:
+    """As many as the folds and torch's threads allow; 1 on a GPU, and where the work is too small to part."""
+    cells = sum(patient.cells_within(CROP_CELLS) for patient in training.cells)
+    if training_device().type != "cpu" or cells * training.epochs < CELLS_FOR_PROCESSES:
+        return 1
+    return min(training.folds, torch.get_num_threads())
+
+
+def train_in_processes(training: CrossValidation, processes: int, on_epoch: OnEpoch) -> list[TrainedFold]:
+    """As `train_folds`. The first error ends all."""
+    context = get_context("spawn")
+    epochs: Any = context.Queue()
+    # Pickled here, by value: left to multiprocessing, each tensor would take a shared file from the system.
+    begin = (pickle.dumps(training), max(1, torch.get_num_threads() // processes), epochs)
+    with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=begin) as pool:
+        waiting = [pool.submit(_train, number) for number in range(training.folds)]
+        try:
+            while not _ended(waiting):
+                _report(epochs, on_epoch, LOOK_S)
+            trained: list[TrainedFold] = [pickle.loads(future.result()) for future in waiting]
+        except BrokenProcessPool as error:
+            raise TrainingEnded(
+                f"a process that trained a fold was ended from outside, mostly because memory was full; {processes} of "
+                "them trained side by side; set OMP_NUM_THREADS to a smaller number, and run again"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+    _report(epochs, on_epoch, 0)
+    return trained
+
+
+def _ended(waiting: Sequence[Future[bytes]]) -> bool:
+    """Whether all have ended, or one with an error."""
+    ended, others = wait(waiting, timeout=0, return_when=FIRST_EXCEPTION)
+    return not others or any(future.exception() for future in ended)
+
+
+def _report(epochs: Any, on_epoch: OnEpoch, wait_s: float) -> None:
+    """Every epoch that has ended since the last look; waits for the first."""
+    while True:
+        try:
+            on_epoch(*epochs.get(timeout=wait_s))
+        except Empty:
+            return
+
+
+_OF_PROCESS: list[tuple[CrossValidation, Any]] = []
+"""In a process of the pool: what it trains, and the queue for its epochs."""
+
+
+def _begin(training: bytes, threads: int, epochs: Any) -> None:
+    torch.set_num_threads(threads)
+    _OF_PROCESS.append((pickle.loads(training), epochs))
+
+
+def _train(number: int) -> bytes:
+    ((training, epochs),) = _OF_PROCESS
+    return pickle.dumps(training.train(number, lambda *epoch: epochs.put(epoch)))
