@@ -18,7 +18,7 @@ class Config:
     """First letters of the encoder's digest, where a cohort was compressed by several encoders; else empty."""
     endpoints: str = ""
     """Names of endpoints, with commas between; empty: all of the study."""
-    networks: str = "grid-cnn,context-mil,crop-cnn,attention-mil,pooled-linear"
+    networks: str = "context-mil,grid-cnn,crop-cnn,attention-mil,pooled-linear"
     """Networks, with commas between; each is compared with the first."""
     folds: int = 5
     """Number of folds; all networks have the same folds."""

@@ -20,7 +20,7 @@ class Config:
     """Registered encoder that made the codes; it is served with the model. imported: another tool made the codes, and
     the model takes files of codes, not slides."""
     network: NetworkName = DEFAULT_NETWORK
-    """grid-cnn (additive; sees how tissue is arranged), context-mil (attention over tiles and what lies around them),
+    """context-mil (attention over tiles and what lies around them), grid-cnn (additive; sees how tissue is arranged),
     attention-mil, mean-mil or max-mil (tiles without places, pooled by attention, mean or maximum), glimpses
     (six places, chosen one after the other), crop-cnn (the published one) or pooled-linear (mean and quantiles)."""
     folds: int = 5

@@ -9,10 +9,10 @@ from nic.errors import StudyError
 Kind = Literal["regression", "classification", "multiclass", "ordinal", "survival"]
 """Of an endpoint: a value, two classes, more classes without or with an order, or survival."""
 NetworkName = Literal[
-    "grid-cnn", "crop-cnn", "attention-mil", "pooled-linear", "context-mil", "mean-mil", "max-mil", "glimpses"
+    "context-mil", "grid-cnn", "crop-cnn", "attention-mil", "mean-mil", "max-mil", "pooled-linear", "glimpses"
 ]
 """The networks of a patient model, see `nic.patients.untrained`."""
-DEFAULT_NETWORK: NetworkName = "grid-cnn"
+DEFAULT_NETWORK: NetworkName = "context-mil"
 """The network where a study, a recipe or a command names none. MLproject and docs/study.md repeat it."""
 Ties = Literal["efron", "breslow"]
 """How Cox takes deaths at one time."""

@@ -1,4 +1,4 @@
-"""The default: a small CNN whose every cell gets a score from its surroundings."""
+"""A small CNN whose every cell gets a score from its surroundings."""
 
 import torch
 from torch import nn
