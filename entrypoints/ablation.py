@@ -47,7 +47,7 @@ class Config:
     trials: int = 5
     """Number of short trainings in the search for task weights."""
     epochs: int = 0
-    """Epochs of each network; 0: 240 steps of the optimizer and at least 40 epochs, 150 of survival."""
+    """Epochs of each network; 0: as many as 240 steps of the optimizer take, at least 40."""
     learning_rate: float = 1e-2
     """Highest learning rate of the networks' one-cycle schedule."""
 
