@@ -35,7 +35,7 @@ from nic.patients.choices import Recipe
 from nic.patients.cohort import Patient, SlideRow
 from nic.patients.crops import Batch, PatientCells, gather_cells
 from nic.patients.networks import PatientNetwork
-from nic.patients.schedule import BATCH_PATIENTS
+from nic.patients.schedule import BATCH_PATIENTS, RISK_PATIENTS, schedule_of
 from nic.patients.targets import Survival, Targets, Values
 from nic.patients.training import (
     KEPT_BYTES,
@@ -95,17 +95,15 @@ class Bare:
         self.precision = precision_of(device) if device.type == "cuda" else torch.float32
         self.network = network.to(device).train()
         self.loss, self.size = loss_of(targets), len(cells)
-        self.whole, self.passes = isinstance(targets, Survival), passes
-        parts = [np.arange(len(cells))]
-        if not self.whole:
-            parts = np.array_split(parts[0], -(-len(cells) // BATCH_PATIENTS))
+        self.compares, self.passes = isinstance(targets, Survival), passes
+        parts = np.array_split(np.arange(len(cells)), schedule_of(Recipe(epochs=1), targets).steps)
         plan = [chunks_of(network, cells, part, np.random.default_rng(0)) for part in parts]
         self.steps = [[(chunk, drawn(network, cells, device, chunk)[1].to(device)) for chunk in step] for step in plan]
         self.optimizer = optimizer_of(list(network.parameters()), device, 1e-3)
 
     def step(self, batches: list[tuple[Chunk, Batch]]) -> None:
         self.optimizer.zero_grad()
-        if self.whole:
+        if self.compares:
             backward_of_all(self.loss, [self.one_pass(batches) for _ in range(self.passes)])
         else:
             backward_of_mean(self.loss, self.one_pass(batches), sum(len(chunk.patients) for chunk, _ in batches))
@@ -180,7 +178,7 @@ def measure(given: argparse.Namespace, count: int, epochs: int) -> Measured:
     opening_ms = (now() - start)[0] / count * 1e3
     held, (descriptors, maps) = held_mib() - mib, (after - b for after, b in zip(open_files(), files, strict=True))
     network = untrained(given.network, few, 1)
-    passes = min(2, len(network.chunks(cells)))  # as the loop of a survival endpoint takes
+    passes = min(2, len(network.chunks(cells[:RISK_PATIENTS])))  # as the loop of a survival endpoint takes
     bare = Bare(network, few, labels(given.endpoint, len(few)), passes)
     seconds: list[tuple[np.ndarray, np.ndarray]] = []
     resumed = [now()]

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from nic.child_process import end_with_parent
 from nic.compression.compressed_slide import CompressedSlide
 from nic.errors import StudyError
 from nic.patients.choices import NetworkName, Recipe, networks_named
@@ -146,7 +147,7 @@ def train_cells(batches: Sequence[CellBatch], processes: int) -> None:
     if not total:
         return
     with (
-        ProcessPoolExecutor(processes, get_context("spawn"), initializer=_one_thread) as pool,
+        ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin) as pool,
         tqdm(total=total, desc="networks", unit="network", smoothing=0.05) as bar,
     ):
         waiting = {pool.submit(_train_batch, batch): batch for batch in batches}
@@ -163,9 +164,10 @@ def train_cells(batches: Sequence[CellBatch], processes: int) -> None:
             pool.shutdown(cancel_futures=True)
 
 
-def _one_thread() -> None:
+def _begin() -> None:
     import torch
 
+    end_with_parent()
     torch.set_num_threads(1)
 
 

@@ -1,4 +1,4 @@
-"""The default: gated attention over tiles that know their surroundings, by what a tile shows and what lies around it."""
+"""The default: gated attention over tiles, by what a tile shows and what lies around it."""
 
 import torch
 from torch import nn

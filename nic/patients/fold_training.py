@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nic.child_process import end_with_parent
 from nic.errors import TrainingEnded
 from nic.patients.choices import Recipe
 from nic.patients.crops import PatientCells
@@ -125,6 +126,7 @@ _OF_PROCESS: list[tuple[CrossValidation, Any]] = []
 
 
 def _begin(training: bytes, threads: int, epochs: Any) -> None:
+    end_with_parent()
     torch.set_num_threads(threads)
     _OF_PROCESS.append((pickle.loads(training), epochs))
 

@@ -1,15 +1,15 @@
 """How long a patient network is trained: counted in steps of the optimizer, not in epochs.
 
-An epoch of survival is one step, whatever the cohort: Cox compares each patient with all who live longer. Of the other
-kinds it is a step for each BATCH_PATIENTS patients. A number of epochs that is right for one kind and one cohort is too
-few for another; a number of steps is not, but for large cohorts, each of whose patients must be seen often enough, in
-other D4 variants.
+A step takes BATCH_PATIENTS patients, and of survival RISK_PATIENTS: Cox compares each of them with those among them who
+live longer. A number of epochs that is right for one kind and one cohort is too few for another; a number of steps is
+not, but for large cohorts, each of whose patients must be seen often enough, in other D4 variants.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nic.errors import EndpointError
 from nic.patients.choices import Recipe
@@ -21,8 +21,12 @@ STEPS = 240
 """Of a training: 60 epochs of 64 patients, 48 of 80, 40 of 96."""
 LEAST_EPOCHS = 40
 """From 96 patients on. With 320, so many were as good as more."""
-SURVIVAL_STEPS = 150
-"""Of survival, and as many epochs. 60 were too few: on the phantom a C-index of 0.74 against 0.78."""
+RISK_PATIENTS = 50
+"""Of a step of survival, at most. The partial likelihood of a part of the patients is one of its own right: its mean
+gradient is 0 at the true hazards. With all 200 patients of a phantom in each of 150 steps, training took three times as
+long, and the C-index was not higher; see docs/results/notes.md."""
+LEAST_EVENTS = 5
+"""Of a step of survival, where the cohort has as many."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,10 @@ def schedule_of(recipe: Recipe, targets: Targets) -> TrainingSteps:
     if recipe.network == "pooled-linear":
         return TrainingSteps(1, 1)  # it is fitted, not trained
     if isinstance(targets, Survival):
-        return TrainingSteps(recipe.epochs or SURVIVAL_STEPS, 1)
-    steps = -(-len(targets) // BATCH_PATIENTS)
+        enough_events = max(1, int(targets.event.sum()) // LEAST_EVENTS)
+        steps = min(-(-len(targets) // RISK_PATIENTS), enough_events)
+    else:
+        steps = -(-len(targets) // BATCH_PATIENTS)
     return TrainingSteps(recipe.epochs or max(-(-STEPS // steps), LEAST_EPOCHS), steps)
 
 
@@ -59,6 +65,15 @@ def schedules_of(recipe: Recipe, targets: Targets, fold: Folds) -> tuple[Trainin
     """The training of the network of each fold, on the patients of the other folds. fold: [N]."""
     others = (np.flatnonzero(fold != number) for number in range(int(fold.max()) + 1))
     return tuple(schedule_of(recipe, targets.take(patients)) for patients in others)
+
+
+def dealt(targets: Targets, steps: int, rng: np.random.Generator) -> list[NDArray[np.intp]]:
+    """All patients in a new order, parted into the steps of an epoch; of survival each step has its share of events."""
+    order = rng.permutation(len(targets))
+    if not isinstance(targets, Survival):
+        return list(np.array_split(order, steps))
+    events_first = order[np.argsort(~targets.event[order], kind="stable")]
+    return [events_first[step::steps] for step in range(steps)]
 
 
 def in_words(schedules: Sequence[TrainingSteps]) -> str:

@@ -18,7 +18,7 @@ from nic.patients.choices import Recipe
 from nic.patients.crops import Batch, PatientCells, make_batch, runs_of
 from nic.patients.networks import ExtraLoss, PatientNetwork, patient_scores
 from nic.patients.pooled_linear import fit_pooled_linear
-from nic.patients.schedule import schedule_of
+from nic.patients.schedule import dealt, schedule_of
 from nic.patients.targets import Categories, Classes, Grades, Survival, Targets, Values, check_teachable, scores_for
 from nic.patients.training_loss import Loss, deviation_of, loss_of
 from nic.patients.untrained import untrained
@@ -75,12 +75,12 @@ def train(
 ) -> None:
     """Minimise the loss of the targets, on a GPU where there is one. The network is on the CPU afterwards.
 
-    An epoch shows every patient once, in a new order, with new crops and D4 variants. A step of AdamW takes
-    BATCH_PATIENTS patients. A step of survival takes all of them: Cox compares each patient with all who live longer.
+    An epoch shows every patient once, in a new order, with new crops and D4 variants. How many patients a step of AdamW
+    takes, see `nic.patients.schedule`.
     """
     device, loss = training_device(), loss_of(targets, recipe.ties)
     precision = precision_of(device) if device.type == "cuda" else torch.float32
-    whole, schedule = isinstance(targets, Survival), schedule_of(recipe, targets)
+    compares, schedule = isinstance(targets, Survival), schedule_of(recipe, targets)
     network.to(device).train()
     if loss.link:
         loss.link.to(device)
@@ -89,19 +89,19 @@ def train(
     rate = OneCycleLR(optimizer, recipe.learning_rate, total_steps=schedule.all_steps)
     rng = np.random.default_rng(seed)
     for epoch in range(schedule.epochs):
-        parts = np.array_split(rng.permutation(len(cells)), schedule.steps)
+        parts = dealt(targets, schedule.steps, rng)
         plan = [chunks_of(network, cells, part, rng) for part in parts]
-        again = drawn_again(plan[0], cells) if whole else []
-        in_order = [chunk for step in [*plan, again] for chunk in step]
+        again = [drawn_again(step, cells) if compares else [] for step in plan]
+        in_order = [chunk for step, more in zip(plan, again, strict=True) for chunk in (*step, *more)]
         losses = []
         with closing(map_ahead(partial(drawn, network, cells, device), in_order)) as ahead:
-            for part, step in zip(parts, plan, strict=True):
+            for part, step, more in zip(parts, plan, again, strict=True):
                 # Each pass takes the next batches of `ahead`, which come in the order of `in_order`.
                 count = len(step)
-                passes = two_passes(ahead, count, len(again)) if whole and count > 1 else [islice(ahead, count)]
+                passes = two_passes(ahead, count, len(more)) if compares and count > 1 else [islice(ahead, count)]
                 scored = [scores_in_turn(network, batches, precision) for batches in passes]
                 optimizer.zero_grad()
-                value = backward_of_all(loss, scored) if whole else backward_of_mean(loss, scored[0], len(part))
+                value = backward_of_all(loss, scored) if compares else backward_of_mean(loss, scored[0], len(part))
                 losses.append(value)
                 clip_grad_norm_(learned, 1.0)
                 optimizer.step()
@@ -184,7 +184,7 @@ def backward_of_mean(loss: Loss, scored: Iterable[Scored], patients: int) -> tor
 
 
 def backward_of_all(loss: Loss, passes: Sequence[Iterable[Scored]]) -> torch.Tensor:
-    """Back-propagate a loss that compares patients, in the memory of one chunk. Returns the loss.
+    """Back-propagate a loss that compares the patients of a step, in the memory of one chunk. Returns the loss.
 
     passes: one pass of a single chunk, or two passes of several. The first pass computes all scores without a graph;
     the loss then has a gradient for each score. The second pass computes the same scores again, chunk by chunk, and

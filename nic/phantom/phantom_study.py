@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from nic.child_process import end_with_parent
 from nic.errors import StudyError
 from nic.phantom.breast import BreastSlide, breast_plan
 from nic.phantom.labs import LABS
@@ -159,9 +160,14 @@ def _slide_jobs(out: Path, config: PhantomConfig) -> Iterable[Callable[[], None]
 
 def _run(jobs: list[Callable[[], None]], workers: int) -> None:
     """Run the jobs in processes, each on one thread."""
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin_process) as pool:
         for future in tqdm([pool.submit(job) for job in jobs], desc="phantom", unit="job", smoothing=0.05):
             future.result()
+
+
+def _begin_process() -> None:
+    end_with_parent()
+    cv2.setNumThreads(1)
 
 
 def _digest(out: Path) -> str:

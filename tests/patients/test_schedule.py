@@ -5,7 +5,7 @@ import pytest
 
 from nic.errors import EndpointError
 from nic.patients.choices import Recipe
-from nic.patients.schedule import TrainingSteps, in_words, schedule_of, schedules_of
+from nic.patients.schedule import TrainingSteps, dealt, in_words, schedule_of, schedules_of
 from nic.patients.targets import Survival, Targets, Values
 
 
@@ -24,10 +24,31 @@ def test_epochs_are_as_many_as_the_steps_take_and_at_least_forty(patients: int, 
     assert schedule_of(Recipe(), values(patients)) == TrainingSteps(epochs, steps)
 
 
-@pytest.mark.parametrize("patients", [10, 80, 1000])
-def test_an_epoch_of_survival_is_one_step(patients: int) -> None:
-    assert schedule_of(Recipe(), survival(patients)) == TrainingSteps(150, 1)
-    assert schedule_of(Recipe(epochs=7), survival(patients)) == TrainingSteps(7, 1)
+@pytest.mark.parametrize(
+    ("patients", "epochs", "steps"), [(10, 240, 1), (50, 240, 1), (80, 120, 2), (200, 60, 4), (1000, 40, 20)]
+)
+def test_a_step_of_survival_takes_at_most_fifty_patients(patients: int, epochs: int, steps: int) -> None:
+    assert schedule_of(Recipe(), survival(patients)) == TrainingSteps(epochs, steps)
+    assert schedule_of(Recipe(epochs=7), survival(patients)) == TrainingSteps(7, steps)
+
+
+def test_a_step_of_survival_has_five_events_where_the_cohort_has_as_many() -> None:
+    for events, steps in ((1, 1), (9, 1), (14, 2), (25, 5), (60, 6)):
+        targets = Survival(np.arange(300) + 1.0, np.arange(300) < events)
+        assert schedule_of(Recipe(epochs=1), targets).steps == steps
+        parts = dealt(targets, steps, np.random.default_rng(events))
+        assert sorted(np.concatenate(parts)) == list(range(300))
+        counts = [int(targets.event[part].sum()) for part in parts]
+        assert max(counts) - min(counts) <= 1
+        assert min(counts) >= min(5, events)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_each_epoch_deals_patients_anew() -> None:
+    for targets in (values(40), survival(40)):
+        rng = np.random.default_rng(0)
+        first, second = (dealt(targets, 2, rng) for _ in range(2))
+        assert not np.array_equal(first[0], second[0])
 
 
 def test_a_number_of_epochs_is_taken_as_it_is() -> None:
