@@ -27,7 +27,9 @@ PURPOSE = {
     "nic.encoder | nic.compression | nic.patients | nic.evaluation": "the three steps, and what measures them",
     "nic.tasks": "labelled tiles",
     "nic.slides | nic.graphs | nic.tables": "slides, ONNX graphs, tables",
-    "nic.threads | nic.shared_files | nic.system_errors | nic.training_device": "what every room may use",
+    "nic.threads | nic.child_process | nic.shared_files | nic.system_errors | nic.training_device": (
+        "what every room may use"
+    ),
     "nic.errors": "everything that nic refuses",
 }
 

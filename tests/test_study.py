@@ -339,7 +339,10 @@ def test_a_study_says_how_its_patients_networks_are_trained(tmp_path: Path) -> N
     assert (study.folds, study.network, study.epochs) == (3, "pooled-linear", 15)
     usual, config = changed(tmp_path, "", ""), train_patients.Config(Path("s"), "e", Path("codes"))
     assert (usual.folds, usual.network, usual.epochs) == (config.folds, config.network, config.epochs)
-    for key, message in (("folds: 1", "folds: found '1', wanted at least 2"), ("network: cnn", "wanted 'grid-cnn', ")):
+    for key, message in (
+        ("folds: 1", "folds: found '1', wanted at least 2"),
+        ("network: cnn", "wanted 'context-mil', 'grid-cnn', "),
+    ):
         with pytest.raises(StudyError, match=message):
             changed(tmp_path, "name: s", f"name: s\n{key}")
 

@@ -11,7 +11,7 @@ from nic.stages.compare_networks import codes_of
 
 def test_networks_are_named_or_refused() -> None:
     assert networks_named(["grid-cnn", "pooled-linear"]) == ("grid-cnn", "pooled-linear")
-    with pytest.raises(StudyError, match="no network 'grid'; there are grid-cnn, crop-cnn"):
+    with pytest.raises(StudyError, match="no network 'grid'; there are context-mil, grid-cnn, crop-cnn"):
         networks_named(["grid"])
 
 
