@@ -6,10 +6,11 @@ folds side by side. On two cores the gain is small: two threads share a step wel
 
 import pickle
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, as_completed, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 from queue import Empty
 from typing import Any
 
@@ -84,24 +85,29 @@ def processes_for(training: CrossValidation) -> int:
 
 
 def train_in_processes(training: CrossValidation, processes: int, on_epoch: OnEpoch) -> list[TrainedFold]:
-    """As `train_folds`. The first error ends all."""
+    """As `train_folds`. After the first error the others end with their epoch."""
     context = get_context("spawn")
     epochs: Any = context.Queue()
+    failed = context.Event()
     # Pickled here, by value: left to multiprocessing, each tensor would take a shared file from the system.
-    begin = (pickle.dumps(training), max(1, torch.get_num_threads() // processes), epochs)
+    begin = (pickle.dumps(training), max(1, torch.get_num_threads() // processes), epochs, failed)
     with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=begin) as pool:
         waiting = [pool.submit(_train, number) for number in range(training.folds)]
         try:
             while not _ended(waiting):
                 _report(epochs, on_epoch, LOOK_S)
+            for future in as_completed(waiting):  # an error before what goes on
+                future.result()
             trained: list[TrainedFold] = [pickle.loads(future.result()) for future in waiting]
         except BrokenProcessPool as error:
             raise TrainingEnded(
                 f"a process that trained a fold was ended from outside, mostly because memory was full; {processes} of "
                 "them trained side by side; set OMP_NUM_THREADS to a smaller number, and run again"
             ) from error
-        finally:
+        except BaseException:
+            failed.set()
             pool.shutdown(cancel_futures=True)
+            raise
     _report(epochs, on_epoch, 0)
     return trained
 
@@ -119,18 +125,25 @@ def _report(epochs: Any, on_epoch: OnEpoch, wait_s: float) -> None:
             on_epoch(*epochs.get(timeout=wait_s))
         except Empty:
             return
+        wait_s = 0
 
 
-_OF_PROCESS: list[tuple[CrossValidation, Any]] = []
-"""In a process of the pool: what it trains, and the queue for its epochs."""
+_OF_PROCESS: list[tuple[CrossValidation, Any, Event]] = []
+"""In a process of the pool: what it trains, the queue for its epochs, and whether another fold has failed."""
 
 
-def _begin(training: bytes, threads: int, epochs: Any) -> None:
+def _begin(training: bytes, threads: int, epochs: Any, failed: Event) -> None:
     end_with_parent()
     torch.set_num_threads(threads)
-    _OF_PROCESS.append((pickle.loads(training), epochs))
+    _OF_PROCESS.append((pickle.loads(training), epochs, failed))
 
 
 def _train(number: int) -> bytes:
-    ((training, epochs),) = _OF_PROCESS
-    return pickle.dumps(training.train(number, lambda *epoch: epochs.put(epoch)))
+    ((training, epochs, failed),) = _OF_PROCESS
+
+    def on_epoch(fold: int, epoch: int, loss: float) -> None:
+        epochs.put((fold, epoch, loss))
+        if failed.is_set():
+            raise TrainingEnded(f"fold {fold} was stopped after epoch {epoch}, because another fold failed")
+
+    return pickle.dumps(training.train(number, on_epoch))

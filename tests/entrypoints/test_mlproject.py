@@ -72,10 +72,10 @@ def test_help_teaches_every_parameter() -> None:
 def test_what_nic_refuses_ends_in_one_sentence(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "entrypoints.compress", "--slides", f"{tmp_path}/*.svs", "--out", str(tmp_path)]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": new_store(tmp_path)}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
-    assert done.returncode == 1
-    assert "no slides there" in done.stderr
-    assert "Traceback" not in done.stderr
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+    assert ended.returncode == 1
+    assert "no slides there" in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_the_environment_is_one_list_of_pins() -> None:
