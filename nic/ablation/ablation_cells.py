@@ -49,6 +49,14 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class SlidePath:
+    """Where a network of glimpses looked at a slide, in its order: row and column on the slide's grid."""
+
+    slide_id: str
+    places: Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True)
 class CellAnswers:
     """Scores of the measured patients, [N] or of several classes [N, C], higher as the endpoint's direction.
 
@@ -60,7 +68,7 @@ class CellAnswers:
     scores: NDArray[np.float64]
     fold: NDArray[np.intp] | None
     seconds: float
-    path: "SlidePath | None" = None
+    path: SlidePath | None = None
 
     def save(self, file: Path) -> None:
         content = {
@@ -79,14 +87,6 @@ class CellAnswers:
         fold = None if content["fold"] is None else np.array(content["fold"], np.intp)
         path = SlidePath(**content["path"]) if content.get("path") else None  # files of before have none
         return cls(tuple(content["patients"]), np.array(content["scores"], np.float64), fold, content["seconds"], path)
-
-
-@dataclass(frozen=True)
-class SlidePath:
-    """Where a network of glimpses looked at a slide, in its order: row and column on the slide's grid."""
-
-    slide_id: str
-    places: Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
