@@ -3,9 +3,12 @@
 import ast
 import re
 import runpy
+import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(file for folder in ("nic", "entrypoints", "registry") for file in (ROOT / folder).rglob("*.py"))
@@ -13,6 +16,10 @@ LONGEST = 350
 EMPTY_NAMES = {"found", "said", "told", "done", "given", "asked"}
 """Names that say how a value came, and not what it holds."""
 PAGE = ROOT / "docs" / "ARCHITECTURE.md"
+
+
+AT_THE_TOP = {"LICENSE", "MLproject", "Makefile", ".gitignore"}
+"""Files without an ending that are at home beside README.md."""
 
 
 TREES = {file.relative_to(ROOT): ast.parse(file.read_text()) for file in MODULES}
@@ -79,3 +86,14 @@ def test_contributing_lists_the_slow_tests() -> None:
     listed = set(re.findall(r"test_\w+\.py", (ROOT / "CONTRIBUTING.md").read_text()))
     tests = [file for file in (ROOT / "tests").rglob("test_*.py") if file != Path(__file__)]
     assert {file.name for file in tests if "mark.slow" in file.read_text()} == listed
+
+
+def test_the_top_holds_text_alone() -> None:
+    """A wheel or an archive that a command left beside README.md is not committed with the work."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a checkout of git")
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    top = {file for file in listed if "/" not in file} - AT_THE_TOP
+    assert sorted(file for file in top if not file.endswith((".md", ".txt", ".toml", ".yaml"))) == []
