@@ -35,7 +35,8 @@ class TileGrid:
         x, y, width, height = bounds_l0px
         stride = (tile_px - overlap_px) * tile_mpp / slide_mpp
         overlap = overlap_px * tile_mpp / slide_mpp
-        rows, cols = (max(1, math.ceil((side - overlap) / stride)) for side in (height, width))
+        # Less than a billionth of a stride beyond the last tile is the rounding of floats, and no tissue.
+        rows, cols = (max(1, math.ceil((side - overlap) / stride - 1e-9)) for side in (height, width))
         return cls(tile_px, tile_mpp, slide_mpp, (x, y), rows, cols, overlap_px)
 
     @property

@@ -3,7 +3,7 @@
 import math
 from fractions import Fraction
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nic.slides.grid import TileGrid
@@ -26,6 +26,7 @@ def test_origins_are_rounded_one_by_one_so_that_nothing_drifts(mpp: float, col: 
     assert abs(Fraction(x - 17) - exact) <= Fraction(1, 2) + Fraction(1, 10**6)
 
 
+@example(mpp=0.265, overlap=62, width=50_000, col=0)  # 6594 tiles end at the edge itself
 @given(mpps, st.integers(0, 63), st.integers(1, 50_000), st.integers(0, 500))
 def test_overlapping_tiles_cover_the_bounds_each_one_stride_on(mpp: float, overlap: int, width: int, col: int) -> None:
     g = TileGrid.covering((9, 4, width, 10), mpp, 64, 1.0, overlap)
@@ -33,7 +34,7 @@ def test_overlapping_tiles_cover_the_bounds_each_one_stride_on(mpp: float, overl
     assert g.stride_um == 64 - overlap
     reached = (g.cols - 1) * g.stride_l0px + g.side_l0px
     assert width <= reached + 1e-6
-    assert g.cols == 1 or reached - g.stride_l0px < width
+    assert g.cols == 1 or reached - g.stride_l0px < width - 1e-6
     exact = Fraction(64 - overlap) / Fraction(str(mpp)) * col
     assert abs(Fraction(g.tile_origin_l0px(0, col)[0] - 9) - exact) <= Fraction(1, 2) + Fraction(1, 10**6)
 
