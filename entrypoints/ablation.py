@@ -132,8 +132,8 @@ def notes_of(config: Config) -> list[str]:
         f"({config.trials} trials).",
         f"Networks: {config.seeds} seeds, one network on all training patients, "
         f"{f'{config.epochs} epochs' if config.epochs else 'as many epochs as main takes'}.",
-        f"Minutes: training of the encoder + its share of the compression + its networks, on {cores()} cores, other "
-        "work beside it included.",
+        f"Minutes: training of the encoder + its share of the compression + its networks, on {cores()} cores. Other "
+        "work on the machine makes them longer; of a part that was killed and went on, only the last run is counted.",
     ]
 
 
