@@ -8,9 +8,11 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import cache
 from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ from tqdm import tqdm
 
 from nic.child_process import end_with_parent
 from nic.compression.compressed_slide import CompressedSlide
-from nic.errors import StudyError
+from nic.errors import StudyError, TrainingEnded
 from nic.patients.choices import NetworkName, Recipe, networks_named
 from nic.patients.cohort import Labelled, Patient
 from nic.shared_files import drafted
@@ -141,13 +143,16 @@ def training_code() -> str:
 def train_cells(batches: Sequence[CellBatch], processes: int) -> None:
     """Train the cells, in processes of one thread each: the grids of a step are too small to share among threads.
 
-    A process that fails ends the ablation with its error; finished cells stay.
+    Finished cells stay. After the first error every process ends with the cell that it trains. Raises what the training
+    of a network raises, TrainingEnded where the system ends a process.
     """
     total = sum(len(batch.files) for batch in batches)
     if not total:
         return
+    context = get_context("spawn")
+    failed = context.Event()
     with (
-        ProcessPoolExecutor(processes, get_context("spawn"), initializer=_begin) as pool,
+        ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(failed,)) as pool,
         tqdm(total=total, desc="networks", unit="network", smoothing=0.05) as bar,
     ):
         waiting = {pool.submit(_train_batch, batch): batch for batch in batches}
@@ -160,20 +165,35 @@ def train_cells(batches: Sequence[CellBatch], processes: int) -> None:
                     ended_cells += len(waiting.pop(future).files)
                 under_way = sum(file.is_file() for batch in waiting.values() for _, file in batch.files)
                 bar.update(ended_cells + under_way - bar.n)
+        except BrokenProcessPool as error:
+            raise TrainingEnded(
+                f"one of {processes} processes that train networks was ended from outside, mostly because memory was "
+                "full; run again: what is finished is kept"
+            ) from error
+        except BaseException:
+            failed.set()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _begin() -> None:
+_FAILED: list[Event] = []
+"""In a process of the pool: whether another one has failed."""
+
+
+def _begin(failed: Event) -> None:
     import torch
 
     end_with_parent()
     torch.set_num_threads(1)
+    _FAILED.append(failed)
 
 
 def _train_batch(batch: CellBatch) -> None:
     for file, answers in _answered(batch):
         answers.save(file)
+        if _FAILED[0].is_set():
+            return
 
 
 def _answered(batch: CellBatch) -> Iterator[tuple[Path, CellAnswers]]:

@@ -1,5 +1,8 @@
 """Cells are trained once: their answers are kept, and named by all that decides them."""
 
+import multiprocessing
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from nic.ablation.ablation_cells import Cell, CellAnswers, CellBatch, CellTraini
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.tiling import Tiling
 from nic.encoder.spec import EncoderSpec
+from nic.errors import NoTissue, TrainingEnded
 from nic.slides.grid import TileGrid
 from nic.study import EndpointEntry, read_study
 
@@ -75,6 +79,28 @@ def test_without_external_patients_each_fold_answers_its_own(study: Path) -> Non
     assert answers.patients == tuple(f"p{number}" for number in range(24))
     assert answers.fold is not None
     assert sorted(set(answers.fold)) == [0, 1, 2]
+
+
+def test_an_error_ends_the_other_processes_with_the_cell_that_they_train(study: Path) -> None:
+    """All networks of the healthy batch would take hours."""
+    healthy = batch(study, replace(TRAINING, epochs=20), *["pooled-linear", "grid-cnn"] * 5_000)
+    numbered = tuple((cell, file.with_suffix(f".{number}")) for number, (cell, file) in enumerate(healthy.files))
+    broken = replace(batch(study, TRAINING, "grid-cnn"), codes=study.parent / "elsewhere")
+    with pytest.raises(NoTissue, match="elsewhere"):
+        train_cells([replace(healthy, files=numbered), broken], processes=2)
+
+
+def test_a_process_that_is_ended_from_outside_is_named(study: Path) -> None:
+    def end_it() -> None:
+        while not (processes := multiprocessing.active_children()):
+            time.sleep(0.05)
+        processes[0].kill()
+
+    threading.Thread(target=end_it).start()
+    with pytest.raises(
+        TrainingEnded, match="ended from outside, mostly because memory was full; run again: what is finished is kept"
+    ):
+        train_cells([batch(study, TRAINING, "grid-cnn")], processes=1)
 
 
 def test_a_cells_name_follows_from_all_that_decides_its_answers(study: Path) -> None:
