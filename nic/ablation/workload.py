@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-CORE_S_A_TILE = {"multitask": 2.4e-3, "vae": 3.0e-3, "contrastive": 4.5e-3, "bigan": 6.0e-3}
-"""Seconds of one core for a tile of an epoch in an encoder's training, by its objective."""
 READING = 0.45
 """Share of reading in the time of a compression by one encoder."""
-CORE_S_A_CELL = 1.0e-5
-"""Seconds of one core for a grid's cell of an epoch in a patient network's training."""
+OF_TRAINING = {"multitask": 5.5, "vae": 6.0, "contrastive": 6.5, "bigan": 12.0}
+"""Time of a tile of an epoch in an encoder's training, by its objective. The unit is the encoding of a tile, which is
+measured on each machine."""
+OF_A_NETWORK = 0.0025
+"""Time of a grid's cell of an epoch in a patient network's training, in the same unit."""
 
 
 @dataclass
