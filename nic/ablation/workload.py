@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 
 READING = 0.45
 """Share of reading in the time of a compression by one encoder."""
-OF_TRAINING = {"multitask": 5.5, "vae": 6.0, "contrastive": 6.5, "bigan": 12.0}
+ENCODINGS_A_TILE = {"multitask": 5.5, "vae": 6.0, "contrastive": 6.5, "bigan": 12.0}
 """Time of a tile of an epoch in an encoder's training, by its objective. The unit is the encoding of a tile, which is
 measured on each machine."""
-OF_A_NETWORK = 0.0025
+ENCODINGS_A_CELL = 0.0025
 """Time of a grid's cell of an epoch in a patient network's training, in the same unit."""
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nic.ablation.arms import Arm
 from nic.ablation.scope import Scope
-from nic.ablation.workload import OF_A_NETWORK, OF_TRAINING, READING, Workload
+from nic.ablation.workload import ENCODINGS_A_CELL, ENCODINGS_A_TILE, READING, Workload
 from nic.patients.cohort import Cohort
 from nic.stages.check_study import BYTES_A_NUMBER, BYTES_A_PLACE, TRAINED_HERE
 from nic.stages.compression_estimate import estimated
@@ -45,7 +45,7 @@ def workload_of(
     expected: dict[str, float] = {}
     for name, seed in trainings:
         arm = by_name[name]
-        cost = OF_TRAINING.get(arm.parameters.get("objective", "multitask"), 0.0) if arm.learns else 0.0
+        cost = ENCODINGS_A_TILE.get(arm.parameters.get("objective", "multitask"), 0.0) if arm.learns else 0.0
         shown = encoder_epochs * sum(tiles[task] for task in arm.tasks or tiles)
         expected[training_part(name, seed)] = encoding_s * cost * shown
     for name, seconds in compression_s.items():
@@ -53,7 +53,7 @@ def workload_of(
     of_endpoint = {entry.name: grid_cells.get(entry.cohort, 0.0) for entry in study.endpoints}
     for name, seed in trainings:
         cells = sum(of_endpoint[cell.endpoint] for cell in scope.cells(name, seed, list(of_endpoint)))
-        expected[networks_part(name, seed)] = encoding_s * OF_A_NETWORK * cells * (epochs or USUAL_EPOCHS)
+        expected[networks_part(name, seed)] = encoding_s * ENCODINGS_A_CELL * cells * (epochs or USUAL_EPOCHS)
     return Workload(expected)
 
 
