@@ -4,7 +4,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import cv2
@@ -81,6 +81,19 @@ def folder_of_the_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) 
     """pytest gives each worker a folder in that of the run."""
     own = tmp_path_factory.getbasetemp()
     begin_run(own if worker_id == "master" else own.parent)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def operators_read_once() -> Iterator[None]:
+    """torch parses the source of its 500 ONNX operators for every graph that it exports: 1.5 s each time."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")
