@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from nic.child_process import interrupt_when_asked, interrupt_with_starter
 from nic.errors import NicError, RequestRefused, StoreUnreached
 from nic.system_errors import sentence_of
 
@@ -29,6 +30,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 """What a boolean may be written as, in upper or lower case."""
 
+INTERRUPTED = 130
+"""Exit code of a command that was stopped, as of a shell."""
 WRITTEN = ("work", "out", "maps", "page")
 """Parameters of entry points that are paths to write to."""
 READ = (
@@ -122,7 +125,8 @@ def launch(run: Callable[[C], Any], config_type: type[C], needs_store: bool = Tr
     """Read the config from the command line and run.
 
     An error of the input, the machine or the tracking store ends in a sentence and exit code 1; a fault of the program
-    keeps its traceback. needs_store: whether the tracking store is asked first.
+    keeps its traceback. Ctrl-C and SIGTERM end in a sentence and exit code 130. What MLflow started ends with the
+    process that started it. needs_store: whether the tracking store is asked first.
     """
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # a bar for each file of a few kB
     stage = Path(getfile(run)).stem
@@ -133,6 +137,9 @@ def launch(run: Callable[[C], Any], config_type: type[C], needs_store: bool = Tr
             _note_failure(stage, {}, "its parameters were refused; the log says which")
         raise
     _stages_take_this_python()
+    interrupt_when_asked()
+    if "MLFLOW_RUN_ID" in os.environ:
+        interrupt_with_starter()
     try:
         if is_temporary(PROJECT):
             check_paths(config, PROJECT)
@@ -140,6 +147,9 @@ def launch(run: Callable[[C], Any], config_type: type[C], needs_store: bool = Tr
             with _uncollected():
                 _open_store()
         run(config)
+    except KeyboardInterrupt:
+        print(f"{stage} was stopped; the same command goes on from what is finished", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         sentences = list(_sentences(error))
         reason = sentences[0] if sentences else f"{type(error).__name__}: {error}"

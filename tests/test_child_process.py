@@ -1,4 +1,4 @@
-"""A process of a pool ends when its parent is killed, also in the middle of its work."""
+"""Work ends with the process that started it, also in the middle, and when the system asks it to."""
 
 import os
 import signal
@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
 PROGRAM = """
@@ -24,6 +26,25 @@ def work(_):
 if __name__ == "__main__":
     with ProcessPoolExecutor(2, get_context("spawn"), initializer=end_with_parent) as pool:
         list(pool.map(work, range(2)))
+"""
+STAGE = """
+import os, signal, subprocess, sys, time
+from pathlib import Path
+
+from nic.child_process import interrupt_when_asked, interrupt_with_starter
+
+if sys.argv[1] == "starter":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in the background of a shell
+    subprocess.run([sys.executable, __file__, "stage"])
+else:
+    interrupt_when_asked()
+    interrupt_with_starter()
+    try:
+        print(os.getpid(), flush=True)
+        time.sleep(600)
+    except KeyboardInterrupt as error:
+        os.kill(os.getpid(), signal.SIGTERM)  # comes twice
+        Path("closed").write_text(str(error))
 """
 
 
@@ -49,3 +70,25 @@ def test_processes_of_a_pool_end_with_a_parent_that_is_killed(tmp_path: Path) ->
     while any(map(is_there, children)) and time.monotonic() < limit:
         time.sleep(0.1)
     assert not any(map(is_there, children))
+
+
+@pytest.mark.parametrize(("killed", "number"), [("starter", signal.SIGKILL), ("stage", signal.SIGTERM)])
+def test_a_stage_closes_its_work_when_it_or_its_starter_is_ended(
+    killed: str, number: signal.Signals, tmp_path: Path
+) -> None:
+    (tmp_path / "program.py").write_text(STAGE)
+    starter = subprocess.Popen(
+        [sys.executable, tmp_path / "program.py", "starter"],
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert starter.stdout is not None
+    stage = int(starter.stdout.readline())
+    os.kill(stage if killed == "stage" else starter.pid, number)
+    starter.wait()
+    limit = time.monotonic() + 30
+    while is_there(stage) and time.monotonic() < limit:
+        time.sleep(0.1)
+    assert (tmp_path / "closed").read_text() == "stopped by SIGTERM"

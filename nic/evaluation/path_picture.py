@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure as Plot
 from matplotlib.patches import Rectangle
+from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
 from nic.evaluation.map_picture import INK, PANEL_IN, Thumbnail
@@ -27,9 +28,10 @@ def path_picture(
     middles = centres_px(path, grid, width / size_l0px[0])
     side = GLIMPSE_CELLS * grid.stride_l0px * width / size_l0px[0]
     axes.plot(*middles.T, color=PATH, linewidth=1)
+    halo = [withStroke(linewidth=2, foreground="white")]
     for number, (x, y) in enumerate(middles, start=1):
         axes.add_patch(Rectangle((x - side / 2, y - side / 2), side, side, fill=False, edgecolor=PATH, linewidth=1))
-        axes.annotate(str(number), (x, y), (4, 4), textcoords="offset points", color=PATH, fontsize=9, weight="bold")
+        axes.annotate(str(number), (x, y), (4, 4), textcoords="offset points", color=PATH, path_effects=halo)
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
     axes.set_title(title, color=INK, fontsize=9, loc="left")

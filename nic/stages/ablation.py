@@ -175,7 +175,7 @@ class Ablation:
         codes = self.codes(cohort, self.encoders[cell.encoder, cell.encoder_seed])
         slide = CompressedSlide.load_cells(codes / f"{path.slide_id}.h5")
         thumbnail, _ = thumbnail_and_origin(sources[path.slide_id], slide)
-        title = f"{path.slide_id}, codes of {cell.encoder}: glimpses for {cell.endpoint}, in their order"
+        title = f"Glimpses at {path.slide_id} for {cell.endpoint}, in their order\n(codes of {cell.encoder})"
         return path_picture(np.array(path.places), slide.grid, thumbnail, size_l0px(slide), title)
 
     def _minutes(self) -> dict[str, tuple[float, float]]:

@@ -3,9 +3,10 @@
 import errno
 import os
 import shlex
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, fields
 from importlib import import_module
 from pathlib import Path
@@ -88,6 +89,15 @@ def first(kind: Any) -> str:
     return str(get_args(kind)[0]) if get_origin(kind) is Literal else "x"
 
 
+@pytest.fixture(autouse=True)
+def signals_as_before() -> Iterator[None]:
+    """launch changes what this process does when it is asked to stop."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 def raising(error: BaseException) -> Callable[[Config], None]:
     def run(config: Config) -> None:
         """Fail."""
@@ -134,6 +144,17 @@ def test_a_fault_of_the_program_keeps_its_traceback(error: Exception, monkeypatc
     monkeypatch.setenv("PATH", os.environ["PATH"])
     with pytest.raises(type(error)):
         launch(raising(error), Config, needs_store=False)
+
+
+def test_what_is_stopped_ends_in_a_sentence_and_as_a_shell_expects(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["entry-point"])
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    with pytest.raises(SystemExit) as end:
+        launch(raising(KeyboardInterrupt()), Config, needs_store=False)
+    assert end.value.code == 130
+    assert capsys.readouterr().err.endswith("was stopped; the same command goes on from what is finished\n")
 
 
 def test_a_refusal_is_not_hidden_by_the_store_that_fails_after_it(
