@@ -130,8 +130,8 @@ def notes_of(config: Config) -> list[str]:
     return [
         f"Encoders: at most {config.encoder_epochs} epochs, heavy augmentation, equal task weights but for all-tuned "
         f"({config.trials} trials).",
-        f"Seeds of encoders: {config.encoder_seeds} of all-tuned, of contrastive and of the best one of a single task, 1 "
-        "of the others. The interval of one seed leaves out how much an encoder varies from one training to the next.",
+        f"Seeds of encoders: {config.encoder_seeds} of all-tuned, contrastive and the best one of a single task, 1 of "
+        "the others. The interval of one seed leaves out how much an encoder varies from one training to the next.",
         f"Networks: {config.seeds} seeds, one network on all training patients, "
         f"{f'{config.epochs} epochs' if config.epochs else 'as many epochs as main takes'}.",
         f"Minutes: training of the encoder + its share of the compression + its networks, on {cores()} cores. Other "
