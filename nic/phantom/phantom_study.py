@@ -161,8 +161,11 @@ def _slide_jobs(out: Path, config: PhantomConfig) -> Iterable[Callable[[], None]
 def _run(jobs: list[Callable[[], None]], workers: int) -> None:
     """Run the jobs in processes, each on one thread."""
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin_process) as pool:
-        for future in tqdm([pool.submit(job) for job in jobs], desc="phantom", unit="job", smoothing=0.05):
-            future.result()
+        try:
+            for future in tqdm([pool.submit(job) for job in jobs], desc="phantom", unit="job", smoothing=0.05):
+                future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # a run that is stopped begins no further job
 
 
 def _begin_process() -> None:
