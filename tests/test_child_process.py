@@ -53,6 +53,14 @@ def is_there(process: int) -> bool:
     return state.exists() and state.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
+def ends(process: int) -> bool:
+    """Whether it ends within 30 s."""
+    limit = time.monotonic() + 30
+    while is_there(process) and time.monotonic() < limit:
+        time.sleep(0.1)
+    return not is_there(process)
+
+
 def test_processes_of_a_pool_end_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     parent = subprocess.Popen(
@@ -66,10 +74,7 @@ def test_processes_of_a_pool_end_with_a_parent_that_is_killed(tmp_path: Path) ->
     assert all(map(is_there, children))
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    limit = time.monotonic() + 30
-    while any(map(is_there, children)) and time.monotonic() < limit:
-        time.sleep(0.1)
-    assert not any(map(is_there, children))
+    assert all(map(ends, children))
 
 
 @pytest.mark.parametrize(("killed", "number"), [("starter", signal.SIGKILL), ("stage", signal.SIGTERM)])
@@ -88,7 +93,5 @@ def test_a_stage_closes_its_work_when_it_or_its_starter_is_ended(
     stage = int(starter.stdout.readline())
     os.kill(stage if killed == "stage" else starter.pid, number)
     starter.wait()
-    limit = time.monotonic() + 30
-    while is_there(stage) and time.monotonic() < limit:
-        time.sleep(0.1)
+    assert ends(stage)
     assert (tmp_path / "closed").read_text() == "stopped by SIGTERM"
