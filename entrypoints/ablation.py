@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from nic.study import Study
 
 
+BEST_SINGLE = "the best one of a single task"
+
+
 @dataclass(frozen=True)
 class Config:
     study: Path = Path("studies/ablation.yaml")
@@ -41,7 +44,9 @@ class Config:
     seeds: int = 3
     """Seeds of each network."""
     encoder_seeds: int = 3
-    """Seeds of the encoders all-tuned and contrastive, and of the best one of a single task."""
+    """Seeds of the encoders named by seeded, and of the best one of a single task."""
+    seeded: str = "all-tuned,contrastive"
+    """Encoders, with commas between, that are trained with further seeds."""
     encoder_epochs: int = 14
     """Most epochs of an encoder's training."""
     trials: int = 5
@@ -69,7 +74,8 @@ def run(config: Config) -> dict[str, Any]:
         from nic.stages.ablation_comparators import comparators_at_hand, compare_methods
 
         study = study_drawn(config.study, steps)
-        scope = Scope.named(config.network, names_in(config.rivals), config.seeds, config.encoder_seeds)
+        networks, seeded = (names_in(names) for names in (config.rivals, config.seeded))
+        scope = Scope.named(config.network, networks, config.seeds, config.encoder_seeds, seeded)
         training = partial(CellTraining, config.epochs, config.learning_rate)
         published = Path(config.published).resolve() if config.published else None
         plan = AblationPlan(scope, names_in(config.encoders), published, config.encoder_epochs, training)
@@ -130,8 +136,8 @@ def notes_of(config: Config) -> list[str]:
     return [
         f"Encoders: at most {config.encoder_epochs} epochs, heavy augmentation, equal task weights but for all-tuned "
         f"({config.trials} trials).",
-        f"Seeds of encoders: {config.encoder_seeds} of all-tuned, contrastive and the best one of a single task, 1 of "
-        "the others. The interval of one seed leaves out how much an encoder varies from one training to the next.",
+        f"Seeds of encoders: {config.encoder_seeds} of {', '.join([*names_in(config.seeded), BEST_SINGLE])}, 1 of the "
+        "others. The interval of one seed leaves out how much an encoder varies from one training to the next.",
         f"Networks: {config.seeds} seeds, one network on all training patients, "
         f"{f'{config.epochs} epochs' if config.epochs else 'as many epochs as main takes'}.",
         f"Minutes: training of the encoder + its share of the compression + its networks, on {cores()} cores. Other "

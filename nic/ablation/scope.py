@@ -10,30 +10,31 @@ from nic.patients.choices import NetworkName, networks_named
 
 RIVALS_ON = (TUNED, "contrastive", "random")
 """Encoders on whose codes every network is trained."""
-SEEDED = (TUNED, "contrastive")
-"""Encoders that are trained with further seeds, as is the best one of a single task."""
 
 
 @dataclass(frozen=True)
 class Scope:
     """network: by which encoders are compared. rivals: further networks, on the codes of RIVALS_ON.
 
-    seeds: of each network. encoder_seeds: of the encoders SEEDED and of the best one of a single task.
+    seeds: of each network. encoder_seeds: of the encoders `seeded` and of the best one of a single task.
     """
 
     network: NetworkName
     rivals: tuple[NetworkName, ...]
     seeds: int
     encoder_seeds: int
+    seeded: tuple[str, ...]
 
     @classmethod
-    def named(cls, network: str, rivals: Sequence[str], seeds: int, encoder_seeds: int) -> "Scope":
+    def named(
+        cls, network: str, rivals: Sequence[str], seeds: int, encoder_seeds: int, seeded: Sequence[str]
+    ) -> "Scope":
         """Raises StudyError for an unknown network, and for less than one seed."""
         for name, value in (("seeds", seeds), ("encoder_seeds", encoder_seeds)):
             if value < 1:
                 raise StudyError(f"{name}={value}; wanted 1 or more")
         first, *others = networks_named([network, *rivals])
-        return cls(first, tuple(others), seeds, encoder_seeds)
+        return cls(first, tuple(others), seeds, encoder_seeds, tuple(seeded))
 
     def networks_on(self, encoder: str) -> tuple[NetworkName, ...]:
         """Networks on the codes of an encoder, each once."""
@@ -52,8 +53,8 @@ class Scope:
 
     def trainings(self, arms: Sequence[Arm]) -> list[tuple[str, int]]:
         """Arm and seed of each encoder that is to be trained, as far as it is known before the first is measured."""
-        seeded = [arm.name for arm in arms if arm.name in SEEDED]
-        first_single = next((arm.name for arm in arms if arm.group == "one task"), None)
-        seeded += [first_single] if first_single else []  # stands for the best of them, which is not known yet
-        again = [(name, seed) for name in seeded for seed in range(1, self.encoder_seeds)]
+        seeded = [arm.name for arm in arms if arm.name in self.seeded and arm.learns]
+        # The first of a single task stands for the best of them, which is not known yet.
+        seeded += [arm.name for arm in arms if arm.group == "one task"][:1]
+        again = [(name, seed) for name in dict.fromkeys(seeded) for seed in range(1, self.encoder_seeds)]
         return [(arm.name, 0) for arm in arms] + again

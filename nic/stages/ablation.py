@@ -15,7 +15,7 @@ from nic.ablation.arms import Arm, EncoderOfArm, arms_of, chosen
 from nic.ablation.claims import best, claims_of
 from nic.ablation.measured import Measurable, Measurements
 from nic.ablation.page import AblationPage
-from nic.ablation.scope import SEEDED, Scope
+from nic.ablation.scope import Scope
 from nic.ablation.workload import Workload
 from nic.compression.compressed_slide import CompressedSlide
 from nic.compression.side_by_side import compress_side_by_side
@@ -118,10 +118,10 @@ class Ablation:
         return {cell: cell_file(self.work / "cells", cell, entry, labels, digest, how) for cell in cells}
 
     def arms_again(self) -> list[Arm]:
-        """Arms whose encoder is trained with further seeds: SEEDED, and the best one of a single task."""
+        """Arms whose encoder is trained with further seeds: those of the scope, and the best one of a single task."""
         measured, single = self.measured(), [arm for arm in self.arms if arm.group == "one task"]
         strongest = best(measured, single, self.scope.network)
-        return [arm for arm in self.arms if arm.name in SEEDED or arm == strongest]
+        return [arm for arm in self.arms if (arm.name in self.scope.seeded and arm.learns) or arm == strongest]
 
     def measured(self) -> Measurements:
         answers = {cell: CellAnswers.load(file) for cell, file in self.files.items()}
@@ -217,7 +217,9 @@ def begin(
 
     Raises StudyError for an unknown arm, and what reading the cohorts raises.
     """
-    arms = chosen(arms_of([task.name for task in study.tile_tasks], plan.published), plan.encoders)
+    every = arms_of([task.name for task in study.tile_tasks], plan.published)
+    chosen(every, plan.scope.seeded)  # refuses an unknown name
+    arms = chosen(every, plan.encoders)
     cohorts = {name: entry.read() for name, entry in study.cohorts.items()}
     workload = workload_of(study, cohorts, arms, plan.scope, plan.encoder_epochs, plan.training(0).epochs, work)
     show(workload)
