@@ -79,10 +79,10 @@ class Robustness:
 
 @dataclass(frozen=True)
 class Certificate:
-    """parity: largest difference between a code of the ONNX graph and of its source, on parity_tiles tiles. Half of
+    """parity: of the ONNX graph's codes with those of its source, see nic.graphs.parity, on parity_tiles tiles. Half of
     them are real and half noise; for an imported encoder all are noise. codes, robustness: None without tiles to
-    measure them on. trained_with: in words. heads_parity: largest difference between a probability of the task heads'
-    graph and of its source; None for an encoder without heads.
+    measure them on. trained_with: in words. heads_parity: of the probabilities of the task
+    heads' graph with those of its source; None for an encoder without heads.
     """
 
     spec: EncoderSpec

@@ -14,7 +14,7 @@ from nic.encoder.spec import METADATA_KEY, EncoderSpec
 from nic.encoder.task_heads import HEADS_KEY, HeadsSpec
 from nic.errors import ParityFailed
 from nic.graphs.run import OnnxGraph
-from nic.graphs.write import export_graph, parity
+from nic.graphs.write import export_graph, parity_with_torch
 
 TILE_MPP = 1.0
 READ_MPP = 0.5
@@ -25,7 +25,7 @@ TOLERANCE = 1e-4
 def export_encoder(
     encoder: TileEncoder | MeanRgb, objective: str, tasks: Sequence[str], path: Path, sample: NDArray[np.uint8]
 ) -> tuple[EncoderSpec, float]:
-    """Write the graph to `path`; its spec with the file's digest, and the largest difference from torch.
+    """Write the graph to `path`; its spec with the file's digest, and its parity with torch.
 
     sample: uint8 [N, 64, 64, 3] real tiles to compare on, beside random ones. Raises ParityFailed above 1e-4.
     """
@@ -39,7 +39,7 @@ def export_encoder(
     layers = folded(encoder) if isinstance(encoder, TileEncoder) else encoder
     export_graph(_FromPixels(layers), {"tiles": tiles}, ["codes"], {"tiles": {0: "batch"}}, metadata, path)
     graph = OnnxGraph(path)
-    difference = parity(graph, {"tiles": tiles}, [trained])
+    difference = parity_with_torch(graph, {"tiles": tiles}, [trained])
     if not difference <= TOLERANCE:
         path.unlink()
         raise ParityFailed(f"{path.name}: graph and encoder differ by {difference:.2e}, wanted <= {TOLERANCE:.0e}")
@@ -53,7 +53,7 @@ def export_heads(
     path: Path,
     sample: NDArray[np.float32],
 ) -> float:
-    """Write the task heads to `path`; the largest difference of a probability from torch's.
+    """Write the task heads to `path`; the parity of the probabilities with torch's.
 
     The graph takes `codes` [N, D] float32. It has one output a task, `<task>.probabilities`: of its classes, [N, K]
     float32. heads: one linear layer a task. tasks: class names by task, in the order of the heads. sample: [N, D] real

@@ -10,12 +10,13 @@ from nic.encoder.spec import METADATA_KEY, EncoderSpec
 from nic.errors import EncoderError, ParityFailed
 from nic.graphs.adapt import ForeignGraph, Scaling, describe, save_graph
 from nic.graphs.files import copy_graph, graph_sha256, move_graph
+from nic.graphs.parity import parity
 from nic.graphs.run import OnnxGraph
 
 CHECKED = 3
 """Tiles that a graph is checked on."""
 TOLERANCE = 1e-2
-"""Relative to the largest number in a code. Equal graphs differ by less, also in float16; a wrong scaling by more."""
+"""Of parity. Equal graphs differ by less, also in float16; a wrong scaling by more."""
 
 
 def import_onnx(
@@ -29,7 +30,8 @@ def import_onnx(
     scaling: Scaling,
     output: str = "",
 ) -> tuple[EncoderSpec, float]:
-    """Write to `path` a graph that takes pixels and has a spec: that spec, and the largest difference from the source.
+    """Write to `path` a graph that takes pixels and has a spec: that spec, and its parity with the source.
+
     Weights in files beside the source are copied beside `path`, and never loaded into the graph.
 
     tile_px, tile_mpp, read_mpp: as in EncoderSpec. scaling: what the network was trained with. output: name of the
@@ -49,8 +51,8 @@ def import_onnx(
         codes = _checked_codes(OnnxGraph(draft, fused=True), tiles)
         original = OnnxGraph(alone).run(**foreign.own_input(tiles, scaling))[foreign.place]
         spec = EncoderSpec(codes.shape[1], tile_px, tile_mpp, read_mpp, f"imported:{name}", ())
-        difference = float(np.abs(codes - original).max())
-        if not difference <= TOLERANCE * max(1.0, float(np.abs(original).max())):
+        difference = parity([(original, codes)])
+        if not difference <= TOLERANCE:
             raise ParityFailed(
                 f"{source.name}: scaled inside the graph, codes differ by {difference:.2e} from the original"
             )
@@ -67,6 +69,6 @@ def _checked_codes(graph: OnnxGraph, tiles: NDArray[np.uint8]) -> NDArray[np.flo
     if codes.ndim != 2 or len(codes) != count or not np.isfinite(codes).all():
         raise EncoderError(f"{name}: {count} tiles give {list(codes.shape)}, wanted {count} finite codes [{count}, D]")
     alone = np.concatenate([graph.run(tiles=tiles[i : i + 1])[0] for i in range(count)])
-    if not np.abs(codes - alone).max() <= TOLERANCE * max(1.0, float(np.abs(codes).max())):
+    if not parity([(codes, alone)]) <= TOLERANCE:
         raise EncoderError(f"{name}: a tile's code depends on the tiles beside it; export it in inference mode")
     return codes

@@ -40,7 +40,7 @@ class KerasEncoder:
 
 
 def import_published(source: Path, name: str, path: Path, sample: NDArray[np.uint8]) -> tuple[EncoderSpec, float]:
-    """Write the graph of a Keras file to `path`; its spec, and the largest difference from torch.
+    """Write the graph of a Keras file to `path`; its spec, and its parity with torch.
 
     name: of the encoder, its objective in the spec. sample: uint8 [N, 128, 128, 3], tiles to compare on.
     Raises EncoderError when the file is not understood, ParityFailed above 1e-4.

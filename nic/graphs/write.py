@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import onnx
 import torch
 
 from nic.errors import ParityFailed
+from nic.graphs.parity import parity
 from nic.graphs.run import OnnxGraph
 
 OPSET = 18
@@ -28,10 +28,10 @@ def export_graph(
     *,
     tolerance: float = 1e-4,
 ) -> float:
-    """Write `module` to `path` and return the largest difference between the graph and torch on `inputs`.
+    """Write `module` to `path` and return the parity of the graph with torch on `inputs`.
 
     inputs: example of every argument of `forward`, by name, in order. dynamic: per input, the axes that vary and their
-    names. The file appears only after the check. Raises ParityFailed above `tolerance` (absolute).
+    names. The file appears only after the check. Raises ParityFailed above `tolerance`.
     """
     module = module.eval()
     dims: dict[str, torch.export.Dim] = {}
@@ -64,14 +64,16 @@ def export_graph(
         onnx.helper.set_model_props(model, dict(metadata))
         onnx.save(model, draft)
         expected = module(*inputs.values())
-        difference = parity(OnnxGraph(draft), inputs, expected if isinstance(expected, tuple) else (expected,))
+        difference = parity_with_torch(
+            OnnxGraph(draft), inputs, expected if isinstance(expected, tuple) else (expected,)
+        )
         if not difference <= tolerance:
             raise ParityFailed(f"{path.name}: graph and torch differ by {difference:.2e}, wanted <= {tolerance:.0e}")
         draft.replace(path)
     return difference
 
 
-def parity(graph: OnnxGraph, inputs: Mapping[str, torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
-    """Largest absolute difference between the outputs of the graph and those of torch."""
+def parity_with_torch(graph: OnnxGraph, inputs: Mapping[str, torch.Tensor], expected: Sequence[torch.Tensor]) -> float:
+    """Parity of the graph's outputs with those of torch."""
     outputs = graph.run(**{name: value.numpy() for name, value in inputs.items()})
-    return max(float(np.abs(o - e.numpy()).max()) for o, e in zip(outputs, expected, strict=True))
+    return parity(zip((of_torch.numpy() for of_torch in expected), outputs, strict=True))

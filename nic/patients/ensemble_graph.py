@@ -48,7 +48,7 @@ def export_ensemble(
     runtimes: Iterable[str] = (),
     pixel_versions: Iterable[int] = (),
 ) -> float:
-    """Write the graph with what it says of itself; the largest difference from torch.
+    """Write the graph with what it says of itself; its parity with torch.
 
     targets: of the training patients. encoder, encoder_version: whose codes they were trained on. tiling: of
     their slides. runtimes, pixel_versions: by which these codes were made; empty where that is not known.

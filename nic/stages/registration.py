@@ -135,7 +135,7 @@ def register_imported(
     stage: StageRun,
     inputs: Mapping[str, str],
 ) -> RegisteredVersion:
-    """Register the graph of an imported encoder. parity: largest difference from its source, and on how many tiles.
+    """Register the graph of an imported encoder. parity: with its source, and on how many tiles.
 
     tile_sets: of the encoder's tile size, to measure its codes on; may be empty.
     """

@@ -49,7 +49,7 @@ def lineage_check(version: RegisteredVersion, gate: Gate) -> Check:
 
 
 def parity_check(version: RegisteredVersion, gate: Gate) -> Check:
-    """The largest difference between the trained network and its graph, as the run that exported it measured it.
+    """The parity of the graph with the trained network, as the run that exported it measured it.
 
     The largest of all values, because a second value can be added to a metric of a run.
     """

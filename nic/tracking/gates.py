@@ -77,7 +77,7 @@ class Serving(_StrictGate):
     """Limits for the candidate as the server loads it."""
 
     within: float = 1e-5
-    """Largest difference between its answers now and at registration."""
+    """Largest difference between its answers now and at registration; of numbers above 1, as a share of them."""
     latency_s: float
     """Seconds for the reference request, once the model is loaded."""
     size_mb: float
@@ -99,7 +99,8 @@ class Gate(_StrictGate):
     margin: float = 0.0
     """How much worse than the champion a candidate may be; 0 asks for a significantly better one."""
     parity: float = 1e-4
-    """The largest difference between the ONNX graph and the trained network."""
+    """The largest difference between the ONNX graph and the trained network; of numbers above 1, as a share of the
+    largest."""
     others: dict[GateFigure, Bound] = {}
     """Bounds of further figures: {external.brier: {at_most: 0.25}}."""
     subgroups: Subgroups | None = None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 
 from nic.tracking.checks import Check
 from nic.tracking.gates import Serving
@@ -46,11 +47,15 @@ def serving_checks(version: RegisteredVersion, gate: Serving) -> Iterator[Check]
 
 
 def largest_difference(expected: list[Mapping[str, float]], answers: list[Mapping[str, Any]]) -> float:
-    """The largest difference between the numbers of two lists of answers; inf where one is missing."""
+    """The largest difference between the numbers of two lists of answers; inf where one is missing.
+
+    Of an expected number above 1 it is a share of that number.
+    """
     if len(expected) != len(answers):
         return math.inf
     pairs = [(row[name], answer.get(name)) for row, answer in zip(expected, answers, strict=True) for name in row]
-    return max((abs(a - b) if b is not None else math.inf for a, b in pairs), default=math.inf)
+    shares = [abs(a - b) / max(1.0, abs(a)) if b is not None else math.inf for a, b in pairs]
+    return float(np.max(shares)) if shares else math.inf  # Python's max may hide a NaN
 
 
 def _measured(version: RegisteredVersion, reference: Path) -> dict[str, Any] | str:
