@@ -40,7 +40,7 @@ def begun(tmp_path: Path) -> Begun:
         study = read_study(tmp_path / "study.yaml")
         cohorts = {name: entry.read() for name, entry in study.cohorts.items()}
         arms = chosen(arms_of(list(tasks), None), encoders)
-        scope, training = Scope.named("grid-cnn", [], 1, 1), partial(CellTraining, 1, 1e-2)
+        scope, training = Scope.named("grid-cnn", [], 1, 1, []), partial(CellTraining, 1, 1e-2)
         return Ablation(tmp_path / "study.yaml", study, cohorts, arms, scope, training, {}, tmp_path, Workload())
 
     return begin
