@@ -80,11 +80,11 @@ def _count_mitoses(ablation: Ablation, entry: EndpointEntry, train: Labelled, ex
     codes = ablation.work / "overlapping" / entry.cohort / encoder.sha256[:8]
 
     def answer() -> CellAnswers:
+        start = time.perf_counter()
         loaded, usual = load_encoder(encoder_file(encoder.version)), ablation.options[entry.cohort]
         half = replace(usual, tiling=replace(usual.tiling, overlap_px=loaded.spec.tile_px // 2))
         slides = [slide for of in (train, external) for patient in of.patients for slide in patient.slides]
         compress_cohort(slides, loaded, codes, half)
-        start = time.perf_counter()
         scores = mitosis_scores(train, external, codes, load_heads(encoder.version), options)
         return CellAnswers(ids_of(external), scores, None, time.perf_counter() - start)
 
