@@ -47,7 +47,7 @@ class Config:
     """Seeds of the encoders named by seeded, and of the best one of a single task."""
     seeded: str = "all-tuned,contrastive"
     """Encoders, with commas between, that are trained with further seeds."""
-    encoder_epochs: int = 14
+    encoder_epochs: int = 12
     """Most epochs of an encoder's training."""
     trials: int = 5
     """Number of short trainings in the search for task weights."""
