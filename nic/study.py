@@ -206,7 +206,7 @@ class Study(_StudyPart):
     network: NetworkName = DEFAULT_NETWORK
     """The patients' network."""
     epochs: int = Field(default=0, ge=0)
-    """Epochs of each patients' network; 0: as many as 240 steps of the optimizer take, at least 40."""
+    """Epochs of each patients' network; 0: as many as 160 steps of the optimizer take, 240 of classes, at least 40."""
     truth: Path | None = None
     """Only for a phantom: the answers of an oracle."""
 

@@ -1,7 +1,7 @@
 """The networks of all folds: trained one after the other, or side by side in processes of a few threads each.
 
-A step on the grids of some compressed slides is too small to keep many cores busy, so a machine of many cores trains
-folds side by side. On two cores the gain is small: two threads share a step well.
+A step on the grids of some compressed slides is too small to keep several cores busy, so folds are trained side by
+side where the training is long enough.
 """
 
 import pickle
@@ -33,8 +33,8 @@ OnEpoch = Callable[[int, int, float], None]
 """Called with the number of the fold, its epoch and the loss."""
 TrainedFold = tuple[PatientNetwork, NDArray[np.float64]]
 """The network of a fold, and its scores of all patients: [N], or of several classes [N, C]."""
-CELLS_FOR_PROCESSES = 40_000_000
-"""Cells of all epochs of a training, a minute on two cores, from which processes are worth their start of some 8 s."""
+CELLS_FOR_PROCESSES = 25_000_000
+"""Cells of all epochs of a training from which processes are worth their start of some 8 s: a minute on two cores."""
 LOOK_S = 0.5
 """Seconds between two looks at how far the processes are."""
 
@@ -90,9 +90,10 @@ def train_in_processes(training: CrossValidation, processes: int, on_epoch: OnEp
     epochs: Any = context.Queue()
     failed = context.Event()
     # Pickled here, by value: left to multiprocessing, each tensor would take a shared file from the system.
-    begin = (pickle.dumps(training), max(1, torch.get_num_threads() // processes), epochs, failed)
+    begin = (pickle.dumps(training), epochs, failed)
+    threads = threads_of_folds(training.folds, processes)
     with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=begin) as pool:
-        waiting = [pool.submit(_train, number) for number in range(training.folds)]
+        waiting = [pool.submit(_train, *of_fold) for of_fold in enumerate(threads)]
         try:
             while not _ended(waiting):
                 _report(epochs, on_epoch, LOOK_S)
@@ -110,6 +111,12 @@ def train_in_processes(training: CrossValidation, processes: int, on_epoch: OnEp
             raise
     _report(epochs, on_epoch, 0)
     return trained
+
+
+def threads_of_folds(folds: int, processes: int) -> list[int]:
+    """Threads of torch for each fold, where `processes` folds are trained at a time; the last ones may have more."""
+    together = [min(processes, folds - number // processes * processes) for number in range(folds)]
+    return [max(1, torch.get_num_threads() // count) for count in together]
 
 
 def _ended(waiting: Sequence[Future[bytes]]) -> bool:
@@ -132,14 +139,14 @@ _OF_PROCESS: list[tuple[CrossValidation, Any, Event]] = []
 """In a process of the pool: what it trains, the queue for its epochs, and whether another fold has failed."""
 
 
-def _begin(training: bytes, threads: int, epochs: Any, failed: Event) -> None:
+def _begin(training: bytes, epochs: Any, failed: Event) -> None:
     end_with_parent()
-    torch.set_num_threads(threads)
     _OF_PROCESS.append((pickle.loads(training), epochs, failed))
 
 
-def _train(number: int) -> bytes:
+def _train(number: int, threads: int) -> bytes:
     ((training, epochs, failed),) = _OF_PROCESS
+    torch.set_num_threads(threads)
 
     def on_epoch(fold: int, epoch: int, loss: float) -> None:
         epochs.put((fold, epoch, loss))

@@ -14,7 +14,7 @@ from nic.errors import NoTissue, TrainingEnded
 from nic.patients import fold_training
 from nic.patients.choices import Recipe
 from nic.patients.crops import PatientCells, SlideCells
-from nic.patients.fold_training import CrossValidation, processes_for, train_folds, train_in_processes
+from nic.patients.fold_training import CrossValidation, processes_for, threads_of_folds, train_folds, train_in_processes
 from nic.patients.targets import Survival
 
 FOLDS, EPOCHS = 3, 4
@@ -48,8 +48,10 @@ def test_processes_train_the_same_networks_and_report_every_epoch() -> None:
     here: list[tuple[int, int, float]] = []
     there: list[tuple[int, int, float]] = []
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as in a process; other numbers of threads round differently
-    one_by_one = [training().train(number, lambda *epoch: here.append(epoch)) for number in range(FOLDS)]
+    one_by_one = []
+    for number, count in enumerate((1, 1, 2)):  # as in the processes; other numbers of threads round differently
+        torch.set_num_threads(count)
+        one_by_one.append(training().train(number, lambda *epoch: here.append(epoch)))
     torch.set_num_threads(2)
     side_by_side = train_in_processes(training(), 2, lambda *epoch: there.append(epoch))
     torch.set_num_threads(threads)
@@ -70,6 +72,17 @@ def test_small_trainings_and_single_threads_stay_in_one_process(monkeypatch: pyt
         torch.set_num_threads(count)
         assert processes_for(training()) == min(count, FOLDS)
     torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(
+    ("threads", "processes", "of_each"),
+    [(2, 2, [1, 1, 1, 1, 2]), (16, 5, [3] * 5), (4, 4, [1, 1, 1, 1, 4]), (3, 3, [1, 1, 1, 1, 1]), (1, 2, [1] * 5)],
+)
+def test_the_folds_that_are_left_share_all_threads(threads: int, processes: int, of_each: list[int]) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    assert threads_of_folds(5, processes) == of_each
+    torch.set_num_threads(before)
 
 
 def test_an_error_of_a_fold_is_raised_as_it_was_and_ends_the_others() -> None:
