@@ -33,10 +33,11 @@ conda.yaml: requirements.txt  ## the same pins for `mlflow run` with conda, whic
 	  printf 'name: nic\nchannels:\n  - conda-forge\ndependencies:\n  - python=3.11\n  - pip\n  - pip:\n'; \
 	  sed -n "/^[^#]/s/.*/      - '&'/p" requirements.txt; } > $@
 
+# --no-compile: Python compiles a module when it is first imported, and most never are. It halves the time.
 .venv/installed: requirements.txt requirements-dev.txt requirements-oracles.txt conda.yaml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	pip install --quiet --requirement requirements-dev.txt
-	pip install --quiet --no-deps --requirement requirements-oracles.txt
+	pip install --quiet --no-compile --requirement requirements-dev.txt
+	pip install --quiet --no-compile --no-deps --requirement requirements-oracles.txt
 	touch $@
 
 clean:  ## forget the environment and everything made by the demo

@@ -16,8 +16,8 @@ from nic.tasks.tile_task import load_tiles
 from nic.threads import cores
 
 CODE_BYTES = BYTES_A_NUMBER * TRAINED_HERE.code_size + BYTES_A_PLACE
-USUAL_EPOCHS = 50
-"""Of a patient network whose epochs follow from the number of steps."""
+USUAL_EPOCHS = 40
+"""Of a patient network whose epochs follow from the number of steps; from some 100 patients on."""
 
 
 def workload_of(
