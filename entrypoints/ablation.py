@@ -52,7 +52,7 @@ class Config:
     trials: int = 5
     """Number of short trainings in the search for task weights."""
     epochs: int = 0
-    """Epochs of each network; 0: as many as 240 steps of the optimizer take, at least 40."""
+    """Epochs of each network; 0: as many as 160 steps of the optimizer take, 240 of classes, at least 40."""
     learning_rate: float = 1e-2
     """Highest learning rate of the networks' one-cycle schedule."""
 
@@ -78,10 +78,11 @@ def run(config: Config) -> dict[str, Any]:
         scope = Scope.named(config.network, networks, config.seeds, config.encoder_seeds, seeded)
         training = partial(CellTraining, config.epochs, config.learning_rate)
         published = Path(config.published).resolve() if config.published else None
-        plan = AblationPlan(scope, names_in(config.encoders), published, config.encoder_epochs, training)
+        plan = AblationPlan(scope, names_in(config.encoders), published, training)
         ablation = begin(config.study, study, plan, options_of(study), config.work)
         endpoint = config.compared_on or study.endpoints[0].name
         comparators = comparators_at_hand(ablation, names_in(config.comparators), endpoint)
+        ablation.show_hours(config.encoder_epochs, dict.fromkeys(comparators, study.endpoint(endpoint).cohort))
         ablation.measure({(arm.name, 0): encoder_of(arm, 0, config, steps) for arm in ablation.arms})
         again = [(arm, seed) for arm in ablation.arms_again() for seed in range(1, config.encoder_seeds)]
         ablation.measure({(arm.name, seed): encoder_of(arm, seed, config, steps) for arm, seed in again})

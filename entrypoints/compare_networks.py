@@ -23,7 +23,7 @@ class Config:
     folds: int = 5
     """Number of folds; all networks have the same folds."""
     epochs: int = 0
-    """Epochs in the training of each network; 0: as many as 240 steps of the optimizer take, at least 40."""
+    """Epochs of each network; 0: as many as 160 steps of the optimizer take, 240 of classes, at least 40."""
     learning_rate: float = 1e-2
     """Highest learning rate of the one-cycle schedule."""
     seed: int = 0

@@ -32,7 +32,7 @@ class Config:
     """How often the patients are split into folds anew; all networks answer together, and figures are means over
     splits."""
     epochs: int = 0
-    """Epochs in the training of each network; 0: as many as 240 steps of the optimizer take, at least 40."""
+    """Epochs of each network; 0: as many as 160 steps of the optimizer take, 240 of classes, at least 40."""
     learning_rate: float = 1e-2
     """Highest learning rate of the one-cycle schedule."""
     ties: Ties = "efron"

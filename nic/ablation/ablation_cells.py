@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 NO_ENCODER = "pixels"
 """Stands for the encoder of a cell whose network takes the slides themselves."""
+MITOSIS_COUNTING, STREAMING = "mitosis-counting", "streaming-cnn"
+"""Comparators: they stand where a cell has the name of its network."""
 LOOK_S = 5.0
 """Seconds between two looks at how far the processes are."""
 

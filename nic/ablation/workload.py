@@ -10,6 +10,10 @@ ENCODINGS_A_TILE = {"multitask": 5.5, "vae": 6.0, "contrastive": 6.5, "bigan": 1
 measured on each machine."""
 ENCODINGS_A_CELL = 0.0025
 """Time of a grid's cell of an epoch in a patient network's training, in the same unit."""
+ENCODINGS_A_STREAMED_CELL = 0.9
+"""Time of a grid's cell of an epoch in the training of the streaming CNN, in the same unit."""
+OVERLAPPING_COMPRESSION = 3.0
+"""Time of a compression with tiles that overlap by half, in compressions without overlap."""
 
 
 @dataclass

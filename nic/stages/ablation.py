@@ -27,7 +27,7 @@ from nic.patients.cohort import Cohort, Split
 from nic.patients.targets import names_of
 from nic.serving.answer_maps import size_l0px
 from nic.shared_files import drafted
-from nic.stages.ablation_hours import compression_part, networks_part, show, training_part, workload_of
+from nic.stages.ablation_hours import compression_part, networks_part, pace_of, show, training_part, workload_of
 from nic.stages.draw_maps import thumbnail_and_origin
 from nic.stages.steps import part_to_measure
 from nic.study import EndpointEntry, Study
@@ -59,9 +59,20 @@ class Ablation:
     training: Callable[[int], CellTraining]
     options: Mapping[str, CompressionOptions]
     work: Path
-    workload: Workload
+    workload: Workload = field(default_factory=Workload)
     encoders: dict[Trained, EncoderOfArm] = field(default_factory=dict)
     files: dict[Cell, Path] = field(default_factory=dict)
+
+    def show_hours(self, encoder_epochs: int, comparators: Mapping[str, str]) -> None:
+        """Print the plan with its hours, from a short measurement of this machine.
+
+        encoder_epochs: at most. comparators: the cohort of each. Raises what reading the tile tasks raises.
+        """
+        pace, epochs = pace_of(self.cohorts), self.training(0).epochs
+        self.workload = workload_of(
+            self.study, pace, self.arms, self.scope, encoder_epochs, epochs, comparators, self.work
+        )
+        show(self.workload)
 
     def measure(self, encoders: Mapping[Trained, EncoderOfArm]) -> None:
         """Compress every cohort with these encoders in one reading, and train the networks on their codes."""
@@ -200,20 +211,19 @@ def _seconds_file(codes: Path) -> Path:
 class AblationPlan:
     """What a user asks for. encoders: names of arms; all where there are none. published: folder of published encoders.
 
-    encoder_epochs: at most. training: of the networks, by the number of folds.
+    training: of the networks, by the number of folds.
     """
 
     scope: Scope
     encoders: Sequence[str]
     published: Path | None
-    encoder_epochs: int
     training: Callable[[int], CellTraining]
 
 
 def begin(
     study_file: Path, study: Study, plan: AblationPlan, options: Mapping[str, CompressionOptions], work: Path
 ) -> Ablation:
-    """Choose the arms, and print the plan with its hours. options: of each cohort's compression.
+    """Choose the arms and read the cohorts. options: of each cohort's compression.
 
     Raises StudyError for an unknown arm, and what reading the cohorts raises.
     """
@@ -221,6 +231,4 @@ def begin(
     chosen(every, plan.scope.seeded)  # refuses an unknown name
     arms = chosen(every, plan.encoders)
     cohorts = {name: entry.read() for name, entry in study.cohorts.items()}
-    workload = workload_of(study, cohorts, arms, plan.scope, plan.encoder_epochs, plan.training(0).epochs, work)
-    show(workload)
-    return Ablation(study_file, study, cohorts, arms, plan.scope, plan.training, options, work, workload)
+    return Ablation(study_file, study, cohorts, arms, plan.scope, plan.training, options, work)

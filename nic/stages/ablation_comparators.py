@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 from tqdm import tqdm
 
-from nic.ablation.ablation_cells import NO_ENCODER, Cell, CellAnswers, ids_of
+from nic.ablation.ablation_cells import MITOSIS_COUNTING, NO_ENCODER, STREAMING, Cell, CellAnswers, ids_of
 from nic.ablation.arms import TUNED, UNIFORM
 from nic.comparators.mitosis_counting import mitosis_scores
 from nic.comparators.mitosis_detections import MitosisOptions, positive_class
@@ -17,6 +17,7 @@ from nic.encoder.loading import load_encoder
 from nic.errors import StudyError
 from nic.patients.cohort import Labelled
 from nic.stages.ablation import Ablation
+from nic.stages.ablation_hours import comparator_part
 from nic.stages.steps import part_to_measure
 from nic.study import EndpointEntry
 from nic.tasks.read_task import read_task
@@ -25,7 +26,6 @@ from nic.tracking.encoder_heads import load_heads
 from nic.tracking.registry import encoder_file
 from nic.tracking.source_digest import PROJECT, files_digest, imported_files
 
-MITOSIS_COUNTING, STREAMING = "mitosis-counting", "streaming-cnn"
 COMPARATORS = (MITOSIS_COUNTING, STREAMING)
 
 
@@ -53,7 +53,8 @@ def compare_methods(ablation: Ablation, names: Sequence[str], endpoint: str) -> 
     for name in names:
         train, external = (ablation.cohorts[entry.cohort].labelled(entry.endpoint, s) for s in ("train", "external"))
         method = {MITOSIS_COUNTING: _count_mitoses, STREAMING: _stream}[name]
-        method(ablation, entry, train, external)
+        ablation.workload.finish(comparator_part(name), method(ablation, entry, train, external))
+        print(ablation.workload)
 
 
 def _lacking(name: str, ablation: Ablation, entry: EndpointEntry) -> str:
@@ -73,8 +74,8 @@ def _lacking(name: str, ablation: Ablation, entry: EndpointEntry) -> str:
     return ""
 
 
-def _count_mitoses(ablation: Ablation, entry: EndpointEntry, train: Labelled, external: Labelled) -> None:
-    """Tiles overlap by half, so that each mitosis lies in the middle of one."""
+def _count_mitoses(ablation: Ablation, entry: EndpointEntry, train: Labelled, external: Labelled) -> float:
+    """Tiles overlap by half, so that each mitosis lies in the middle of one. The seconds that it took now."""
     arm = next(name for name in (TUNED, UNIFORM) if (name, 0) in ablation.encoders)
     encoder, options = ablation.encoders[arm, 0], MitosisOptions()
     codes = ablation.work / "overlapping" / entry.cohort / encoder.sha256[:8]
@@ -89,10 +90,11 @@ def _count_mitoses(ablation: Ablation, entry: EndpointEntry, train: Labelled, ex
         return CellAnswers(ids_of(external), scores, None, time.perf_counter() - start)
 
     cell = Cell(arm, 0, entry.name, MITOSIS_COUNTING, 0)
-    _kept(ablation, cell, entry, {"encoder": encoder.sha256, **asdict(options)}, "mitosis_counting", answer)
+    return _kept(ablation, cell, entry, {"encoder": encoder.sha256, **asdict(options)}, "mitosis_counting", answer)
 
 
-def _stream(ablation: Ablation, entry: EndpointEntry, train: Labelled, external: Labelled) -> None:
+def _stream(ablation: Ablation, entry: EndpointEntry, train: Labelled, external: Labelled) -> float:
+    """The seconds that it took now."""
     options, folder = StreamingOptions(), ablation.work / "streaming"
 
     def answer() -> CellAnswers:
@@ -106,7 +108,8 @@ def _stream(ablation: Ablation, entry: EndpointEntry, train: Labelled, external:
         shutil.rmtree(folder)
         return CellAnswers(ids_of(external), scores, None, time.perf_counter() - start)
 
-    _kept(ablation, Cell(NO_ENCODER, 0, entry.name, STREAMING, 0), entry, asdict(options), "streaming_cnn", answer)
+    cell = Cell(NO_ENCODER, 0, entry.name, STREAMING, 0)
+    return _kept(ablation, cell, entry, asdict(options), "streaming_cnn", answer)
 
 
 def _kept(
@@ -116,8 +119,8 @@ def _kept(
     options: dict[str, object],
     module: str,
     answer: Callable[[], CellAnswers],
-) -> None:
-    """The answers of a cell from their file, or computed and kept there."""
+) -> float:
+    """Take the answers of a cell from their file, or compute and keep them. The seconds of computing; else 0."""
     decides = {
         "cohort": entry.cohort_digest(ablation.cohorts[entry.cohort]),
         "endpoint": entry.endpoint.definition,
@@ -125,6 +128,9 @@ def _kept(
         "code": files_digest(imported_files([PROJECT / "nic" / "comparators" / f"{module}.py"])),
     }
     file = ablation.work / "cells" / f"{entry.name}-{cell.network}-{digest(decides)}.json"
-    if not file.is_file():
-        answer().save(file)
     ablation.files[cell] = file
+    if file.is_file():
+        return 0.0
+    answers = answer()
+    answers.save(file)
+    return answers.seconds

@@ -10,10 +10,10 @@ from PIL import Image
 from nic.ablation.ablation_cells import CellTraining
 from nic.ablation.arms import arms_of, chosen
 from nic.ablation.scope import Scope
-from nic.ablation.workload import Workload
 from nic.errors import EncoderError, StudyError
 from nic.stages.ablation import Ablation
 from nic.stages.ablation_comparators import comparators_at_hand
+from nic.stages.ablation_hours import Pace, workload_of
 from nic.study import read_study
 
 BOTH = ["mitosis-counting", "streaming-cnn"]
@@ -41,7 +41,7 @@ def begun(tmp_path: Path) -> Begun:
         cohorts = {name: entry.read() for name, entry in study.cohorts.items()}
         arms = chosen(arms_of(list(tasks), None), encoders)
         scope, training = Scope.named("grid-cnn", [], 1, 1, []), partial(CellTraining, 1, 1e-2)
-        return Ablation(tmp_path / "study.yaml", study, cohorts, arms, scope, training, {}, tmp_path, Workload())
+        return Ablation(tmp_path / "study.yaml", study, cohorts, arms, scope, training, {}, tmp_path)
 
     return begin
 
@@ -94,3 +94,22 @@ def test_what_is_not_known_is_refused(begun: Begun) -> None:
         comparators_at_hand(ablation, BOTH, "grade")
     with pytest.raises(EncoderError, match="which class is counted is not known; its classes are a, b, c"):
         comparators_at_hand(ablation, ["mitosis-counting"], "score")
+
+
+def test_the_printed_hours_count_the_comparators(begun: Begun, tmp_path: Path) -> None:
+    ablation, pace = begun(TASKS, ["random", "all-uniform"]), Pace({"made": 100.0}, {"made": 1000.0})
+
+    def expected(comparators: list[str], pace: Pace) -> dict[str, float]:
+        cohorts = dict.fromkeys(comparators, "made")
+        study, scope = ablation.study, ablation.scope
+        return dict(workload_of(study, pace, ablation.arms, scope, 2, 10, cohorts, tmp_path).expected)
+
+    without, both = expected([], pace), expected(BOTH, pace)
+    trained = [f"{part} {encoder}" for encoder in ("random", "all-uniform") for part in ("train", "networks on")]
+    assert set(without) == {*trained, "compress made"}
+    assert {part: both[part] for part in without} == without
+    assert both["compare mitosis-counting"] == pytest.approx(
+        300
+    )  # the cohort is compressed with four times as many tiles
+    assert both["compare streaming-cnn"] > 0
+    assert expected(BOTH, Pace({}, {}))["compare streaming-cnn"] == 0  # no slide of the cohort can be used
