@@ -24,6 +24,8 @@ from nic.tracking.registry import graph_file
 from nic.tracking.runs import StageRun
 
 THUMBNAIL_PX = 1600
+REPORT_THUMBNAIL_PX = 1000
+"""A report shows maps small."""
 MOST_SLIDES = 3
 """Slides of a patient in one picture of a report."""
 
@@ -119,11 +121,13 @@ def compressed_slides(patient: Patient, codes: Path) -> dict[SlideSource, Compre
     return {source: CompressedSlide.load(file) for source, file in files.items() if file.is_file()}
 
 
-def thumbnail_and_origin(source: SlideSource, slide: CompressedSlide) -> tuple[Thumbnail, tuple[int, int]]:
+def thumbnail_and_origin(
+    source: SlideSource, slide: CompressedSlide, max_px: int = THUMBNAIL_PX
+) -> tuple[Thumbnail, tuple[int, int]]:
     """The whole slide, and the corner of its bounds in level-0 px; by what the codes carry when the slide is gone."""
     try:
         with Slide.open(source) as opened:
-            return opened.thumbnail(THUMBNAIL_PX), opened.bounds_l0px[:2]
+            return opened.thumbnail(max_px), opened.bounds_l0px[:2]
     except UnreachedSlide:
         return overview(slide.overview, size_l0px(slide)), slide.grid.origin_l0px
 
@@ -133,6 +137,6 @@ def map_of(patient: Patient, answer: PatientPrediction, spec: PatientModelSpec, 
     slides = compressed_slides(patient, codes)
     mapped = zip(slides, slides.values(), score_maps(answer, list(slides.values()), spec), strict=True)
     largest = sorted(mapped, key=lambda of_slide: len(of_slide[1].codes), reverse=True)[:MOST_SLIDES]
-    thumbnails = [thumbnail_and_origin(source, slide)[0] for source, slide, _ in largest]
+    thumbnails = [thumbnail_and_origin(source, slide, REPORT_THUMBNAIL_PX)[0] for source, slide, _ in largest]
     title = f"{MOST_SLIDES} of {len(slides)} slides" if len(slides) > MOST_SLIDES else ""
     return picture([score_map for _, _, score_map in largest], thumbnails, title)
