@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 READING = 0.45
 """Share of reading in the time of a compression by one encoder."""
-ENCODINGS_A_TILE = {"multitask": 5.5, "vae": 6.0, "contrastive": 6.5, "bigan": 12.0}
+ENCODINGS_A_TILE = {"multitask": 5.5, "vae": 14.0, "contrastive": 12.0, "bigan": 28.0}
 """Time of a tile of an epoch in an encoder's training, by its objective. The unit is the encoding of a tile, which is
 measured on each machine."""
 ENCODINGS_A_CELL = 0.0025
