@@ -124,7 +124,8 @@ def compressed_slides(patient: Patient, codes: Path) -> dict[SlideSource, Compre
 def thumbnail_and_origin(
     source: SlideSource, slide: CompressedSlide, max_px: int = THUMBNAIL_PX
 ) -> tuple[Thumbnail, tuple[int, int]]:
-    """The whole slide, and the corner of its bounds in level-0 px; by what the codes carry when the slide is gone."""
+    """The whole slide, at most max_px wide or high, and the corner of its bounds in level-0 px; by what the codes carry
+    when the slide is gone."""
     try:
         with Slide.open(source) as opened:
             return opened.thumbnail(max_px), opened.bounds_l0px[:2]

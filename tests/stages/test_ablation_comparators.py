@@ -108,8 +108,6 @@ def test_the_printed_hours_count_the_comparators(begun: Begun, tmp_path: Path) -
     trained = [f"{part} {encoder}" for encoder in ("random", "all-uniform") for part in ("train", "networks on")]
     assert set(without) == {*trained, "compress made"}
     assert {part: both[part] for part in without} == without
-    assert both["compare mitosis-counting"] == pytest.approx(
-        300
-    )  # the cohort is compressed with four times as many tiles
+    assert both["compare mitosis-counting"] == pytest.approx(300)  # four times as many tiles
     assert both["compare streaming-cnn"] > 0
     assert expected(BOTH, Pace({}, {}))["compare streaming-cnn"] == 0  # no slide of the cohort can be used
