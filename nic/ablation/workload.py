@@ -1,5 +1,6 @@
 """How long an ablation takes: what is expected of each part before it begins, and what is left while it runs."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -18,24 +19,31 @@ OVERLAPPING_COMPRESSION = 3.0
 
 @dataclass
 class Workload:
-    """expected: seconds of each part of the work, by name. spent: of those that are finished.
+    """expected: seconds of each part of the work, by name. finished: share of each part that is finished, 0 to 1.
 
-    What is left follows the parts that this run has worked on; parts of an earlier run took it no time.
+    What is left follows the pace of what this run has worked on; what an earlier run finished says nothing of it.
     """
 
     expected: Mapping[str, float] = field(default_factory=dict)
-    spent: dict[str, float] = field(default_factory=dict)
+    finished: dict[str, float] = field(default_factory=dict)
+    _worked_s: float = 0.0
+    _expected_s: float = 0.0
 
-    def finish(self, part: str, seconds: float) -> None:
-        """seconds: that this run worked on the part, 0 where an earlier run did."""
-        self.spent[part] = seconds
+    def finish(self, part: str, seconds: float, share: float = 1.0, new: float = 1.0) -> None:
+        """share: of the part that is finished now. new: the share of that which this run did, in these seconds."""
+        self.finished[part] = self.finished.get(part, 0.0) + share
+        if new and part in self.expected:
+            self._worked_s += seconds
+            self._expected_s += self.expected[part] * share * new
 
     @property
     def hours_left(self) -> float:
-        worked = {part: seconds for part, seconds in self.spent.items() if seconds and self.expected.get(part)}
-        pace = sum(worked.values()) / sum(self.expected[part] for part in worked) if worked else 1.0
-        return pace * sum(seconds for part, seconds in self.expected.items() if part not in self.spent) / 3600
+        pace = self._worked_s / self._expected_s if self._expected_s else 1.0
+        return pace * sum(seconds * self._left(part) for part, seconds in self.expected.items()) / 3600
+
+    def _left(self, part: str) -> float:
+        return max(0.0, 1.0 - self.finished.get(part, 0.0))
 
     def __str__(self) -> str:
-        finished = sum(part in self.spent for part in self.expected)
+        finished = sum(math.isclose(self._left(part), 0.0, abs_tol=1e-9) for part in self.expected)
         return f"{finished} of {len(self.expected)} parts are finished; about {self.hours_left:.1f} hours are left"

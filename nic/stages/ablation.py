@@ -78,7 +78,7 @@ class Ablation:
         """Compress every cohort with these encoders in one reading, and train the networks on their codes."""
         self.encoders.update(encoders)
         for trained, encoder in encoders.items():
-            self.workload.finish(training_part(*trained), 0.0 if encoder.reused else encoder.seconds)
+            self.workload.finish(training_part(*trained), encoder.seconds, new=0.0 if encoder.reused else 1.0)
         for name in self.cohorts:
             self._compress(name, encoders)
         print(self.workload)
@@ -90,11 +90,13 @@ class Ablation:
     def _compress(self, cohort: str, encoders: Mapping[Trained, EncoderOfArm]) -> None:
         slides = [slide for patient in self.cohorts[cohort].patients for slide in patient.slides]
         graphs = {self.codes(cohort, encoder): encoder_file(encoder.version) for encoder in encoders.values()}
+        lacking = sum(not (folder / f"{slide.slide_id}.h5").is_file() for folder in graphs for slide in slides)
         start = time.monotonic()
         loaded = {folder: load_encoder(graph) for folder, graph in graphs.items()}
         compress_side_by_side(slides, loaded, self.options[cohort])
         seconds = time.monotonic() - start
-        self.workload.finish(compression_part(cohort), seconds)
+        share = len(graphs) / len(self.scope.trainings(self.arms))
+        self.workload.finish(compression_part(cohort), seconds, share, new=lacking / (len(graphs) * len(slides)))
         for folder in graphs:
             if not (note := _seconds_file(folder)).is_file():
                 with drafted(note) as draft:
@@ -112,11 +114,12 @@ class Ablation:
                     codes = self.codes(entry.cohort, encoder)
                     batches.append(CellBatch(self.study_file, entry.name, codes, self._how(entry), lacking))
         train_cells(batches, 1 if training_device().type == "cuda" else cores())
+        trained_now = {cell for batch in batches for cell, _ in batch.files}
         for trained in encoders:
             cells = [cell for cell in self.files if (cell.encoder, cell.encoder_seed) == trained]
-            fresh = {cell for batch in batches for cell, _ in batch.files}
-            seconds = sum(CellAnswers.load(self.files[cell]).seconds for cell in cells if cell in fresh)
-            self.workload.finish(networks_part(*trained), seconds / cores())
+            new = trained_now.intersection(cells)
+            seconds = sum(CellAnswers.load(self.files[cell]).seconds for cell in new)
+            self.workload.finish(networks_part(*trained), seconds / cores(), new=len(new) / len(cells))
         print(self.workload)
 
     def _how(self, entry: EndpointEntry) -> CellTraining:

@@ -53,7 +53,8 @@ def compare_methods(ablation: Ablation, names: Sequence[str], endpoint: str) -> 
     for name in names:
         train, external = (ablation.cohorts[entry.cohort].labelled(entry.endpoint, s) for s in ("train", "external"))
         method = {MITOSIS_COUNTING: _count_mitoses, STREAMING: _stream}[name]
-        ablation.workload.finish(comparator_part(name), method(ablation, entry, train, external))
+        seconds = method(ablation, entry, train, external)
+        ablation.workload.finish(comparator_part(name), seconds, new=1.0 if seconds else 0.0)
         print(ablation.workload)
 
 

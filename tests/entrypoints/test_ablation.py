@@ -66,7 +66,7 @@ def killed_after_its_first_cells(place: Path) -> None:
     run.wait()
 
 
-@pytest.mark.slow  # 4 minutes: eight encoders, their codes, and 60 networks
+@pytest.mark.slow  # 10 minutes: eight encoders, their codes, and 60 networks
 def test_it_goes_on_where_it_was_killed_and_its_page_stays_the_same(place: Path) -> None:
     killed_after_its_first_cells(place)
     before = cells(place)
