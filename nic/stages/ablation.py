@@ -95,24 +95,30 @@ class Ablation:
         loaded = {folder: load_encoder(graph) for folder, graph in graphs.items()}
         compress_side_by_side(slides, loaded, self.options[cohort])
         seconds = time.monotonic() - start
-        share = len(graphs) / len(self.scope.trainings(self.arms))
+        share = len(encoders) / len(self.scope.trainings(self.arms))  # two may be equal, and then share their codes
         self.workload.finish(compression_part(cohort), seconds, share, new=lacking / (len(graphs) * len(slides)))
         for folder in graphs:
             if not (note := _seconds_file(folder)).is_file():
                 with drafted(note) as draft:
                     draft.write_text(json.dumps(seconds / len(graphs)))
 
-    def _train(self, encoders: Mapping[Trained, EncoderOfArm]) -> None:
-        batches = []
+    def lacking_networks(self, encoders: Mapping[Trained, EncoderOfArm]) -> list[CellBatch]:
+        """Networks on the codes of these encoders whose answers are not kept. Equal encoders share their networks."""
+        batches: list[CellBatch] = []
+        planned: set[Path] = set()
         for (name, seed), encoder in encoders.items():
             for entry in self.study.endpoints:
-                cells = self.scope.cells(name, seed, [entry.name])
-                files = self._files(entry, self.codes(entry.cohort, encoder), cells)
+                codes = self.codes(entry.cohort, encoder)
+                files = self._files(entry, codes, self.scope.cells(name, seed, [entry.name]))
+                lacking = tuple((c, file) for c, file in files.items() if not file.is_file() and file not in planned)
                 self.files.update(files)
-                lacking = tuple((cell, file) for cell, file in files.items() if not file.is_file())
+                planned.update(file for _, file in lacking)
                 if lacking:
-                    codes = self.codes(entry.cohort, encoder)
                     batches.append(CellBatch(self.study_file, entry.name, codes, self._how(entry), lacking))
+        return batches
+
+    def _train(self, encoders: Mapping[Trained, EncoderOfArm]) -> None:
+        batches = self.lacking_networks(encoders)
         train_cells(batches, 1 if training_device().type == "cuda" else cores())
         trained_now = {cell for batch in batches for cell, _ in batch.files}
         for trained in encoders:

@@ -5,16 +5,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from begun_ablation import begun_ablation
 
-from nic.ablation.ablation_cells import CellTraining
-from nic.ablation.arms import arms_of, chosen
-from nic.ablation.scope import Scope
 from nic.errors import EncoderError, StudyError
 from nic.stages.ablation import Ablation
 from nic.stages.ablation_comparators import comparators_at_hand
 from nic.stages.ablation_hours import Pace, workload_of
-from nic.study import read_study
 
 BOTH = ["mitosis-counting", "streaming-cnn"]
 Begun = Callable[..., Ablation]
@@ -22,28 +18,7 @@ Begun = Callable[..., Ablation]
 
 @pytest.fixture
 def begun(tmp_path: Path) -> Begun:
-    """An ablation that has trained nothing yet. tasks: class names by task."""
-
-    def begin(tasks: dict[str, list[str]], encoders: list[str], splits: str = "train,external") -> Ablation:
-        for task, classes in tasks.items():
-            for name in classes:
-                (tmp_path / task / name).mkdir(parents=True)
-                Image.new("RGB", (64, 64)).save(tmp_path / task / name / "tile.png")
-        rows = [f"p{n},s{n}.tif,{split},{n}.5,{'abc'[n % 3]}" for n, split in enumerate(splits.split(",") * 6)]
-        (tmp_path / "made.csv").write_text("\n".join(["patient,slide,split,score,pattern", *rows]))
-        (tmp_path / "study.yaml").write_text(
-            "name: made\ncohorts: {made: made.csv}\n"
-            f"tile_tasks: [{', '.join(f'{{name: {task}, path: {task}, mpp: 1}}' for task in tasks)}]\n"
-            "endpoints:\n- {name: score, cohort: made, kind: regression, column: score}\n"
-            "- {name: pattern, cohort: made, kind: multiclass, column: pattern, classes: [a, b, c]}\n"
-        )
-        study = read_study(tmp_path / "study.yaml")
-        cohorts = {name: entry.read() for name, entry in study.cohorts.items()}
-        arms = chosen(arms_of(list(tasks), None), encoders)
-        scope, training = Scope.named("grid-cnn", [], 1, 1, []), partial(CellTraining, 1, 1e-2)
-        return Ablation(tmp_path / "study.yaml", study, cohorts, arms, scope, training, {}, tmp_path)
-
-    return begin
+    return partial(begun_ablation, tmp_path)
 
 
 TASKS = {"mitosis": ["other", "mitosis"], "tissue": ["a", "b"]}
