@@ -1,4 +1,4 @@
-"""The claims of the paper, each tested by a difference that is paired over patients."""
+"""The claims of the paper, each tested by a difference that is paired over patients and over seeds of the encoder."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -56,7 +56,8 @@ def _of_encoders(measured: Measurements, arms: Sequence[Arm], network: str) -> I
     names, every = {arm.name for arm in arms}, multitask_arm(arms)
 
     def compared(claim: str, first: str, second: str, kind: str) -> Claim:
-        difference = measured.mean_fraction(first, network) - measured.mean_fraction(second, network)
+        both = measured.on_shared_seeds([(first, network), (second, network)])
+        difference = both.mean_fraction(first, network) - both.mean_fraction(second, network)
         return Claim(claim, f"{FRACTION}, {first} less {second}{kind}", _interval(measured, difference))
 
     for group, claim in (
@@ -101,8 +102,9 @@ def _of_networks(measured: Measurements, arms: Sequence[Arm], network: str, riva
     every = multitask_arm(arms)
     if every is None or not measured.has(every.name, rival):
         return
+    both = measured.on_shared_seeds([(every.name, network), (every.name, rival)])
     for endpoint in measured.endpoints:
-        first, second = (measured.figure(every.name, of, endpoint) for of in (network, rival))
+        first, second = (both.figure(every.name, of, endpoint) for of in (network, rival))
         words = f"{measured.deciding(endpoint).name} of {endpoint}, {network} less {rival}, codes of {every.name}"
         claim = f"A CNN uses relations among tiles that MIL cannot: {endpoint}."
         yield Claim(claim, words, interval("difference", first - second, len(measured.patients[endpoint]), 0.0))

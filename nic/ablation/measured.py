@@ -112,6 +112,20 @@ class Measurements:
     def _draws(self) -> dict[Cell, Floats]:
         return {cell: figure.of_draws(self._counts[cell.endpoint]) for cell, figure in self._figures.items()}
 
+    def on_shared_seeds(self, pairs: Sequence[tuple[str, str]]) -> "Measurements":
+        """Only these pairs of an encoder and a network, on the seeds of the encoder that all of them have.
+
+        Two trainings of one encoder differ by more than two networks do, so a comparison takes the same ones.
+        """
+        seeds = [{c.encoder_seed for c in self.answers if (c.encoder, c.network) == pair} for pair in pairs]
+        shared = set.intersection(*seeds) if seeds else set()
+        answers = {
+            cell: of_cell
+            for cell, of_cell in self.answers.items()
+            if (cell.encoder, cell.network) in pairs and cell.encoder_seed in shared
+        }
+        return Measurements(list(self.endpoints.values()), answers, draws=self.draws, seed=self.seed)
+
     def measures(self, encoder: str, network: str, endpoint: str) -> bool:
         return (encoder, network, endpoint) in self._runs
 

@@ -1,7 +1,7 @@
 """The page of an ablation: leaderboard, claims with their verdicts, number of tasks, networks, and minutes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -65,13 +65,15 @@ class AblationPage:
             "## Claims",
             _table(("claim", "what is compared", "difference [95% interval]", "verdict"), self._claims()),
             "A verdict follows from the interval alone: all above 0, the claim is supported; all below 0, it is not; "
-            "else it is undecided. Differences are paired over patients.",
+            "else it is undecided. Differences are paired over patients, and take the seeds of the encoders that both "
+            "sides have.",
             "## Encoders",
             f"Each encoder's codes with {self.network}; sorted by the mean fraction of the oracle.",
             f"![fraction of the oracle of each encoder]({stem}_leaderboard.png)",
             _table(("encoder", "taught", *self._columns(), "mean fraction", "minutes"), self._encoders()),
             *self._about_tasks(stem),
             "## Networks and other methods",
+            "All on the same codes, those of the first training of each encoder.",
             _table(("codes", "network", *self._columns(), "mean fraction", "minutes"), self._others()),
             "The best of all on each endpoint, chosen by the measured patients:",
             _table(("endpoint", "codes", "network", "figure", "fraction of the oracle"), self._best()),
@@ -115,12 +117,13 @@ class AblationPage:
         return rows
 
     def _others(self) -> list[list[str]]:
-        rows = []
-        for encoder, network in self.networks:
-            minutes = f"{self.measured.seconds(encoder, network) / 60:.0f}"
-            mean = str(self._mean_fraction(encoder, network)) if self.measured.has(encoder, network) else ""
-            rows.append([encoder, network, *self._figures(encoder, network), mean, minutes])
-        return rows
+        on_same_codes = replace(self, measured=self.measured.on_shared_seeds(self.networks))
+        return [on_same_codes._row(encoder, network) for encoder, network in self.networks]
+
+    def _row(self, encoder: str, network: str) -> list[str]:
+        minutes = f"{self.measured.seconds(encoder, network) / 60:.0f}"
+        mean = str(self._mean_fraction(encoder, network)) if self.measured.has(encoder, network) else ""
+        return [encoder, network, *self._figures(encoder, network), mean, minutes]
 
     def _best(self) -> list[list[str]]:
         """Of the encoders with the first network, and of the further rows."""

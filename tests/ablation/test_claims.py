@@ -65,6 +65,36 @@ def test_a_claim_that_is_turned_round_is_not_supported(measured: Measurements) -
     assert of_score.verdict == "not supported"
 
 
+def test_a_difference_takes_the_seeds_of_the_encoder_that_both_sides_have(measured: Measurements) -> None:
+    """Further seeds of an encoder are measured by one network alone. Here they are useless."""
+    further = {
+        Cell("all-tuned", encoder_seed, endpoint, "grid-cnn", seed): CellAnswers(
+            PATIENTS, RNG.normal(size=N), None, 30.0
+        )
+        for encoder_seed in (1, 2)
+        for endpoint in ("score", "death")
+        for seed in range(2)
+    }
+    more = Measurements(ENDPOINTS, {**measured.answers, **further}, draws=300)
+    assert more.mean_fraction("all-tuned", "grid-cnn")[0] < measured.mean_fraction("all-tuned", "grid-cnn")[0] / 2
+    before, after = (
+        {claim.measure: str(claim.difference) for claim in claims_of(of, ARMS, "grid-cnn", "attention-mil")}
+        for of in (measured, more)
+    )
+    outcomes = "C-index of death above 0.5, grid-cnn, codes of all-tuned"  # no difference of two sides: all seeds count
+    assert before.pop(outcomes) != after.pop(outcomes)
+    assert before == after
+    pairs = [("all-tuned", network) for network in ("grid-cnn", "attention-mil")]
+    pages = (
+        AblationPage("made", of, ARMS, "grid-cnn", pairs, [], {}, [])
+        .text("page")
+        .split("## Networks")[1]
+        .split("The best")
+        for of in (measured, more)
+    )
+    assert len({page[0] for page in pages}) == 1
+
+
 def test_arms_that_are_left_out_leave_out_their_claims(measured: Measurements) -> None:
     few = [arm for arm in ARMS if arm.name in ("all-uniform", "vae")]
     claims = [claim.claim for claim in claims_of(measured, few, "grid-cnn", "attention-mil")]
