@@ -1,7 +1,6 @@
 """How long an ablation takes: what is expected of each part before it begins, and what is left while it runs."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 READING = 0.45
@@ -24,7 +23,7 @@ class Workload:
     What is left follows the pace of what this run has worked on; what an earlier run finished says nothing of it.
     """
 
-    expected: Mapping[str, float] = field(default_factory=dict)
+    expected: dict[str, float] = field(default_factory=dict)
     finished: dict[str, float] = field(default_factory=dict)
     _worked_s: float = 0.0
     _expected_s: float = 0.0
@@ -32,9 +31,13 @@ class Workload:
     def finish(self, part: str, seconds: float, share: float = 1.0, new: float = 1.0) -> None:
         """share: of the part that is finished now. new: the share of that which this run did, in these seconds."""
         self.finished[part] = self.finished.get(part, 0.0) + share
-        if new and part in self.expected:
+        if new and self.expected.get(part):
             self._worked_s += seconds
             self._expected_s += self.expected[part] * share * new
+
+    def replace(self, part: str, other: str) -> None:
+        """Another part takes the place of an expected one, with the same seconds."""
+        self.expected[other] = self.expected.pop(part, 0.0)
 
     @property
     def hours_left(self) -> float:

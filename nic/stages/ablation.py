@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,9 @@ class Ablation:
         """Arms whose encoder is trained with further seeds: those of the scope, and the best one of a single task."""
         measured, single = self.measured(), [arm for arm in self.arms if arm.group == "one task"]
         strongest = best(measured, single, self.scope.network)
+        if strongest and single[0].name not in self.scope.seeded:  # the plan took the first for the best
+            for seed, part in product(range(1, self.scope.encoder_seeds), (training_part, networks_part)):
+                self.workload.replace(part(single[0].name, seed), part(strongest.name, seed))
         return [arm for arm in self.arms if (arm.name in self.scope.seeded and arm.learns) or arm == strongest]
 
     def measured(self) -> Measurements:

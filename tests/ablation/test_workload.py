@@ -25,3 +25,11 @@ def test_what_an_earlier_run_did_of_a_part_says_nothing_of_the_pace() -> None:
     work.finish("compress", 135.0, share=0.25, new=0.5)  # half of these slides were there; 90 seconds were expected
     assert work.hours_left == pytest.approx(1.5)
     assert str(work) == "1 of 2 parts are finished; about 1.5 hours are left"
+
+
+def test_a_part_that_takes_the_place_of_another_has_its_seconds() -> None:
+    work = Workload({"train mitosis, seed 1": 720.0})
+    work.replace("train mitosis, seed 1", "train tissue, seed 1")
+    assert str(work) == "0 of 1 parts are finished; about 0.2 hours are left"
+    work.finish("train tissue, seed 1", 720.0)
+    assert str(work) == "1 of 1 parts are finished; about 0.0 hours are left"
