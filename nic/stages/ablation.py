@@ -77,6 +77,8 @@ class Ablation:
 
     def measure(self, encoders: Mapping[Trained, EncoderOfArm]) -> None:
         """Compress every cohort with these encoders in one reading, and train the networks on their codes."""
+        if not encoders:
+            return
         self.encoders.update(encoders)
         for trained, encoder in encoders.items():
             self.workload.finish(training_part(*trained), encoder.seconds, new=0.0 if encoder.reused else 1.0)

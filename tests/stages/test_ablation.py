@@ -24,3 +24,10 @@ def test_networks_on_equal_encoders_are_trained_once(tmp_path: Path) -> None:
     ]
     files = {(cell.encoder, cell.endpoint): file for cell, file in ablation.files.items()}
     assert files["all-tuned", "score"] == files["all-uniform", "score"] != files["vae", "score"]
+
+
+def test_without_further_seeds_there_is_nothing_to_measure(tmp_path: Path) -> None:
+    ablation = begun_ablation(tmp_path, {"mitosis": ["other", "mitosis"]}, ["random"])
+    ablation.measure({})
+    assert not ablation.files
+    assert not (tmp_path / "codes").exists()
