@@ -25,8 +25,8 @@ class Workload:
 
     expected: dict[str, float] = field(default_factory=dict)
     finished: dict[str, float] = field(default_factory=dict)
-    _worked_s: float = 0.0
-    _expected_s: float = 0.0
+    _worked_s: float = field(default=0.0, init=False)
+    _expected_s: float = field(default=0.0, init=False)
 
     def finish(self, part: str, seconds: float, share: float = 1.0, new: float = 1.0) -> None:
         """share: of the part that is finished now. new: the share of that which this run did, in these seconds."""
